@@ -1,0 +1,93 @@
+"""What callers must get right, checked once at the public door. Depends on nothing but shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def check_matrix(name: str, x: Tensor, *, d: int | None = None) -> None:
+    """Raise ``ValueError`` unless ``x`` is a finite floating-point ``(n, d)`` matrix with rows."""
+    if x.ndim != 2 or len(x) == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating-point matrix (n, d) with at least one row; "
+            f"got shape {tuple(x.shape)} and dtype {x.dtype}. "
+            "Pass one embedding per row, and convert integers with .float()."
+        )
+    if d is not None and x.shape[1] != d:
+        raise ValueError(
+            f"{name} must have {d} columns; got shape {tuple(x.shape)}. "
+            "Pass embeddings of the encoder that this was fitted on."
+        )
+    bad = ~x.isfinite().all(dim=1)
+    if bad.any():
+        rows = bad.nonzero().flatten().tolist()
+        raise ValueError(
+            f"{name} must be finite; {len(rows)} of {len(x)} rows hold NaN or infinity, "
+            f"the first at {rows[:5]}. Find out which items gave them and drop or re-encode those."
+        )
+
+
+def check_no_zero_rows(name: str, x: Tensor) -> None:
+    """Raise ``ValueError`` if a row of ``x`` is all zeros and so has no direction."""
+    zero = (x == 0).all(dim=1)
+    if zero.any():
+        rows = zero.nonzero().flatten().tolist()
+        raise ValueError(
+            f"every row of {name} needs a direction; {len(rows)} of {len(x)} rows are all zeros, "
+            f"the first at {rows[:5]}. Drop those items: a cosine with them is not defined."
+        )
+
+
+def check_paired(source: Tensor, target: Tensor) -> None:
+    """Raise ``ValueError`` unless ``source`` and ``target`` are matrices with equally many rows."""
+    if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
+        raise ValueError(
+            "source and target must be row-matched matrices, (n, d_source) and (n, d_target); "
+            f"got {tuple(source.shape)} and {tuple(target.shape)}. "
+            "Row i of both must come from pair i: take them from one PairedEmbeddings."
+        )
+
+
+def check_length(name: str, values: Sequence[Any], n: int) -> None:
+    """Raise ``ValueError`` unless ``values`` has one entry for each of ``n`` rows."""
+    if len(values) != n:
+        raise ValueError(
+            f"{name} must have one entry per row, {n}; got {len(values)}. "
+            f"Pass {name} in the same order as the rows."
+        )
+
+
+def check_unique(name: str, values: Sequence[Hashable]) -> None:
+    """Raise ``ValueError`` naming the first values that occur more than once."""
+    seen: dict[Hashable, int] = {}
+    twice = []
+    for row, value in enumerate(values):
+        if value in seen:
+            twice.append(f"{value!r} (rows {seen[value]} and {row})")
+        seen.setdefault(value, row)
+    if twice:
+        raise ValueError(
+            f"{name} must be unique; {len(twice)} repeat: {', '.join(twice[:5])}. "
+            f"Rename or drop the repeats, or leave {name} out to have them made."
+        )
+
+
+def check_k(k: int, size: int, *, name: str = "k", of: str = "the gallery size") -> None:
+    """Raise ``ValueError`` unless ``1 <= k <= size``."""
+    if not 1 <= k <= size:
+        raise ValueError(
+            f"{name} must lie in [1, {size}], {of}; got {k}. Lower {name} or pass more items."
+        )
+
+
+def check_side(side: str) -> None:
+    """Raise ``ValueError`` unless ``side`` is ``"source"`` or ``"target"``."""
+    if side not in ("source", "target"):
+        raise ValueError(
+            f'side must be "source" or "target"; got {side!r}. '
+            "Name the side whose encoder made these embeddings."
+        )

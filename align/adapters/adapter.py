@@ -1,0 +1,141 @@
+"""The adapter: two maps into one shared space, and what to do to a gallery before it is indexed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from align._checks import check_matrix, check_no_zero_rows, check_side
+from align.adapters.bank import Bank
+from align.card import Card
+from align.embeddings import Embeddings, Vectors, as_tensor
+
+Side = Literal["source", "target"]
+
+
+class Adapter(nn.Module):
+    """Maps both sides of a pair into one space, where cosine similarity means match.
+
+    All methods take NumPy arrays, tensors or ``Embeddings`` and return float32 tensors on the
+    adapter's device. ``Embeddings`` whose fingerprint is not the one this was fitted on are
+    refused; bare arrays carry no fingerprint and cannot be checked.
+
+    Attributes:
+        source_map: ``(n, d_source)`` to unit-norm ``(n, dim)``.
+        target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
+        bank: Expansion and hubness correction of gallery vectors, or ``None``.
+        card: How this adapter came to be.
+    """
+
+    def __init__(
+        self, source_map: nn.Module, target_map: nn.Module, card: Card, *, bank: Bank | None = None
+    ) -> None:
+        super().__init__()
+        if source_map.dim != target_map.dim:
+            raise ValueError(
+                "both maps of an adapter must end in one space; "
+                f"got widths {source_map.dim} and {target_map.dim}. Give both the same dim."
+            )
+        self.source_map = source_map
+        self.target_map = target_map
+        self.bank = bank
+        self.card = card
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return int(self.source_map.dim)  # type: ignore[arg-type]  # nn.Module hides attributes
+
+    @torch.inference_mode()
+    def source(self, x: Vectors) -> Tensor:
+        """Source embeddings ``(n, d_source)`` in the shared space: unit-norm ``(n, dim)``.
+
+        Raises:
+            ValueError: ``x`` is not a finite matrix of that width, a row is all zeros, or ``x``
+                comes from another encoder.
+        """
+        return self._map("source", x)
+
+    @torch.inference_mode()
+    def target(self, y: Vectors) -> Tensor:
+        """Target embeddings ``(n, d_target)`` in the shared space: unit-norm ``(n, dim)``.
+
+        Raises:
+            ValueError: As for ``source``.
+        """
+        return self._map("target", y)
+
+    @torch.inference_mode()
+    def queries(self, x: Vectors, *, side: Side = "source") -> Tensor:
+        """Query vectors to search a ``gallery`` of the other side with, by inner product.
+
+        Args:
+            x: Embeddings of the side that asks, ``(n, d_side)``.
+            side: Which side that is.
+
+        Returns:
+            ``(n, dim)``, or ``(n, dim + 1)`` with a last column of ones if there is a hubness
+            correction.
+
+        Raises:
+            ValueError: As for ``source``, or ``side`` is neither ``"source"`` nor ``"target"``.
+        """
+        z = self._map(side, x)
+        if self.bank is None or self.bank.hubness is None:
+            return z
+        return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+
+    @torch.inference_mode()
+    def gallery(self, y: Vectors, *, side: Side = "target") -> Tensor:
+        """Gallery vectors for any inner-product index, correction included.
+
+        Args:
+            y: Embeddings of the side that is searched, ``(m, d_side)``.
+            side: Which side that is.
+
+        Returns:
+            ``(m, dim)``, or ``(m, dim + 1)`` with minus the hubness bias in the last column. The
+            inner product with ``queries`` of the other side is the corrected score.
+
+        Raises:
+            ValueError: As for ``queries``.
+        """
+        z = self._map(side, y)
+        return z if self.bank is None else self.bank.gallery(z, side=side)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``folder`` whole or not at all; see ``align.adapters.artifact.save``."""
+        from align.adapters.artifact import save
+
+        save(self, folder)
+
+    def _map(self, side: Side, x: Vectors) -> Tensor:
+        check_side(side)
+        side_map = self.source_map if side == "source" else self.target_map
+        if isinstance(x, Embeddings):
+            self._check_fingerprint(side, x.fingerprint)
+        rows = as_tensor(x).float()
+        d_in: int = side_map.d_in  # type: ignore[assignment]  # nn.Module hides attributes
+        if rows.ndim != 2 or rows.shape[1] != d_in or not _have_directions(rows):
+            check_matrix(f"{side} embeddings", rows, d=d_in)
+            check_no_zero_rows(f"{side} embeddings", rows)
+        mapped: Tensor = side_map(rows)
+        return mapped
+
+    def _check_fingerprint(self, side: Side, fingerprint: str | None) -> None:
+        card = self.card
+        fitted = card.source_fingerprint if side == "source" else card.target_fingerprint
+        if fitted is not None and fingerprint is not None and fingerprint != fitted:
+            raise ValueError(
+                f"this adapter's {side} side was fitted on vectors of {fitted}; "
+                f"got vectors of {fingerprint}. Encode with the first, or fit an adapter anew."
+            )
+
+
+def _have_directions(x: Tensor) -> bool:
+    """Whether every row is finite and not zero, in one pass; the slow checks say which is not."""
+    squares = (x * x).sum(dim=1)
+    return bool(((squares > 0) & squares.isfinite()).all()) and len(x) > 0

@@ -1,0 +1,165 @@
+"""The maps an adapter is made of: from one encoder's vectors to unit vectors in a shared space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LinearMap(nn.Module):
+    """Normalise, centre, project, normalise: ``(n, d_in)`` to unit-norm ``(n, d)``.
+
+    ``map(x) = norm((norm(g(x)) - mean) @ weight)``, where ``g`` is the signed square root if
+    ``root`` is set and nothing otherwise. Scaling a row of ``x`` by a positive number changes
+    nothing.
+    """
+
+    mean: Tensor  # (d_in,)
+    weight: Tensor  # (d_in, d)
+
+    def __init__(self, mean: Tensor, weight: Tensor, *, root: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("weight", weight)
+        self.root = root
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return self.weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        return F.normalize((directions(x, root=self.root) - self.mean) @ self.weight, dim=1)
+
+
+class IdentityMap(nn.Module):
+    """Only normalise: what is left when no adapter beats the encoders as they are."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = self.d_in = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm rows, ``(n, dim)``."""
+        return F.normalize(x, dim=1)
+
+
+class RelativeMap(nn.Module):
+    """Similarities to fixed anchors, sharpened and kept only at the ``k`` nearest, unit norm.
+
+    ``r(x) = norm(topk(sign(c) |c| ** power))`` with ``c = cos(x - mean, anchors)``. Two sides whose
+    anchors are row-matched pairs can be compared coordinate by coordinate.
+    """
+
+    mean: Tensor  # (d_in,)
+    anchors: Tensor  # (n_anchors, d_in), unit norm
+
+    def __init__(self, mean: Tensor, anchors: Tensor, *, k: int, power: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("anchors", anchors)
+        self.k, self.power = k, power
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.anchors.shape[1]
+
+    @property
+    def dim(self) -> int:
+        """Number of anchors."""
+        return self.anchors.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, n_anchors)``."""
+        near = centred(x, self.mean) @ self.anchors.T
+        best = near.topk(self.k, dim=1)
+        sharp = best.values.sign() * best.values.abs().pow(self.power)
+        return F.normalize(torch.zeros_like(near).scatter_(1, best.indices, sharp), dim=1)
+
+
+class WeightedMap(nn.Module):
+    """A unit-norm map whose coordinates are weighted after normalising, kept at unit norm.
+
+    The inner product of the two sides is ``sum_i weight_i z_i w_i``. The norm that weighting takes
+    away goes into one more coordinate of each side, where the other side holds zero.
+    """
+
+    weight: Tensor  # (d,), in [0, 1]
+
+    def __init__(self, inner: LinearMap, weight: Tensor, *, slot: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("weight", weight)
+        self.slot = slot
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.inner.d_in
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space: that of the inner map and one slot per side."""
+        return self.inner.dim + 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        z = self.inner(x) * self.weight.sqrt()
+        rest = z.new_zeros(len(z), 2)
+        rest[:, self.slot] = (1 - z.square().sum(dim=1)).clamp_min(0).sqrt()
+        return torch.cat([z, rest], dim=1)
+
+
+def directions(x: Tensor, *, root: bool = False) -> Tensor:
+    """Unit-norm rows of ``x``, or of its signed square root ``sign(x) sqrt(|x|)``; ``(n, d)``."""
+    return F.normalize(x.sign() * x.abs().sqrt() if root else x, dim=1)
+
+
+class BlendMap(nn.Module):
+    """Several maps side by side, so that one inner product is a weighted sum of their cosines.
+
+    ``blend(x) = [sqrt(w_1) map_1(x), sqrt(w_2) map_2(x), ...]`` with weights that sum to 1: unit
+    norm again, and ``<blend(x), blend(y)> = sum_i w_i cos_i(x, y)``.
+    """
+
+    def __init__(self, maps: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        if len(maps) != len(weights) or not math.isclose(sum(weights), 1) or min(weights) <= 0:
+            raise ValueError(
+                "a blend needs one positive weight per map, summing to 1; "
+                f"got {len(maps)} maps and weights {list(weights)}. "
+                "Divide the weights by their sum."
+            )
+        self.maps = nn.ModuleList(maps)
+        self.weights = tuple(weights)
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return int(self.maps[0].d_in)
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return sum(int(part.dim) for part in self.maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        parts = zip(self.maps, self.weights, strict=True)
+        return torch.cat([part(x) * weight**0.5 for part, weight in parts], dim=1)
+
+
+def centred(x: Tensor, mean: Tensor, *, root: bool = False) -> Tensor:
+    """Unit-norm rows of ``directions(x) - mean``; ``(n, d)``."""
+    return F.normalize(directions(x, root=root) - mean, dim=1)

@@ -1,0 +1,42 @@
+"""PLS-SVD: singular vectors of the cross-covariance; no inverse, so very robust at few pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.adapters.maps import LinearMap
+from align.adapters.moments import Paired, paired_moments
+
+
+def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None = None) -> Adapter:
+    """Partial least squares by one SVD, directions weighted by a power of their covariance.
+
+    Objective: orthonormal ``A``, ``B`` that maximise ``tr(A.T C_xy B)``. Solution:
+    ``U S V.T = svd(C_xy)``, ``A = U (S / s_1)^p``, ``B = V (S / s_1)^p``.
+
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        power: ``p``, >= 0. With 0 and all directions this scores as ``procrustes`` does.
+        dim: Directions kept, or ``None`` for all.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices without zero rows.
+
+    Reference:
+        Wegelin 2000, "A survey of Partial Least Squares methods", section 5 (PLS-SVD).
+    """
+    moments = paired_moments(source, target)
+    return Adapter(*pls_maps(moments, power, dim=dim), moments.card(f"pls(power={power})"))
+
+
+def pls_maps(
+    moments: Paired, power: float, *, dim: int | None = None
+) -> tuple[LinearMap, LinearMap]:
+    """The two maps of ``pls`` from moments already taken."""
+    u, s, vt = torch.linalg.svd(moments.cross, full_matrices=False)
+    weight = (s / s[0]) ** power
+    a, b = moments.source.vectors @ (u * weight), moments.target.vectors @ (vt.T * weight)
+    return moments.maps(a[:, :dim], b[:, :dim])

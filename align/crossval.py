@@ -1,0 +1,248 @@
+"""Folds of training pairs, and what a candidate map scores on the part it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from align.adapters.bank import Bank
+from align.adapters.maps import directions
+from align.adapters.moments import Paired, Spectrum, prepare, second_moment
+from align.embeddings import PairedEmbeddings
+from align.groups import folds, group_codes
+from align.hubness import InvertedSoftmax
+from align.ranking import ranks
+
+GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
+MAP_BANK = 1024  # bank while maps are compared; the correction itself is chosen with the whole bank
+WANTED_QUERIES = 1500  # small data is folded again until this many queries were held out
+SCREENING = InvertedSoftmax(10.0)  # maps are compared after a correction, as they will be used
+
+Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n, d), unit norm
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Held-out results of one candidate: one entry per held-out pair, both directions averaged.
+
+    Attributes:
+        reciprocal_ranks: ``(q,)`` float64.
+        hits_at_10: ``(q,)`` float64.
+    """
+
+    reciprocal_ranks: Tensor
+    hits_at_10: Tensor
+
+    @property
+    def mrr(self) -> float:
+        """Mean reciprocal rank, in [0, 1]."""
+        return self.reciprocal_ranks.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean reciprocal rank."""
+        return _standard_error(self.reciprocal_ranks)
+
+    def gain_over(self, other: Outcome) -> tuple[float, float]:
+        """Mean paired difference in reciprocal rank, and its standard error."""
+        difference = self.reciprocal_ranks - other.reciprocal_ranks
+        return difference.mean().item(), _standard_error(difference)
+
+
+@dataclass(slots=True)
+class Fold:
+    """One split of the training pairs.
+
+    Attributes:
+        train: Rows to fit on, int64.
+        held_out: Rows to rank, one of each group, at most ``GALLERY``.
+        bank: Rows of ``train`` whose projections correct hubness while maps are compared.
+        moments: Second moments of ``train`` by roots, filled when first asked for.
+    """
+
+    train: Tensor
+    held_out: Tensor
+    bank: Tensor
+    moments: dict[tuple[bool, bool], Paired] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaired:
+    """Items of each side without a partner; they sharpen means and covariances.
+
+    Attributes:
+        source: ``(u, d_source)``, or ``None``.
+        target: ``(v, d_target)``, or ``None``.
+    """
+
+    source: Tensor | None = None
+    target: Tensor | None = None
+
+    def __bool__(self) -> bool:
+        return self.source is not None or self.target is not None
+
+
+class Prepared:
+    """One side, normalised and centred for good, with its second moments fold by fold.
+
+    The mean is taken over all training rows, held-out ones included: it knows of no pairing, and
+    moments that add up over folds save one pass per fold.
+    """
+
+    def __init__(self, x: Tensor, extra: Tensor | None, *, root: bool) -> None:
+        rows = x if extra is None else torch.cat([x, extra])
+        self.mean, prepared = prepare(rows, root=root)
+        self.rows, self.extra = prepared[: len(x)], prepared[len(x) :]
+        self.total = self._moment(self.rows)
+        self.extra_total = self._moment(self.extra)
+
+    def _moment(self, rows: Tensor) -> Tensor:
+        return second_moment(rows, rows)
+
+    def is_thin(self) -> bool:
+        """Whether there are fewer rows than dimensions, so that rows are the shorter way."""
+        return len(self.rows) + len(self.extra) < self.rows.shape[1]
+
+    def spectrum(self, train: Tensor | None = None) -> Spectrum:
+        """Spectrum over the rows ``train`` (all if ``None``) and every unpaired row."""
+        if self.is_thin():
+            rows = self.rows if train is None else self.rows[train]
+            return Spectrum.of_rows(torch.cat([rows, self.extra]))
+        n, moment = len(self.rows), self.total
+        if train is not None:
+            left_out = torch.ones(n, dtype=torch.bool)
+            left_out[train] = False
+            n, moment = len(train), moment - self._moment(self.rows[left_out])
+        return Spectrum.of_covariance((moment + self.extra_total) / (n + len(self.extra)))
+
+
+class CrossValidation:
+    """The folds of one training set, the moments of each, and the scoring of candidates."""
+
+    def __init__(
+        self, train: PairedEmbeddings, *, folds_wanted: int, seed: int, unpaired: Unpaired
+    ) -> None:
+        self.data = train
+        self.raw = (train.source.float(), train.target.float())
+        self.unpaired = unpaired
+        self._prepared: dict[tuple[int, bool], Prepared] = {}
+        codes = group_codes(train.groups)
+        n_groups = int(codes.max()) + 1
+        self.n_groups = n_groups
+        self.k = min(folds_wanted, n_groups)
+        self.repeats = max(1, min(5, round(WANTED_QUERIES / n_groups)))
+        generator = torch.Generator().manual_seed(seed)
+        self.folds: list[Fold] = []
+        for repeat in range(self.repeats):
+            numbers = torch.from_numpy(folds(train.groups, self.k, seed=seed + repeat))
+            for number in range(self.k):
+                inside = (numbers == number).nonzero().flatten()
+                shuffled = inside[torch.randperm(len(inside), generator=generator)]
+                held_out = _first_of_each(torch.from_numpy(codes)[shuffled], shuffled)[:GALLERY]
+                rest = (numbers != number).nonzero().flatten()
+                bank = rest[torch.randperm(len(rest), generator=generator)[:MAP_BANK]]
+                self.folds.append(Fold(rest, held_out, bank))
+        enough = -(-WANTED_QUERIES * 2 // max(1, len(self.folds[0].held_out)))
+        self.screening_folds = self.folds[: max(2, min(len(self.folds), enough))]
+
+    def prepared(self, side: int, root: bool) -> Prepared:
+        """One side (0 source, 1 target) with or without the signed root; computed once."""
+        key = (side, root)
+        if key not in self._prepared:
+            extra = (self.unpaired.source, self.unpaired.target)[side]
+            self._prepared[key] = Prepared(
+                self.raw[side], None if extra is None else extra.float(), root=root
+            )
+        return self._prepared[key]
+
+    def moments(self, roots: tuple[bool, bool], fold: Fold | None = None) -> Paired:
+        """Moments of one fold's training rows, or of all rows for the final fit; float64."""
+        if fold is not None and roots in fold.moments:
+            return fold.moments[roots]
+        x, y = self.prepared(0, roots[0]), self.prepared(1, roots[1])
+        train = None if fold is None else fold.train
+        sx, sy = self._spectra(roots, fold, train)
+        a, b = (x.rows, y.rows) if train is None else (x.rows[train], y.rows[train])
+        cross = sx.vectors.T @ (second_moment(a, b) / len(a)) @ sy.vectors
+        found = Paired((x.mean, y.mean), roots, sx, sy, cross, len(a))
+        if fold is not None:
+            fold.moments[roots] = found
+        return found
+
+    def _spectra(
+        self, roots: tuple[bool, bool], fold: Fold | None, train: Tensor | None
+    ) -> tuple[Spectrum, Spectrum]:
+        known = {} if fold is None else fold.moments
+        for other, moments in known.items():
+            if other[0] == roots[0]:
+                return moments.source, self.prepared(1, roots[1]).spectrum(train)
+            if other[1] == roots[1]:
+                return self.prepared(0, roots[0]).spectrum(train), moments.target
+        return (
+            self.prepared(0, roots[0]).spectrum(train),
+            self.prepared(1, roots[1]).spectrum(train),
+        )
+
+    def raw_rows(self, rows: Tensor) -> Projected:
+        """The encoders' vectors of ``rows``, source and target."""
+        return self.raw[0][rows], self.raw[1][rows]
+
+    def project(self, maps: tuple[nn.Module, nn.Module], rows: Tensor) -> Projected:
+        """Both sides of ``rows`` in the shared space of ``maps``."""
+        x, y = self.raw_rows(rows)
+        return maps[0](x), maps[1](y)
+
+    def identity(self, rows: Tensor) -> Projected:
+        """Both sides of ``rows`` as the encoders gave them, unit norm."""
+        x, y = self.raw_rows(rows)
+        return directions(x), directions(y)
+
+
+def screen(held_out: Projected, bank: Projected) -> Outcome:
+    """Outcome of projected held-out pairs under the screening correction."""
+    return score(held_out, Bank(*bank, expansion=None, hubness=SCREENING))
+
+
+def score(held_out: Projected, bank: Bank | None) -> Outcome:
+    """Outcome of projected held-out pairs, each the only match of its partner."""
+    x, y = held_out
+    firsts = []
+    for queries, gallery, side in ((x, y, "target"), (y, x, "source")):
+        if bank is not None:
+            gallery = bank.gallery(gallery, side=side)
+        if gallery.shape[1] > queries.shape[1]:
+            queries = torch.cat([queries, queries.new_ones(len(queries), 1)], dim=1)
+        firsts.append(ranks(queries, gallery))
+    first = torch.stack(firsts).double()
+    return Outcome(first.reciprocal().mean(dim=0), (first <= 10).double().mean(dim=0))
+
+
+def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcomes of several folds as one."""
+    return Outcome(
+        torch.cat([outcome.reciprocal_ranks for outcome in outcomes]),
+        torch.cat([outcome.hits_at_10 for outcome in outcomes]),
+    )
+
+
+def over(found: Sequence[Fold], outcome_of: Callable[[Fold], Outcome]) -> Outcome:
+    """Pool ``outcome_of`` over folds."""
+    return pooled([outcome_of(fold) for fold in found])
+
+
+def _standard_error(values: Tensor) -> float:
+    return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else float("inf")
+
+
+def _first_of_each(codes: Tensor, rows: Tensor) -> Tensor:
+    """The first of ``rows`` of each code, in order."""
+    seen: set[int] = set()
+    kept = []
+    for code, row in zip(codes.tolist(), rows.tolist(), strict=True):
+        if code not in seen:
+            seen.add(code)
+            kept.append(row)
+    return torch.tensor(kept, dtype=torch.int64)

@@ -1,0 +1,193 @@
+"""Encoded items: one side, or two row-matched sides; and what an encoder must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align._checks import check_length, check_matrix, check_paired, check_unique
+from align.groups import row_index, take_split
+from align.multivector import MultiVector
+
+
+class Encoder(Protocol):
+    """Anything frozen that turns items into one vector each.
+
+    ``fingerprint`` changes whenever the vectors could: weights, pooling, prompt, preprocessing,
+    dtype. ``modality`` names the kind of item, for example ``"text"``, ``"image"`` or ``"code"``.
+    """
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """Pooled float32 vectors on the CPU, ``(n, dim)``, in the order of ``items``."""
+        ...
+
+
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that also gives the token or patch states behind its pooled vector."""
+
+    @property
+    def token_dim(self) -> int: ...
+    def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
+        """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
+        ...
+
+
+class Cache(Protocol):
+    """Where ``Pairs.encode`` may look before it encodes; ``EmbeddingStore`` is one."""
+
+    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """The same vectors as ``encoder.encode(items)``, each distinct item encoded once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """One side: a vector per item, and the encoder it came from.
+
+    Attributes:
+        vectors: One embedding per row, ``(n, d)`` floating point.
+        fingerprint: Fingerprint of the encoder, or ``None`` where nobody knows it.
+        ids: ``n`` unique names.
+    """
+
+    vectors: Tensor
+    fingerprint: str | None
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_matrix("vectors", self.vectors)
+        check_length("ids", self.ids, len(self.vectors))
+        check_unique("ids", self.ids)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
+
+
+def as_tensor(x: Vectors) -> Tensor:
+    """The vectors themselves, without a copy where none is needed.
+
+    Torch cannot share a NumPy array that is read-only, as a memory map is, or runs backwards:
+    those are copied.
+    """
+    if isinstance(x, Embeddings):
+        return x.vectors
+    if isinstance(x, np.ndarray) and (not x.flags.writeable or min(x.strides, default=0) < 0):
+        x = x.copy()
+    return torch.as_tensor(x)
+
+
+def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
+    """The ids that the sides agree on, or row numbers if neither side has any."""
+    named = [side.ids for side in (source, target) if isinstance(side, Embeddings)]
+    if len(named) == 2 and len(named[0]) == len(named[1]) and named[0] != named[1]:
+        row = next(i for i, (a, b) in enumerate(zip(*named, strict=True)) if a != b)
+        raise ValueError(
+            "two Embeddings can be paired only if their ids agree row by row; row "
+            f"{row} is {named[0][row]!r} and {named[1][row]!r}. "
+            "Put both in the same order, or pass ids= to say that row i belongs to row i."
+        )
+    return named[0] if named else tuple(map(str, range(n)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedEmbeddings:
+    """Both sides, row-matched: row ``i`` of ``source`` and of ``target`` come from one pair.
+
+    Attributes:
+        source: ``(n, d_source)`` floating point.
+        target: ``(n, d_target)`` floating point.
+        ids: ``n`` unique names of the pairs.
+        groups: ``n`` group names; pairs of one group never straddle a split and count as matches
+            of each other, as the captions of one photo do.
+        source_fingerprint: Fingerprint of the source encoder, or ``None`` if unknown.
+        target_fingerprint: Fingerprint of the target encoder, or ``None`` if unknown.
+    """
+
+    source: Tensor
+    target: Tensor
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    source_fingerprint: str | None = None
+    target_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        check_paired(self.source, self.target)
+        check_matrix("source", self.source)
+        check_matrix("target", self.target)
+        check_length("ids", self.ids, len(self.source))
+        check_length("groups", self.groups, len(self.source))
+        check_unique("ids", self.ids)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        source: Vectors,
+        target: Vectors,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> Self:
+        """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
+
+        Args:
+            source: Source embeddings; an ``Embeddings`` brings its fingerprint and ids along.
+            target: Target embeddings of the same pairs in the same order.
+            ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
+            groups: Group names; every pair is its own group if left out.
+
+        Raises:
+            ValueError: The sides are not row-matched finite matrices, ids repeat, or two
+                ``Embeddings`` name their rows differently and no ``ids`` say that they match.
+        """
+        x, y = as_tensor(source), as_tensor(target)
+        names = tuple(map(str, ids)) if ids is not None else _shared_ids(source, target, len(x))
+        return cls(
+            x,
+            y,
+            names,
+            tuple(map(str, groups)) if groups is not None else names,
+            source.fingerprint if isinstance(source, Embeddings) else None,
+            target.fingerprint if isinstance(target, Embeddings) else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | np.ndarray[Any, Any] | Tensor) -> Self:
+        """The pairs at ``rows``, in that order; rows may not repeat."""
+        index = torch.from_numpy(row_index(rows, len(self)))
+        picked = index.tolist()
+        return type(self)(
+            self.source[index],
+            self.target[index],
+            tuple(self.ids[i] for i in picked),
+            tuple(self.groups[i] for i in picked),
+            self.source_fingerprint,
+            self.target_fingerprint,
+        )
+
+    def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
+
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
+
+        Raises:
+            ValueError: A share is out of range or leaves a part empty.
+        """
+        return take_split(self, self.groups, test=test, val=val, seed=seed)

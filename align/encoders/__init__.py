@@ -1,0 +1,1 @@
+"""Frozen networks, and functions, that turn items into vectors."""

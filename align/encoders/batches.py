@@ -1,0 +1,78 @@
+"""Items in, one tensor per item out: in batches of like length, in the order of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def check_items(items: Sequence[Any], kinds: tuple[type, ...], what: str) -> None:
+    """Raise unless ``items`` is a non-empty list of ``kinds``.
+
+    Args:
+        items: What a caller passed to ``encode``.
+        kinds: Types that an item may have; empty for any.
+        what: Those types in words.
+
+    Raises:
+        TypeError: ``items`` is one string, or an item is of another type.
+        ValueError: There are no items.
+    """
+    if isinstance(items, str | bytes):
+        raise TypeError(
+            f"items must be a list of items; got one {type(items).__name__}. "
+            "Put it in a list, even if it is alone."
+        )
+    if len(items) == 0:
+        raise ValueError(
+            "items must hold at least one item; got none. Check what selected the items."
+        )
+    for position, item in enumerate(items if kinds else ()):
+        if not isinstance(item, kinds):
+            raise TypeError(
+                f"every item must be {what}; item {position} is of type {type(item).__name__}. "
+                "Convert it or drop it, and its id."
+            )
+
+
+def run_batches(
+    items: Sequence[T],
+    forward: Callable[[list[T], list[int]], Iterable[Tensor]],
+    *,
+    batch_size: int,
+    length: Callable[[T], int] | None = None,
+    progress: bool = False,
+    label: str = "items",
+) -> list[Tensor]:
+    """The tensor of each item, in the order of ``items``, computed in inference mode.
+
+    Args:
+        items: ``n`` items.
+        forward: Gives one tensor per item of a batch; also told the positions of these items.
+        batch_size: Items per call of ``forward``; the last call may get fewer.
+        length: Size of an item. Items of like size share a batch, longest first, so that padding
+            is little and a lack of memory shows at once. Without it the order is kept.
+        progress: Draw a progress bar on stderr.
+        label: Stands before the bar.
+    """
+    from tqdm import tqdm
+
+    order = list(range(len(items)))
+    if length is not None:
+        order.sort(key=lambda i: -length(items[i]))
+    done: dict[int, Tensor] = {}
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(items), desc=label, unit="item", disable=not progress) as bar,
+    ):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            outputs = forward([items[i] for i in rows], rows)
+            done.update(zip(rows, outputs, strict=True))
+            bar.update(len(rows))
+    return [done[i] for i in range(len(items))]

@@ -1,0 +1,98 @@
+"""Any function as an encoder: a network that transformers does not know, or a web service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align._checks import check_matrix
+from align.encoders.batches import check_items, run_batches
+from align.encoders.weights import fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class CallableEncoder:
+    """A function from a list of items to one vector per item.
+
+    Attributes:
+        function: Takes a list of up to ``batch_size`` items and returns their vectors in the same
+            order, ``(b, dim)`` floating point: a tensor, an array, or a list of lists.
+        name: The caller's promise, and the base of the fingerprint: the same name always means
+            the same vectors for the same items. Put a version into it.
+        dim: Width of the vectors.
+        modality: Kind of the items.
+        batch_size: Items per call.
+
+    Raises:
+        ValueError: ``name`` is empty, or ``dim`` or ``batch_size`` is below 1.
+    """
+
+    function: Callable[[list[Any]], Any]
+    _: KW_ONLY
+    name: str
+    dim: int
+    modality: str = "text"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.name or self.dim < 1 or self.batch_size < 1:
+            raise ValueError(
+                "name must not be empty, and dim and batch_size must be at least 1; "
+                f"got name {self.name!r}, dim {self.dim} and batch_size {self.batch_size}. "
+                "Name the function and its version, and give the width of its vectors."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with ``name``, ``dim`` and ``modality``."""
+        return fingerprint(
+            self.modality, "callable", self.name, {"name": self.name, "dim": self.dim}
+        )
+
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """The vector of each item, ``(n, dim)`` float32 on the CPU.
+
+        An error of ``function`` passes through: trying again is its own matter.
+
+        Args:
+            items: ``n`` items, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: ``items`` is one string.
+            ValueError: There are no items, or ``function`` returned anything but finite floating
+                point vectors, ``(b, dim)``.
+        """
+        check_items(items, (), "anything")
+        rows = run_batches(
+            items,
+            self._vectors,
+            batch_size=self.batch_size,
+            progress=progress,
+            label=self.modality,
+        )
+        return torch.stack(rows)
+
+    def _vectors(self, items: list[Any], rows: list[int]) -> Tensor:
+        output = self.function(items)
+        try:
+            vectors = output if isinstance(output, Tensor) else torch.as_tensor(np.asarray(output))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.name!r} must return a matrix of numbers, ({len(items)}, {self.dim}) for "
+                f"this batch; got {type(output).__name__} that is none ({error}). "
+                "Return a tensor, an array, or lists of equal length."
+            ) from error
+        if tuple(vectors.shape) != (len(items), self.dim):
+            raise ValueError(
+                f"{self.name!r} must return one vector of width {self.dim} for each of the "
+                f"{len(items)} items of a batch; got shape {tuple(vectors.shape)}. "
+                "Check dim, and that no item is dropped."
+            )
+        check_matrix(f"what {self.name!r} returned for items {rows[0]}..{rows[-1]}", vectors)
+        return vectors.detach().float().cpu()

@@ -1,0 +1,249 @@
+"""Frozen encoders of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from align.encoders.batches import check_items, run_batches
+from align.encoders.folder import architecture, present, read_config, resolve_folder
+from align.encoders.images import ImageItem, open_rgb
+from align.encoders.network import (
+    Dtype,
+    check_options,
+    load_config,
+    load_image_processor,
+    load_network,
+    pick_layer,
+)
+from align.encoders.weights import files_digests, fingerprint
+from align.multivector import MultiVector
+
+ImagePooling = Literal["cls", "mean", "cls+mean"]
+
+IMAGE_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
+
+
+class _Family(NamedTuple):
+    """What a kind of network offers: a CLS token, a pooled output of its own, a feature map."""
+
+    has_cls: bool
+    has_own: bool
+    is_map: bool = False
+
+
+_FAMILIES = {
+    "vit": _Family(has_cls=True, has_own=False),
+    "dinov2": _Family(has_cls=True, has_own=False),
+    "dinov2_with_registers": _Family(has_cls=True, has_own=False),
+    "dinov3_vit": _Family(has_cls=True, has_own=False),
+    "clip": _Family(has_cls=True, has_own=True),
+    "clip_vision_model": _Family(has_cls=True, has_own=True),
+    "siglip": _Family(has_cls=False, has_own=True),
+    "siglip_vision_model": _Family(has_cls=False, has_own=True),
+    "convnext": _Family(has_cls=False, has_own=True, is_map=True),
+    "convnextv2": _Family(has_cls=False, has_own=True, is_map=True),
+    "resnet": _Family(has_cls=False, has_own=True, is_map=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEncoder:
+    """One vector, or one per patch, for each image, from a frozen network.
+
+    Knows ViT, DINOv2 and DINOv3, CLIP and SigLIP (the dual model or its vision tower), ConvNeXt
+    and ResNet. Nothing is loaded before the first ``encode``; ``fingerprint`` only reads files.
+
+    Items are paths, Pillow images, or ``(h, w, 3)`` uint8 RGB arrays. Pictures are turned upright
+    by their EXIF tag and laid over white where they are transparent; then the folder's own
+    preprocessing follows, done by Pillow.
+
+    With ``pooling=None`` the vectors are the model's own: ``get_image_features`` for a dual CLIP
+    or SigLIP model; the pooled output of a CLIP or SigLIP vision tower, ConvNeXt or ResNet; the
+    CLS state for ViT and DINO. At an inner ``layer`` nothing is the model's own, so it is the
+    CLS state where there is one and the mean of the patches elsewhere.
+
+    Attributes:
+        model: Local folder, or id on the Hugging Face hub.
+        pooling: ``"cls"``; ``"mean"`` of the patches, without CLS and registers; ``"cls+mean"``,
+            both end to end, twice as wide; or ``None``, above.
+        layer: Which states: -1 the last ones, after the final norm; else an index into the
+            ``hidden_states`` of transformers, where 0 are the embeddings.
+        device: Where the network runs, as in ``torch.device``.
+        dtype: Of the forward pass. Vectors come as float32 in any case.
+        batch_size: Images per forward pass.
+        revision: Branch, tag or commit of a hub id.
+
+    Raises:
+        FileNotFoundError: ``model`` is neither a folder nor a hub id within reach.
+        ValueError: An option is out of range; the network is of an unknown kind or lacks a CLS
+            token that ``pooling`` needs; the folder has no safetensors or wants to run code.
+    """
+
+    modality: ClassVar[str] = "image"
+
+    model: str | Path
+    _: KW_ONLY
+    pooling: ImagePooling | None = None
+    layer: int = -1
+    device: str = "cpu"
+    dtype: Dtype = "float32"
+    batch_size: int = 32
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_options(dtype=self.dtype, batch_size=self.batch_size)
+        if self.pooling not in (None, "cls", "mean", "cls+mean"):
+            raise ValueError(
+                'pooling must be "cls", "mean", "cls+mean" or None, the model\'s own; '
+                f"got {self.pooling!r}. Leave it out if in doubt."
+            )
+        kind = self._json["model_type"]
+        if kind not in _FAMILIES:
+            raise ValueError(
+                f"model_type must be one of {sorted(_FAMILIES)}; got {kind!r}. "
+                "Where another network keeps its CLS token is not known here: load it yourself "
+                "and wrap it in CallableEncoder."
+            )
+        if self.pooling in ("cls", "cls+mean") and not self._family.has_cls:
+            raise ValueError(
+                f"pooling {self.pooling!r} needs a CLS token; {kind!r} networks have none. "
+                'Use "mean", or leave pooling out.'
+            )
+
+    @cached_property
+    def _folder(self) -> Path:
+        return resolve_folder(self.model, self.revision, IMAGE_FILES)
+
+    @cached_property
+    def _json(self) -> dict[str, Any]:
+        return read_config(self._folder)
+
+    @property
+    def _family(self) -> _Family:
+        return _FAMILIES[self._json["model_type"]]
+
+    @property
+    def _pooling(self) -> str:
+        if self.pooling is not None:
+            return self.pooling
+        if self._family.has_own and self.layer == -1:
+            return "own"
+        return "cls" if self._family.has_cls else "mean"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the weights, the preprocessing, pooling, layer and dtype."""
+        files = files_digests(self._folder, present(self._folder, IMAGE_FILES))
+        parts = {"files": files, "layer": self.layer, "dtype": self.dtype}
+        return fingerprint(self.modality, architecture(self._json), self._pooling, parts)
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of the vectors of ``encode``."""
+        if self._pooling == "own" and self._config.model_type == "clip":
+            return int(self._config.projection_dim)
+        return self.token_dim * (2 if self._pooling == "cls+mean" else 1)
+
+    @cached_property
+    def token_dim(self) -> int:
+        """Width of the patch states of ``encode_tokens``."""
+        if not self._family.is_map:
+            return int(self._vision_config.hidden_size)
+        stages = self._config.hidden_sizes
+        first = getattr(self._config, "embedding_size", stages[0])
+        return int(stages[-1] if self.layer == -1 else [first, *stages][self.layer])
+
+    def encode(self, items: Sequence[ImageItem], *, progress: bool = False) -> Tensor:
+        """The vector of each image, ``(n, dim)`` float32 on the CPU.
+
+        Args:
+            items: ``n`` images, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is of none of the kinds above.
+            ValueError: There are no items, or one cannot be read.
+        """
+        return torch.stack(self._run(items, self._vectors, progress=progress))
+
+    def encode_tokens(self, items: Sequence[ImageItem], *, progress: bool = False) -> MultiVector:
+        """The patch states of each image, float32 on the CPU, row by row from the top left.
+
+        CLS and register tokens are left out. A feature map ``(d, h, w)`` gives ``h * w`` states.
+
+        Args:
+            items: ``n`` images, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is of none of the kinds above.
+            ValueError: There are no items, or one cannot be read.
+        """
+        return MultiVector.pack(self._run(items, self._patches, progress=progress))
+
+    def _run(self, items: Sequence[ImageItem], forward: Any, *, progress: bool) -> list[Tensor]:
+        kinds = (str, Path, Image.Image, np.ndarray)
+        check_items(items, kinds, "a path, a Pillow image or a uint8 array")
+        return run_batches(
+            items, forward, batch_size=self.batch_size, progress=progress, label=self.modality
+        )
+
+    @cached_property
+    def _config(self) -> Any:
+        return load_config(self._folder)
+
+    @cached_property
+    def _vision_config(self) -> Any:
+        return getattr(self._config, "vision_config", self._config)
+
+    @cached_property
+    def _processor(self) -> Any:
+        return load_image_processor(self._folder)
+
+    @cached_property
+    def _network(self) -> Any:
+        return load_network(self._folder, dtype=self.dtype, device=self.device)
+
+    def _pixels(self, items: list[ImageItem], rows: list[int]) -> Tensor:
+        images = [open_rgb(item, row) for item, row in zip(items, rows, strict=True)]
+        pixels: Tensor = self._processor(images=images, return_tensors="pt")["pixel_values"]
+        return pixels.to(self.device, self._network.dtype)
+
+    def _states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """What stands before the patches, ``(n, p, d)``, and the patches, ``(n, t, d)``."""
+        tower = getattr(self._network, "vision_model", self._network)
+        output = tower(pixel_values=pixels, output_hidden_states=self.layer != -1)
+        states = pick_layer(output, self.layer).float()
+        if self._family.is_map:
+            states = states.flatten(2).transpose(1, 2)
+        registers = getattr(self._vision_config, "num_register_tokens", 0)
+        before = 1 + registers if self._family.has_cls else 0
+        return states[:, :before], states[:, before:]
+
+    def _own(self, pixels: Tensor) -> Tensor:
+        dual = hasattr(self._config, "vision_config")
+        give = self._network.get_image_features if dual else self._network
+        output = give(pixel_values=pixels)
+        # ResNet keeps the two sides of its map, both 1.
+        own: Tensor = getattr(output, "pooler_output", output)
+        return own.flatten(1)
+
+    def _vectors(self, items: list[ImageItem], rows: list[int]) -> Tensor:
+        pixels = self._pixels(items, rows)
+        if self._pooling == "own":
+            return self._own(pixels).float().cpu()
+        before, patches = self._states(pixels)
+        parts = {"cls": lambda: before[:, 0], "mean": lambda: patches.mean(1)}
+        return torch.cat([parts[name]() for name in self._pooling.split("+")], dim=1).cpu()
+
+    def _patches(self, items: list[ImageItem], rows: list[int]) -> Tensor:
+        return self._states(self._pixels(items, rows))[1].cpu()

@@ -1,0 +1,110 @@
+"""Loading of frozen networks; the only file that imports transformers or sentence-transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def check_options(*, dtype: str, batch_size: int) -> None:
+    """Raise ``ValueError`` unless both options lie in their range."""
+    if dtype not in _DTYPES:
+        raise ValueError(
+            f"dtype must be one of {sorted(_DTYPES)}; got {dtype!r}. "
+            'Use "float32" unless the device is fast at a shorter one.'
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}. 32 is a good start.")
+
+
+def load_config(folder: Path) -> Any:
+    """The configuration of the model in ``folder``, with the defaults of its class filled in."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+def load_network(folder: Path, *, dtype: str, device: str) -> Any:
+    """The network in ``folder`` without any task head, in evaluation mode, on ``device``.
+
+    Raises:
+        ValueError: The weights do not cover the network. A missing ``pooler`` is no loss: many
+            checkpoints lack it, and no pooling here reads it.
+    """
+    from transformers import AutoModel
+
+    network, info = AutoModel.from_pretrained(
+        folder,
+        dtype=_DTYPES[dtype],
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    lost = sorted(key for key in info["missing_keys"] if "pooler." not in key)
+    if lost:
+        raise ValueError(
+            f"the weights in {folder.name!r} must cover the whole network; {len(lost)} of its "
+            f"tensors are missing and would be random, for example {lost[:3]}. "
+            "Check that config.json and the weights belong together."
+        )
+    return network.to(device).eval()
+
+
+def load_pipeline(folder: Path, *, dtype: str, device: str) -> Any:
+    """The sentence-transformers model in ``folder``, all modules, on ``device``."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        model_kwargs={"dtype": _DTYPES[dtype], "use_safetensors": True},
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in ``folder``; one without a padding token pads with its end token.
+
+    Padding is masked everywhere here, so which token pads changes nothing.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_image_processor(folder: Path) -> Any:
+    """The image preprocessing in ``folder``, done with Pillow and NumPy."""
+    from transformers import AutoImageProcessor
+
+    load: Any = AutoImageProcessor.from_pretrained  # has no type information
+    return load(folder, backend="pil", local_files_only=True)
+
+
+def pick_layer(output: Any, layer: int) -> Tensor:
+    """Last states of a forward pass for layer -1, else the hidden states of that index.
+
+    The last states have passed the network's final norm, if it has one; inner hidden states have
+    not. Index 0 is what enters the first layer.
+
+    Raises:
+        ValueError: There is no such layer.
+    """
+    if layer == -1:
+        last: Tensor = output.last_hidden_state
+        return last
+    states: tuple[Tensor, ...] = output.hidden_states
+    if not -len(states) <= layer < len(states):
+        raise ValueError(
+            f"layer must lie in [{-len(states)}, {len(states) - 1}], the hidden states of this "
+            f"network; got {layer}. Use -1 for the last."
+        )
+    return states[layer]

@@ -1,0 +1,81 @@
+"""Encoders named in one line, for the command line."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from align.embeddings import Encoder
+
+
+def from_spec(spec: str) -> Encoder:
+    """The encoder that ``spec`` names.
+
+    Args:
+        spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id or a
+            local folder; or ``python:MODULE:ATTRIBUTE``, an encoder in an importable module, or
+            a function or class that gives one when it is called without arguments.
+
+    Raises:
+        ValueError: ``spec`` is of no such form, or the attribute gives no encoder.
+        ModuleNotFoundError: MODULE cannot be found.
+        AttributeError: MODULE has no such attribute.
+    """
+    kind, _, rest = spec.partition(":")
+    match kind:
+        case "text" if rest:
+            from align.encoders.text import TextEncoder
+
+            return TextEncoder(rest)
+        case "code" if rest:
+            from align.encoders.text import CodeEncoder
+
+            return CodeEncoder(rest)
+        case "image" if rest:
+            from align.encoders.image import ImageEncoder
+
+            return ImageEncoder(rest)
+        case "python" if rest.count(":") == 1:
+            return _from_python(*rest.split(":"))
+        case _:
+            raise ValueError(
+                "an encoder must be written text:MODEL, code:MODEL, image:MODEL or "
+                f"python:MODULE:ATTRIBUTE; got {spec!r}. "
+                "MODEL is a hub id or a folder, for example image:facebook/dinov2-small."
+            )
+
+
+def _from_python(module: str, attribute: str) -> Encoder:
+    try:
+        home = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there and fails to import another
+        raise ModuleNotFoundError(
+            f"python:{module}:{attribute} must name an importable module; there is no "
+            f"{error.name!r}. Install it, or put its folder on PYTHONPATH.",
+            name=error.name,
+        ) from error
+    if not hasattr(home, attribute):
+        raise AttributeError(
+            f"{module!r} must define {attribute!r}, an encoder or a function that returns one; "
+            "it does not. Check the spelling."
+        )
+    value = getattr(home, attribute)
+    if callable(value) and (isinstance(value, type) or not _is_encoder(value)):
+        value = value()
+    if not _is_encoder(value):
+        raise ValueError(
+            f"{module}:{attribute} must give an encoder, with modality, dim, fingerprint and "
+            f"encode; got a {type(value).__name__}. Wrap a function in CallableEncoder."
+        )
+    encoder: Encoder = value
+    return encoder
+
+
+def _is_encoder(value: Any) -> bool:
+    """Whether ``value`` has the parts of an encoder; looks without computing any of them."""
+    parts = ("modality", "dim", "fingerprint", "encode")
+    return all(inspect.getattr_static(value, part, None) is not None for part in parts)

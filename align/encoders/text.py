@@ -1,0 +1,264 @@
+"""Frozen encoders of text and of source code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from align.encoders.batches import check_items, run_batches
+from align.encoders.folder import present, resolve_folder
+from align.encoders.network import (
+    Dtype,
+    check_options,
+    load_config,
+    load_network,
+    load_pipeline,
+    load_tokenizer,
+    pick_layer,
+)
+from align.encoders.pooling import TextPooling, pool_text
+from align.encoders.recipe import TEXT_FILES, Recipe, read_recipe
+from align.encoders.weights import files_digests, fingerprint
+from align.multivector import MultiVector
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """One vector, or one per token, for each text, from a frozen network.
+
+    Reads transformers folders, sentence-transformers folders, and the text tower of CLIP and
+    SigLIP folders. Nothing is loaded before the first ``encode``; ``fingerprint`` only reads
+    files. A text gets the same vector whatever batch it is in, up to rounding.
+
+    With ``pooling=None`` the vectors are the model's own: those of ``SentenceTransformer.encode``
+    for a sentence-transformers folder, with its ``Normalize`` and its default prompt;
+    ``get_text_features`` for CLIP and SigLIP; the mean of the token states for any other folder.
+    A plain Transformer, Pooling, Normalize folder is run by transformers alone, which loads faster;
+    one with further modules is run by sentence-transformers. A ``pooling`` that is given pools
+    the token states and does nothing else, ``Normalize`` included.
+
+    Attributes:
+        model: Local folder, or id on the Hugging Face hub.
+        pooling: ``"mean"`` of all tokens, ``"cls"`` for the first, ``"last"`` for the last token,
+            special tokens counted; or ``None``, above.
+        prompt: Put before each text; ``None`` is the folder's own default, mostly empty.
+        max_length: Tokens kept per text, special tokens counted; ``None`` is the model's own.
+        layer: Which token states: -1 the last ones, after the final norm; else an index into the
+            ``hidden_states`` of transformers, where 0 are the embeddings.
+        device: Where the network runs, as in ``torch.device``.
+        dtype: Of the forward pass. Vectors come as float32 in any case.
+        batch_size: Texts per forward pass.
+        revision: Branch, tag or commit of a hub id.
+
+    Raises:
+        FileNotFoundError: ``model`` is neither a folder nor a hub id within reach.
+        ValueError: An option is out of range; the folder has no safetensors; or it wants to run
+            code of its own.
+    """
+
+    modality: ClassVar[str] = "text"
+
+    model: str | Path
+    _: KW_ONLY
+    pooling: TextPooling | None = None
+    prompt: str | None = None
+    max_length: int | None = None
+    layer: int = -1
+    device: str = "cpu"
+    dtype: Dtype = "float32"
+    batch_size: int = 32
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        check_options(dtype=self.dtype, batch_size=self.batch_size)
+        _ = self._recipe  # a wrong folder or option shows here, not at the first encode
+
+    @cached_property
+    def _folder(self) -> Path:
+        return resolve_folder(self.model, self.revision, TEXT_FILES)
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return read_recipe(
+            self._folder,
+            pooling=self.pooling,
+            layer=self.layer,
+            prompt=self.prompt,
+            max_length=self.max_length,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the weights, the tokenizer and every option but ``device`` and batching."""
+        recipe = asdict(self._recipe)
+        del recipe["transformer"]  # where the files are does not matter, and they are hashed
+        files = files_digests(self._folder, present(self._folder, TEXT_FILES))
+        parts = {"files": files, "recipe": recipe, "layer": self.layer, "dtype": self.dtype}
+        return fingerprint(self.modality, self._recipe.architecture, self._recipe.pooling, parts)
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of the vectors of ``encode``."""
+        if self._recipe.pipeline:
+            return int(self._pipeline.get_embedding_dimension())
+        if self._recipe.pooling == "own":
+            dual = self._config
+            is_clip = dual.model_type == "clip"
+            return int(dual.projection_dim if is_clip else dual.text_config.projection_size)
+        return self.token_dim
+
+    @cached_property
+    def token_dim(self) -> int:
+        """Width of the token states of ``encode_tokens``."""
+        return int(self._text_config.hidden_size)
+
+    def encode(self, items: Sequence[str], *, progress: bool = False) -> Tensor:
+        """The vector of each text, ``(n, dim)`` float32 on the CPU.
+
+        Args:
+            items: ``n`` texts, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is no string.
+            ValueError: There are no items, or a text has no tokens.
+        """
+        rows = self._run(items, self._vectors, progress=progress)
+        return torch.stack(rows)
+
+    def encode_tokens(self, items: Sequence[str], *, progress: bool = False) -> MultiVector:
+        """The token states of each text, float32 on the CPU, without padding.
+
+        Special tokens and the prompt stay: pooling reads them too. States come from ``layer``
+        and are not normalized.
+
+        Args:
+            items: ``n`` texts, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is no string.
+            ValueError: There are no items, or a text has no tokens.
+        """
+        return MultiVector.pack(self._run(items, self._tokens, progress=progress))
+
+    def _run(self, items: Sequence[str], forward: Any, *, progress: bool) -> list[Tensor]:
+        check_items(items, (str,), "a string")
+        return run_batches(
+            items,
+            forward,
+            batch_size=self.batch_size,
+            length=len,
+            progress=progress,
+            label=self.modality,
+        )
+
+    @cached_property
+    def _config(self) -> Any:
+        return load_config(self._recipe.transformer)
+
+    @cached_property
+    def _text_config(self) -> Any:
+        return self._config.get_text_config()
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._recipe.transformer)
+
+    @cached_property
+    def _network(self) -> Any:
+        recipe = self._recipe
+        return load_network(recipe.transformer, dtype=self.dtype, device=self.device)
+
+    @cached_property
+    def _tower(self) -> Any:
+        """The part of the network that turns tokens into states."""
+        if self._config.is_encoder_decoder:
+            return self._network.get_encoder()
+        return getattr(self._network, "text_model", self._network)
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        pipeline = load_pipeline(self._folder, dtype=self.dtype, device=self.device)
+        if self._recipe.max_length is not None:
+            pipeline.max_seq_length = self._recipe.max_length
+        return pipeline
+
+    @cached_property
+    def _limit(self) -> int | None:
+        """Most tokens per text; ``None`` where neither the folder nor the network has a limit."""
+        most = getattr(self._text_config, "max_position_embeddings", None)
+        wish = self._recipe.max_length
+        if wish is not None and most is not None and wish > most:
+            raise ValueError(
+                f"max_length must lie in [1, {most}], the positions of this network; "
+                f"got {wish}. Lower it, or leave it out."
+            )
+        limits = [most or 10**9, self._tokenizer.model_max_length]
+        limit = wish if wish is not None else min(limits)
+        return limit if limit < 10**9 else None
+
+    def _inputs(self, texts: list[str], rows: list[int]) -> tuple[dict[str, Tensor], Tensor]:
+        """What the tower takes, and where tokens are real, ``(n, t)`` bool."""
+        # SigLIP was trained on texts padded to full length, padding attended to.
+        fixed = self._recipe.model_type.startswith("siglip")
+        batch = self._tokenizer(
+            [self._recipe.prompt + text for text in texts],
+            padding="max_length" if fixed else True,
+            padding_side="right",  # positions then start at 0 in every network
+            truncation=self._limit is not None,
+            max_length=self._limit,
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self.device)
+        mask = batch["attention_mask"].bool()
+        if not mask.any(1).all():
+            empty = int((~mask.any(1)).nonzero()[0])
+            raise ValueError(
+                f"every text needs at least one token; item {rows[empty]}, {texts[empty]!r}, has "
+                "none. Drop it, and its id."
+            )
+        if fixed:
+            del batch["attention_mask"]
+        return dict(batch), mask
+
+    def _states(self, texts: list[str], rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Token states ``(n, t, d)`` float32, and where they are real, ``(n, t)`` bool."""
+        inputs, mask = self._inputs(texts, rows)
+        output = self._tower(**inputs, output_hidden_states=self.layer != -1)
+        return pick_layer(output, self.layer).float(), mask
+
+    def _vectors(self, texts: list[str], rows: list[int]) -> Tensor:
+        recipe = self._recipe
+        if recipe.pipeline:
+            vectors = self._pipeline.encode(
+                texts,
+                prompt=recipe.prompt,
+                batch_size=len(texts),
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
+        elif recipe.pooling == "own":
+            inputs, _ = self._inputs(texts, rows)
+            features = self._network.get_text_features(**inputs)
+            vectors = getattr(features, "pooler_output", features)
+        else:
+            vectors = pool_text(*self._states(texts, rows), recipe.pooling)
+        vectors = vectors.float().cpu()
+        return torch.nn.functional.normalize(vectors) if recipe.normalize else vectors
+
+    def _tokens(self, texts: list[str], rows: list[int]) -> Iterator[Tensor]:
+        states, mask = self._states(texts, rows)
+        return (state[real].cpu() for state, real in zip(states, mask, strict=True))
+
+
+class CodeEncoder(TextEncoder):
+    """A ``TextEncoder`` whose items are pieces of source code, each a string."""
+
+    modality: ClassVar[str] = "code"

@@ -1,0 +1,123 @@
+"""Splits and folds that keep every group on one side, so that no photo leaks with its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Rows = NDArray[np.int64]
+
+
+def row_index(rows: ArrayLike, n: int) -> Rows:
+    """Check that ``rows`` are integer row numbers in ``0 .. n - 1`` and give them as an array.
+
+    Raises:
+        ValueError: They are not one row of integers; a mask, for one, would pick rows 0 and 1.
+        IndexError: One is out of range.
+    """
+    index = np.asarray(rows)
+    if index.ndim != 1 or (len(index) and not np.issubdtype(index.dtype, np.integer)):
+        raise ValueError(
+            "rows must be a flat sequence of integers; "
+            f"got {index.dtype} of shape {index.shape}. Turn a mask into rows with np.flatnonzero."
+        )
+    if len(index) and not (index.min() >= 0 and index.max() < n):
+        raise IndexError(
+            f"rows must lie in 0 .. {n - 1}; got {index.min()} .. {index.max()}. "
+            "Pass positions in this table, counted from its start."
+        )
+    return index.astype(np.int64)
+
+
+def group_codes(groups: Sequence[str]) -> Rows:
+    """Number the groups ``0 .. g - 1`` in order of first appearance; ``(n,)``."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.int64)
+
+
+def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[Rows]:
+    """Row indices of the remainder and of one part per fraction, each in the original order.
+
+    Whole groups are dealt in a random order to the parts, last part first, until a part holds at
+    least its fraction of the rows; whatever is left is the remainder. So the last part does not
+    depend on the others: asking for a validation part leaves the test rows as they were. With
+    groups of one row the sizes are exact up to rounding.
+
+    Args:
+        groups: One group name per row, ``(n,)``.
+        fractions: Share of the rows wanted in each part, each in (0, 1), sum < 1.
+        seed: Seeds the order in which groups are dealt.
+
+    Returns:
+        ``[remainder, part_1, part_2, ...]``, arrays of sorted row indices that partition the rows.
+
+    Raises:
+        ValueError: A fraction is out of range, or a part or the remainder would be empty.
+    """
+    if not all(0 < f < 1 for f in fractions) or sum(fractions) >= 1:
+        raise ValueError(
+            "each split fraction must lie in (0, 1) and their sum below 1; "
+            f"got {list(fractions)}. Lower them so that rows remain to train on."
+        )
+    codes = group_codes(groups)
+    sizes = np.bincount(codes)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    part_of_group = np.zeros(len(sizes), dtype=np.int64)
+    at = 0
+    for part in range(len(fractions), 0, -1):
+        wanted, held = round(fractions[part - 1] * len(codes)), 0
+        while held < wanted and at < len(order):
+            part_of_group[order[at]] = part
+            held += int(sizes[order[at]])
+            at += 1
+    parts = [np.flatnonzero(part_of_group[codes] == part) for part in range(len(fractions) + 1)]
+    if any(len(part) == 0 for part in parts):
+        raise ValueError(
+            f"every part of a split needs a row; {len(codes)} rows in {len(sizes)} groups gave "
+            f"parts of {[len(part) for part in parts]}. Use larger fractions, or more groups."
+        )
+    return parts
+
+
+def folds(groups: Sequence[str], k: int, *, seed: int) -> Rows:
+    """Fold number of each row, ``(n,)`` in ``0 .. k - 1``; rows of a group share a fold.
+
+    Groups are dealt in a random order, largest first, each to the fold with the fewest rows, so
+    that folds differ by at most the size of one group.
+
+    Raises:
+        ValueError: There are fewer groups than folds.
+    """
+    codes = group_codes(groups)
+    sizes = np.bincount(codes)
+    if not 2 <= k <= len(sizes):
+        raise ValueError(
+            f"folds must lie in [2, {len(sizes)}], the number of groups; got {k}. "
+            "Use fewer folds or give more groups."
+        )
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    fold_of_group = np.empty(len(sizes), dtype=np.int64)
+    held = np.zeros(k, dtype=np.int64)
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        fold = int(held.argmin())
+        fold_of_group[group] = fold
+        held[fold] += sizes[group]
+    return fold_of_group[codes]
+
+
+class _Takes(Protocol):
+    def take(self, rows: Rows, /) -> Self: ...
+
+
+T = TypeVar("T", bound=_Takes)
+
+
+def take_split(
+    table: T, groups: Sequence[str], *, test: float, val: float, seed: int
+) -> tuple[T, ...]:
+    """Take ``(train, test)`` or ``(train, val, test)`` of anything with ``take``, by group."""
+    shares = [test] if val == 0 else [val, test]
+    return tuple(table.take(part) for part in split_rows(groups, shares, seed=seed))

@@ -1,0 +1,315 @@
+"""Paired raw items, read from the files people have them in, with every bad row named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from align._checks import check_length, check_unique
+from align.groups import row_index, take_split
+from align.rows import Columns, OnError, pick
+from align.tables import PairsError, Table, read_csv, read_folder, read_jsonl, read_parquet
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from align.embeddings import Cache, Encoder, PairedEmbeddings
+
+__all__ = ["OnError", "Pairs", "PairsError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Raw items of two sides, row-matched.
+
+    The readers share their arguments. ``source`` and ``target`` name columns. ``id`` names a column
+    of unique names; without one, the names are ``"0"``, ``"1"``, ... over the rows of the file, bad
+    ones included. ``group`` names a column; pairs of one group never straddle a split, and count as
+    matches of each other. Where one image has several captions, name the image column as group.
+
+    A column holds images if more than half of its filled cells end in .png, .jpg, .jpeg, .webp,
+    .bmp, .gif, .tif or .tiff; ``images=`` names those columns instead, ``images=[]`` none. Their
+    cells become paths, relative to the folder of the file. Images are opened and their headers
+    checked; pixels are decoded only when encoded.
+
+    A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
+    before, or the row itself is malformed. ``on_error="raise"`` reports all bad rows in one error;
+    ``"skip"`` drops them, logs a warning, and lists them in ``skipped``.
+
+    Attributes:
+        ids: ``n`` unique names.
+        source: ``n`` items: texts, ``pathlib.Path`` of image files, or any objects.
+        target: ``n`` items.
+        groups: ``n`` group names.
+        skipped: One line for each row that the reader dropped.
+    """
+
+    ids: tuple[str, ...]
+    source: tuple[Any, ...]
+    target: tuple[Any, ...]
+    groups: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_length("source", self.source, len(self.ids))
+        check_length("target", self.target, len(self.ids))
+        check_length("groups", self.groups, len(self.ids))
+        check_unique("ids", self.ids)
+
+    @classmethod
+    def from_lists(
+        cls,
+        source: Sequence[Any],
+        target: Sequence[Any],
+        *,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> Self:
+        """Pair two lists; ids are ``"0"``, ``"1"``, ... and each pair its own group by default.
+
+        Raises:
+            ValueError: Lengths differ or ids repeat.
+            PairsError: A text is blank or a path leads to no file.
+        """
+        check_length("target", target, len(source))
+        problems = [
+            f"row {row}, {side}: {problem}"
+            for row, pair in enumerate(zip(source, target, strict=True), start=1)
+            for side, item in zip(("source", "target"), pair, strict=True)
+            if (problem := _item_problem(item))
+        ]
+        if problems:
+            raise PairsError(
+                f"every item must be there; {len(problems)} are not. Correct or drop them:",
+                problems,
+            )
+        names = tuple(map(str, ids if ids is not None else range(len(source))))
+        made = tuple(map(str, groups)) if groups is not None else names
+        return cls(names, tuple(source), tuple(target), made)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read a comma-separated UTF-8 file whose first line names the columns.
+
+        Raises:
+            PairsError: The file is malformed, a column is not there, or rows are bad.
+            FileNotFoundError: There is no such file.
+        """
+        columns = Columns(source, target, id, group)
+        return cls._from_table(read_csv(Path(path), delimiter=","), columns, images, on_error)
+
+    @classmethod
+    def from_tsv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read a tab-separated file, with fields quoted as in CSV; otherwise as ``from_csv``."""
+        columns = Columns(source, target, id, group)
+        return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read one JSON object per line, gzipped if the name ends in ``.gz``; as ``from_csv``."""
+        columns = Columns(source, target, id, group)
+        return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read a Parquet file; as ``from_csv``.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        columns = Columns(source, target, id, group)
+        return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, on_error: OnError = "raise") -> Self:
+        """Read images and the captions beside them: source is the caption, target the image.
+
+        ``photo.jpg`` is described by ``photo.txt``, one caption per line. Captions of one image
+        share a group, its path in ``folder``. Folders inside are searched too.
+
+        Raises:
+            PairsError: An image has no captions, a ``.txt`` no image, or an image is unreadable.
+            NotADirectoryError: ``folder`` is not a folder.
+        """
+        columns = Columns("caption", "image", "id", "image")
+        return cls._from_table(read_folder(Path(folder)), columns, ["image"], on_error)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read by the suffix of ``path``: .csv, .tsv, .jsonl, .jsonl.gz, .parquet, or a folder.
+
+        A folder is read as by ``from_folder``, and its columns are called caption and image.
+
+        Raises:
+            ValueError: The suffix is another.
+            FileNotFoundError: There is no such file or folder.
+        """
+        path = Path(path)
+        columns = Columns(source, target, id, group)
+        name = path.name.lower()
+        if path.is_dir():
+            columns = Columns(source, target, id or "id", group or "image")
+            table, images = read_folder(path), ["image"]
+        elif name.endswith((".csv", ".tsv")):
+            table = read_csv(path, delimiter="," if name.endswith(".csv") else "\t")
+        elif name.endswith((".jsonl", ".jsonl.gz")):
+            table = read_jsonl(path)
+        elif name.endswith(".parquet"):
+            table = read_parquet(path, columns.named)
+        else:
+            raise ValueError(
+                "pairs are read from .csv, .tsv, .jsonl, .jsonl.gz, .parquet or a folder; "
+                f"got {str(path)!r}. Convert the file, or check the path of the folder."
+            )
+        return cls._from_table(table, columns, images, on_error)
+
+    @classmethod
+    def _from_table(
+        cls,
+        table: Table,
+        columns: Columns,
+        images: Collection[str] | None,
+        on_error: OnError,
+    ) -> Self:
+        picked = pick(table, columns, images, on_error)
+        return cls(picked.ids, picked.source, picked.target, picked.groups, picked.skipped)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: ArrayLike) -> Self:
+        """The pairs at ``rows``, in that order; rows may not repeat. ``skipped`` is left behind."""
+        picked = row_index(rows, len(self)).tolist()
+        return type(self)(
+            tuple(self.ids[row] for row in picked),
+            tuple(self.source[row] for row in picked),
+            tuple(self.target[row] for row in picked),
+            tuple(self.groups[row] for row in picked),
+        )
+
+    def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
+
+        The rows are those that ``PairedEmbeddings.split`` draws with the same arguments.
+
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
+
+        Raises:
+            ValueError: A share is out of range or leaves a part empty.
+        """
+        return take_split(self, self.groups, test=test, val=val, seed=seed)
+
+    def encode(
+        self,
+        source_encoder: Encoder,
+        target_encoder: Encoder,
+        *,
+        store: Cache | None = None,
+        progress: bool = False,
+    ) -> PairedEmbeddings:
+        """Encode both sides, each distinct item once if there is a ``store``.
+
+        Args:
+            source_encoder: For the source items.
+            target_encoder: For the target items.
+            store: Where vectors are looked up and kept, such as an ``EmbeddingStore``.
+            progress: Show a bar per side.
+
+        Raises:
+            ValueError: An image encoder would get texts, or a text encoder files.
+        """
+        from align.embeddings import PairedEmbeddings
+
+        _check_modality("source", source_encoder, self.source)
+        _check_modality("target", target_encoder, self.target)
+
+        def vectors(encoder: Encoder, items: Sequence[Any]) -> Tensor:
+            if store is None:
+                return encoder.encode(items, progress=progress)
+            return store.encode(encoder, items, progress=progress)
+
+        return PairedEmbeddings(
+            vectors(source_encoder, self.source),
+            vectors(target_encoder, self.target),
+            self.ids,
+            self.groups,
+            source_encoder.fingerprint,
+            target_encoder.fingerprint,
+        )
+
+
+def _item_problem(item: object) -> str:
+    """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
+    if isinstance(item, str) and not item.strip():
+        return "the text is blank"
+    if isinstance(item, Path) and not item.is_file():
+        return f"there is no file {item}"
+    return ""
+
+
+def _check_modality(side: str, encoder: Encoder, items: Sequence[object]) -> None:
+    """Raise where plain texts would go to an image encoder, or files to one of text or code."""
+    unfit = {"image": str, "text": Path, "code": Path}.get(encoder.modality)
+    row = next((i for i, item in enumerate(items) if unfit and isinstance(item, unfit)), None)
+    if row is not None:
+        raise ValueError(
+            f"the {side} items must suit the {side} encoder, whose modality is "
+            f"{encoder.modality!r}; row {row} is {items[row]!r}. Swap the encoders, or say with "
+            "images= which columns hold image paths; in a list, image files are pathlib.Path."
+        )

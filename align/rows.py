@@ -1,0 +1,213 @@
+"""From the rows of a table to pairs: choose columns, find images, and list what is wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from align.tables import IMAGE_SUFFIXES, PairsError, Row, Table
+
+logger = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column is what; ``id`` and ``group`` may be left out."""
+
+    source: str
+    target: str
+    id: str | None
+    group: str | None
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that are wanted, each once."""
+        wanted = (self.source, self.target, self.id, self.group)
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The good rows, in order, and one line for each bad one. The fields are those of ``Pairs``."""
+
+    ids: tuple[str, ...]
+    source: tuple[str | Path, ...]
+    target: tuple[str | Path, ...]
+    groups: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def pick(
+    table: Table, columns: Columns, images: Collection[str] | None, on_error: OnError
+) -> Picked:
+    """The pairs of ``table``.
+
+    Raises:
+        ValueError: ``on_error`` or ``images`` is out of range.
+        PairsError: There are no rows, a column is not there, or rows are bad and not to be skipped.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(
+            f'on_error must be "raise" or "skip"; got {on_error!r}. '
+            "Use skip to drop bad rows and have them listed."
+        )
+    if not table.rows:
+        raise PairsError(
+            f"{table.path} must hold pairs; it has no rows of data. "
+            "Check that it was written whole."
+        )
+    absent = [name for name in columns.named if name not in table.columns]
+    if absent and table.columns:
+        raise PairsError(
+            f"{table.path} must have the columns {columns.named}; it lacks {absent}. "
+            f"Choose among those that it has: {list(table.columns)}."
+        )
+    reader = _RowReader(table, columns, _image_columns(table, columns, images))
+    good: list[tuple[str, str | Path, str | Path, str]] = []
+    bad: list[str] = []
+    for position, row in enumerate(table.rows):
+        found, problems = reader.read(position, row)
+        if problems:
+            bad.append(f"{row.where}: {'; '.join(problems)}")
+        else:
+            good.append(found)
+    if bad and (on_error == "raise" or not good):
+        raise PairsError(
+            f"every row of {table.path} must hold a pair; {len(bad)} of {len(table.rows)} do not. "
+            'Correct them, or drop them with on_error="skip":',
+            bad,
+        )
+    if bad:
+        logger.warning(
+            "%s: dropped %d of %d rows, the first: %s",
+            table.path,
+            len(bad),
+            len(table.rows),
+            bad[0],
+        )
+    ids, source, target, groups = zip(*good, strict=True)
+    if columns.group is None:
+        _warn_of_repeats(table.path, {columns.source: source, columns.target: target})
+    return Picked(ids, source, target, groups, tuple(bad))
+
+
+def _image_columns(
+    table: Table, columns: Columns, images: Collection[str] | None
+) -> frozenset[str]:
+    """The columns whose cells are image paths: the ones named, or else by their suffixes."""
+    sides = (columns.source, columns.target)
+    if images is not None:
+        if isinstance(images, str) or not set(images) <= set(sides):
+            raise ValueError(
+                f"images must be a collection of columns among {list(sides)}; got {images!r}. "
+                "Name the columns that hold image paths, or [] for none."
+            )
+        return frozenset(images)
+    found = set()
+    for name in sides:
+        cells = [cell for row in table.rows if _is_text(cell := row.cells.get(name))]
+        pictures = sum(Path(str(cell)).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
+        if 2 * pictures > len(cells):
+            found.add(name)
+    return frozenset(found)
+
+
+def _is_text(cell: object) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
+
+
+class _RowReader:
+    """Checks rows one by one; remembers ids and images that it has seen."""
+
+    def __init__(self, table: Table, columns: Columns, images: frozenset[str]) -> None:
+        self._folder = table.folder
+        self._columns = columns
+        self._images = images
+        self._where_of_id: dict[str, str] = {}
+        self._problem_of_image: dict[Path, str] = {}
+
+    def read(
+        self, position: int, row: Row
+    ) -> tuple[tuple[str, str | Path, str | Path, str], list[str]]:
+        """``(id, source, target, group)`` of a row, and its problems, if any."""
+        if row.problem:
+            return ("", "", "", ""), [row.problem]
+        problems: list[str] = []
+        source = self._item(row, self._columns.source, problems)
+        target = self._item(row, self._columns.target, problems)
+        name = str(position)
+        if self._columns.id is not None:
+            name = self._name(row, self._columns.id, problems)
+            first = self._where_of_id.setdefault(name, row.where)
+            if name and first != row.where:
+                problems.append(f"id {name!r} is that of {first} too")
+        group = name
+        if self._columns.group is not None:
+            group = self._name(row, self._columns.group, problems)
+        return (name, source, target, group), list(dict.fromkeys(problems))
+
+    def _item(self, row: Row, column: str, problems: list[str]) -> str | Path:
+        cell = row.cells.get(column)
+        if not isinstance(cell, str) or not cell.strip():
+            problems.append(_cell_problem(column, cell, "text"))
+            return ""
+        if column not in self._images:
+            return cell
+        path = self._folder / cell
+        if path not in self._problem_of_image:
+            self._problem_of_image[path] = image_problem(path)
+        if self._problem_of_image[path]:
+            problems.append(f"image {cell!r} {self._problem_of_image[path]}")
+        return path
+
+    @staticmethod
+    def _name(row: Row, column: str, problems: list[str]) -> str:
+        cell = row.cells.get(column)
+        if isinstance(cell, int) and not isinstance(cell, bool):
+            return str(cell)
+        if not isinstance(cell, str) or not cell.strip():
+            problems.append(_cell_problem(column, cell, "text or a whole number"))
+            return ""
+        return cell
+
+
+def _cell_problem(column: str, cell: object, wanted: str) -> str:
+    if cell is None or isinstance(cell, str):
+        return f"{column!r} is empty"
+    return f"{column!r} must be {wanted}; it is {type(cell).__name__}"
+
+
+def image_problem(path: Path) -> str:
+    """Why ``path`` is no image that can be opened, or ``""``. Pixels are not decoded."""
+    from PIL import Image
+
+    try:
+        if not path.is_file():
+            return "is missing"
+        with Image.open(path) as image:
+            image.verify()
+    except Exception as error:  # Pillow's formats raise errors of many kinds
+        return f"is unreadable: {error}"
+    return ""
+
+
+def _warn_of_repeats(path: Path, sides: dict[str, Sequence[str | Path]]) -> None:
+    """Say that pairs which share an item may leak from training into a test."""
+    for name, items in sides.items():
+        repeats = sum(count for count in Counter(items).values() if count > 1)
+        if repeats:
+            logger.warning(
+                "%s: %d of %d pairs share their %r with another pair, and no group column is "
+                "named, so a split may part them. Pass group=%r to keep them together.",
+                path,
+                repeats,
+                len(items),
+                name,
+                name,
+            )

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from align.encoders.image import ImageEncoder
+from align.encoders.spec import from_spec
+from align.encoders.text import CodeEncoder, TextEncoder
+
+MODULE = """
+from align.encoders.callable import CallableEncoder
+
+ready = CallableEncoder(lambda items: [[1.0] for _ in items], name="ones", dim=1)
+
+def make():
+    return ready
+
+class Custom:
+    modality = "sound"
+    dim = 1
+    fingerprint = "sound-1"
+
+    def encode(self, items, *, progress=False):
+        raise NotImplementedError
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "my_encoders.py").write_text(MODULE)
+    (tmp_path / "my_broken.py").write_text("import surely_not_installed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "my_encoders"
+    for name in ("my_encoders", "my_broken"):
+        sys.modules.pop(name, None)
+
+
+def test_a_kind_and_a_model_give_an_encoder(bert, vit):
+    assert type(from_spec(f"text:{bert}")) is TextEncoder
+    assert type(from_spec(f"code:{bert}")) is CodeEncoder
+    assert type(from_spec(f"image:{vit}")) is ImageEncoder
+    assert from_spec(f"text:{bert}").fingerprint == TextEncoder(bert).fingerprint
+
+
+def test_an_encoder_a_function_or_a_class_of_a_module_gives_an_encoder(module):
+    ready = from_spec(f"python:{module}:ready")
+    assert ready.encode(["a"]).tolist() == [[1.0]]
+    assert from_spec(f"python:{module}:make") is ready
+    assert from_spec(f"python:{module}:Custom").fingerprint == "sound-1"
+
+
+@pytest.mark.parametrize(
+    "spec", ["bert-base-uncased", "audio:x", "text:", "python:module", "python:a:b:c", ""]
+)
+def test_a_spec_of_another_form_is_refused_and_the_known_ones_are_listed(spec):
+    with pytest.raises(ValueError, match=r"text:MODEL, code:MODEL, image:MODEL or python:MOD.*got"):
+        from_spec(spec)
+
+
+def test_what_a_python_spec_lacks_is_named(module):
+    with pytest.raises(ModuleNotFoundError, match=r"no 'nowhere'\. Install it, or .*PYTHONPATH"):
+        from_spec("python:nowhere.at_all:make")
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'surely_not_installed'"):
+        from_spec("python:my_broken:make")
+    with pytest.raises(AttributeError, match="'my_encoders' must define 'mkae'"):
+        from_spec(f"python:{module}:mkae")
+    with pytest.raises(ValueError, match=r"my_encoders:number must give an encoder.*got a int"):
+        from_spec(f"python:{module}:number")
+
+
+def test_importing_the_encoders_imports_no_model_library():
+    code = (
+        "import sys\n"
+        "from align.encoders import callable, image, spec, text, weights\n"
+        "loaded = {'transformers', 'sentence_transformers', 'huggingface_hub'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

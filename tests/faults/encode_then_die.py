@@ -1,0 +1,68 @@
+"""Run as a child: encodes into a store and kills itself, without warning, at a chosen moment.
+
+python encode_then_die.py ROOT MOMENT, where MOMENT is one of those in ``MOMENTS`` or ``never``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from counting_encoder import CountingEncoder
+
+from align.store import EmbeddingStore
+
+WORDS = [f"item {i}" for i in range(25)]
+BATCH = 10
+
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Dying(CountingEncoder):
+    """Dies inside its third batch."""
+
+    def encode(self, items, *, progress=False):
+        found = super().encode(items)
+        if len(self.batches) == 3:
+            die()
+        return found
+
+
+def on_call(number, function, instead):
+    """``function``, until its call ``number``, which is ``instead``."""
+    calls = 0
+
+    def wrapped(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        return (instead if calls == number else function)(*args, **kwargs)
+
+    return wrapped
+
+
+def half_written(path, data):
+    with open(path, "wb") as file:
+        file.write(data[: len(data) // 2])
+        file.flush()
+        os.fsync(file.fileno())
+    die()
+
+
+def encoder_that_dies(moment):
+    if moment == "inside the third batch":
+        return Dying()
+    if moment == "halfway through writing the second shard":
+        Path.write_bytes = on_call(2, Path.write_bytes, half_written)
+    if moment == "before the second shard is renamed":
+        os.replace = on_call(2, os.replace, die)
+    return CountingEncoder()
+
+
+if __name__ == "__main__":
+    root, moment = sys.argv[1:]
+    encoder = encoder_that_dies(moment)
+    EmbeddingStore(root, batch=BATCH).encode(encoder, WORDS)

@@ -1,0 +1,48 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "sentence_transformers", "ot", "sklearn", "optuna")
+
+IMPORT = "import align"
+HELP = """
+import runpy
+sys.argv = ["align", "--help"]
+try:
+    runpy.run_module("align.cli", run_name="__main__")
+except SystemExit as stop:
+    assert stop.code in (0, None), stop.code
+"""
+
+
+@pytest.mark.parametrize("action", [IMPORT, HELP], ids=["import align", "align --help"])
+def test_nothing_heavy_is_loaded_before_it_is_needed(action):
+    code = f"import sys\n{action}\nimport json\n" + (
+        f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stderr.splitlines()[-1]) == []
+
+
+def test_the_help_names_the_commands():
+    run = subprocess.run(
+        [sys.executable, "-m", "align.cli", "--help"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    for command in ("fit", "evaluate", "index", "search"):
+        assert command in run.stdout
+
+
+def test_a_public_name_brings_torch_only_when_it_is_used():
+    code = (
+        "import sys, align\n"
+        "align.Pairs\n"
+        "assert 'torch' not in sys.modules\n"
+        "align.MultiVector\n"
+        "assert 'torch' in sys.modules\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
