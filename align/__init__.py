@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter as Adapter
-    from align.artifact import load as load
+    from align.adapters.artifact import load as load
     from align.embeddings import Embeddings as Embeddings
     from align.embeddings import Encoder as Encoder
     from align.embeddings import PairedEmbeddings as PairedEmbeddings
@@ -42,7 +42,7 @@ _HOME = {
     "PairedEmbeddings": "align.embeddings",
     "fit": "align.selection",
     "Adapter": "align.adapters.adapter",
-    "load": "align.artifact",
+    "load": "align.adapters.artifact",
     "evaluate": "align.evaluation",
     "Index": "align.retrieval.index",
 }

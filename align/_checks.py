@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,20 @@ def check_k(k: int, size: int, *, name: str = "k", of: str = "the gallery size")
         raise ValueError(
             f"{name} must lie in [1, {size}], {of}; got {k}. Lower {name} or pass more items."
         )
+
+
+def check_at_least(name: str, value: float, low: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is finite and not below ``low``."""
+    if not low <= value < math.inf:
+        raise ValueError(
+            f"{name} must be finite and at least {low}; got {value}. Choose another {name}."
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is finite and above zero."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be finite and above 0; got {value}. Choose another {name}.")
 
 
 def check_side(side: str) -> None:

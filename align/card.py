@@ -14,7 +14,8 @@ class Candidate:
     """One thing that cross-validation tried.
 
     Attributes:
-        stage: ``"map"``, ``"blend"``, ``"hubness"`` or ``"expansion"``.
+        stage: ``"map"`` (some folds), ``"final"`` or ``"blend"`` (all folds), ``"hubness"``,
+            ``"expansion"`` or ``"identity"``.
         name: The method and its settings, in words.
         mrr: Mean reciprocal rank over held-out queries of both directions, in [0, 1].
         low: Lower end of its 95 % interval (normal approximation over groups).
@@ -83,14 +84,9 @@ class Card:
         Raises:
             ValueError: A field is unknown or missing.
         """
-        known = {f.name for f in fields(cls)}
-        unknown, missing = sorted(set(data) - known), sorted(known - set(data))
-        if unknown or missing:
-            raise ValueError(
-                "a card must have exactly the fields of this version of isthmus; "
-                f"unknown: {unknown}, missing: {missing}. "
-                "Load it with the version of isthmus that wrote it."
-            )
+        _check_fields("a card", cls, data)
+        for entry in data["candidates"]:
+            _check_fields("a candidate of a card", Candidate, entry)
         return cls(
             **{
                 **data,
@@ -98,6 +94,17 @@ class Card:
                 "folds": tuple(data["folds"]),
                 "candidates": tuple(Candidate(**entry) for entry in data["candidates"]),
             }
+        )
+
+
+def _check_fields(name: str, kind: type[Card] | type[Candidate], data: Mapping[str, Any]) -> None:
+    known = {f.name for f in fields(kind)}
+    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
+    if unknown or missing:
+        raise ValueError(
+            f"{name} must have exactly the fields of this version of isthmus; "
+            f"unknown: {unknown}, missing: {missing}. "
+            "Load it with the version of isthmus that wrote it."
         )
 
 

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.bank import Bank
-from align.adapters.maps import directions
+from align.adapters.maps import LinearMap, directions
 from align.adapters.moments import Paired, Spectrum, prepare, second_moment
 from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
-from align.hubness import InvertedSoftmax
+from align.hubness import Hubness, InvertedSoftmax
 from align.ranking import ranks
 
 GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
 MAP_BANK = 1024  # bank while maps are compared; the correction itself is chosen with the whole bank
 WANTED_QUERIES = 1500  # small data is folded again until this many queries were held out
+SCREENING_QUERIES = 1000  # maps are compared on as many folds as hold out this many queries
 SCREENING = InvertedSoftmax(10.0)  # maps are compared after a correction, as they will be used
 
 Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n, d), unit norm
@@ -145,8 +147,8 @@ class CrossValidation:
                 rest = (numbers != number).nonzero().flatten()
                 bank = rest[torch.randperm(len(rest), generator=generator)[:MAP_BANK]]
                 self.folds.append(Fold(rest, held_out, bank))
-        enough = -(-WANTED_QUERIES * 2 // max(1, len(self.folds[0].held_out)))
-        self.screening_folds = self.folds[: max(2, min(len(self.folds), enough))]
+        enough = -(-SCREENING_QUERIES // len(self.folds[0].held_out))
+        self.screening_folds = self.folds[: max(2, enough)]
 
     def prepared(self, side: int, root: bool) -> Prepared:
         """One side (0 source, 1 target) with or without the signed root; computed once."""
@@ -192,8 +194,14 @@ class CrossValidation:
 
     def project(self, maps: tuple[nn.Module, nn.Module], rows: Tensor) -> Projected:
         """Both sides of ``rows`` in the shared space of ``maps``."""
-        x, y = self.raw_rows(rows)
-        return maps[0](x), maps[1](y)
+        return self._side(0, maps[0], rows), self._side(1, maps[1], rows)
+
+    def _side(self, side: int, side_map: nn.Module, rows: Tensor) -> Tensor:
+        if isinstance(side_map, LinearMap):
+            prepared = self.prepared(side, side_map.root).rows[rows]
+            return F.normalize(prepared @ side_map.weight, dim=1)
+        mapped: Tensor = side_map(self.raw[side][rows])
+        return mapped
 
     def identity(self, rows: Tensor) -> Projected:
         """Both sides of ``rows`` as the encoders gave them, unit norm."""
@@ -209,14 +217,36 @@ def screen(held_out: Projected, bank: Projected) -> Outcome:
 def score(held_out: Projected, bank: Bank | None) -> Outcome:
     """Outcome of projected held-out pairs, each the only match of its partner."""
     x, y = held_out
-    firsts = []
-    for queries, gallery, side in ((x, y, "target"), (y, x, "source")):
-        if bank is not None:
-            gallery = bank.gallery(gallery, side=side)
-        if gallery.shape[1] > queries.shape[1]:
-            queries = torch.cat([queries, queries.new_ones(len(queries), 1)], dim=1)
-        firsts.append(ranks(queries, gallery))
-    first = torch.stack(firsts).double()
+    if bank is None:
+        return _outcome((x, y), (y, x))
+    return _outcome(
+        (_with_one(x), _with_one(y)),
+        (bank.gallery(y, side="target"), bank.gallery(x, side="source")),
+    )
+
+
+def score_each(
+    held_out: Projected, bank: Projected, corrections: Sequence[Hubness]
+) -> list[Outcome]:
+    """``score`` under each correction without expansion; the similarities serve them all."""
+    x, y = held_out
+    near_target, near_source = y @ bank[0].T, x @ bank[1].T
+    found = []
+    for correction in corrections:
+        target = torch.cat([y, -correction(near_target)[:, None]], dim=1)
+        source = torch.cat([x, -correction(near_source)[:, None]], dim=1)
+        found.append(_outcome((_with_one(x), _with_one(y)), (target, source)))
+    return found
+
+
+def _with_one(z: Tensor) -> Tensor:
+    return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+
+
+def _outcome(queries: Projected, galleries: Projected) -> Outcome:
+    """Rank row-matched queries and galleries in both directions and average the two."""
+    pairs = zip(queries, galleries, strict=True)
+    first = torch.stack([ranks(q[:, : g.shape[1]], g) for q, g in pairs]).double()
     return Outcome(first.reciprocal().mean(dim=0), (first <= 10).double().mean(dim=0))
 
 

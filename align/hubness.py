@@ -14,10 +14,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from align._checks import check_at_least, check_positive
+
 
 @dataclass(frozen=True, slots=True)
 class NNN:
     """``alpha`` times the mean of the ``k`` largest bank similarities of a gallery item.
+
+    A bank of fewer than ``k`` items gives the mean over all of them.
 
     Reference:
         Chowdhury et al. 2024, "Nearest Neighbor Normalization Improves Multimodal Retrieval",
@@ -26,6 +30,10 @@ class NNN:
 
     k: int
     alpha: float
+
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+        check_at_least("alpha", self.alpha, 0)
 
     def __call__(self, similarities: Tensor) -> Tensor:
         """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, bank)`` similarities."""
@@ -45,6 +53,9 @@ class CSLS:
 
     k: int
 
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+
     def __call__(self, similarities: Tensor) -> Tensor:
         """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, bank)`` similarities."""
         return NNN(self.k, 0.5)(similarities)
@@ -61,6 +72,9 @@ class InvertedSoftmax:
     """
 
     sharpness: float
+
+    def __post_init__(self) -> None:
+        check_positive("sharpness", self.sharpness)
 
     def __call__(self, similarities: Tensor) -> Tensor:
         """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, bank)`` similarities."""

@@ -22,7 +22,10 @@ LAYERS = (
         "align.card", "align.hubness", "align.adapters", "align.losses", "align.transport",
         "probes",
     ),
-    ("align.artifact", "align.evaluation", "align.curation", "align.training", "align.selection"),
+    (
+        "align.evaluation", "align.curation", "align.training",
+        "align.crossval", "align.choosing", "align.selection",
+    ),
     ("align.retrieval",),
     ("align.integrations", "align.__init__"),
     ("align.cli",),

@@ -21,7 +21,8 @@ def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) ->
         power: Exponent of the kept similarities, > 0.
 
     Raises:
-        ValueError: ``k`` is out of range, or the sides are not finite row-matched matrices.
+        ValueError: ``k`` or ``power`` is out of range, or the sides are not row-matched finite
+            matrices without zero rows.
 
     Reference:
         Norelli et al. 2023, arXiv:2210.01738, section 3.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from align._checks import check_at_least
 from align.hubness import Hubness
 
 ROWS = 1024
@@ -28,6 +29,10 @@ class Expansion:
 
     weight: float
     sharpness: float
+
+    def __post_init__(self) -> None:
+        check_at_least("weight", self.weight, 0)
+        check_at_least("sharpness", self.sharpness, 0)
 
     def __call__(self, z: Tensor, own: Tensor, other: Tensor) -> Tensor:
         """Expanded unit-norm rows, ``(m, d)``, of unit-norm ``z``; banks are ``(b, d)``."""
@@ -72,7 +77,7 @@ class Bank(nn.Module):
         own, other = self.source_bank, self.target_bank
         if side == "target":
             own, other = other, own
-        return torch.cat([self._block(block, own, other) for block in z.split(ROWS)])
+        return torch.cat([self._block(block, own, other) for block in torch.split(z, ROWS)])
 
     def _block(self, z: Tensor, own: Tensor, other: Tensor) -> Tensor:
         if self.expansion is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import WeightedMap
 from align.adapters.moments import paired_moments
@@ -23,12 +24,15 @@ def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None 
         dim: Canonical directions kept, or ``None`` for all.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices without zero rows.
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            ``ridge`` or ``dim`` is out of range.
 
     Reference:
         Li et al. 2025, arXiv:2410.07610, eq. 6.
     """
+    check_at_least("ridge", ridge, 0)
     moments = paired_moments(source, target)
+    moments.check_dim(dim)
     a, s, b = canonical(moments, (ridge, ridge))
     rho = s[:dim].clamp(0, 1).float()
     here, there = moments.maps(a[:, :dim], b[:, :dim])

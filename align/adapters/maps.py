@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from align._checks import check_k, check_positive
+
 
 class LinearMap(nn.Module):
     """Normalise, centre, project, normalise: ``(n, d_in)`` to unit-norm ``(n, d)``.
@@ -24,7 +26,8 @@ class LinearMap(nn.Module):
     def __init__(self, mean: Tensor, weight: Tensor, *, root: bool = False) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        self.register_buffer("weight", weight)
+        # Products round differently for other strides: a saved map must give the same bits.
+        self.register_buffer("weight", weight.contiguous())
         self.root = root
 
     @property
@@ -51,7 +54,7 @@ class IdentityMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit-norm rows, ``(n, dim)``."""
-        return F.normalize(x, dim=1)
+        return directions(x)
 
 
 class RelativeMap(nn.Module):
@@ -66,8 +69,10 @@ class RelativeMap(nn.Module):
 
     def __init__(self, mean: Tensor, anchors: Tensor, *, k: int, power: float) -> None:
         super().__init__()
+        check_k(k, len(anchors), of="the number of anchors")
+        check_positive("power", power)
         self.register_buffer("mean", mean)
-        self.register_buffer("anchors", anchors)
+        self.register_buffer("anchors", anchors.contiguous())
         self.k, self.power = k, power
 
     @property
@@ -123,6 +128,8 @@ class WeightedMap(nn.Module):
 
 def directions(x: Tensor, *, root: bool = False) -> Tensor:
     """Unit-norm rows of ``x``, or of its signed square root ``sign(x) sqrt(|x|)``; ``(n, d)``."""
+    # Squares of very long or very short rows would leave the range of float32.
+    x = x / x.abs().amax(dim=1, keepdim=True)
     return F.normalize(x.sign() * x.abs().sqrt() if root else x, dim=1)
 
 
@@ -141,18 +148,23 @@ class BlendMap(nn.Module):
                 f"got {len(maps)} maps and weights {list(weights)}. "
                 "Divide the weights by their sum."
             )
+        if len({part.d_in for part in maps}) > 1:
+            raise ValueError(
+                "the maps of a blend must take one width; "
+                f"got {[part.d_in for part in maps]}. Fit them on the same encoder's vectors."
+            )
         self.maps = nn.ModuleList(maps)
         self.weights = tuple(weights)
 
     @property
     def d_in(self) -> int:
         """Width of the encoder's vectors."""
-        return int(self.maps[0].d_in)
+        return int(self.maps[0].d_in)  # type: ignore[arg-type]  # nn.Module hides attributes
 
     @property
     def dim(self) -> int:
         """Width of the shared space."""
-        return sum(int(part.dim) for part in self.maps)
+        return sum(int(part.dim) for part in self.maps)  # type: ignore[arg-type, misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align._checks import check_matrix, check_no_zero_rows, check_paired
+from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
 from align.adapters.maps import LinearMap, centred, directions
 from align.card import Card
 
@@ -81,6 +81,11 @@ class Paired:
         """``(d_source, d_target)``."""
         return self.source.vectors.shape[0], self.target.vectors.shape[0]
 
+    def check_dim(self, dim: int | None) -> None:
+        """Raise ``ValueError`` if ``dim`` is given and there are fewer directions."""
+        if dim is not None:
+            check_k(dim, min(self.cross.shape), name="dim", of="the number of directions")
+
     def card(self, method: str) -> Card:
         """A card that names the method and the data it saw."""
         return Card(method, self.n, *self.widths)
@@ -103,7 +108,7 @@ class Paired:
 def second_moment(x: Tensor, y: Tensor) -> Tensor:
     """``x.T @ y``, ``(d_x, d_y)`` float64, accumulated over blocks of rows."""
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    for a, b in zip(x.split(ROWS), y.split(ROWS), strict=True):
+    for a, b in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
         total += a.double().T @ b.double()
     return total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import Paired, paired_moments
@@ -23,12 +24,15 @@ def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None =
         dim: Directions kept, or ``None`` for all.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices without zero rows.
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            ``power`` or ``dim`` is out of range.
 
     Reference:
         Wegelin 2000, "A survey of Partial Least Squares methods", section 5 (PLS-SVD).
     """
+    check_at_least("power", power, 0)
     moments = paired_moments(source, target)
+    moments.check_dim(dim)
     return Adapter(*pls_maps(moments, power, dim=dim), moments.card(f"pls(power={power})"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import Paired, paired_moments
@@ -49,13 +50,17 @@ def rcca(
         dim: Canonical directions kept, or ``None`` for all.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices without zero rows.
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            a ridge, ``power`` or ``dim`` is out of range.
 
     Reference:
         Vinod 1976, doi:10.1016/0304-4076(76)90010-5 (ridge); Gong et al. 2014, arXiv:1212.4522,
         section 3.3 (power weights, p = 4 there on correlations, here on both sides alike).
     """
+    check_at_least("ridge", min(ridge), 0)
+    check_at_least("power", power, 0)
     moments = paired_moments(source, target)
+    moments.check_dim(dim)
     name = f"rcca(ridge={ridge}, power={power})"
     return Adapter(*rcca_maps(moments, ridge, power, dim=dim), moments.card(name))
 
@@ -65,8 +70,13 @@ def rcca_maps(
 ) -> tuple[LinearMap, LinearMap]:
     """The two maps of ``rcca`` from moments already taken."""
     a, s, b = canonical(moments, ridge)
-    weight = s.clamp_max(1) ** power
+    weight = power_weights(s, power)
     return moments.maps((a * weight)[:, :dim], (b * weight)[:, :dim])
+
+
+def power_weights(correlations: Tensor, power: float) -> Tensor:
+    """Weight of each canonical direction, ``(r,)`` in [0, 1]."""
+    return correlations.clamp_max(1) ** power
 
 
 def cca(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:

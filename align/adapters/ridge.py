@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import BlendMap
 from align.adapters.moments import Paired, paired_moments
@@ -41,11 +42,18 @@ def ridge(
         direction: Predict the target (``forward``), the source (``backward``), or ``both``.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices without zero rows.
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            ``ridge`` or ``direction`` is out of range.
 
     Reference:
         Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634; dual form, Saunders et al. 1998.
     """
+    check_at_least("ridge", ridge, 0)
+    if direction not in get_args(Direction):
+        raise ValueError(
+            f"direction must be one of {get_args(Direction)}; got {direction!r}. "
+            'Use "both" unless one side must stay as it is.'
+        )
     moments = paired_moments(source, target)
     card = moments.card(f"ridge({direction}, ridge={ridge})")
     return Adapter(*ridge_maps(moments, ridge, direction), card)

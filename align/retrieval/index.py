@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align._checks import check_k, check_length, check_side
 from align.adapters.adapter import Adapter, Side
-from align.artifact import load
+from align.adapters.artifact import load
 from align.embeddings import Vectors
 from align.kernels.topk import Neighbours, merge_neighbours, nearest
 from align.retrieval.segments import (
@@ -90,13 +90,14 @@ class Index:
             path: Folder that ``save`` wrote.
 
         Raises:
-            FileNotFoundError: The folder holds no index, or a segment is missing.
+            FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
             ValueError: The manifest is of another version or has unknown or missing fields, or a
                 segment does not match it.
         """
         folder = Path(path).expanduser()
         manifest = read_manifest(folder)
-        index = cls(folder, load(folder / "adapter"), manifest.side)
+        # An absolute path cannot be taken for the name of an adapter on the hub.
+        index = cls(folder, load((folder / "adapter").absolute()), manifest.side)
         for name, rows in manifest.segments.items():
             ids, vectors = read_segment(folder, name, rows)
             index._ids += ids

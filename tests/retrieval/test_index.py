@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -282,20 +283,34 @@ def test_a_segment_that_does_not_match_the_manifest_is_refused(rng, tmp_path, ad
         Index.open(tmp_path)
 
 
-def test_a_fitted_adapter_is_kept_inside_and_refuses_other_encoders(rng, tmp_path):
+@pytest.fixture
+def fitted(rng):
     def side_map(d):
         return LinearMap(torch.zeros(d), torch.randn(d, 4, generator=rng))
 
     card = Card("by hand", 10, 5, 6, source_fingerprint="text-1", target_fingerprint="photo-1")
-    adapter = Adapter(side_map(5), side_map(6), card)
+    return Adapter(side_map(5), side_map(6), card)
+
+
+def test_a_fitted_adapter_is_kept_inside_and_refuses_other_encoders(rng, tmp_path, fitted):
     items, queries = torch.randn(8, 6, generator=rng), torch.randn(3, 5, generator=rng)
-    index = Index.create(tmp_path / "idx", adapter)
+    index = Index.create(tmp_path / "idx", fitted)
     index.add(names(8), Embeddings(items, "photo-1", tuple(names(8))))
     index.save()
     again = Index.open(tmp_path / "idx")
-    check_search(again, adapter, names(8), items, queries, 8)
+    check_search(again, fitted, names(8), items, queries, 8)
     with pytest.raises(ValueError, match="fitted on vectors of text-1; got vectors of text-2"):
-        again.search(Embeddings(queries, "text-2", ("a", "b", "c")))
+        again.search(Embeddings(queries, "text-2", ("a", "b", "c")), k=2)
+
+
+def test_an_index_that_lost_its_adapter_is_refused_and_not_sought_on_the_hub(
+    tmp_path, fitted, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Index.create("idx", fitted).save()
+    (tmp_path / "idx" / "adapter").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "idx" / "adapter"))):
+        Index.open("idx")
 
 
 def test_search_does_not_track_gradients(rng, tmp_path, adapter):

@@ -1,0 +1,125 @@
+"""The README that is saved with an adapter: a model card for people, in Markdown."""
+
+from __future__ import annotations
+
+from align.adapters.adapter import Adapter
+from align.card import Candidate, Card
+
+_TEMPLATE = """\
+---
+library_name: isthmus
+pipeline_tag: feature-extraction
+# license: name the licence that you publish these weights under, for example apache-2.0
+tags:
+- isthmus
+- embeddings
+- cross-modal-retrieval
+---
+
+# isthmus adapter: {method}
+
+Two maps into one space of {dim} dimensions, from the vectors of two frozen encoders that were not
+trained together. It serves the vectors of these encoders only.
+
+| side | width | encoder |
+|---|---|---|
+| source | {card.d_source} | {source} |
+| target | {card.d_target} | {target} |
+
+## Use
+
+```python
+import align
+
+adapter = align.load("owner/name")  # or the path of this folder
+queries = adapter.queries(x, side="source")  # (n, {card.d_source}) -> (n, {d_search})
+gallery = adapter.gallery(y, side="target")  # (m, {card.d_target}) -> (m, {d_search})
+scores = queries @ gallery.T  # higher is nearer; any inner-product index does the same
+```
+
+`pip install isthmus` brings `align`. Loading runs no code from this folder.
+
+## How it was made
+
+{data}
+
+{verdict}{bank}
+
+## What was tried
+
+{candidates}
+
+## Files
+
+`model.safetensors` holds the tensors, `config.json` the architecture, and `card.json` all of the
+above for programs, with versions of the software and seconds per stage.
+"""
+
+_BANK = (
+    "\n\nThe weights hold {rows} of the training pairs, projected into the shared space, "
+    "to correct and expand gallery vectors."
+)
+_TRIED = (
+    "Mean reciprocal rank (MRR) with its 95 % interval, and recall at 10, both in [0, 1], over "
+    "held-out training pairs. They depend on the size of the gallery, here {gallery} items.\n\n"
+    "| stage | candidate | MRR | interval | recall at 10 | chosen |\n|---|---|---|---|---|---|\n"
+)
+
+
+def readme(adapter: Adapter) -> str:
+    """The model card of an adapter, with the YAML header that the Hugging Face hub reads."""
+    card, bank = adapter.card, adapter.bank
+    return _TEMPLATE.format(
+        method=_line(card.method),
+        dim=adapter.dim,
+        card=card,
+        source=_encoder(card.source_fingerprint),
+        target=_encoder(card.target_fingerprint),
+        d_search=adapter.dim + (bank is not None and bank.hubness is not None),
+        data=_data(card),
+        verdict=_line(card.verdict) or "No verdict was recorded.",
+        bank="" if bank is None else _BANK.format(rows=len(bank.source_bank)),
+        candidates=_candidates(card),
+    )
+
+
+def _encoder(fingerprint: str | None) -> str:
+    return "not recorded" if fingerprint is None else f"`{_cell(fingerprint)}`"
+
+
+def _data(card: Card) -> str:
+    parts = [f"Fitted on {card.n_pairs} pairs"]
+    if card.n_groups:
+        parts.append(f" in {card.n_groups} groups")
+    if any(card.n_unpaired):
+        source, target = card.n_unpaired
+        parts.append(f", with {source} unpaired source and {target} unpaired target items")
+    parts.append(".")
+    if card.folds[0]:
+        parts.append(f" Chosen on {card.folds[0]} folds, drawn {card.folds[1]} times")
+        parts.append("." if card.seed is None else f" from seed {card.seed}.")
+    return "".join(parts)
+
+
+def _candidates(card: Card) -> str:
+    if not card.candidates:
+        return "Nothing else: the method was named by hand."
+    rows = "\n".join(map(_row, card.candidates))
+    return _TRIED.format(gallery=card.fold_gallery) + rows
+
+
+def _row(tried: Candidate) -> str:
+    return (
+        f"| {_cell(tried.stage)} | {_cell(tried.name)} | {tried.mrr:.4f} "
+        f"| {tried.low:.4f} to {tried.high:.4f} | {tried.recall_at_10:.4f} "
+        f"| {'yes' if tried.chosen else ''} |"
+    )
+
+
+def _line(text: str) -> str:
+    """``text`` as one line, so that it cannot end the paragraph that it stands in."""
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")

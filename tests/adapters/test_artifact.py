@@ -1,0 +1,490 @@
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import align
+from align.adapters.adapter import Adapter
+from align.adapters.artifact import FILES
+from align.adapters.asif import asif
+from align.adapters.bank import Bank, Expansion
+from align.adapters.centering import centering
+from align.adapters.csa import csa
+from align.adapters.maps import BlendMap, IdentityMap, LinearMap
+from align.adapters.moments import paired_moments
+from align.adapters.procrustes import procrustes
+from align.adapters.rcca import rcca, rcca_maps
+from align.adapters.ridge import ridge
+from align.card import Candidate, Card
+from align.hubness import CSLS, NNN, InvertedSoftmax
+
+
+def identity(source, target):
+    return Adapter(IdentityMap(6), IdentityMap(6), Card("identity", len(source), 6, 6))
+
+
+def rooted(source, target):
+    moments = paired_moments(source, target, roots=(True, False))
+    return Adapter(*rcca_maps(moments, (1.0, 1.0), 0.5, dim=3), moments.card("rcca"))
+
+
+def blend(source, target):
+    """A blend of a blend and a single map, as cross-validation may choose."""
+    first, second = ridge(source, target), rcca(source, target, dim=3)
+    return Adapter(
+        BlendMap([first.source_map, second.source_map], (0.75, 0.25)),
+        BlendMap([first.target_map, second.target_map], (0.75, 0.25)),
+        Card("blend", len(source), 6, 6),
+    )
+
+
+METHODS = {
+    "identity": identity,
+    "linear": rcca,
+    "signed root": rooted,
+    "one shared weight": centering,
+    "relative": lambda x, y: asif(x, y, k=7, power=3.0),
+    "weighted": csa,
+    "blend": blend,
+}
+BANKS = {
+    "no bank": None,
+    "expansion": (Expansion(0.3, 20.0), None),
+    "nnn": (None, NNN(8, 0.75)),
+    "csls and expansion": (Expansion(0.15, 20.0), CSLS(10)),
+    "inverted softmax": (None, InvertedSoftmax(10.0)),
+}
+
+
+@pytest.fixture
+def square(make_pairs):
+    """80 pairs of width 6 on both sides."""
+    return make_pairs(d_source=6)
+
+
+def with_bank(adapter, pairs, bank):
+    if bank is None:
+        return adapter
+    expansion, hubness = bank
+    sides = adapter.source(pairs[0]), adapter.target(pairs[1])
+    adapter.bank = Bank(*sides, expansion=expansion, hubness=hubness)
+    return adapter
+
+
+@pytest.fixture
+def saved(square, tmp_path):
+    """The folder of an adapter with a correction."""
+    adapter = with_bank(rcca(*square), square, BANKS["csls and expansion"])
+    adapter.save(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def edit(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_loaded_adapter_gives_the_same_bits(method, bank, square, tmp_path, rng):
+    adapter = with_bank(method(*square), square, bank)
+    adapter.save(tmp_path / "adapter")
+    again = align.load(tmp_path / "adapter")
+    for n in (1, 50):
+        x, y = torch.randn(n, 6, generator=rng), torch.randn(n, 6, generator=rng)
+        assert again.source(x).equal(adapter.source(x))
+        assert again.target(y).equal(adapter.target(y))
+        for side, vectors in (("source", x), ("target", y)):
+            assert again.queries(vectors, side=side).equal(adapter.queries(vectors, side=side))
+            assert again.gallery(vectors, side=side).equal(adapter.gallery(vectors, side=side))
+    assert again.card == adapter.card
+
+
+def test_an_adapter_made_in_inference_mode_is_saved_and_can_be_moved(square, tmp_path):
+    with torch.inference_mode():
+        adapter = with_bank(rcca(*square), square, BANKS["nnn"])
+    adapter.save(tmp_path / "adapter")
+    again = align.load(tmp_path / "adapter")
+    assert again.double().state_dict()["source_map.weight"].dtype == torch.float64
+    assert again.float().gallery(square[1]).equal(adapter.gallery(square[1]))
+
+
+def test_saving_twice_writes_the_same_bytes(saved, tmp_path):
+    align.load(saved).save(tmp_path / "again")
+    for name in FILES:
+        assert (saved / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_the_folder_holds_four_files_that_others_may_read(saved):
+    assert sorted(file.name for file in saved.iterdir()) == sorted(FILES)
+    assert len({file.stat().st_mode for file in saved.iterdir()}) == 1
+    weights = load_file(saved / "model.safetensors")
+    assert set(weights) == {
+        *(f"{side}_map.{name}" for side in ("source", "target") for name in ("mean", "weight")),
+        *(f"bank.{side}_bank" for side in ("source", "target")),
+    }
+    assert json.loads((saved / "config.json").read_text()) == {
+        "schema": "isthmus-adapter-1",
+        "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False},
+        "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False},
+        "bank": {
+            "rows": 80,
+            "expansion": {"weight": 0.15, "sharpness": 20.0},
+            "hubness": {"kind": "csls", "k": 10},
+        },
+    }
+
+
+def test_loaded_tensors_do_not_depend_on_the_file(saved, square):
+    adapter = align.load(saved)
+    expected = adapter.gallery(square[1])
+    shutil.rmtree(saved)
+    assert adapter.gallery(square[1]).equal(expected)
+
+
+def test_saving_over_an_adapter_replaces_it(saved, square):
+    procrustes(*square).save(saved)
+    assert align.load(saved).card.method == "procrustes"
+    assert align.load(saved).bank is None
+    assert [file.name for file in saved.parent.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize("kill_at", [1, 2])
+def test_a_save_that_is_stopped_between_renames_leaves_no_mixture(
+    saved, square, monkeypatch, kill_at
+):
+    before = {name: (saved / name).read_bytes() for name in FILES}
+    replace_path, calls = os.replace, []
+
+    def stop(source, target):
+        calls.append(target)
+        if len(calls) == kill_at:
+            raise KeyboardInterrupt
+        replace_path(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        procrustes(*square).save(saved)
+    # Stopped before the old folder was set aside, or right after: it is whole in either place.
+    [left] = saved.parent.iterdir()
+    assert left == saved if kill_at == 1 else left.suffix == ".old"
+    assert {name: (left / name).read_bytes() for name in FILES} == before
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path, square):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"holds \['thesis.tex'\] too. Choose another"):
+        procrustes(*square).save(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_file_in_the_way_is_refused(tmp_path, square):
+    (tmp_path / "taken").touch()
+    with pytest.raises(NotADirectoryError, match="must be free or a folder; it is a file"):
+        procrustes(*square).save(tmp_path / "taken")
+
+
+def test_a_map_of_another_kind_is_not_saved(tmp_path):
+    custom = nn.Linear(3, 3)
+    custom.dim = custom.d_in = 3
+    adapter = Adapter(custom, IdentityMap(3), Card("custom", 2, 3, 3))
+    with pytest.raises(TypeError, match=r"made of the maps in align.adapters.maps; got a Linear"):
+        adapter.save(tmp_path / "adapter")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, square):
+    adapter = rcca(*square)
+    with pytest.raises(ValueError, match=r"source_map.mean in the adapter must be float32"):
+        rcca(*square).double().save(tmp_path / "adapter")
+    adapter.source_map.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"source_map.weight .* must be finite; 1 of 36 entries"):
+        adapter.save(tmp_path / "adapter")
+    adapter = Adapter(IdentityMap(3), IdentityMap(3), Card("identity", 2, 3, 4))
+    with pytest.raises(
+        ValueError, match=r"widths that card.json names, \[3, 4\]; they take \[3, 3"
+    ):
+        adapter.save(tmp_path / "adapter")
+    adapter = Adapter(
+        IdentityMap(3), IdentityMap(3), Card("a", 2, 3, 3, seconds={"map": torch.inf})
+    )
+    with pytest.raises(ValueError, match="number of an adapter's card and settings must be finite"):
+        adapter.save(tmp_path / "adapter")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "card.json"])
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"lacks {name}. Pass the folder that adapter.save"):
+        align.load(saved)
+
+
+def test_the_readme_is_for_people_and_may_be_missing(saved, square):
+    (saved / "README.md").unlink()
+    assert align.load(saved).source(square[0]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c.update(schema="isthmus-adapter-9"),
+            "schema is 'isthmus-adapter-1'; got 'isth",
+        ),
+        (lambda c: c.pop("schema"), "schema is 'isthmus-adapter-1'; got None"),
+        (lambda c: c.update(colour=1), r"config.json must have exactly.*unknown: \['colour'\]"),
+        (lambda c: c.pop("bank"), r"config.json must have exactly .* missing: \['bank'\]"),
+        (lambda c: c.update(bank=[]), r"config.json.bank must be an object or null; got \[\]"),
+        (lambda c: c["source_map"].update(colour=1), r"source_map must .* unknown: \['colour'\]"),
+        (lambda c: c["source_map"].pop("root"), r"source_map must .* missing: \['root'\]"),
+        (lambda c: c["source_map"].update(root=1), "source_map.root must be true or false; got 1"),
+        (
+            lambda c: c["source_map"].update(kind="spline"),
+            "source_map.kind must be linear, identity",
+        ),
+        (
+            lambda c: c["source_map"].update(d_in=0),
+            r"source_map.d_in must be a whole number in \[1",
+        ),
+        (lambda c: c["source_map"].update(d_in=2**40), r"source_map.d_in must be a whole number"),
+        (
+            lambda c: c["source_map"].update(d_in=True),
+            "source_map.d_in must be a whole .* got True",
+        ),
+        (
+            lambda c: c["source_map"].update(d_in=7),
+            r"card.json names, \[6, 6\]; they take \[7, 6\]",
+        ),
+        (lambda c: c["source_map"].update(dim=7), "must end in one space; got widths 7 and 6"),
+        (
+            lambda c: c["bank"].update(rows=81),
+            r"bank.source_bank .* shape \(81, 6\); got .*\(80, 6",
+        ),
+        (lambda c: c["bank"].update(rows="80"), "bank.rows must be a whole number.*got '80'"),
+        (
+            lambda c: c["bank"]["hubness"].update(kind="qb"),
+            "bank.hubness.kind must be nnn, csls or",
+        ),
+        (lambda c: c["bank"]["hubness"].update(k=1.5), "bank.hubness.k must be a whole number"),
+        (lambda c: c["bank"]["hubness"].update(a=0), r"bank.hubness must .* unknown: \['a'\]"),
+        (
+            lambda c: c["bank"]["expansion"].update(weight=-1),
+            "weight must be finite and at least 0",
+        ),
+        (lambda c: c["bank"]["expansion"].update(weight=1e999), "weight must be a finite number"),
+        (
+            lambda c: c.update(
+                source_map={"kind": "weighted", "slot": 2, "inner": c["source_map"]}
+            ),
+            "source_map.slot must be 0 or 1; got 2",
+        ),
+        (
+            lambda c: c.update(
+                source_map={"kind": "weighted", "slot": 0, "inner": {"kind": "identity", "dim": 6}}
+            ),
+            "source_map.inner.kind must be linear; got 'identity'",
+        ),
+        (
+            lambda c: c.update(source_map={"kind": "blend", "weights": [1], "maps": [{}]}),
+            "source_map.maps.0.kind must be linear, identity, .*got None",
+        ),
+        (
+            lambda c: c.update(source_map={"kind": "blend", "weights": [], "maps": []}),
+            r"source_map.weights must be a list of finite numbers; got \[\]",
+        ),
+    ],
+)
+def test_a_config_that_was_changed_is_refused(saved, change, message):
+    edit(saved / "config.json", change)
+    with pytest.raises(ValueError, match=message):
+        align.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c.update(schema="isthmus-card-9"),
+            "schema is 'isthmus-card-1'; got 'isthmus-card-9",
+        ),
+        (lambda c: c.update(colour=1), r"a card must have exactly .* unknown: \['colour'\]"),
+        (lambda c: c.pop("seed"), r"a card must have exactly .* missing: \['seed'\]"),
+    ],
+)
+def test_a_card_that_was_changed_is_refused(saved, change, message):
+    edit(saved / "card.json", change)
+    with pytest.raises(ValueError, match=message):
+        align.load(saved)
+
+
+@pytest.mark.parametrize("text", ['{"schema": ', '"schema"', "[1]", b"\xff\xfe", "[" * 100_000])
+def test_json_that_is_damaged_is_refused(saved, text):
+    (saved / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"config.json must be (JSON in UTF-8|an object whose)"):
+        align.load(saved)
+
+
+def less(weights):
+    del weights["source_map.mean"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.update(extra=torch.ones(1)), r"model.safetensors must .*unknown: \['extra'\]"),
+        (less, r"model.safetensors must hold exactly .* missing: \['source_map.mean'\]"),
+        (
+            lambda w: w.update({"source_map.weight": torch.ones(6, 5)}),
+            r"source_map.weight .* must be float32 of shape \(6, 6\); got torch.float32 .*\(6, 5\)",
+        ),
+        (
+            lambda w: w.update({"source_map.weight": torch.ones(6, 6).half()}),
+            r"source_map.weight .* must be float32 of shape \(6, 6\); got torch.float16",
+        ),
+        (
+            lambda w: w.update({"bank.target_bank": torch.full((80, 6), torch.inf)}),
+            "bank.target_bank in model.safetensors must be finite; 480 of 480 entries",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(saved, change, message):
+    weights = {name: tensor.clone() for name, tensor in load_file(saved / FILES[0]).items()}
+    change(weights)
+    save_file(weights, saved / FILES[0])
+    with pytest.raises(ValueError, match=message):
+        align.load(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_weights_that_were_cut_off_are_refused(saved, keep):
+    whole = (saved / FILES[0]).read_bytes()
+    (saved / FILES[0]).write_bytes(whole[:keep])
+    with pytest.raises(ValueError, match=r"must be a whole safetensors file; reading it failed"):
+        align.load(saved)
+
+
+def test_a_pickle_is_not_read(saved):
+    torch.save({"source_map.weight": torch.ones(6, 6)}, saved / FILES[0])
+    with pytest.raises(ValueError, match="must be a whole safetensors file"):
+        align.load(saved)
+
+
+def test_a_hub_id_downloads_only_the_four_files(saved, monkeypatch, square):
+    asked = []
+
+    def snapshot_download(repo_id, *, revision, allow_patterns):
+        asked.append((repo_id, revision, sorted(allow_patterns)))
+        return str(saved)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    adapter = align.load("somebody/photos-to.text_1", revision="v1")
+    assert asked == [("somebody/photos-to.text_1", "v1", sorted(FILES))]
+    assert adapter.gallery(square[1]).equal(align.load(saved).gallery(square[1]))
+
+
+def test_a_local_folder_goes_before_a_hub_id(saved, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    monkeypatch.chdir(saved.parent.parent)
+    assert align.load(f"{saved.parent.name}/adapter").card.method.startswith("rcca")
+
+
+def test_a_revision_of_a_local_folder_is_refused(saved):
+    with pytest.raises(ValueError, match="revision belongs to a hub id; got revision 'v1'"):
+        align.load(saved, revision="v1")
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere", "./not/here", "a/b/c", "/not/here", "../not", "", "a/"]
+)
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    with pytest.raises(FileNotFoundError, match=r"is no folder here|lacks model.safetensors"):
+        align.load(name)
+
+
+def test_a_path_is_never_looked_up_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="'owner/name' is no folder here and no such name"):
+        align.load(type(tmp_path)("owner/name"))
+
+
+def test_a_hub_id_out_of_reach_is_refused_with_the_reason():
+    # The tests run offline, so the real client is asked and cannot answer.
+    with pytest.raises(FileNotFoundError, match=r"'isthmus-tests/none' .* LocalEntryNotFoundError"):
+        align.load("isthmus-tests/none")
+
+
+def readme_of(adapter, folder):
+    adapter.save(folder)
+    text = (folder / "README.md").read_text()
+    _, header, body = text.split("---\n", 2)
+    return yaml.safe_load(header), body
+
+
+def test_the_readme_tells_the_hub_and_people_what_this_is(square, tmp_path):
+    found = with_bank(rcca(*square), square, BANKS["nnn"])
+    found.card = replace(
+        found.card,
+        n_groups=16,
+        folds=(5, 2),
+        seed=7,
+        fold_gallery=16,
+        source_fingerprint="text:a|b",
+        verdict="rcca scored best\nof 2 maps",
+        candidates=(
+            Candidate("map", "a|b", 0.25, 0.2, 0.3, 0.5),
+            Candidate("map", "rcca", 0.5, 0.45, 0.55, 0.75, chosen=True),
+        ),
+    )
+    header, body = readme_of(found, tmp_path / "adapter")
+    assert header["library_name"] == "isthmus" and "license" not in header
+    assert "isthmus" in header["tags"]
+    for line in (
+        "| source | 6 | `text:a\\|b` |",
+        "| target | 6 | not recorded |",
+        'queries = adapter.queries(x, side="source")  # (n, 6) -> (n, 7)',
+        "Fitted on 80 pairs in 16 groups. Chosen on 5 folds, drawn 2 times from seed 7.",
+        "rcca scored best of 2 maps",
+        "| map | a\\|b | 0.2500 | 0.2000 to 0.3000 | 0.5000 |  |",
+        "| map | rcca | 0.5000 | 0.4500 to 0.5500 | 0.7500 | yes |",
+    ):
+        assert line in body.splitlines()
+    assert "The weights hold 80 of the training pairs" in body
+
+
+def test_the_readme_of_a_bare_card_makes_no_claims(square, tmp_path):
+    header, body = readme_of(procrustes(*square), tmp_path / "adapter")
+    assert header["tags"]
+    assert "(n, 6) -> (n, 6)" in body
+    assert "Nothing else: the method was named by hand." in body
+    assert "training pairs, projected" not in body and "{" not in body
+
+
+def test_the_example_of_the_readme_runs(square, tmp_path):
+    _, body = readme_of(rcca(*square), tmp_path / "adapter")
+    code = body.split("```python\n")[1].split("```")[0]
+    names = {"x": square[0], "y": square[1]}
+    exec(code.replace("owner/name", str(tmp_path / "adapter")), names)
+    assert names["scores"].shape == (80, 80)
+
+
+def test_a_linear_map_of_a_strided_weight_gives_the_same_bits(tmp_path, rng):
+    weight = torch.randn(33, 65, generator=rng).T
+    adapter = Adapter(
+        LinearMap(torch.zeros(65), weight), IdentityMap(33), Card("strided", 2, 65, 33)
+    )
+    adapter.save(tmp_path / "adapter")
+    x = torch.randn(17, 65, generator=rng)
+    assert align.load(tmp_path / "adapter").source(x).equal(adapter.source(x))
