@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from align.adapters.moments import Paired
 from align.adapters.pls import pls_maps
 from align.adapters.procrustes import procrustes_maps
 from align.adapters.rcca import canonical, power_weights, rcca_maps
-from align.adapters.ridge import ridge_maps
+from align.adapters.ridge import Direction, ridge_maps
 from align.crossval import CrossValidation, Fold, Outcome, Projected, over, pooled, score, screen
 
 START = 3.0
@@ -71,7 +72,8 @@ class MapSearch:
         """
         best = self._with_roots(self._search_rcca())
         others = [self._best(choices) for choices in self._families(best)]
-        by_score = sorted(self.tried, key=lambda choice: -choice.outcome.mrr)
+        fit_for_final = [c for c in self.tried if c.roots in (best.roots, (False, False))]
+        by_score = sorted(fit_for_final, key=lambda choice: -choice.outcome.mrr)
         best = self._best([self._on_all_folds(choice) for choice in by_score[:FINALISTS]])
         if not self.query_only:
             best = self._blended(best, others)
@@ -130,12 +132,9 @@ class MapSearch:
                 outcomes[power].append(screen(*weighted))
         choices = []
         for power, found in outcomes.items():
-
-            def build(m: Paired, power: float = power) -> Maps:
-                return self._form(rcca_maps(m, ridge, power))
-
+            build = partial(rcca_maps, ridge=ridge, power=power)
             name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
-            choices.append(Choice(name, roots, build, pooled(found)))
+            choices.append(Choice(name, roots, self._formed(build), pooled(found)))
         self.tried += choices
         return self._best(choices)
 
@@ -151,24 +150,22 @@ class MapSearch:
 
     def _families(self, best: Choice) -> list[list[Choice]]:
         """Other closed forms on the same roots."""
+        direction: Direction = "forward" if self.query_only else "both"
         found = [
             [self._try("procrustes", procrustes_maps, best.roots)],
             [
-                self._try(f"pls(power={p:g})", lambda m, p=p: pls_maps(m, p), best.roots)
-                for p in (0.25, 0.5)
+                self._try(f"pls(power={power:g})", partial(pls_maps, power=power), best.roots)
+                for power in (0.25, 0.5)
             ],
-        ]
-        direction = "forward" if self.query_only else "both"
-        found.append(
             [
                 self._try(
-                    f"ridge({direction}, ridge={k:g})",
-                    lambda m, k=k: ridge_maps(m, k, direction),
+                    f"ridge({direction}, ridge={ridge:g})",
+                    partial(ridge_maps, ridge=ridge, direction=direction),
                     best.roots,
                 )
-                for k in (1.0, 3.0, 10.0)
-            ]
-        )
+                for ridge in (1.0, 3.0, 10.0)
+            ],
+        ]
         if self.cv.raw[0].shape[1] == self.cv.raw[1].shape[1]:
             found.append(
                 [
@@ -196,10 +193,7 @@ class MapSearch:
 
     def _try(self, name: str, build: Callable[[Paired], Maps], roots: tuple[bool, bool]) -> Choice:
         """Screen one recipe under a name that says which sides are rooted."""
-
-        def formed(moments: Paired) -> Maps:
-            return self._form(build(moments))
-
+        formed = self._formed(build)
         rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
         if rooted:
             name = f"{name} after root of {' and '.join(rooted)}"
@@ -209,6 +203,9 @@ class MapSearch:
         choice = Choice(name, roots, formed, pooled(outcomes))
         self.tried.append(choice)
         return choice
+
+    def _formed(self, build: Callable[[Paired], Maps]) -> Callable[[Paired], Maps]:
+        return lambda moments: self._form(build(moments))
 
     def _form(self, maps: Maps) -> Maps:
         """As they are, or folded into the source so that target vectors stay untouched."""

@@ -21,6 +21,7 @@ GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is wh
 MAP_BANK = 1024  # bank while maps are compared; the correction itself is chosen with the whole bank
 WANTED_QUERIES = 1500  # small data is folded again until this many queries were held out
 SCREENING_QUERIES = 1000  # maps are compared on as many folds as hold out this many queries
+MAX_SCREENING_FOLDS = 12
 SCREENING = InvertedSoftmax(10.0)  # maps are compared after a correction, as they will be used
 
 Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n, d), unit norm
@@ -83,8 +84,16 @@ class Unpaired:
     source: Tensor | None = None
     target: Tensor | None = None
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of unpaired source and target items."""
+        return (
+            0 if self.source is None else len(self.source),
+            0 if self.target is None else len(self.target),
+        )
+
     def __bool__(self) -> bool:
-        return self.source is not None or self.target is not None
+        return self.counts != (0, 0)
 
 
 class Prepared:
@@ -134,7 +143,7 @@ class CrossValidation:
         codes = group_codes(train.groups)
         n_groups = int(codes.max()) + 1
         self.n_groups = n_groups
-        self.k = min(folds_wanted, n_groups)
+        self.k = folds_wanted
         self.repeats = max(1, min(5, round(WANTED_QUERIES / n_groups)))
         generator = torch.Generator().manual_seed(seed)
         self.folds: list[Fold] = []
@@ -148,7 +157,7 @@ class CrossValidation:
                 bank = rest[torch.randperm(len(rest), generator=generator)[:MAP_BANK]]
                 self.folds.append(Fold(rest, held_out, bank))
         enough = -(-SCREENING_QUERIES // len(self.folds[0].held_out))
-        self.screening_folds = self.folds[: max(2, enough)]
+        self.screening_folds = self.folds[: min(max(2, enough), MAX_SCREENING_FOLDS)]
 
     def prepared(self, side: int, root: bool) -> Prepared:
         """One side (0 source, 1 target) with or without the signed root; computed once."""

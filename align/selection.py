@@ -61,7 +61,7 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fit(
     train: PairedEmbeddings,
     *,
@@ -77,7 +77,7 @@ def fit(
     raw and centred cosine where the widths agree) and blends of two are compared on folds that keep
     groups whole. The best is refitted on all pairs; a hubness correction and a gallery expansion
     are added where they gain more than a standard error. If nothing beats the raw cosine of
-    encoders of equal width by that much, the identity comes back and the card says so.
+    encoders of equal width by two, the identity comes back and the card says so.
 
     The gallery of a fold holds at most 1,000 held-out pairs, one per group. Nothing outside
     ``train`` is looked at. The same data and seed give the same adapter.
@@ -129,14 +129,18 @@ def fit(
         if harmless:
             raw = over(cv.folds, lambda fold: score(cv.identity(fold.held_out), None))
             gain, error = final.gain_over(raw)
-            if gain <= error:
+            # Folds drawn again hold the same pairs: they are no further evidence.
+            error *= cv.repeats**0.5
+            harmful = gain <= 2 * error
+            if harmful:
                 maps = IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
                 hubness = expansion = None
                 tried = [_unchosen(candidate) for candidate in tried]
-            tried.append(_candidate("identity", "raw cosine", raw, chosen=gain <= error))
+            tried.append(_candidate("identity", "raw cosine", raw, chosen=harmful))
             verdict = (
-                f"nothing beat the raw cosine by a standard error ({gain:+.4f} +- {error:.4f} MRR)"
-                if gain <= error
+                "nothing beat the raw cosine by two standard errors "
+                f"({gain:+.4f} +- {error:.4f} MRR)"
+                if harmful
                 else f"{verdict} and gained {gain:+.4f} +- {error:.4f} MRR over the raw cosine"
             )
         if hubness is not None or expansion is not None:
@@ -149,9 +153,7 @@ def fit(
         d_source=train.source.shape[1],
         d_target=train.target.shape[1],
         n_groups=cv.n_groups,
-        n_unpaired=tuple(
-            0 if u is None else len(u) for u in (cv.unpaired.source, cv.unpaired.target)
-        ),
+        n_unpaired=cv.unpaired.counts,
         source_fingerprint=train.source_fingerprint,
         target_fingerprint=train.target_fingerprint,
         seed=seed,

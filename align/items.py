@@ -1,0 +1,94 @@
+"""Items of one side, to be indexed: from a folder of images, a text file, or a table's column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from align.pairs import Pairs
+from align.rows import OnError, image_problem
+from align.tables import IMAGE_SUFFIXES, PairsError
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Distinct items with unique ids.
+
+    Attributes:
+        ids: The id column if one was named; else the text itself, or the path as it was written.
+        items: Texts, or paths of images.
+        repeats: Rows that repeated an earlier item and were not taken again.
+        skipped: One line for each bad row that was dropped.
+    """
+
+    ids: tuple[str, ...]
+    items: tuple[str | Path, ...]
+    repeats: int = 0
+    skipped: tuple[str, ...] = ()
+
+
+def read_items(
+    path: str | Path,
+    *,
+    column: str | None = None,
+    id: str | None = None,
+    on_error: OnError = "raise",
+) -> Items:
+    """Read what is to be indexed; an item that occurs several times is taken once.
+
+    Args:
+        path: A folder, whose images are taken however deep they lie; a ``.txt`` file with one item
+            per line; or a table as ``Pairs.read`` takes it, with ``column`` named.
+        column: The column that holds the items; for tables only.
+        id: The column that holds their ids; for tables only.
+        on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them.
+
+    Raises:
+        PairsError: There is nothing to index, or rows are bad and not to be skipped.
+        ValueError: A table was given without ``column``, or its ids differ for one item.
+        FileNotFoundError: There is no such file or folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _from_folder(path, on_error)
+    if path.suffix.lower() == ".txt":
+        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        return _distinct(path, list(zip(lines, lines, strict=True)), ())
+    if column is None:
+        raise ValueError(
+            f"a table needs the name of the column to index; {path} came without one. "
+            "Name it with --column, or column= in Python."
+        )
+    pairs = Pairs.read(path, source=column, target=column, id=id, on_error=on_error)
+    names = pairs.ids if id is not None else [str(item) for item in pairs.source]
+    return _distinct(path, list(zip(names, pairs.source, strict=True)), pairs.skipped)
+
+
+def _from_folder(folder: Path, on_error: OnError) -> Items:
+    found = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    )
+    problems = {file: image_problem(file) for file in found}
+    bad = tuple(f"{file} {problem}" for file, problem in problems.items() if problem)
+    if bad and on_error == "raise":
+        raise PairsError(
+            f"every image in {folder} must open; {len(bad)} of {len(found)} do not. "
+            'Mend or remove them, or skip them with on_error="skip":',
+            bad,
+        )
+    good = [(str(file), file) for file in found if not problems[file]]
+    return _distinct(folder, good, bad)
+
+
+def _distinct(
+    path: Path, named: Sequence[tuple[str, str | Path]], skipped: tuple[str, ...]
+) -> Items:
+    if not named:
+        raise PairsError(f"{path} must hold something to index; it has no items. Check the path.")
+    first: dict[str | Path, str] = {}
+    for name, item in named:
+        first.setdefault(item, name)
+    return Items(tuple(first.values()), tuple(first), len(named) - len(first), skipped)

@@ -1,0 +1,224 @@
+"""What fitting costs in seconds and memory, and what an adapted query costs in microseconds.
+
+    python -m experiments.bench.fit_cost [--quick]
+
+Pairs are synthetic, 384-d and 1280-d as from MiniLM and EfficientNet-Lite0, each its own group.
+Each fit runs in a fresh process, so that its peak memory is its own. Written to
+``experiments/results/fit_cost.json``; a quick run is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.adapters.bank import Bank
+from align.adapters.rcca import rcca
+from align.embeddings import PairedEmbeddings
+from align.hubness import NNN
+from align.selection import fit
+from experiments.record import write_record
+from experiments.trials import call_microseconds
+
+D_SOURCE, D_TARGET = 384, 1280
+SHARED = 64  # latent dimensions that both sides see, with noise of their own in all dimensions
+QUERY_PAIRS = 1000  # behind the adapter whose queries are timed
+TEXT, IMAGE = f"text, {D_SOURCE}-d", f"image, {D_TARGET}-d"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One run.
+
+    Attributes:
+        sizes: Numbers of training pairs.
+        repeats: Fits of each size.
+        calls: Queries timed per adapter and side.
+        seed: Of the synthetic pairs.
+    """
+
+    sizes: tuple[int, ...] = (1_000, 5_000, 50_000)
+    repeats: int = 3
+    calls: int = 3000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FitCost:
+    """One fit in a process of its own.
+
+    Attributes:
+        n: Training pairs.
+        seconds: Wall-clock time of ``align.fit``.
+        peak_mib: Largest resident memory of the process, libraries and data included.
+        before_mib: The same just before the fit.
+        data_mib: Size of the two matrices.
+        chosen: The map that was chosen.
+    """
+
+    n: int
+    seconds: float
+    peak_mib: float
+    before_mib: float
+    data_mib: float
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The 20th, 50th and 80th percentile."""
+
+    p20: float
+    p50: float
+    p80: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All costs.
+
+    Attributes:
+        fits: Each fit of each size.
+        fit_seconds: Spread over the repeats, by size.
+        query_microseconds: Spread over calls with a batch of one, by kind of query.
+    """
+
+    fits: tuple[FitCost, ...]
+    fit_seconds: dict[int, Spread]
+    query_microseconds: dict[str, Spread]
+
+
+def run(config: Config) -> Result:
+    """Fit each size in fresh processes, then time queries in this one."""
+    # Queries come last: this process must stay small while it starts the others, because Linux
+    # counts the memory of the parent, up to the start of the program, as the child's.
+    fits = tuple(
+        _fit_in_fresh_process(n, config.seed) for n in config.sizes for _ in range(config.repeats)
+    )
+    seconds = {n: spread([each.seconds for each in fits if each.n == n]) for n in config.sizes}
+    return Result(fits, seconds, query_costs(calls=config.calls, seed=config.seed))
+
+
+def synthetic_pairs(n: int, *, seed: int) -> PairedEmbeddings:
+    """Correlated pairs, ``(n, 384)`` and ``(n, 1280)``: linear in a shared latent, and noise.
+
+    The latent's spectrum falls as ``1 / sqrt(i)``, and noise has half of its variance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    latent = torch.randn(n, SHARED, generator=generator)
+    latent /= torch.arange(1, SHARED + 1).sqrt()
+
+    def side(d: int) -> Tensor:
+        rows = latent @ torch.randn(SHARED, d, generator=generator)
+        noise = rows.std() * 0.5**0.5
+        for block in torch.split(rows, 4096):  # views: large noise is never held whole
+            block += noise * torch.randn(block.shape, generator=generator)
+        return rows
+
+    return PairedEmbeddings.from_arrays(side(D_SOURCE), side(D_TARGET))
+
+
+def fit_cost(n: int, *, seed: int) -> FitCost:
+    """Fit once in this process, whose peak memory must not have been set by anything else."""
+    pairs = synthetic_pairs(n, seed=seed)
+    before = _peak_mib()
+    start = time.perf_counter()
+    adapter = fit(pairs)
+    seconds = time.perf_counter() - start
+    data = (pairs.source.nbytes + pairs.target.nbytes) / 2**20
+    return FitCost(n, seconds, _peak_mib(), before, data, adapter.card.method)
+
+
+def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
+    """Microseconds to adapt one query of either side, with and without hubness correction."""
+    pairs = synthetic_pairs(QUERY_PAIRS, seed=seed)
+    plain = rcca(pairs.source, pairs.target)
+    projected = plain.source(pairs.source), plain.target(pairs.target)
+    bank = Bank(*projected, expansion=None, hubness=NNN(32, 0.5))
+    corrected = Adapter(plain.source_map, plain.target_map, plain.card, bank=bank)
+    found: dict[str, Spread] = {}
+    for name, adapter in (("plain", plain), ("corrected", corrected)):
+        text = call_microseconds(adapter, pairs.source, side="source", calls=calls)
+        image = call_microseconds(adapter, pairs.target, side="target", calls=calls)
+        found |= {f"{TEXT}, {name}": spread(text), f"{IMAGE}, {name}": spread(image)}
+    return found
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Percentiles of a sample, with linear interpolation."""
+    levels = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
+    return Spread(*torch.tensor(values, dtype=torch.float64).quantile(levels).tolist())
+
+
+def _fit_in_fresh_process(n: int, seed: int) -> FitCost:
+    command = [sys.executable, "-m", "experiments.bench.fit_cost", "--one", str(n), str(seed)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
+    return FitCost(**json.loads(done.stdout))
+
+
+def _peak_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB on Linux
+
+
+def render(result: Result) -> tuple[Table, Table]:
+    """The two tables that are printed."""
+    fits = Table(title=f"align.fit on {D_SOURCE}-d and {D_TARGET}-d pairs")
+    for name in ("pairs", "s p20", "s p50", "s p80", "peak MiB", "before MiB", "data MiB"):
+        fits.add_column(name, justify="right")
+    for n, seconds in result.fit_seconds.items():
+        runs = [each for each in result.fits if each.n == n]
+        worst = max(runs, key=lambda each: each.peak_mib)
+        memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
+        fits.add_row(f"{n:,}", *_cells(seconds, 2), *(f"{mib:,.0f}" for mib in memory))
+    queries = Table(title="one adapted query, microseconds")
+    queries.add_column("query")
+    for name in ("p20", "p50", "p80"):
+        queries.add_column(name, justify="right")
+    for name, taken in result.query_microseconds.items():
+        queries.add_row(name, *_cells(taken, 1))
+    return fits, queries
+
+
+def _cells(values: Spread, digits: int) -> list[str]:
+    return [f"{each:.{digits}f}" for each in (values.p20, values.p50, values.p80)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write the record; with ``--one``, fit once and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small fit, no record")
+    parser.add_argument(
+        "--one", nargs=2, type=int, metavar=("N", "SEED"), help="fit once in this process"
+    )
+    told: Any = parser.parse_args(arguments)
+    if told.one:
+        n, seed = told.one
+        print(json.dumps(asdict(fit_cost(n, seed=seed))))
+        return
+    config = Config(sizes=(300,), repeats=1, calls=300) if told.quick else Config()
+    result = run(config)
+    console = Console()
+    for table in render(result):
+        console.print(table)
+    if not told.quick:
+        print(write_record("fit_cost", config=asdict(config), result=asdict(result)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Systems fitted on draws of training pairs and judged on one gallery: the rows of a comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.embeddings import PairedEmbeddings
+from align.evaluation import Estimate, Evaluation, Side, evaluate
+from align.ranking import hits_at_k, reciprocal_ranks
+from align.resampling import bootstrap_interval, weighted_mean
+from experiments.baselines import Heads
+
+METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
+WARM_UP, CALLS = 30, 300  # queries adapted one at a time before timing, and timed
+
+Fitted = Adapter | Heads
+Fit = Callable[[PairedEmbeddings, int], Fitted]  # training pairs and a seed in
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One system fitted on one draw.
+
+    Attributes:
+        evaluation: On the gallery.
+        fit_seconds: Wall-clock time of the fit.
+        trained: Parameters learned by gradient descent.
+        stored: Numbers that must be kept to use it.
+        query_microseconds: Median time to adapt a batch of one query, by side.
+    """
+
+    evaluation: Evaluation
+    fit_seconds: float
+    trained: int
+    stored: int
+    query_microseconds: Mapping[Side, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One system over all draws; metrics are means of both directions, in [0, 1].
+
+    Attributes:
+        system: Its name.
+        metrics: Each of ``METRICS``, with a 95 % interval over queries and draws.
+        gain: The metrics of the reference system minus these, paired by query and draw.
+        fit_seconds: Mean wall-clock time of a fit.
+        trained: Parameters learned by gradient descent, in the first draw.
+        stored: Numbers that must be kept to use it, in the first draw.
+        query_microseconds: Time to adapt a batch of one query, by side; mean of medians.
+    """
+
+    system: str
+    metrics: Mapping[str, Estimate]
+    gain: Mapping[str, Estimate]
+    fit_seconds: float
+    trained: int
+    stored: int
+    query_microseconds: Mapping[Side, float]
+
+
+def draw(pool: PairedEmbeddings, n: int, *, seed: int) -> PairedEmbeddings:
+    """``n`` pairs of ``pool`` without replacement.
+
+    Raises:
+        ValueError: ``n`` is not in ``[1, len(pool)]``.
+    """
+    if not 1 <= n <= len(pool):
+        raise ValueError(
+            f"n must lie in [1, {len(pool)}], the size of the training pool; got {n}. "
+            "Ask for a number in that range."
+        )
+    return pool.take(torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:n])
+
+
+def trial(fit: Fit, train: PairedEmbeddings, gallery: PairedEmbeddings, *, seed: int) -> Trial:
+    """Fit one system on ``train`` and measure it on ``gallery``."""
+    start = time.perf_counter()
+    fitted = fit(train, seed)
+    seconds = time.perf_counter() - start
+    return Trial(
+        evaluate(gallery, fitted),
+        seconds,
+        sum(parameter.numel() for parameter in fitted.parameters()),
+        sum(value.numel() for value in fitted.state_dict().values()),
+        {
+            "source": median(call_microseconds(fitted, gallery.source, side="source")),
+            "target": median(call_microseconds(fitted, gallery.target, side="target")),
+        },
+    )
+
+
+def call_microseconds(
+    fitted: Fitted, rows: Tensor, *, side: Side, calls: int = CALLS
+) -> list[float]:
+    """Times to adapt one query after another, in batches of one, after some that are not counted.
+
+    Args:
+        fitted: What adapts them.
+        rows: Embeddings of one side, taken in turn, ``(n, d_side)``.
+        side: Which side that is.
+        calls: How many are timed.
+    """
+    taken = []
+    for call in range(WARM_UP + calls):
+        at = call % len(rows)
+        query = rows[at : at + 1]
+        start = time.perf_counter_ns()
+        fitted.queries(query, side=side)
+        taken.append((time.perf_counter_ns() - start) / 1000)
+    return taken[WARM_UP:]
+
+
+def summarise(system: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> Row:
+    """The row of one system, its trials matched draw by draw with those of the reference."""
+    here, there = _values(trials), _values(reference)
+    first = trials[0]
+    sides: tuple[Side, ...] = ("source", "target")
+    return Row(
+        system,
+        _estimates(here, first.evaluation),
+        _estimates(there - here, first.evaluation),
+        fmean(each.fit_seconds for each in trials),
+        first.trained,
+        first.stored,
+        {side: fmean(each.query_microseconds[side] for each in trials) for side in sides},
+    )
+
+
+def _values(trials: Sequence[Trial]) -> Tensor:
+    """``METRICS`` of every query of both directions in every draw, ``(q, draws, 4)``."""
+    by_draw = []
+    for each in trials:
+        both = each.evaluation.source_to_target, each.evaluation.target_to_source
+        ranks = torch.cat([direction.ranks for direction in both])
+        columns = [*(hits_at_k(ranks, k) for k in (1, 5, 10)), reciprocal_ranks(ranks)]
+        by_draw.append(torch.stack(columns, dim=1))
+    return torch.stack(by_draw, dim=1)
+
+
+def _estimates(values: Tensor, evaluation: Evaluation) -> dict[str, Estimate]:
+    """Means over draws, queries and directions, with intervals by a bootstrap of draws and queries.
+
+    Each resample takes queries, whole groups at a time, and draws, both with replacement: the
+    pigeonhole bootstrap of Owen 2007, doi:10.1214/07-AOAS122. Three draws say little of the spread
+    between training sets, and one says nothing.
+    """
+    both = evaluation.source_to_target, evaluation.target_to_source
+    sizes = [len(direction.ranks) for direction in both]
+    groups = torch.cat([direction.groups for direction in both])
+    draws = values.shape[1]
+    generator = torch.Generator().manual_seed(0)
+
+    def by_draw(table: Tensor, weights: Tensor) -> Tensor:
+        parts = zip(torch.split(table, sizes), torch.split(weights, sizes, dim=1), strict=True)
+        means = torch.stack([weighted_mean(*part) for part in parts]).mean(dim=0)
+        return means.reshape(-1, draws, len(METRICS))
+
+    def resampled(table: Tensor, weights: Tensor) -> Tensor:
+        picked = torch.randint(draws, (len(weights), draws, 1), generator=generator)
+        return by_draw(table, weights).take_along_dim(picked, dim=1).mean(dim=1)
+
+    table = values.flatten(1)
+    value = by_draw(table, table.new_ones(1, len(table))).mean(dim=1)[0]
+    low, high = bootstrap_interval(
+        table, groups=groups, generator=torch.Generator().manual_seed(1), statistic=resampled
+    )
+    bounds = zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
