@@ -15,7 +15,16 @@ from align.adapters.pls import pls_maps
 from align.adapters.procrustes import procrustes_maps
 from align.adapters.rcca import canonical, power_weights, rcca_maps
 from align.adapters.ridge import Direction, ridge_maps
-from align.crossval import CrossValidation, Fold, Outcome, Projected, over, pooled, score, screen
+from align.crossval import (
+    MAP_BANK,
+    CrossValidation,
+    Fold,
+    Outcome,
+    Projected,
+    pooled,
+    score,
+    screen,
+)
 
 START = 3.0
 TOGETHER = ((1, 1), (-1, -1))
@@ -25,7 +34,6 @@ POWERS = (0.5, 1.0, 1.5)
 FINE_POWERS = (0.25, 0.75, 2.0)
 FINALISTS = 4
 BLEND_WEIGHTS = (0.25, 0.5)
-ROOTS = ((True, False), (False, True), (True, True))
 
 Maps = tuple[nn.Module, nn.Module]
 
@@ -90,7 +98,7 @@ class MapSearch:
         def outcome(fold: Fold) -> Outcome:
             return self._screen(choice.build(self.cv.moments(choice.roots, fold)), fold)
 
-        return over(folds, outcome)
+        return pooled([outcome(fold) for fold in folds], k=self.cv.k)
 
     def _best(self, choices: Iterable[Choice]) -> Choice:
         return max(choices, key=lambda choice: choice.outcome.mrr)
@@ -125,7 +133,9 @@ class MapSearch:
                     outcomes[power].append(self._screen(maps, fold))
                 continue
             maps = moments.maps(a, b)
-            held_out, bank = (self.cv.project(maps, rows) for rows in (fold.held_out, fold.bank))
+            held_out, bank = (
+                self.cv.project(maps, rows) for rows in (fold.held_out, fold.bank[:MAP_BANK])
+            )
             for power in powers:
                 weight = power_weights(s, power).float()
                 weighted = (_reweight(rows, weight) for rows in (held_out, bank))
@@ -134,19 +144,21 @@ class MapSearch:
         for power, found in outcomes.items():
             build = partial(rcca_maps, ridge=ridge, power=power)
             name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
-            choices.append(Choice(name, roots, self._formed(build), pooled(found)))
+            choices.append(Choice(name, roots, self._formed(build), pooled(found, k=self.cv.k)))
         self.tried += choices
         return self._best(choices)
 
     def _with_roots(self, plain: Choice) -> Choice:
         """The same map after signed square roots, if that gains more than a standard error."""
-        best = plain
-        for roots in ROOTS:
+        gaining = []
+        for roots in ((True, False), (False, True)):
             rooted = self._try(plain.name, plain.build, roots)
             gain, error = rooted.outcome.gain_over(plain.outcome)
-            if gain > error and rooted.outcome.mrr > best.outcome.mrr:
-                best = rooted
-        return best
+            if gain > error:
+                gaining.append(rooted)
+        if len(gaining) == 2:
+            gaining.append(self._try(plain.name, plain.build, (True, True)))
+        return self._best([plain, *gaining])
 
     def _families(self, best: Choice) -> list[list[Choice]]:
         """Other closed forms on the same roots."""
@@ -200,7 +212,7 @@ class MapSearch:
         outcomes = []
         for fold in self.cv.screening_folds:
             outcomes.append(self._screen(formed(self.cv.moments(roots, fold)), fold))
-        choice = Choice(name, roots, formed, pooled(outcomes))
+        choice = Choice(name, roots, formed, pooled(outcomes, k=self.cv.k))
         self.tried.append(choice)
         return choice
 
@@ -220,7 +232,7 @@ class MapSearch:
         held_out = self.cv.project(maps, fold.held_out)
         if self.query_only:
             return score(held_out, None)
-        return screen(held_out, self.cv.project(maps, fold.bank))
+        return screen(held_out, self.cv.project(maps, fold.bank[:MAP_BANK]))
 
 
 def _reweight(sides: Projected, weight: Tensor) -> Projected:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.bank import Bank
-from align.adapters.maps import LinearMap, directions
+from align.adapters.maps import BlendMap, LinearMap, directions
 from align.adapters.moments import Paired, Spectrum, prepare, second_moment
 from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
@@ -18,10 +19,10 @@ from align.hubness import Hubness, InvertedSoftmax
 from align.ranking import ranks
 
 GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
-MAP_BANK = 1024  # bank while maps are compared; the correction itself is chosen with the whole bank
-WANTED_QUERIES = 1500  # small data is folded again until this many queries were held out
-SCREENING_QUERIES = 1000  # maps are compared on as many folds as hold out this many queries
-MAX_SCREENING_FOLDS = 12
+BANK = 8192  # training pairs kept for the gallery; more cost memory and bring nothing
+MAP_BANK = 512  # bank while maps are compared; the correction itself is chosen with the whole bank
+WANTED_QUERIES = 1000  # small data is folded again until this many queries were held out
+SCREENING_QUERIES = 600  # maps are compared on as many folds as hold out this many queries
 SCREENING = InvertedSoftmax(10.0)  # maps are compared after a correction, as they will be used
 
 Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n, d), unit norm
@@ -34,10 +35,13 @@ class Outcome:
     Attributes:
         reciprocal_ranks: ``(q,)`` float64.
         hits_at_10: ``(q,)`` float64.
+        rounds: How often each pair is among them: folds that are drawn again hold the same pairs,
+            which is no further evidence.
     """
 
     reciprocal_ranks: Tensor
     hits_at_10: Tensor
+    rounds: float = 1.0
 
     @property
     def mrr(self) -> float:
@@ -47,12 +51,17 @@ class Outcome:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean reciprocal rank."""
-        return _standard_error(self.reciprocal_ranks)
+        return self._error_of(self.reciprocal_ranks)
 
     def gain_over(self, other: Outcome) -> tuple[float, float]:
         """Mean paired difference in reciprocal rank, and its standard error."""
         difference = self.reciprocal_ranks - other.reciprocal_ranks
-        return difference.mean().item(), _standard_error(difference)
+        return difference.mean().item(), self._error_of(difference)
+
+    def _error_of(self, values: Tensor) -> float:
+        if len(values) < 2:
+            return float("inf")
+        return values.std().item() * math.sqrt(self.rounds / len(values))
 
 
 @dataclass(slots=True)
@@ -62,7 +71,8 @@ class Fold:
     Attributes:
         train: Rows to fit on, int64.
         held_out: Rows to rank, one of each group, at most ``GALLERY``.
-        bank: Rows of ``train`` whose projections correct hubness while maps are compared.
+        bank: Rows of ``train`` in random order, at most ``BANK``; their projections serve the
+            gallery. While maps are compared the first ``MAP_BANK`` do.
         moments: Second moments of ``train`` by roots, filled when first asked for.
     """
 
@@ -118,16 +128,22 @@ class Prepared:
         return len(self.rows) + len(self.extra) < self.rows.shape[1]
 
     def spectrum(self, train: Tensor | None = None) -> Spectrum:
-        """Spectrum over the rows ``train`` (all if ``None``) and every unpaired row."""
+        """Spectrum over the rows ``train``, or over all, and every unpaired row.
+
+        Folds are decomposed in float32, which is enough to compare candidates and twice as fast;
+        the spectrum over all rows, which is kept, in float64.
+        """
+        dtype = torch.float64 if train is None else torch.float32
         if self.is_thin():
             rows = self.rows if train is None else self.rows[train]
-            return Spectrum.of_rows(torch.cat([rows, self.extra]))
+            return Spectrum.of_rows(torch.cat([rows, self.extra]), dtype=dtype)
         n, moment = len(self.rows), self.total
         if train is not None:
             left_out = torch.ones(n, dtype=torch.bool)
             left_out[train] = False
             n, moment = len(train), moment - self._moment(self.rows[left_out])
-        return Spectrum.of_covariance((moment + self.extra_total) / (n + len(self.extra)))
+        covariance = (moment + self.extra_total) / (n + len(self.extra))
+        return Spectrum.of_covariance(covariance.to(dtype))
 
 
 class CrossValidation:
@@ -137,6 +153,7 @@ class CrossValidation:
         self, train: PairedEmbeddings, *, folds_wanted: int, seed: int, unpaired: Unpaired
     ) -> None:
         self.data = train
+        self.seed = seed
         self.raw = (train.source.float(), train.target.float())
         self.unpaired = unpaired
         self._prepared: dict[tuple[int, bool], Prepared] = {}
@@ -154,10 +171,10 @@ class CrossValidation:
                 shuffled = inside[torch.randperm(len(inside), generator=generator)]
                 held_out = _first_of_each(torch.from_numpy(codes)[shuffled], shuffled)[:GALLERY]
                 rest = (numbers != number).nonzero().flatten()
-                bank = rest[torch.randperm(len(rest), generator=generator)[:MAP_BANK]]
+                bank = rest[torch.randperm(len(rest), generator=generator)[:BANK]]
                 self.folds.append(Fold(rest, held_out, bank))
-        enough = -(-SCREENING_QUERIES // len(self.folds[0].held_out))
-        self.screening_folds = self.folds[: min(max(2, enough), MAX_SCREENING_FOLDS)]
+        enough = max(2, -(-SCREENING_QUERIES // len(self.folds[0].held_out)))
+        self.screening_folds = self.folds[:enough]
 
     def prepared(self, side: int, root: bool) -> Prepared:
         """One side (0 source, 1 target) with or without the signed root; computed once."""
@@ -170,14 +187,15 @@ class CrossValidation:
         return self._prepared[key]
 
     def moments(self, roots: tuple[bool, bool], fold: Fold | None = None) -> Paired:
-        """Moments of one fold's training rows, or of all rows for the final fit; float64."""
+        """Moments of one fold's training rows, or of all rows for the final fit."""
         if fold is not None and roots in fold.moments:
             return fold.moments[roots]
         x, y = self.prepared(0, roots[0]), self.prepared(1, roots[1])
         train = None if fold is None else fold.train
         sx, sy = self._spectra(roots, fold, train)
         a, b = (x.rows, y.rows) if train is None else (x.rows[train], y.rows[train])
-        cross = sx.vectors.T @ (second_moment(a, b) / len(a)) @ sy.vectors
+        c_xy = (second_moment(a, b) / len(a)).to(sx.vectors.dtype)
+        cross = sx.vectors.T @ c_xy @ sy.vectors
         found = Paired((x.mean, y.mean), roots, sx, sy, cross, len(a))
         if fold is not None:
             fold.moments[roots] = found
@@ -209,6 +227,8 @@ class CrossValidation:
         if isinstance(side_map, LinearMap):
             prepared = self.prepared(side, side_map.root).rows[rows]
             return F.normalize(prepared @ side_map.weight, dim=1)
+        if isinstance(side_map, BlendMap):
+            return side_map.join([self._side(side, part, rows) for part in side_map.maps])
         mapped: Tensor = side_map(self.raw[side][rows])
         return mapped
 
@@ -259,21 +279,13 @@ def _outcome(queries: Projected, galleries: Projected) -> Outcome:
     return Outcome(first.reciprocal().mean(dim=0), (first <= 10).double().mean(dim=0))
 
 
-def pooled(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcomes of several folds as one."""
+def pooled(outcomes: Sequence[Outcome], *, k: int) -> Outcome:
+    """The outcomes of several folds as one; ``k`` folds hold out every group once."""
     return Outcome(
         torch.cat([outcome.reciprocal_ranks for outcome in outcomes]),
         torch.cat([outcome.hits_at_10 for outcome in outcomes]),
+        max(1.0, len(outcomes) / k),
     )
-
-
-def over(found: Sequence[Fold], outcome_of: Callable[[Fold], Outcome]) -> Outcome:
-    """Pool ``outcome_of`` over folds."""
-    return pooled([outcome_of(fold) for fold in found])
-
-
-def _standard_error(values: Tensor) -> float:
-    return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else float("inf")
 
 
 def _first_of_each(codes: Tensor, rows: Tensor) -> Tensor:

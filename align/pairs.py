@@ -104,6 +104,15 @@ class Pairs:
     ) -> Self:
         """Read a comma-separated UTF-8 file whose first line names the columns.
 
+        Args:
+            path: The file. Image paths in its cells are relative to its folder.
+            source: Column of the source items.
+            target: Column of the target items.
+            id: Column of unique ids; made from row numbers if left out.
+            group: Column that ties pairs together; every pair is its own group if left out.
+            images: Which of the two columns hold image paths; ``None`` goes by suffixes.
+            on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
+
         Raises:
             PairsError: The file is malformed, a column is not there, or rows are bad.
             FileNotFoundError: There is no such file.
@@ -123,7 +132,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read a tab-separated file, with fields quoted as in CSV; otherwise as ``from_csv``."""
+        """Read the tab-separated file at ``path``, quoted as CSV is; else as ``from_csv``."""
         columns = Columns(source, target, id, group)
         return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
 
@@ -139,7 +148,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read one JSON object per line, gzipped if the name ends in ``.gz``; as ``from_csv``."""
+        """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``from_csv``."""
         columns = Columns(source, target, id, group)
         return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
 
@@ -155,7 +164,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read a Parquet file; as ``from_csv``.
+        """Read the Parquet file at ``path``; as ``from_csv``.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -192,6 +201,15 @@ class Pairs:
         """Read by the suffix of ``path``: .csv, .tsv, .jsonl, .jsonl.gz, .parquet, or a folder.
 
         A folder is read as by ``from_folder``, and its columns are called caption and image.
+
+        Args:
+            path: The file or folder. Image paths in its cells are relative to its folder.
+            source: Column of the source items.
+            target: Column of the target items.
+            id: Column of unique ids; made from row numbers if left out.
+            group: Column that ties pairs together; every pair is its own group if left out.
+            images: Which of the two columns hold image paths; ``None`` goes by suffixes.
+            on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
 
         Raises:
             ValueError: The suffix is another.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,38 +13,19 @@ import torch
 
 from align._checks import check_matrix, check_no_zero_rows
 from align.adapters.adapter import Adapter
-from align.adapters.bank import Bank, Expansion
+from align.adapters.bank import Bank
 from align.adapters.maps import IdentityMap
 from align.adapters.moments import check_pairs
 from align.card import Candidate, Card, installed_versions
-from align.choosing import Choice, Maps, MapSearch, Search
-from align.crossval import (
-    CrossValidation,
-    Outcome,
-    Projected,
-    Unpaired,
-    over,
-    pooled,
-    score,
-    score_each,
-)
-from align.embeddings import PairedEmbeddings, Vectors, as_tensor
-from align.hubness import CSLS, NNN, Hubness, InvertedSoftmax
+from align.choosing import Maps, MapSearch, Search
+from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
+from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
+from align.gallery import GalleryChoice, choose_gallery
 
 log = logging.getLogger(__name__)
 
 MIN_PAIRS = 20
-BANK = 8192  # training pairs kept for hubness and expansion; more cost memory and bring nothing
-CORRECTIONS: tuple[Hubness, ...] = (
-    NNN(16, 0.5),
-    NNN(32, 0.75),
-    NNN(128, 0.75),
-    CSLS(10),
-    InvertedSoftmax(5.0),
-    InvertedSoftmax(10.0),
-    InvertedSoftmax(20.0),
-)
-EXPANSIONS = (Expansion(0.15, 20.0), Expansion(0.3, 20.0), Expansion(0.3, 40.0))
+HARMLESS = 2.0  # standard errors by which the best of many must beat the raw cosine
 
 
 @dataclass(slots=True)
@@ -102,8 +83,8 @@ def fit(
     """
     _check(train, side, folds)
     unpaired = Unpaired(
-        _unpaired("unpaired_source", unpaired_source, train.source.shape[1]),
-        _unpaired("unpaired_target", unpaired_target, train.target.shape[1]),
+        _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
+        _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
     )
     clock = _Clock()
     query_only = side == "source"
@@ -113,42 +94,18 @@ def fit(
             helped = _search(train, folds, seed, unpaired, query_only)
             if helped[1].best.outcome.mrr > search.best.outcome.mrr:
                 cv, search = helped
-    best = search.best
-    tried = [_candidate(c.stage, c.name, c.outcome, chosen=c is best) for c in search.tried]
     with clock.stage("gallery"):
-        projected = _project_folds(cv, best)
-        plain = _over(projected, lambda p: score(p.held_out, None))
-        hubness, expansion, final = None, None, plain
-        if not query_only:
-            hubness, expansion, final, found = _choose_gallery(projected, plain)
-            tried += found
+        gallery = choose_gallery(cv, search.best, query_only=query_only)
     with clock.stage("refit"):
-        harmless = cv.raw[0].shape[1] == cv.raw[1].shape[1]
-        verdict = f"{best.name} scored best of {len(search.tried)} maps"
-        maps, bank = best.build(cv.moments(best.roots)), None
-        if harmless:
-            raw = over(cv.folds, lambda fold: score(cv.identity(fold.held_out), None))
-            gain, error = final.gain_over(raw)
-            # Folds drawn again hold the same pairs: they are no further evidence.
-            error *= cv.repeats**0.5
-            harmful = gain <= 2 * error
-            if harmful:
-                maps = IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
-                hubness = expansion = None
-                tried = [_unchosen(candidate) for candidate in tried]
-            tried.append(_candidate("identity", "raw cosine", raw, chosen=harmful))
-            verdict = (
-                "nothing beat the raw cosine by two standard errors "
-                f"({gain:+.4f} +- {error:.4f} MRR)"
-                if harmful
-                else f"{verdict} and gained {gain:+.4f} +- {error:.4f} MRR over the raw cosine"
-            )
-        if hubness is not None or expansion is not None:
-            verdict += f"; gallery: {' and '.join(str(s) for s in (hubness, expansion) if s)}"
-            bank = _bank(cv, maps, hubness, expansion, seed)
-    identity = isinstance(maps[0], IdentityMap)
+        built = _refit(cv, search, gallery)
+    candidates = [_candidate(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
+    candidates += [_candidate(*step) for step in gallery.tried]
+    if built.identity is not None:
+        if built.harmful:
+            candidates = [replace(candidate, chosen=False) for candidate in candidates]
+        candidates.append(_candidate("identity", "raw cosine", built.identity, built.harmful))
     card = Card(
-        method="identity" if identity else best.name,
+        method="identity" if built.harmful else search.best.name,
         n_pairs=len(train),
         d_source=train.source.shape[1],
         d_target=train.target.shape[1],
@@ -160,20 +117,12 @@ def fit(
         folds=(cv.k, cv.repeats),
         fold_gallery=len(cv.folds[0].held_out),
         seconds=clock.seconds,
-        candidates=tuple(tried),
-        verdict=verdict,
+        candidates=tuple(candidates),
+        verdict=built.verdict,
         versions=installed_versions(),
     )
-    log.info("%s", verdict)
-    return Adapter(*maps, card, bank=bank)
-
-
-@dataclass(frozen=True, slots=True)
-class _FoldProjection:
-    """One fold seen through its own maps: held-out pairs, and the bank of its training pairs."""
-
-    held_out: Projected
-    bank: Projected
+    log.info("%s", built.verdict)
+    return Adapter(*built.maps, card, bank=built.bank)
 
 
 def _search(
@@ -183,86 +132,66 @@ def _search(
     return cv, MapSearch(cv, query_only=query_only).run()
 
 
-def _project_folds(cv: CrossValidation, best: Choice) -> list[_FoldProjection]:
-    found = []
-    for fold in cv.folds:
-        maps = best.build(cv.moments(best.roots, fold))
-        bank = cv.project(maps, fold.train[:BANK])
-        found.append(_FoldProjection(cv.project(maps, fold.held_out), bank))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Refit:
+    """The final maps, and whether the raw cosine had to come back instead."""
+
+    maps: Maps
+    bank: Bank | None
+    verdict: str
+    identity: Outcome | None = None
+    harmful: bool = False
 
 
-def _choose_gallery(
-    projected: list[_FoldProjection], plain: Outcome
-) -> tuple[Hubness | None, Expansion | None, Outcome, list[Candidate]]:
-    """The hubness correction and the expansion that each gain more than a standard error."""
-    tried: list[Candidate] = []
-    hubness, current = None, plain
-    by_fold = [score_each(p.held_out, p.bank, CORRECTIONS) for p in projected]
-    outcomes = list(zip(CORRECTIONS, map(pooled, zip(*by_fold, strict=True)), strict=True))
-    best, outcome = max(outcomes, key=lambda pair: pair[1].mrr)
-    gain, error = outcome.gain_over(plain)
-    if gain > error:
-        hubness, current = best, outcome
-    tried.append(_candidate("hubness", "none", plain, chosen=hubness is None))
-    tried += [_candidate("hubness", str(h), o, chosen=h is hubness) for h, o in outcomes]
-    widened = [(e, _corrected(projected, hubness, e)) for e in EXPANSIONS]
-    top, outcome = max(widened, key=lambda pair: pair[1].mrr)
-    gain, error = outcome.gain_over(current)
-    expansion, final = (top, outcome) if gain > error else (None, current)
-    tried += [_candidate("expansion", str(e), o, chosen=e is expansion) for e, o in widened]
-    return hubness, expansion, final, tried
+def _refit(cv: CrossValidation, search: Search, gallery: GalleryChoice) -> _Refit:
+    """Fit the choice on all pairs, unless the raw cosine is defined and not clearly beaten."""
+    best = search.best
+    verdict = f"{best.name} scored best of {len(search.tried)} maps"
+    raw = None
+    if cv.raw[0].shape[1] == cv.raw[1].shape[1]:
+        found = [score(cv.identity(fold.held_out), None) for fold in cv.folds]
+        raw = pooled(found, k=cv.k)
+        gain, error = gallery.outcome.gain_over(raw)
+        if gain <= HARMLESS * error:
+            identity = IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
+            verdict = (
+                f"nothing beat the raw cosine by two standard errors ({gain:+.4f} ± {error:.4f})"
+            )
+            return _Refit(identity, None, verdict, raw, harmful=True)
+        verdict += f" and gained {gain:+.4f} ± {error:.4f} MRR over the raw cosine"
+    maps = best.build(cv.moments(best.roots))
+    steps = [str(step) for step in (gallery.hubness, gallery.expansion) if step is not None]
+    if not steps:
+        return _Refit(maps, None, verdict, raw)
+    verdict += f"; gallery: {' and '.join(steps)}"
+    return _Refit(maps, gallery.bank(cv, maps), verdict, raw)
 
 
-def _corrected(
-    projected: list[_FoldProjection], hubness: Hubness | None, expansion: Expansion | None
-) -> Outcome:
-    def outcome(p: _FoldProjection) -> Outcome:
-        return score(p.held_out, Bank(*p.bank, hubness=hubness, expansion=expansion))
-
-    return _over(projected, outcome)
-
-
-def _over(
-    projected: list[_FoldProjection], outcome_of: Callable[[_FoldProjection], Outcome]
-) -> Outcome:
-    return pooled([outcome_of(p) for p in projected])
-
-
-def _bank(
-    cv: CrossValidation,
-    maps: Maps,
-    hubness: Hubness | None,
-    expansion: Expansion | None,
-    seed: int,
-) -> Bank:
-    """All training pairs through the final maps, or a sample of them."""
-    rows = torch.randperm(len(cv.data), generator=torch.Generator().manual_seed(seed))[:BANK]
-    source, target = cv.project(maps, rows.sort().values)
-    return Bank(source, target, hubness=hubness, expansion=expansion)
-
-
-def _candidate(stage: str, name: str, outcome: Outcome, *, chosen: bool) -> Candidate:
+def _candidate(stage: str, name: str, outcome: Outcome, chosen: bool) -> Candidate:
     half = 1.96 * outcome.standard_error
     mrr, hits = outcome.mrr, outcome.hits_at_10.mean().item()
     return Candidate(stage, name, mrr, mrr - half, mrr + half, hits, chosen)
 
 
-def _unchosen(candidate: Candidate) -> Candidate:
-    return replace(candidate, chosen=False)
-
-
-def _unpaired(name: str, x: Vectors | None, d: int) -> torch.Tensor | None:
+def _unpaired(
+    side: str, x: Vectors | None, paired: torch.Tensor, fingerprint: str | None
+) -> torch.Tensor | None:
     if x is None:
         return None
+    theirs = x.fingerprint if isinstance(x, Embeddings) else None
+    if theirs is not None and fingerprint is not None and theirs != fingerprint:
+        raise ValueError(
+            f"unpaired_{side} must come from the encoder of the pairs, {fingerprint}; "
+            f"got vectors of {theirs}. Encode them with the first."
+        )
     rows = as_tensor(x).float()
-    check_matrix(name, rows, d=d)
-    check_no_zero_rows(name, rows)
+    check_matrix(f"unpaired_{side}", rows, d=paired.shape[1])
+    check_no_zero_rows(f"unpaired_{side}", rows)
     return rows
 
 
 def _check(train: PairedEmbeddings, side: str, folds: int) -> None:
-    check_pairs(train.source, train.target)
+    check_pairs(train.source.float(), train.target.float())
     if len(train) < MIN_PAIRS:
         raise ValueError(
             f"fit needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "

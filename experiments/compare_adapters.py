@@ -164,8 +164,9 @@ def render(config: Config, result: Result) -> Table:
     table = Table(
         title=f"{config.data}: {config.n:,} training pairs, {result.gallery:,} in the gallery; "
         f"mean of both directions, {draws}, per cent",
-        caption=r"\[low, high]: 95 % bootstrap interval over queries and draws. us: one query of "
-        "the source side. trained: by gradient descent. stored: kept for use.",
+        # The backslash keeps rich from reading "[low, high]" as a style.
+        caption=r"\[low, high]: 95 % bootstrap interval over queries and draws; us: one source "
+        "query; trained: by gradient descent; stored: kept for use",
     )
     table.add_column("system", no_wrap=True)
     gain = f"MRR of {OURS} minus its"
@@ -193,7 +194,7 @@ def _bounded(estimate: Estimate, sign: str = "") -> str:
     value, low, high = (
         f"{100 * each:{sign}.1f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    return rf"{value} \[{low}, {high}]"
+    return f"{value} [{low}, {high}]"
 
 
 def _short(count: int) -> str:

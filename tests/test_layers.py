@@ -14,7 +14,7 @@ LAYERS = (
     ("align.__version__", "align._checks", "align.groups", "align.atomic"),
     (
         "align.multivector", "align.embeddings",
-        "align.tables", "align.rows", "align.pairs",
+        "align.tables", "align.rows", "align.pairs", "align.items",
     ),
     ("align.kernels", "align.ranking", "align.resampling"),
     (
@@ -24,7 +24,7 @@ LAYERS = (
     ),
     (
         "align.evaluation", "align.curation", "align.training",
-        "align.crossval", "align.choosing", "align.selection",
+        "align.crossval", "align.choosing", "align.gallery", "align.selection",
     ),
     ("align.retrieval",),
     ("align.integrations", "align.__init__"),

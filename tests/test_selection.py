@@ -15,7 +15,8 @@ import align
 from align.adapters.rcca import cca
 from align.card import installed_versions
 from align.embeddings import Embeddings, PairedEmbeddings
-from align.selection import CORRECTIONS, EXPANSIONS, fit
+from align.gallery import CORRECTIONS, EXPANSIONS
+from align.selection import fit
 
 
 def paired(source, target, rows=slice(None), **names):

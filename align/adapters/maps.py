@@ -168,8 +168,12 @@ class BlendMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
-        parts = zip(self.maps, self.weights, strict=True)
-        return torch.cat([part(x) * weight**0.5 for part, weight in parts], dim=1)
+        return self.join([part(x) for part in self.maps])
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """What the maps gave, ``(n, dim_i)`` each, weighted and side by side, ``(n, dim)``."""
+        weighted = zip(parts, self.weights, strict=True)
+        return torch.cat([part * weight**0.5 for part, weight in weighted], dim=1)
 
 
 def centred(x: Tensor, mean: Tensor, *, root: bool = False) -> Tensor:

@@ -35,16 +35,20 @@ class Spectrum:
         return cls(values.clamp_min(0), vectors, covariance.diagonal().mean())
 
     @classmethod
-    def of_rows(cls, x: Tensor) -> Spectrum:
-        """Spectrum of ``x.T @ x / n`` , float64, via the ``n x n`` Gram matrix if ``n < d``."""
+    def of_rows(cls, x: Tensor, *, dtype: torch.dtype = torch.float64) -> Spectrum:
+        """Spectrum of ``x.T @ x / n``, via the ``n x n`` Gram matrix if ``n < d``.
+
+        Moments are summed in float64 and decomposed in ``dtype``.
+        """
         n, d = x.shape
         if n >= d:
-            return cls.of_covariance(second_moment(x, x) / n)
+            return cls.of_covariance((second_moment(x, x) / n).to(dtype))
         rows = x.double()
-        values, left = torch.linalg.eigh(rows @ rows.T / n)
-        kept = values > torch.finfo(values.dtype).eps * n * values[-1]
+        values, left = torch.linalg.eigh((rows @ rows.T / n).to(dtype))
+        kept = values > torch.finfo(dtype).eps * n * values[-1]
         values = values[kept]
-        return cls(values, rows.T @ (left[:, kept] / (n * values).sqrt()), values.sum() / d)
+        vectors = rows.T.to(dtype) @ (left[:, kept] / (n * values).sqrt())
+        return cls(values, vectors, values.sum() / d)
 
     def scaled(self, ridge: float) -> Tensor:
         """``1 / sqrt(value + ridge * mean)``, ``(r,)``: the whitening of each eigenvector.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
 
 import pytest
 import torch
@@ -23,11 +22,11 @@ TRAINED = [
 ]
 
 
-def planted(n, rng):
+def planted(n, rng, *, widths=(12, 16)):
     """Pairs that two linear maps of one 6-d latent make, with an offset and little noise."""
     latent = torch.randn(n, 6, generator=rng)
     sides = []
-    for d in (12, 16):
+    for d in widths:
         noise = 0.05 * torch.randn(n, d, generator=rng)
         sides.append(latent @ torch.randn(6, d, generator=rng) + 1.0 + noise)
     return sides
@@ -35,11 +34,15 @@ def planted(n, rng):
 
 @pytest.mark.parametrize("baseline", TRAINED, ids=lambda each: each.__name__)
 def test_planted_pairs_are_found_among_unseen_ones(baseline, rng):
-    x, y = planted(300, rng)
-    test = PairedEmbeddings.from_arrays(x[250:], y[250:])
-    before = evaluate(test, baseline(x[:250], y[:250], seed=0, steps=0)).mean["recall_at_5"].value
-    after = evaluate(test, baseline(x[:250], y[:250], seed=0, steps=150)).mean["recall_at_5"].value
-    assert before < 0.5 < 0.7 < after
+    x, y = planted(200, rng, widths=(200, 300))
+    test = PairedEmbeddings.from_arrays(x[150:], y[150:])
+
+    def recall(steps):
+        heads = baseline(x[:150], y[:150], seed=0, steps=steps)
+        return evaluate(test, heads).mean["recall_at_5"].value
+
+    before, after = recall(0), recall(100)
+    assert before < 0.4 < 0.7 < after
 
 
 @pytest.mark.parametrize("baseline", TRAINED, ids=lambda each: each.__name__)
@@ -114,7 +117,7 @@ def test_dropout_keeps_the_expectation_and_only_acts_in_training(rng):
     dropout = baselines.Dropout(0.6, rng)
     x = torch.ones(20_000)
     dropped = dropout(x)
-    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(2.5)}
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 2.5]))
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
     assert dropout.eval()(x) is x
 
@@ -146,4 +149,3 @@ def test_the_tuned_ridge_prefers_little_shrinkage_where_there_is_no_noise(rng):
 def test_default_steps_are_those_of_the_protocol():
     steps = [inspect.signature(each).parameters["steps"].default for each in TRAINED]
     assert steps == [200, 200, 400, 400]
-    assert partial(baselines.linear_info_nce, steps=1).keywords == {"steps": 1}

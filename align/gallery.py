@@ -1,0 +1,100 @@
+"""What is done to gallery vectors before they are indexed, chosen by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from align.adapters.bank import Bank, Expansion
+from align.choosing import Choice, Maps
+from align.crossval import BANK, CrossValidation, Outcome, Projected, pooled, score, score_each
+from align.hubness import CSLS, NNN, Hubness, InvertedSoftmax
+
+CORRECTIONS: tuple[Hubness, ...] = (
+    NNN(16, 0.5),
+    NNN(32, 0.75),
+    NNN(128, 0.75),
+    CSLS(10),
+    InvertedSoftmax(5.0),
+    InvertedSoftmax(10.0),
+    InvertedSoftmax(20.0),
+)
+EXPANSIONS = (Expansion(0.15, 20.0), Expansion(0.3, 20.0), Expansion(0.3, 40.0))
+
+T = TypeVar("T")
+Step = tuple[str, str, Outcome, bool]  # stage, name, held-out results, chosen
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryChoice:
+    """The correction and the expansion that earned their place, and what all of them scored.
+
+    Attributes:
+        hubness: The hubness correction, or ``None``.
+        expansion: The expansion, or ``None``.
+        outcome: Held-out results with both.
+        tried: Stage, name, results and whether it was chosen, of each step tried.
+    """
+
+    hubness: Hubness | None
+    expansion: Expansion | None
+    outcome: Outcome
+    tried: tuple[Step, ...] = ()
+
+    def bank(self, cv: CrossValidation, maps: Maps) -> Bank:
+        """All training pairs through the final maps, or a random sample of ``BANK`` of them."""
+        rows = torch.randperm(len(cv.data), generator=torch.Generator().manual_seed(cv.seed))
+        source, target = cv.project(maps, rows[:BANK].sort().values)
+        return Bank(source, target, hubness=self.hubness, expansion=self.expansion)
+
+
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """One fold through its own maps: held-out pairs, and the bank of its training pairs."""
+
+    held_out: Projected
+    bank: Projected
+
+
+def choose_gallery(cv: CrossValidation, best: Choice, *, query_only: bool) -> GalleryChoice:
+    """The hubness correction and the expansion that each gain more than a standard error.
+
+    A query-only adapter leaves the gallery as it is and gets neither.
+    """
+    folds = []
+    for fold in cv.folds:
+        maps = best.build(cv.moments(best.roots, fold))
+        projected = cv.project(maps, fold.held_out)
+        folds.append(_Projection(projected, cv.project(maps, fold.bank)))
+    plain = pooled([score(fold.held_out, None) for fold in folds], k=cv.k)
+    if query_only:
+        return GalleryChoice(None, None, plain)
+
+    each = [score_each(fold.held_out, fold.bank, CORRECTIONS) for fold in folds]
+    corrected = [pooled(found, k=cv.k) for found in zip(*each, strict=True)]
+    hubness, outcome = _gaining(CORRECTIONS, corrected, plain)
+    tried: list[Step] = [("hubness", "none", plain, hubness is None)]
+    for correction, found in zip(CORRECTIONS, corrected, strict=True):
+        tried.append(("hubness", str(correction), found, correction is hubness))
+
+    expanded = []
+    for expansion in EXPANSIONS:
+        banks = [Bank(*fold.bank, hubness=hubness, expansion=expansion) for fold in folds]
+        scored = [score(fold.held_out, bank) for fold, bank in zip(folds, banks, strict=True)]
+        expanded.append(pooled(scored, k=cv.k))
+    chosen, outcome = _gaining(EXPANSIONS, expanded, outcome)
+    for expansion, found in zip(EXPANSIONS, expanded, strict=True):
+        tried.append(("expansion", str(expansion), found, expansion is chosen))
+    return GalleryChoice(hubness, chosen, outcome, tuple(tried))
+
+
+def _gaining(
+    options: Sequence[T], outcomes: list[Outcome], without: Outcome
+) -> tuple[T | None, Outcome]:
+    """The best option and its outcome, or ``None`` if it gains no more than a standard error."""
+    best, outcome = max(zip(options, outcomes, strict=True), key=lambda pair: pair[1].mrr)
+    gain, error = outcome.gain_over(without)
+    return (best, outcome) if gain > error else (None, without)

@@ -1,0 +1,37 @@
+"""The cost benchmark measures in fresh processes, and its pairs can be aligned."""
+
+from __future__ import annotations
+
+import pytest
+
+from align.adapters.rcca import rcca
+from align.evaluation import evaluate
+from experiments.bench import fit_cost
+from experiments.bench.fit_cost import Config, Spread, spread, synthetic_pairs
+
+
+def test_synthetic_pairs_repeat_themselves_and_are_correlated():
+    pairs, again = synthetic_pairs(400, seed=1), synthetic_pairs(400, seed=1)
+    assert pairs.source.equal(again.source) and pairs.target.equal(again.target)
+    assert (pairs.source.shape, pairs.target.shape) == ((400, 384), (400, 1280))
+    adapter = rcca(pairs.source[:300], pairs.target[:300])
+    held_out = evaluate(pairs.take(range(300, 400)), adapter)
+    assert held_out.mean["recall_at_10"].value > 0.9
+
+
+def test_a_spread_interpolates_between_values():
+    assert spread([0.0, 10.0, 20.0]) == Spread(4.0, 10.0, 16.0)
+
+
+def test_one_size_is_measured_in_a_process_of_its_own():
+    result = fit_cost.run(Config(sizes=(40,), repeats=1, calls=10))
+    (fit,) = result.fits
+    assert fit.n == 40
+    assert fit.peak_mib >= fit.before_mib > fit.data_mib == pytest.approx(40 * 1664 * 4 / 2**20)
+    assert result.fit_seconds[40].p50 == fit.seconds > 0
+    assert set(result.query_microseconds) == {
+        "text, 384-d, plain",
+        "text, 384-d, corrected",
+        "image, 1280-d, plain",
+        "image, 1280-d, corrected",
+    }
