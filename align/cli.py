@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from align.adapters.adapter import Adapter
     from align.embeddings import Encoder, PairedEmbeddings
-    from align.evaluation import Evaluation
+    from align.evaluation import Estimate, Evaluation
     from align.store import EmbeddingStore
 
 app = typer.Typer(
@@ -49,17 +49,23 @@ MaybeSpec = Annotated[
 DEFAULT_STORE = Path("~/.cache/isthmus")
 
 
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Align two frozen encoders from a few thousand pairs, and search across them."""
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from align import __version__
 
         typer.echo(f"isthmus {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Align two frozen encoders from a few thousand pairs, and search across them."""
 
 
 @app.command()
@@ -150,7 +156,7 @@ def evaluate(
     if as_json:
         _print_json(found.to_dict())
     else:
-        _console().print(evaluation_table({"": found}))
+        _console().print(evaluation_table(found))
 
 
 @app.command()
@@ -270,20 +276,19 @@ def store_prune(
         _console().print(f"{freed / 1e6:.1f} MB freed in {store}", highlight=False)
 
 
-def evaluation_table(systems: dict[str, Evaluation]) -> Table:
-    """One row per system and direction, per cent with 95 % intervals, as the commands print it."""
+def evaluation_table(found: Evaluation) -> Table:
+    """One row per direction, per cent with half of the 95 % interval."""
     table = _table(
-        "per cent, 95 % intervals", "", "direction", "gallery", "R@1", "R@5", "R@10", "MRR"
+        "per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR"
     )
     keys = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
-    for name, found in systems.items():
-        for label, part in (
-            ("source → target", found.source_to_target),
-            ("target → source", found.target_to_source),
-        ):
-            cells = [_interval(part.metrics[key]) for key in keys]
-            table.add_row(name, label, f"{part.gallery_size:,}", *cells)
-        table.add_row(name, "mean", "", *(_interval(found.mean[key]) for key in keys))
+    for label, part in (
+        ("source → target", found.source_to_target),
+        ("target → source", found.target_to_source),
+    ):
+        cells = [_interval(part.metrics[key]) for key in keys]
+        table.add_row(label, f"{part.gallery_size:,}", *cells)
+    table.add_row("mean", "", *(_interval(found.mean[key]) for key in keys), style="bold")
     return table
 
 
@@ -355,8 +360,8 @@ def _working(what: str) -> Iterator[None]:
         yield
 
 
-def _interval(estimate: Any) -> str:
-    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+def _interval(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} ± {50 * (estimate.high - estimate.low):.1f}"
 
 
 def _print_json(value: object) -> None:

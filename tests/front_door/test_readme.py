@@ -1,0 +1,47 @@
+"""The README's Python blocks run as they stand, beside the files that they name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def in_a_folder_of_pictures(tmp_path, monkeypatch, sbert, vit):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/text").symlink_to(sbert)
+    (tmp_path / "models/image").symlink_to(vit)
+    lines = ["caption,image,photo"]
+    for number in range(40):
+        Image.new("RGB", (32, 32), (6 * number, 255 - 6 * number, 99)).save(
+            tmp_path / f"{number}.png"
+        )
+        lines += [f"picture {number} seen {times},{number}.png,{number}" for times in ("a", "b")]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_readme_has_its_two_beginnings():
+    assert len(BLOCKS) == 2
+
+
+def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(BLOCKS[0], names)
+    verdict, recall = capsys.readouterr().out.splitlines()
+    assert "scored best" in verdict
+    assert float(recall.split()[1].rstrip(",")) > 0.3
+    assert len(names["best"]) == 3
+
+
+@pytest.mark.usefixtures("in_a_folder_of_pictures")
+def test_starting_from_items_runs_with_tiny_models(capsys):
+    exec(BLOCKS[1], {})
+    assert 0 <= float(capsys.readouterr().out) <= 1

@@ -1,0 +1,49 @@
+import pytest
+from PIL import Image
+
+from align.items import read_items
+
+
+def picture(path):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def test_a_folder_gives_its_images_however_deep(tmp_path):
+    found = [picture(tmp_path / "a.png"), picture(tmp_path / "deep" / "b.jpg")]
+    (tmp_path / "notes.md").write_text("no image")
+    items = read_items(tmp_path)
+    assert items.items == tuple(found) and items.ids == tuple(map(str, found))
+
+
+def test_a_text_file_gives_its_lines_and_counts_repeats(tmp_path):
+    (tmp_path / "lines.txt").write_text("one\n\ntwo\none\n")
+    items = read_items(tmp_path / "lines.txt")
+    assert items.items == items.ids == ("one", "two") and items.repeats == 1
+
+
+def test_a_table_gives_a_column_with_its_ids(tmp_path):
+    (tmp_path / "t.csv").write_text("id,text\nx,one\ny,two")
+    items = read_items(tmp_path / "t.csv", column="text", id="id")
+    assert items.ids == ("x", "y") and items.items == ("one", "two")
+
+
+def test_a_table_without_a_column_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("id,text\nx,one")
+    with pytest.raises(ValueError, match="needs the name of the column"):
+        read_items(tmp_path / "t.csv")
+
+
+def test_a_damaged_image_is_listed_or_skipped(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"1 of 2 do not[\s\S]*b\.png"):
+        read_items(tmp_path)
+    items = read_items(tmp_path, on_error="skip")
+    assert len(items.items) == 1 and "b.png" in items.skipped[0]
+
+
+def test_nothing_to_index_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no items"):
+        read_items(tmp_path)
