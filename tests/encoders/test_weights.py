@@ -190,9 +190,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, caplo
 
 
 def test_shards_are_all_part_of_the_fingerprint(tmp_path):
+    from tiny_models import TRUNK, make_tokenizer
     from transformers import BertConfig, BertModel
-
-    from tests.encoders.conftest import TRUNK, make_tokenizer
 
     with torch.random.fork_rng():
         network = BertModel(BertConfig(vocab_size=40, intermediate_size=32, **TRUNK))
