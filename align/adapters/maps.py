@@ -129,8 +129,9 @@ class WeightedMap(nn.Module):
 def directions(x: Tensor, *, root: bool = False) -> Tensor:
     """Unit-norm rows of ``x``, or of its signed square root ``sign(x) sqrt(|x|)``; ``(n, d)``."""
     # Squares of very long or very short rows would leave the range of float32.
-    x = x / x.abs().amax(dim=1, keepdim=True)
-    return F.normalize(x.sign() * x.abs().sqrt() if root else x, dim=1)
+    x = x / torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
+    x = x.sign() * x.abs().sqrt() if root else x
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
 
 
 class BlendMap(nn.Module):
