@@ -131,7 +131,8 @@ def directions(x: Tensor, *, root: bool = False) -> Tensor:
     # Squares of very long or very short rows would leave the range of float32.
     x = x / torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
     x = x.sign() * x.abs().sqrt() if root else x
-    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / lengths
 
 
 class BlendMap(nn.Module):
