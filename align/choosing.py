@@ -46,7 +46,7 @@ class Choice:
         name: Method and settings, in words.
         roots: Which sides go through the signed square root.
         build: Makes the two maps from moments.
-        outcome: Held-out results on the screening folds.
+        outcome: Held-out results; on which folds, ``stage`` says.
         stage: ``"map"`` on the screening folds; ``"final"`` or ``"blend"`` on all folds.
     """
 
@@ -90,15 +90,16 @@ class MapSearch:
     def _on_all_folds(self, choice: Choice) -> Choice:
         if len(self.cv.screening_folds) == len(self.cv.folds):
             return choice
-        final = replace(choice, outcome=self._outcome(choice, self.cv.folds), stage="final")
+        outcome = self._outcome(choice.build, choice.roots, self.cv.folds)
+        final = replace(choice, outcome=outcome, stage="final")
         self.tried.append(final)
         return final
 
-    def _outcome(self, choice: Choice, folds: Sequence[Fold]) -> Outcome:
-        def outcome(fold: Fold) -> Outcome:
-            return self._screen(choice.build(self.cv.moments(choice.roots, fold)), fold)
-
-        return pooled([outcome(fold) for fold in folds], k=self.cv.k)
+    def _outcome(
+        self, build: Callable[[Paired], Maps], roots: tuple[bool, bool], folds: Sequence[Fold]
+    ) -> Outcome:
+        found = [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
+        return pooled(found, k=self.cv.k)
 
     def _best(self, choices: Iterable[Choice]) -> Choice:
         return max(choices, key=lambda choice: choice.outcome.mrr)
@@ -195,8 +196,9 @@ class MapSearch:
         for weight in BLEND_WEIGHTS if fitting else ():
             other = self._best(fitting)
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
-            blend = Choice(name, best.roots, _blend(best, other, weight), best.outcome, "blend")
-            blend = replace(blend, outcome=self._outcome(blend, self.cv.folds))
+            build = _blend(best, other, weight)
+            outcome = self._outcome(build, best.roots, self.cv.folds)
+            blend = Choice(name, best.roots, build, outcome, "blend")
             self.tried.append(blend)
             gain, error = blend.outcome.gain_over(best.outcome)
             if gain > 2 * error and blend.outcome.mrr > winner.outcome.mrr:
@@ -209,10 +211,8 @@ class MapSearch:
         rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
         if rooted:
             name = f"{name} after root of {' and '.join(rooted)}"
-        outcomes = []
-        for fold in self.cv.screening_folds:
-            outcomes.append(self._screen(formed(self.cv.moments(roots, fold)), fold))
-        choice = Choice(name, roots, formed, pooled(outcomes, k=self.cv.k))
+        outcome = self._outcome(formed, roots, self.cv.screening_folds)
+        choice = Choice(name, roots, formed, outcome)
         self.tried.append(choice)
         return choice
 

@@ -19,7 +19,7 @@ from align.hubness import Hubness, InvertedSoftmax
 from align.ranking import ranks
 
 GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
-BANK = 8192  # training pairs kept for the gallery; more cost memory and bring nothing
+BANK = 8192  # training pairs kept for the gallery: a bound on memory, not a tuned number
 MAP_BANK = 512  # bank while maps are compared; the correction itself is chosen with the whole bank
 WANTED_QUERIES = 1000  # small data is folded again until this many queries were held out
 SCREENING_QUERIES = 600  # maps are compared on as many folds as hold out this many queries

@@ -136,7 +136,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         "scores": {name: found.to_dict() for name, found in scores.items()},
         "seconds": stages.seconds,
         "answers": {
-            query: [asdict_hit(hit) for hit in hits]
+            query: [hit._asdict() for hit in hits]
             for query, hits in zip(QUERIES, answers, strict=True)
         },
         "card": adapter.card.to_dict(),
@@ -162,11 +162,6 @@ def _trained_once(train: PairedEmbeddings, seed: int, folder: Path) -> Heads:
     with atomic_file(path) as scratch:
         save_file(heads.state_dict(), scratch)
     return heads
-
-
-def asdict_hit(hit: Any) -> dict[str, Any]:
-    """One hit, ready for JSON."""
-    return {"id": hit.id, "score": hit.score}
 
 
 def _score_table(scores: dict[str, Any], n_train: int, n_test: int) -> Table:
