@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
     from align.embeddings import Encoder, PairedEmbeddings
     from align.evaluation import Estimate, Evaluation
+    from align.pairs import Pairs
     from align.store import EmbeddingStore
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.add_typer(store_app, name="store")
 PairsFile = Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, Parquet, or a folder of images.")]
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder that `align fit` wrote.")]
 Column = Annotated[str, typer.Option(help="Name of the column.")]
+MaybeColumn = Annotated[str | None, typer.Option(help="Name of the column.")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids.")]
 GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column that ties pairs together, as one photo does.")
@@ -157,6 +159,68 @@ def evaluate(
         _print_json(found.to_dict())
     else:
         _console().print(evaluation_table(found))
+
+
+@app.command()
+def gap(
+    pairs: Annotated[
+        Path, typer.Argument(help="Pairs as for `align fit`, or .npz with arrays source, target.")
+    ],
+    adapter: Annotated[
+        Path | None, typer.Argument(help="Folder that `align fit` wrote; raw only without.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("--out", "-o", help=".html, .md, .json or .txt to write; may repeat."),
+    ] = None,
+    source: MaybeColumn = None,
+    target: MaybeColumn = None,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    source_encoder: MaybeSpec = None,
+    target_encoder: MaybeSpec = None,
+    test: Annotated[
+        float | None,
+        typer.Option(help="Measure only this share of the pairs, held out by group."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of samples, draws and nulls.")] = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the modality gap: offset, distribution, pairing, structure, pathologies.
+
+    Every value comes with a 95 % interval and with what it would be by chance. Measure pairs that
+    the adapter was not fitted on.
+
+    Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
+    """
+    from align.adapters.artifact import load
+    from probes.document import check_format
+    from probes.reporting import report
+
+    for path in out or ():
+        check_format(path)
+    loaded = None if adapter is None else load(str(adapter))
+    items, data = _measured_pairs(
+        pairs, source, target, id, group, skip_bad, loaded, source_encoder, target_encoder, store
+    )
+    if test is not None:
+        _, data = data.split(test=test, seed=seed)
+    partial = out[0].with_name(f".{out[0].name}.partial") if out else None
+    found = report(data, loaded, seed=seed, progress=True, resume=partial)
+    for path in out or ():
+        found.save(path, items)
+    if as_json:
+        typer.echo(found.to_json())
+        return
+    console = _console()
+    if console.is_terminal:
+        console.print(found)
+    else:
+        typer.echo(str(found))  # a file is as wide as it needs to be
+    for path in out or ():
+        console.print(f"written to {path}", highlight=False)
 
 
 @app.command()
@@ -317,25 +381,62 @@ def _encode(
     target_encoder: Encoder,
     store: EmbeddingStore,
 ) -> PairedEmbeddings:
-    from align.pairs import Pairs
-
-    pairs = Pairs.read(
-        path, source=source, target=target, id=id, group=group,
-        on_error="skip" if skip_bad else "raise",
-    )  # fmt: skip
-    _report_skipped(pairs.skipped)
+    pairs = _pairs(path, source, target, id, group, skip_bad)
     return pairs.encode(source_encoder, target_encoder, store=store, progress=True)
 
 
-def _encoder(adapter: Adapter, side: str, spec: str | None) -> Encoder:
+def _pairs(
+    path: Path, source: str, target: str, id: str | None, group: str | None, skip_bad: bool
+) -> Pairs:
+    from align.pairs import Pairs
+
+    found = Pairs.read(
+        path, source=source, target=target, id=id, group=group,
+        on_error="skip" if skip_bad else "raise",
+    )  # fmt: skip
+    _report_skipped(found.skipped)
+    return found
+
+
+def _measured_pairs(
+    path: Path,
+    source: str | None,
+    target: str | None,
+    id: str | None,
+    group: str | None,
+    skip_bad: bool,
+    adapter: Adapter | None,
+    source_encoder: str | None,
+    target_encoder: str | None,
+    store: Path,
+) -> tuple[Pairs | None, PairedEmbeddings]:
+    """Embeddings as they stand in an .npz, or items and their embeddings."""
+    if path.suffix.lower() == ".npz":
+        from align.embeddings import read_npz
+
+        return None, read_npz(path)
+    if source is None or target is None:
+        raise ValueError(
+            f"a table needs --source and --target, the columns of the two sides; got {source!r} "
+            f"and {target!r} for {path}. Name both, or pass an .npz of embeddings."
+        )
+    items = _pairs(path, source, target, id, group, skip_bad)
+    data = items.encode(
+        _encoder(adapter, "source", source_encoder), _encoder(adapter, "target", target_encoder),
+        store=_store(store), progress=True,
+    )  # fmt: skip
+    return items, data
+
+
+def _encoder(adapter: Adapter | None, side: str, spec: str | None) -> Encoder:
     """The encoder of a side: the one named, or the one the adapter remembers."""
     from align.encoders.spec import from_spec
 
-    remembered = spec or adapter.card.encoders.get(side)
+    remembered = spec or (None if adapter is None else adapter.card.encoders.get(side))
     if remembered is None:
         raise ValueError(
-            f"the {side} encoder must be known; this adapter was not fitted by `align fit` and "
-            f"remembers none. Name it, for example --{side}-encoder text:MODEL."
+            f"the {side} encoder must be known; no adapter that `align fit` wrote remembers it. "
+            f"Name it, for example --{side}-encoder text:MODEL."
         )
     return from_spec(remembered)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -191,3 +192,29 @@ class PairedEmbeddings:
             ValueError: A share is out of range or leaves a part empty.
         """
         return take_split(self, self.groups, test=test, val=val, seed=seed)
+
+
+def read_npz(path: Path) -> PairedEmbeddings:
+    """Pairs that were encoded elsewhere, from a NumPy archive.
+
+    Args:
+        path: An ``.npz`` with arrays ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``,
+            and, if wanted, ``ids`` and ``groups`` of ``n`` strings each.
+
+    Raises:
+        ValueError: An array is missing, unknown, or not what it has to be; pickled objects are
+            refused.
+        FileNotFoundError: There is no such file.
+    """
+    known = {"source", "target", "ids", "groups"}
+    with np.load(path, allow_pickle=False) as archive:
+        names = set(archive.files)
+        if not {"source", "target"} <= names <= known:
+            raise ValueError(
+                "an archive of pairs must hold the arrays source and target, and may hold ids and "
+                f"groups; {path} holds {sorted(names)}. "
+                "Write it with numpy.savez(path, source=..., target=...)."
+            )
+        arrays = {name: archive[name] for name in names}
+    texts = {name: arrays[name].tolist() for name in names & {"ids", "groups"}}
+    return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)

@@ -74,26 +74,35 @@ def rank_positives(
     check_matrix("queries", queries)
     check_matrix("gallery", gallery)
     check_scorable(queries, gallery)
-    _check_codes("query_groups", query_groups, len(queries))
-    _check_codes("gallery_groups", gallery_groups, len(gallery))
-    in_order, columns = gallery_groups.sort(stable=True)
-    wanted = query_groups.contiguous()
-    begin = torch.searchsorted(in_order, wanted)
-    positives = torch.searchsorted(in_order, wanted, right=True) - begin
-    if (positives == 0).any():
-        lost = (positives == 0).nonzero().flatten().tolist()
-        raise ValueError(
-            f"every query needs a gallery row of its group; {len(lost)} of {len(queries)} have "
-            f"none, the first at rows {lost[:5]}. Drop those queries or add their matches."
-        )
-    blocks = []
-    for block in torch.split(torch.arange(len(queries), device=queries.device), rows):
-        slots = torch.arange(int(positives[block].max()), device=queries.device)
-        held = slots < positives[block, None]
-        at = columns[(begin[block, None] + slots).clamp(max=len(gallery) - 1)]
-        blocks.append(_ranks_of_block(inner_products(queries[block], gallery), at, held)[held])
-    offsets = torch.cat([positives.new_zeros(1), positives.cumsum(0)])
-    return Ranks(torch.cat(blocks), offsets)
+    matches = _matches(query_groups, gallery_groups, (len(queries), len(gallery)))
+    blocks = [
+        matches.ranks(inner_products(queries[block], gallery), block)
+        for block in torch.split(torch.arange(len(queries), device=queries.device), rows)
+    ]
+    return Ranks(torch.cat(blocks), matches.offsets)
+
+
+@torch.no_grad()
+def rank_scores(scores: Tensor, query_groups: Tensor, gallery_groups: Tensor) -> Ranks:
+    """Rank all positives of each query by scores of any kind, as ``rank_positives`` does.
+
+    Args:
+        scores: How well each gallery row answers each query, ``(q, m)`` floating point; higher is
+            better.
+        query_groups: Group code of each query, ``(q,)`` int64.
+        gallery_groups: Group code of each gallery row, ``(m,)`` int64.
+
+    Returns:
+        The ranks, each in ``[1, m]``.
+
+    Raises:
+        ValueError: The scores are not a finite matrix, codes do not fit, or a query has no
+            positive.
+    """
+    check_matrix("scores", scores)
+    q, m = scores.shape
+    matches = _matches(query_groups, gallery_groups, (q, m))
+    return Ranks(matches.ranks(scores, torch.arange(q, device=scores.device)), matches.offsets)
 
 
 def ranks(queries: Tensor, gallery: Tensor, *, rows: int = 1024) -> Tensor:
@@ -238,6 +247,50 @@ def _check_codes(name: str, codes: Tensor, n: int) -> None:
 def _check_cut_off(k: int) -> None:
     if k < 1:
         raise ValueError(f"k must be at least 1, the first place; got {k}. Pass k=1 or more.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matches:
+    """The gallery rows that belong to each query.
+
+    Attributes:
+        columns: Gallery rows, group after group, ``(m,)``.
+        begin: Where the group of each query begins in ``columns``, ``(q,)``.
+        counts: Positives of each query, ``(q,)``.
+    """
+
+    columns: Tensor
+    begin: Tensor
+    counts: Tensor
+
+    @property
+    def offsets(self) -> Tensor:
+        return torch.cat([self.counts.new_zeros(1), self.counts.cumsum(0)])
+
+    def ranks(self, scores: Tensor, block: Tensor) -> Tensor:
+        """Ranks of all positives of the queries ``block``, end to end; scores are ``(b, m)``."""
+        slots = torch.arange(int(self.counts[block].max()), device=scores.device)
+        held = slots < self.counts[block, None]
+        at = self.columns[(self.begin[block, None] + slots).clamp(max=len(self.columns) - 1)]
+        return _ranks_of_block(scores, at, held)[held]
+
+
+def _matches(query_groups: Tensor, gallery_groups: Tensor, shape: tuple[int, int]) -> _Matches:
+    """Check the codes of ``q`` queries and ``m`` gallery rows and find the positives of each."""
+    q, m = shape
+    _check_codes("query_groups", query_groups, q)
+    _check_codes("gallery_groups", gallery_groups, m)
+    in_order, columns = gallery_groups.sort(stable=True)
+    wanted = query_groups.contiguous()
+    begin = torch.searchsorted(in_order, wanted)
+    counts = torch.searchsorted(in_order, wanted, right=True) - begin
+    if (counts == 0).any():
+        lost = (counts == 0).nonzero().flatten().tolist()
+        raise ValueError(
+            f"every query needs a gallery row of its group; {len(lost)} of {q} have "
+            f"none, the first at rows {lost[:5]}. Drop those queries or add their matches."
+        )
+    return _Matches(columns, begin, counts)
 
 
 def _ranks_of_block(scores: Tensor, at: Tensor, held: Tensor) -> Tensor:

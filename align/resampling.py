@@ -49,6 +49,24 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
+def resamples(codes: Tensor, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """How often each row occurs in resamples of whole groups; blocks ``(b, q)`` float64.
+
+    Args:
+        codes: Group code of each row, ``(q,)`` int64, every code of ``0 .. g - 1`` present.
+        draws: Number of resamples, each of ``g`` groups with replacement.
+        generator: Source of the draws, on the device of ``codes``.
+
+    Raises:
+        ValueError: ``draws`` is below 1.
+    """
+    g = int(codes.max()) + 1
+    for rows in _chunks(len(codes), draws):
+        picked = torch.randint(g, (rows, g), generator=generator, device=generator.device)
+        counts = torch.zeros(rows, g, dtype=torch.float64, device=picked.device)
+        yield counts.scatter_add_(1, picked, torch.ones_like(counts))[:, codes]
+
+
 def bootstrap_interval(
     values: Tensor,
     *,
@@ -86,10 +104,7 @@ def bootstrap_interval(
         raise ValueError(f"level must lie in (0, 1); got {level}. Pass 0.95 for 95 %.")
     table, member = _by_group(values, groups)
     drawn = torch.cat(
-        [
-            statistic(table, weights[:, member])
-            for weights in _weights(int(member.max()) + 1, len(table), draws, generator)
-        ]
+        [statistic(table, weights) for weights in resamples(member, draws, generator)]
     )
     tails = drawn.new_tensor([(1 - level) / 2, (1 + level) / 2])
     low, high = drawn.quantile(tails, dim=0)
@@ -203,11 +218,3 @@ def _chunks(width: int, draws: int) -> Iterator[int]:
     rows = max(1, _ENTRIES // width)
     for start in range(0, draws, rows):
         yield min(rows, draws - start)
-
-
-def _weights(g: int, q: int, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """How often each of ``g`` groups occurs in resamples of ``g`` groups; ``(b, g)`` float64."""
-    for rows in _chunks(q, draws):
-        picked = torch.randint(g, (rows, g), generator=generator, device=generator.device)
-        counts = torch.zeros(rows, g, dtype=torch.float64, device=picked.device)
-        yield counts.scatter_add_(1, picked, torch.ones_like(counts))

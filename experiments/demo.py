@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         from experiments.datasets import emoji, emoji_entries
         from experiments.datasets.folders import cache_folder
         from experiments.encoders import efficientnet_lite0, minilm
+        from experiments.pairs_file import write_pairs
 
     with stages.time("unpack emoji"):
         pairs = emoji(config.language)
@@ -105,14 +106,22 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     console.print(f"{adapter.card.verdict}.\n", highlight=False)
 
     with stages.time("save, index, search"):
+        # So that the command line knows the encoders when it loads the adapter.
+        specs = {
+            "source": "python:experiments.encoders:minilm",
+            "target": "python:experiments.encoders:efficientnet_lite0",
+        }
+        adapter.card = replace(adapter.card, encoders=specs)
         adapter.save(config.out / "adapter")
+        unseen = set(test.ids)
+        rows = [row for row, name in enumerate(pairs.ids) if name in unseen]
+        write_pairs(pairs.take(rows), config.out / "held-out.csv")
         shutil.rmtree(config.out / "index", ignore_errors=True)  # an earlier demo's
         index = align.Index.create(config.out / "index", adapter)
         index.add(data.ids, align.Embeddings(data.target, data.target_fingerprint, data.ids))
         index.save()
         asked = align.Embeddings(text.encode(QUERIES), text.fingerprint, QUERIES)
         answers = index.search(asked, k=SHOWN)
-    unseen = set(test.ids)
     picture_of = dict(zip(pairs.ids, pairs.target, strict=True))
     with stages.time("draw the picture"):
         contact_sheet(
@@ -132,6 +141,12 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     console.print(_time_table(stages.seconds))
     for what, path in (("adapter", "adapter"), ("index", "index"), ("picture", "answers.png")):
         console.print(f"{what:8} {config.out / path}", highlight=False)
+    console.print(
+        f"\nThe gap before and after, as a page with the pictures:\n"
+        f"align gap {config.out}/held-out.csv {config.out}/adapter --source source --target target "
+        f"--id id --group group --store {cache_folder()} -o {config.out}/gap.html",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     return {
         "scores": {name: found.to_dict() for name, found in scores.items()},
         "seconds": stages.seconds,

@@ -15,6 +15,7 @@ from align.ranking import (
     ndcg_at_k,
     normalised_gains_at_k,
     rank_positives,
+    rank_scores,
     ranks,
     recall_at_k,
     reciprocal_ranks,
@@ -50,6 +51,8 @@ def test_ranks_follow_the_definition_whatever_the_ties_and_groups(seed, q, m, ro
     found = rank_positives(queries, gallery, query_groups, gallery_groups, rows=rows)
     assert as_lists(found) == by_definition(queries, gallery, query_groups, gallery_groups)
     assert found.first.tolist() == [part[0] for part in as_lists(found)]
+    by_scores = rank_scores(queries @ gallery.T, query_groups, gallery_groups)
+    assert as_lists(by_scores) == as_lists(found)
 
 
 def test_a_perfect_match_ranks_first_and_a_reversed_one_last():
@@ -175,6 +178,20 @@ def test_nan_and_infinity_are_refused_on_either_side(bad):
         ranks(good, worse)
     with pytest.raises(ValueError, match=r"queries must be finite.*\[1\]"):
         ranks(worse, good)
+
+
+def test_scores_that_are_not_a_finite_matrix_with_a_code_per_row_and_column_are_refused():
+    codes = torch.arange(2)
+    with pytest.raises(ValueError, match=r"scores must be finite; 1 of 2 rows"):
+        rank_scores(torch.tensor([[1.0, 2.0], [1.0, float("nan")]]), codes, codes)
+    with pytest.raises(ValueError, match="scores must be a floating-point matrix"):
+        rank_scores(torch.ones(2), codes, codes)
+    with pytest.raises(ValueError, match=r"query_groups must be one int64 code per row, \(3,\)"):
+        rank_scores(torch.ones(3, 2), codes, codes)
+    with pytest.raises(ValueError, match=r"gallery_groups must be one int64 code per row, \(3,\)"):
+        rank_scores(torch.ones(2, 3), codes, codes)
+    with pytest.raises(ValueError, match=r"1 of 2 have none, the first at rows \[1\]"):
+        rank_scores(torch.ones(2, 2), codes, torch.zeros(2, dtype=torch.int64))
 
 
 def test_an_overflowing_score_is_refused():

@@ -6,7 +6,7 @@ import pytest
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "ot", "sklearn", "optuna")
 
-IMPORT = "import align"
+IMPORT = "import align, probes"
 HELP = """
 import runpy
 sys.argv = ["align", "--help"]
@@ -17,7 +17,7 @@ except SystemExit as stop:
 """
 
 
-@pytest.mark.parametrize("action", [IMPORT, HELP], ids=["import align", "align --help"])
+@pytest.mark.parametrize("action", [IMPORT, HELP], ids=["import align, probes", "align --help"])
 def test_nothing_heavy_is_loaded_before_it_is_needed(action):
     code = f"import sys\n{action}\nimport json\n" + (
         f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]), file=sys.stderr)"
@@ -32,7 +32,7 @@ def test_the_help_names_the_commands():
         [sys.executable, "-m", "align.cli", "--help"], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    for command in ("fit", "evaluate", "index", "search"):
+    for command in ("fit", "evaluate", "gap", "index", "search"):
         assert command in run.stdout
 
 

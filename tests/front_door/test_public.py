@@ -8,13 +8,26 @@ from pathlib import Path
 import pytest
 
 import align
+import probes
 
-PACKAGE = Path(align.__file__).parent
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.startswith("_"))
+ROOT = Path(align.__file__).parents[1]
+FILES = sorted(
+    path
+    for package in ("align", "probes")
+    for path in (ROOT / package).rglob("*.py")
+    if not path.name.startswith("_")
+)
+# The version and what `probes.STANDARD` holds are values: there is nothing to document on them.
+NAMES = [(align, name) for name in align.__all__ if name != "__version__"] + [
+    (probes, name) for name in probes.__all__ if name != "STANDARD"
+]
+NAMED = pytest.mark.parametrize(
+    ("package", "name"), NAMES, ids=[f"{package.__name__}.{name}" for package, name in NAMES]
+)
 
 
 def name_of(path):
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def is_stub(function):
@@ -38,14 +51,14 @@ def public(tree):
                 yield f"{node.name}.{inner.name}", inner
 
 
-@pytest.mark.parametrize("name", align.__all__)
-def test_a_public_name_resolves(name):
-    assert getattr(align, name) is not None
+@pytest.mark.parametrize("package", [align, probes])
+def test_all_public_names_resolve(package):
+    assert all(getattr(package, name) is not None for name in package.__all__)
 
 
-@pytest.mark.parametrize("name", [name for name in align.__all__ if name != "__version__"])
-def test_a_public_name_has_a_docstring_of_its_own(name):
-    doc = getattr(align, name).__doc__
+@NAMED
+def test_a_public_name_has_a_docstring_of_its_own(package, name):
+    doc = getattr(package, name).__doc__
     assert doc and doc.strip(), name
     assert not doc.startswith(f"{name}("), f"{name}: the docstring was made by dataclass"
 
@@ -53,10 +66,13 @@ def test_a_public_name_has_a_docstring_of_its_own(name):
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(AttributeError, match=r"no attribute 'fitt'; it has \['Adapter'"):
         _ = align.fitt
+    with pytest.raises(AttributeError, match=r"no attribute 'reprot'; it has \['Probe'"):
+        _ = probes.reprot
 
 
-def test_the_names_are_listed_for_completion():
-    assert set(align.__all__) <= set(dir(align))
+@pytest.mark.parametrize("package", [align, probes])
+def test_the_names_are_listed_for_completion(package):
+    assert set(package.__all__) <= set(dir(package))
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -69,9 +85,9 @@ def test_every_public_thing_has_a_docstring(path):
     assert bare == []
 
 
-@pytest.mark.parametrize("name", [name for name in align.__all__ if name != "__version__"])
-def test_the_front_door_explains_what_it_needs_by_name(name):
-    thing = getattr(align, name)
+@NAMED
+def test_the_front_door_explains_what_it_needs_by_name(package, name):
+    thing = getattr(package, name)
     about = inspect.getdoc(thing) or ""
     functions = [thing]
     if inspect.isclass(thing):

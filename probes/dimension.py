@@ -1,0 +1,208 @@
+"""How many dimensions the variance of one side fills: collapse shows here first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from probes.inputs import Matrix, announce, matrix
+from probes.measured import Measured, Null, linearised
+from probes.space import Probe, Space
+
+Side = Literal["source", "target"]
+
+
+class Estimate(NamedTuple):
+    """A function of the covariance of some rows, and what each row contributes to it.
+
+    Attributes:
+        value: The function on all rows.
+        influence: ``n`` times its derivative with respect to the weight of each row, ``(n,)``.
+    """
+
+    value: float
+    influence: Tensor
+
+
+def participation_ratio(x: Matrix) -> float:
+    """Number of dimensions that carry the variance, large ones counting most; higher is better.
+
+    ``(sum l)^2 / sum l^2`` for the eigenvalues ``l`` of the covariance: 1 if all variance lies
+    along one axis, ``d`` if it is the same along all. A fall after training means collapse. A
+    sample of ``n`` rows of an isotropic cloud gives about ``v d / (v + d - 1)`` with
+    ``v = n - 1``. Invariant to rotation, shift and scale. Costs O(n d min(n, d)).
+
+    Args:
+        x: One embedding per row, ``(n, d)``.
+
+    Returns:
+        A number in [1, min(n - 1, d)]. With ``n < 2 d`` it is well below that of the cloud the
+        rows come from, and ``UnreliableEstimate`` is warned.
+
+    Raises:
+        ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
+
+    Reference:
+        Gao et al. 2017, doi:10.1101/214262, for the covariance of the rows.
+    """
+    rows = matrix("x", x, least=2)
+    announce(too_few_rows(rows))
+    return participation(rows).value
+
+
+def effective_rank(x: Matrix) -> float:
+    """Number of dimensions that the variance fills; higher is better.
+
+    ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``: 1 if
+    all variance lies along one axis, ``d`` if it is the same along all. Small eigenvalues count
+    for more than in the participation ratio, which it is never below. A fall after training means
+    collapse. A sample of ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
+    ``a`` is the smaller of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993,
+    doi:10.1103/PhysRevLett.71.1291). Invariant to rotation, shift and scale. Costs
+    O(n d min(n, d)).
+
+    Args:
+        x: One embedding per row, ``(n, d)``.
+
+    Returns:
+        A number in [1, min(n - 1, d)]. With ``n < 2 d`` it is well below that of the cloud the
+        rows come from, and ``UnreliableEstimate`` is warned.
+
+    Raises:
+        ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
+
+    Reference:
+        Roy and Vetterli 2007, EUSIPCO, definition 1, with the covariance as the matrix whose
+        singular values are taken. RankMe (Garrido et al. 2023, arXiv:2210.02885) takes those of
+        ``x`` itself, uncentred: the roots of the eigenvalues, which are more even, so that it
+        reads higher.
+    """
+    rows = matrix("x", x, least=2)
+    announce(too_few_rows(rows))
+    return _spectral_entropy(rows).value
+
+
+def too_few_rows(x: Tensor) -> tuple[str, ...]:
+    """A note if the rows are too few for the spectrum of their covariance, ``(n, d)``."""
+    n, d = x.shape
+    if n >= 2 * d:
+        return ()
+    return (
+        f"{n} rows in {d} dimensions make the spectrum look steeper than it is, and at most "
+        f"{min(n - 1, d)} dimensions can show at all: the value is biased down. Compare it at "
+        f"equal n only, or take at least {2 * d} rows.",
+    )
+
+
+def participation(x: Tensor) -> Estimate:
+    """The participation ratio of the covariance of ``x``, ``(n, d)``.
+
+    Raises:
+        ValueError: All rows are equal.
+    """
+    rows = _centred(x)
+    n, d = rows.shape
+    if d <= n:
+        spread = (rows @ (rows.T @ rows / n)).mul_(rows).sum(dim=1, dtype=torch.float64)
+    else:
+        spread = (rows @ rows.T).square_().sum(dim=1, dtype=torch.float64) / n
+    # Of each row: its squared length, and its variance under the covariance of all.
+    lengths = rows.square().sum(dim=1, dtype=torch.float64)
+    value = (lengths.mean().square() / spread.mean()).item()
+    return Estimate(value, 2 * value * (lengths / lengths.mean() - spread / spread.mean()))
+
+
+def isotropic_participation(n: int, d: int) -> float:
+    """The participation ratio to expect of ``n`` random directions in ``d`` dimensions."""
+    return (n - 1) * d / (n + d - 2)
+
+
+def _spectral_entropy(x: Tensor) -> Estimate:
+    rows = _centred(x)
+    n, d = rows.shape
+    if d <= n:
+        eigenvalues, axes = torch.linalg.eigh(rows.T @ rows / n)
+        scores = (rows @ axes).square_()
+    else:
+        eigenvalues, axes = torch.linalg.eigh(rows @ rows.T / n)
+        scores = axes.square() * eigenvalues * n
+    # Rounding leaves eigenvalues of about zero on either side of it; none of them counts.
+    held = eigenvalues > 0
+    shares = eigenvalues[held].double() / eigenvalues[held].sum(dtype=torch.float64)
+    logs = shares.log()
+    entropy = -(shares * logs).sum()
+    total = eigenvalues[held].sum(dtype=torch.float64)
+    influence = -(scores[:, held].double() @ (logs + entropy)) * entropy.exp() / total
+    return Estimate(entropy.exp().item(), influence)
+
+
+def _isotropic_rank(n: int, d: int) -> float:
+    few, many = min(n - 1, d), max(n - 1, d)
+    return few * math.exp(-few / (2 * many))
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Rows less their mean, scaled so that no square can overflow or vanish."""
+    if bool((x == x[0]).all()):
+        raise ValueError(
+            f"rows must differ for their spread to be measured; all {len(x)} are equal. Look for "
+            "an encoder that gives one vector for everything."
+        )
+    rows = x.double()
+    rows = rows - rows.mean(dim=0)
+    return (rows / rows.abs().max()).to(x.dtype)
+
+
+def _measure(
+    space: Space,
+    *,
+    side: Side,
+    estimate: Callable[[Tensor], Estimate],
+    isotropic: Callable[[int, int], float],
+) -> Measured:
+    x = space.source if side == "source" else space.target
+    value, influence = estimate(x)
+    return Measured(
+        value,
+        linearised(value, influence),
+        null=Null(isotropic(*x.shape)),
+        notes=too_few_rows(x),
+    )
+
+
+_probe = partial(
+    Probe,
+    family="pathology",
+    better="higher",
+    needs="sides",
+    interval="bootstrap over pairs, to first order",
+    null="isotropic sample of the same size",
+)
+_participation = partial(_measure, estimate=participation, isotropic=isotropic_participation)
+_rank = partial(_measure, estimate=_spectral_entropy, isotropic=_isotropic_rank)
+
+PARTICIPATION_SOURCE = _probe(
+    name="participation_ratio_source",
+    label="participation ratio, source",
+    measure=partial(_participation, side="source"),
+)
+PARTICIPATION_TARGET = _probe(
+    name="participation_ratio_target",
+    label="participation ratio, target",
+    measure=partial(_participation, side="target"),
+)
+EFFECTIVE_RANK_SOURCE = _probe(
+    name="effective_rank_source",
+    label="effective rank, source",
+    measure=partial(_rank, side="source"),
+)
+EFFECTIVE_RANK_TARGET = _probe(
+    name="effective_rank_target",
+    label="effective rank, target",
+    measure=partial(_rank, side="target"),
+)

@@ -1,0 +1,174 @@
+"""Squared transport distances, split into the gap of the centroids and what is left without it.
+
+Moving a whole cloud changes a squared Wasserstein distance by the squared gap of the means alone:
+``D(z, w) = ||mean z - mean w||² + D(z - mean z, w - mean w)``. So each distance is solved between
+centred clouds, once, and both rows of a report are read from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from probes.inputs import Matrix, common_space
+from probes.measured import Measured, Null, linearised, upper_p
+from probes.space import Space
+
+SAMPLE = 1_000
+"""Pairs that distances with an ``(n, n)`` cost are measured on, at most. The bias of transport
+depends on their number: one number for all keeps reports of different sizes comparable."""
+
+_ROUNDING = 1e-6
+"""Values this close, relative to the variance of both clouds, differ by the rounding of float32."""
+
+Measure = Callable[[Space], Measured]
+
+LINEARISED = "bootstrap over pairs, linearised"
+SWAPPED = "sides of random pairs swapped"
+
+
+def centred(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
+    """Both clouds minus their own means: what is left when no centroid differs.
+
+    Pass the result to any distance for its centred part, as in ``mmd(*centred(source, target))``.
+
+    Args:
+        source: Source embeddings, ``(n, d)``.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+
+    Returns:
+        Two matrices ``(n, d)`` with columns that sum to zero.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width.
+    """
+    x, y = common_space(source, target)
+    return x - x.mean(dim=0), y - y.mean(dim=0)
+
+
+def exactly_centred(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both clouds centred and the vector between their centroids ``(d,)``, all in float64.
+
+    Args:
+        source: ``(n, d)``.
+        target: ``(n, d)``.
+    """
+    x, y = source.double(), target.double()
+    middle_x, middle_y = x.mean(dim=0), y.mean(dim=0)
+    return x - middle_x, y - middle_y, middle_x - middle_y
+
+
+def spread(z: Tensor, w: Tensor) -> float:
+    """Total variance of both centred clouds, which is also their mean squared distance.
+
+    Args:
+        z: Centred, ``(n, d)``.
+        w: Centred, ``(n, d)``.
+    """
+    return float((z.square().sum() + w.square().sum()) / len(z))
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared Euclidean distance of each row of ``x`` to each row of ``y``, ``(n, m)``.
+
+    Args:
+        x: ``(n, d)``, close to the origin: by the usual expansion, rounding grows with the norms.
+        y: ``(m, d)``.
+    """
+    products = x @ y.T
+    # In exact arithmetic nothing is below zero; what rounding leaves there would give NaN roots.
+    return (
+        products.mul_(-2)
+        .add_(x.square().sum(dim=1)[:, None])
+        .add_(y.square().sum(dim=1))
+        .clamp_(min=0)
+    )
+
+
+def swap(signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows, in both clouds stacked, of the clouds with the sides of some pairs swapped.
+
+    Args:
+        signs: +1 or -1 for each pair, ``(n,)``; -1 swaps its sides.
+
+    Returns:
+        Rows of the one and of the other cloud, both ``(n,)`` int64; rows ``n`` and up are targets.
+    """
+    n = len(signs)
+    here = torch.arange(n)
+    swapped = signs < 0
+    return here + n * swapped, here + n * ~swapped
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The centred part of a squared distance, on some pairs of a space.
+
+    Attributes:
+        value: The estimate.
+        influence: What each pair contributes to it to first order, ``(r,)``.
+        signs: Which pairs had their sides swapped under the null, ``(draws, r)``.
+        under_null: The centred part with those sides swapped, ``(draws,)``.
+        offsets: Source minus target of each pair, before centring, ``(r, d)`` float64.
+        spread: Total variance of both clouds.
+        rows: The pairs, ``(r,)`` rows of the space; all if ``None``.
+        notes: Why the estimate is not to be trusted, if it is not.
+    """
+
+    value: float
+    influence: Tensor
+    signs: Tensor
+    under_null: Tensor
+    offsets: Tensor
+    spread: float
+    rows: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+
+def split(part: Callable[[Space], Part]) -> tuple[Measure, Measure]:
+    """What measures a whole squared distance, and what measures its centred part.
+
+    Args:
+        part: Solves the centred part; called once per space.
+
+    Returns:
+        ``(whole, centred)``.
+    """
+    held: WeakKeyDictionary[Space, Part] = WeakKeyDictionary()
+
+    def solved(space: Space) -> Part:
+        if space not in held:
+            held[space] = part(space)
+        return held[space]
+
+    def whole(space: Space) -> Measured:
+        found = solved(space)
+        gap = found.offsets.mean(dim=0)
+        swapped_gaps = found.signs @ found.offsets / len(found.offsets)
+        return _judged(
+            found,
+            float(gap.square().sum()) + found.value,
+            2 * found.offsets @ gap + found.influence,
+            swapped_gaps.square().sum(dim=1) + found.under_null,
+        )
+
+    def without_gap(space: Space) -> Measured:
+        found = solved(space)
+        return _judged(found, found.value, found.influence, found.under_null)
+
+    return whole, without_gap
+
+
+def _judged(part: Part, value: float, influence: Tensor, under_null: Tensor) -> Measured:
+    p = upper_p(value - _ROUNDING * part.spread, under_null)
+    return Measured(
+        value,
+        replicate=linearised(value, influence),
+        null=Null(under_null.mean().item(), p),
+        rows=part.rows,
+        notes=part.notes,
+    )

@@ -1,0 +1,262 @@
+"""Offset of the two clouds: how far apart their centres are, and how much of the spread that is.
+
+What is squared is estimated without bias: from pairs of different groups only, so that neither the
+noise of a centroid nor the closeness of true partners enters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probes.inputs import Matrix, check_unit, codes_of, common_space
+from probes.measured import Measured, Null, pairs_apart, random_signs, upper_p
+from probes.space import Probe, Space
+
+_DRAWS = 500
+"""Swaps of the sides under the null; they cost one product, as much as half of the bootstrap."""
+
+
+def squared_modality_gap(
+    source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None
+) -> float:
+    """Unbiased squared distance of the centroids of two unit-norm clouds; lower is better.
+
+    The mean of ``<delta_i, delta_j>`` over ordered pairs ``i, j`` of different groups, where
+    ``delta = source - target``. The plain ``||mean delta||^2`` is too large by ``tr Cov(delta)/n``.
+    Partners depend on each other, so that subtracting ``tr S_source / n + tr S_target / n``, as for
+    two independent samples, would take away too much.
+
+    0 where the centroids coincide; then negative values are as likely as positive ones. At most 4.
+    Costs O(n d).
+
+    Args:
+        source: Unit-norm source embeddings, ``(n, d)``.
+        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with unit-norm rows,
+            or there are fewer than two groups.
+
+    Reference:
+        Liang et al. 2022, arXiv:2203.02053 (there without the correction); the
+        correction is that of a U-statistic, Hoeffding 1948, doi:10.1214/aoms/1177730196.
+    """
+    x, y = _unit_sides(source, target)
+    return _difference(x, y, codes_of(groups, len(x))).value
+
+
+def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
+    """Distance of the centroids of two unit-norm clouds, corrected for bias; lower is better.
+
+    The root of the positive part of ``squared_modality_gap``: an unbiased estimate of a square
+    falls below 0 where the square is about 0, and the distance is then reported as 0. The root
+    itself is only unbiased up to order 1/n.
+
+    In [0, 2]; 0 where the centroids coincide. An et al. call 0.63 and more severe, 0.19 to 0.63
+    moderate and less than 0.19 low. Subtracting the mean of each side brings it to 0 whatever the
+    clouds look like, so it says nothing about success on its own. Costs O(n d).
+
+    Args:
+        source: Unit-norm source embeddings, ``(n, d)``.
+        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``squared_modality_gap``.
+
+    Reference:
+        Liang et al. 2022, arXiv:2203.02053; the bands are those of An et al. 2024 (I0T),
+        arXiv:2412.14384.
+    """
+    return math.sqrt(max(squared_modality_gap(source, target, groups=groups), 0.0))
+
+
+def gap_energy_share(
+    source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None
+) -> float:
+    """Share of the variance of both clouds that the modality label explains; lower is better.
+
+    ``eta^2 = (D/4) / (D/4 + (tr S_source + tr S_target)/2)`` with ``D`` the squared distance of
+    the centroids: the between-class part of the total variance of the ``2n`` items. Every term is
+    estimated without bias from pairs of different groups, ``D`` as in ``squared_modality_gap`` and
+    a trace as the mean of ``||x_i - x_j||^2 / 2``.
+
+    At most 1 (two different points); 0 where the centroids coincide, and then slightly negative as
+    often as slightly positive. Rotation, translation of both sides and a common scale do not change
+    it, so that it can be compared across encoders, which the plain distance cannot. Costs O(n d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; any norm.
+        target: Target embeddings of the same pairs, ``(n, d)``; any norm.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, there are fewer than
+            two groups, or all rows of both sides are one point.
+
+    Reference:
+        Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
+        with traces in place of variances.
+    """
+    x, y = common_space(source, target)
+    return _EnergyShare.of(x, y, codes_of(groups, len(x))).value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SquaredMean:
+    """Squared norm of the mean of grouped rows, without bias; exact under weights.
+
+    Attributes:
+        sums: Sum of the rows of each group, ``(g, d)`` float64.
+        codes: Group code of each row, ``(n,)``.
+        member: A row of each group, ``(g,)``: weights are constant within a group.
+    """
+
+    sums: Tensor
+    codes: Tensor
+    member: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, codes: Tensor) -> _SquaredMean:
+        g = int(codes.max()) + 1
+        sums = torch.zeros(g, x.shape[1], dtype=torch.float64).index_add_(0, codes, x.double())
+        member = torch.empty(g, dtype=torch.int64).scatter_(0, codes, torch.arange(len(codes)))
+        return cls(sums, codes, member)
+
+    @property
+    def value(self) -> float:
+        whole, own = self.sums.sum(dim=0).square().sum(), self.sums.square().sum()
+        return ((whole - own) / _apart(self.codes)).item()
+
+    def totals(self, of_group: Tensor) -> Tensor:
+        """Sum of ``f_i f_j <x_i, x_j>`` over pairs of different groups for factors ``(b, g)``."""
+        # Factors are small whole numbers, exact in float32; the product is most of the cost.
+        whole = (of_group.float() @ self.sums.float()).double().square().sum(dim=1)
+        return whole - of_group.square() @ self.sums.square().sum(dim=1)
+
+    def replicate(self, weights: Tensor) -> Tensor:
+        return self.totals(weights[:, self.member]) / pairs_apart(weights, self.codes)
+
+    def swap_p(self, generator: torch.Generator) -> float:
+        """How often swapping the sides of random groups gives a squared gap as large."""
+        signs = random_signs(self.codes, _DRAWS, generator)
+        return upper_p(self.value, self.totals(signs[:, self.member]) / _apart(self.codes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _EnergyShare:
+    """Between-class share of the variance of both sides, exact under weights.
+
+    The total variance is that of the middles of the pairs plus a quarter of the mean square of
+    their differences, and swapping the sides of a pair changes neither. So the share orders the
+    swaps as the squared gap does, and its p-value is that of the squared gap.
+
+    Attributes:
+        difference: Of ``source - target``.
+        middle: Of ``(source + target) / 2``.
+        power: Sum over each group of the mean square norm of the two sides, ``(g,)`` float64.
+        size: Rows of each group, ``(g,)`` float64.
+    """
+
+    difference: _SquaredMean
+    middle: _SquaredMean
+    power: Tensor
+    size: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, codes: Tensor) -> _EnergyShare:
+        middle = _SquaredMean.of((x.double() + y.double()) / 2, codes)
+        squares = (x.double().square().sum(dim=1) + y.double().square().sum(dim=1)) / 2
+        power = squares.new_zeros(len(middle.member)).index_add_(0, codes, squares)
+        share = cls(_difference(x, y, codes), middle, power, torch.bincount(codes).double())
+        if share.total <= torch.finfo(x.dtype).eps * squares.mean().item():
+            raise ValueError(
+                "source and target must vary, or differ, for a share of their variance; all rows "
+                f"of both are one point up to rounding, of norm {squares.mean().sqrt():.4g}. "
+                "Check the encoders: they gave the same vector for every item."
+            )
+        return share
+
+    @property
+    def total(self) -> float:
+        ones = torch.ones(1, len(self.size), dtype=torch.float64)
+        powers: Tensor = self._powers(ones) / _apart(self.middle.codes)
+        return powers.item() - self.middle.value
+
+    @property
+    def value(self) -> float:
+        return self.difference.value / 4 / self.total
+
+    def replicate(self, weights: Tensor) -> Tensor:
+        # Sums stand for means: all are over the same pairs of different groups.
+        of_group = weights[:, self.middle.member]
+        between = self.difference.totals(of_group) / 4
+        return between / (self._powers(of_group) - self.middle.totals(of_group))
+
+    def _powers(self, of_group: Tensor) -> Tensor:
+        """Sum over pairs of rows of different groups of the mean of their two powers."""
+        of_rows = of_group * self.size
+        return (of_group * (of_rows.sum(dim=1, keepdim=True) - of_rows)) @ self.power
+
+
+def _unit_sides(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
+    x, y = common_space(source, target)
+    check_unit("source", x)
+    check_unit("target", y)
+    return x, y
+
+
+def _difference(x: Tensor, y: Tensor, codes: Tensor) -> _SquaredMean:
+    return _SquaredMean.of(x.double() - y.double(), codes)
+
+
+def _apart(codes: Tensor) -> Tensor:
+    return pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
+
+
+def _measure_modality_gap(space: Space) -> Measured:
+    squared = _difference(space.source, space.target, space.codes)
+    return Measured(
+        math.sqrt(max(squared.value, 0.0)),
+        replicate=lambda weights: squared.replicate(weights).clamp(min=0).sqrt(),
+        null=Null(0.0, squared.swap_p(space.generator("modality_gap"))),
+    )
+
+
+def _measure_gap_energy_share(space: Space) -> Measured:
+    share = _EnergyShare.of(space.source, space.target, space.codes)
+    return Measured(
+        share.value,
+        replicate=share.replicate,
+        # The same swaps as for the gap itself: the two order them alike and must not disagree.
+        null=Null(0.0, share.difference.swap_p(space.generator("modality_gap"))),
+    )
+
+
+_SWAPPED = "centroids that coincide: 0; p by swapping the two sides of random pairs"
+
+MODALITY_GAP = Probe(
+    name="modality_gap",
+    label="centroid gap",
+    family="offset",
+    better="lower",
+    needs="common space",
+    measure=_measure_modality_gap,
+    null=_SWAPPED,
+)
+
+GAP_ENERGY_SHARE = Probe(
+    name="gap_energy_share",
+    label="gap energy share",
+    family="offset",
+    better="lower",
+    needs="common space",
+    measure=_measure_gap_energy_share,
+    null=_SWAPPED,
+)

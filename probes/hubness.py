@@ -1,0 +1,297 @@
+"""Who gets retrieved: hubs that crowd the top of many queries, and items that nobody finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from align.kernels.topk import nearest
+from probes.inputs import Matrix, matrix
+from probes.measured import Measured, Null, linearised
+from probes.space import K, Probe, Space
+
+_HUB = 2
+"""A hub is found at least this many times as often as the average item."""
+
+
+def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
+    """How many queries have each gallery row among their ``k`` best; ``(m,)`` int64.
+
+    The mean is ``q k / m`` whatever the embeddings. Of gallery rows that score equally the one
+    with the lower index takes the place. Costs O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product:
+            pass unit-norm rows for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        Counts in ``[0, q]``, on the device of the gallery.
+
+    Raises:
+        ValueError: The matrices are not finite or do not fit together, or ``k`` is out of range.
+
+    Reference:
+        Radovanović et al. 2010, JMLR 11:2487-2531, the quantity ``N_k``.
+    """
+    asking, searched = matrix("queries", queries), matrix("gallery", gallery)
+    dtype = torch.promote_types(asking.dtype, searched.dtype)
+    hits = nearest(asking.to(dtype), searched.to(dtype), k=k).indices
+    return _counts(hits, len(searched))
+
+
+def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
+    """Skewness of the k-occurrence over the gallery; lower is better.
+
+    ``E (N - mean)^3 / (E (N - mean)^2)^(3/2)``. 0 means that items are found equally often or vary
+    evenly; large values mean that a few hubs crowd the top k of many queries, which caps recall@k
+    whatever the adapter. A random order gives ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``,
+    close to 0. Costs O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        The third standardised moment, dimensionless; 0.0 where all counts are equal.
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
+
+    Reference:
+        Radovanović et al. 2010, JMLR 11:2487-2531, eq. 1.
+    """
+    return _skewness(k_occurrence(queries, gallery, k=k).double()).value
+
+
+def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
+    """Share of gallery items that no query has in its top ``k``; lower is better.
+
+    A random order leaves out ``(1 - k / m)^q``. With ``q k < m`` some items must be left out: at
+    least ``1 - q k / m`` of them. Costs O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1).
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
+
+    Reference:
+        Radovanović et al. 2010, JMLR 11:2487-2531; with ``k`` fixed, the points with ``N_k = 0``.
+    """
+    return (k_occurrence(queries, gallery, k=k) == 0).double().mean().item()
+
+
+def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
+    """Share of all places in a top ``k`` that are taken by hubs; lower is better.
+
+    A hub is found at least twice as often as the average item. A random order gives the share of
+    places held in the upper tail of a binomial law with ``q`` trials and chance ``k / m``: 0.7 %
+    for 10 places in a gallery of 1,000 and as many queries. Costs O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
+
+    Reference:
+        The hub occurrence of Feldbauer et al. 2020, doi:10.21105/joss.01957, with its default hub
+        size. Radovanović et al. 2010 put the bar at two standard deviations above the mean, which
+        rises with the hubs that it is to catch.
+    """
+    counts = k_occurrence(queries, gallery, k=k).double()
+    return (counts[counts >= _HUB * counts.mean()].sum() / counts.sum()).item()
+
+
+def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
+    """Share of places that would have to move for all items to be found equally often.
+
+    ``sum |N - mean N| / (2 sum N)``; lower is better. 0 is equality, and ``1 - k / m`` means that
+    the same ``k`` items answer every query. Unlike the skewness it reads as a share and does not
+    hang on the few largest counts. A random order gives the mean absolute deviation of a binomial
+    count over twice its mean, about ``0.4 / sqrt(q k / m)``. Costs O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1).
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
+
+    Reference:
+        Feldbauer et al. 2018, doi:10.1109/ICBK.2018.00055.
+    """
+    return _robin_hood(k_occurrence(queries, gallery, k=k).double()).value
+
+
+class _Summary(NamedTuple):
+    """A mean over the gallery of something about the counts, and how it moves.
+
+    Attributes:
+        value: The summary.
+        slope: ``m`` times its derivative with respect to each count, ``(m,)``.
+        level: What having an item once more would add, times ``m``, ``(m,)``.
+    """
+
+    value: float
+    slope: Tensor
+    level: Tensor
+
+
+def _counts(hits: Tensor, m: int) -> Tensor:
+    return torch.bincount(hits.flatten(), minlength=m)
+
+
+def _skewness(counts: Tensor) -> _Summary:
+    deviation = counts - counts.mean()
+    scale = deviation.square().mean().sqrt()
+    if scale == 0:
+        return _Summary(0.0, deviation, deviation)
+    z = deviation / scale
+    value = z.pow(3).mean()
+    slope = 3 * (z.square() - 1 - value * z) / scale
+    level = z.pow(3) - value - 1.5 * value * (z.square() - 1) - 3 * z
+    return _Summary(value.item(), slope, level)
+
+
+def _robin_hood(counts: Tensor) -> _Summary:
+    mean = counts.mean()
+    deviation = counts - mean
+    value = deviation.abs().mean() / (2 * mean)
+    # The mean moves with each count too.
+    lean = deviation.sign().mean() / 2 + value
+    slope = (deviation.sign() / 2 - lean) / mean
+    level = deviation.abs() / (2 * mean) - value - deviation * lean / mean
+    return _Summary(value.item(), slope, level)
+
+
+def _antihubs(hits: Tensor, codes: Tensor) -> _Summary:
+    counts = _counts(hits, len(codes)).double()
+    missed = (counts == 0).double()
+    asking = codes.repeat_interleave(hits.shape[1])
+    first, last = (
+        torch.full_like(codes, -1).scatter_reduce(0, hits.flatten(), asking, by, include_self=False)
+        for by in ("amin", "amax")
+    )
+    # An item that only one group finds becomes an anti-hub without that group: the jackknife, which
+    # Efron and Stein 1981 show to err on the wide side, as no derivative exists.
+    slope = -(1 / counts).masked_fill((counts == 0) | (first != last), 0)
+    return _Summary(missed.mean().item(), slope, missed - missed.mean())
+
+
+def _influence(summary: _Summary, hits: Tensor, codes: Tensor) -> Tensor:
+    """What each pair adds: its query by what it finds, its gallery item by how often it is found.
+
+    An item never comes without the queries of its own group, so those do not count as news.
+    """
+    own = codes[hits] == codes[:, None]
+    return summary.slope[hits].masked_fill(own, 0).sum(dim=1) + summary.level
+
+
+def _random_skewness(n: int) -> float:
+    p = K / n
+    return (1 - 2 * p) / math.sqrt(n * p * (1 - p))
+
+
+def _random_antihubs(n: int) -> float:
+    return (1 - K / n) ** n
+
+
+def _random_robin_hood(n: int) -> float:
+    """Mean absolute deviation of a binomial count over twice its mean, after De Moivre 1730."""
+    p = K / n
+    log_chance = (
+        (math.lgamma(n + 1) - math.lgamma(K + 2) - math.lgamma(n - K))
+        + (K + 1) * math.log(p)
+        + (n - K - 1) * math.log1p(-p)
+    )
+    return (K + 1) * (1 - p) * math.exp(log_chance) / K
+
+
+def _measure(
+    space: Space,
+    *,
+    ways: tuple[int, ...],
+    summarise: Callable[[Tensor, Tensor], _Summary],
+    expected: Callable[[int], float],
+) -> Measured:
+    """The mean over the searches ``ways``: 0 searches target, 1 searches source."""
+    found = [space.retrieved[way] for way in ways]
+    summaries = [summarise(hits, space.codes) for hits in found]
+    influences = [
+        _influence(summary, hits, space.codes)
+        for summary, hits in zip(summaries, found, strict=True)
+    ]
+    value = sum(summary.value for summary in summaries) / len(summaries)
+    replicate = linearised(value, torch.stack(influences).mean(dim=0))
+    return Measured(value, replicate, null=Null(expected(space.n)))
+
+
+_skewness_of = partial(
+    _measure,
+    summarise=lambda hits, codes: _skewness(_counts(hits, len(codes)).double()),
+    expected=_random_skewness,
+)
+_antihubs_of = partial(_measure, summarise=_antihubs, expected=_random_antihubs)
+_robin_hood_of = partial(
+    _measure,
+    summarise=lambda hits, codes: _robin_hood(_counts(hits, len(codes)).double()),
+    expected=_random_robin_hood,
+)
+
+_probe = partial(
+    Probe,
+    family="pathology",
+    better="lower",
+    needs="search",
+    interval="bootstrap over pairs, to first order",
+    null="random order",
+)
+
+HUBNESS_FORTH = _probe(
+    name="hubness_skewness_target",
+    label="hubness skewness, target searched",
+    measure=partial(_skewness_of, ways=(0,)),
+)
+HUBNESS_BACK = _probe(
+    name="hubness_skewness_source",
+    label="hubness skewness, source searched",
+    measure=partial(_skewness_of, ways=(1,)),
+)
+ANTIHUBS_FORTH = _probe(
+    name="antihub_share_target",
+    label="anti-hub share, target searched",
+    measure=partial(_antihubs_of, ways=(0,)),
+)
+ANTIHUBS_BACK = _probe(
+    name="antihub_share_source",
+    label="anti-hub share, source searched",
+    measure=partial(_antihubs_of, ways=(1,)),
+)
+ROBIN_HOOD = _probe(
+    name="robin_hood_index",
+    label="Robin Hood index, both directions",
+    measure=partial(_robin_hood_of, ways=(0, 1)),
+)

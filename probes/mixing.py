@@ -1,0 +1,327 @@
+"""How the two modalities share neighbourhoods, and what a gallery that holds both gives a user.
+
+Both sides go into one set of ``2n`` items. An item's own group never counts as a neighbour of its
+own modality; whether the partners across count is what tells the quantities here apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k
+from align.kernels.scores import inner_products
+from align.ranking import Ranks, normalised_gains_at_k
+from probes.inputs import Matrix, codes_of, common_space, directions
+from probes.measured import Measured, Null, linearised, mean_of, random_signs, upper_p
+from probes.space import K, Probe, Space
+
+_SIZE = 1_000
+"""Pairs measured: neighbourhoods shrink as a set grows, so that values need one size to compare."""
+
+_DRAWS = 500
+"""Swaps of the sides under the null."""
+
+_ROWS = 1_024
+"""Queries scored at a time; ``(_ROWS, 2n)`` scores are held."""
+
+
+def modality_mixing(
+    source: Matrix, target: Matrix, *, k: int = K, groups: Sequence[str] | None = None
+) -> float:
+    """Share of the other modality among the nearest neighbours of an item; higher is better.
+
+    The mean over all ``2n`` items of the share of opposite-modality items among the ``k`` nearest
+    by cosine. The item itself, its partner and the rest of its group are left out on both sides, so
+    that pairing does not enter. Items that tie at the cut share the places that are left.
+
+    In [0, 1]. 0.5 where the two modalities are one distribution, exactly: if swapping the sides of
+    a pair changes nothing, each neighbour is of either modality with the same chance. 0 where they
+    are separated. Values above 0.5 occur where items repel their own modality. The value depends on
+    ``n``: compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
+
+    Args:
+        source: Source embeddings without zero rows, ``(n, d)``.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        k: Neighbourhood size, at most the number of items outside the largest group.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with a direction in
+            every row, there are fewer than two groups, or ``k`` is out of range.
+
+    Reference:
+        Schilling 1986, doi:10.1080/01621459.1986.10478337, and Henze 1988,
+        doi:10.1214/aos/1176350835, whose statistic is one minus this share; they know no pairs, and
+        so leave out only the item itself.
+    """
+    x, y, codes = _unit_sides(source, target, groups)
+    other = [slots.other.sum(dim=1).double() / k for slots in _neighbours(x, y, codes, k)]
+    return torch.cat(other).mean().item()
+
+
+def mixed_gallery_ndcg(
+    source: Matrix, target: Matrix, *, k: int = K, groups: Sequence[str] | None = None
+) -> float:
+    """Mean nDCG@k where each item searches a gallery of both modalities; higher is better.
+
+    The gallery holds all source and all target items, one to one; every item is a query once. What
+    is relevant is the partner across, with the rest of its group across. The query itself and the
+    items of its group of its own modality are left out of its gallery: they neither cross nor
+    mislead. Ties count against us.
+
+    In [0, 1]; 1 where every item finds its partner before anything else, of either modality. A
+    random order gives ``sum_{j <= k} (p/m) / log2(j + 1)`` over the largest possible sum for ``p``
+    relevant items among ``m``, which is about 0 for a large gallery. The value depends on ``n``:
+    compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
+
+    Args:
+        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        k: Cut-off, at most the size of the smallest gallery.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``modality_mixing``.
+
+    Reference:
+        Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
+        one modality, ours hold both sides of every pair, so that each query has its answer there.
+    """
+    x, y, codes = _unit_sides(source, target, groups)
+    return _gains(x, y, codes, k).mean().item()
+
+
+def mixed_gallery_share(
+    source: Matrix, target: Matrix, *, k: int = K, groups: Sequence[str] | None = None
+) -> float:
+    """Share of the query's modality in its top k of a mixed gallery; nearest the prior is best.
+
+    The gallery is that of ``mixed_gallery_ndcg``. In [0, 1]. The prior is the share of the query's
+    modality in its gallery, ``(n - 1) / (2n - 1)`` where each pair is its own group, and what a
+    random order gives; 1 means that a user never sees the other modality. Where partners come first
+    and nothing else tells the modalities apart it is about ``1 / 2k`` below the prior, as the
+    partner takes a place. Items that tie at the cut share the places that are left. Costs O(n^2 d)
+    time and O(n) memory.
+
+    Args:
+        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        k: Cut-off, at most the size of the smallest gallery.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``modality_mixing``.
+
+    Reference:
+        Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.
+    """
+    x, y, codes = _unit_sides(source, target, groups)
+    own = [slots.own.sum(dim=1).double() / k for slots in _top(x, y, codes, k)]
+    return torch.cat(own).mean().item()
+
+
+class _Block(NamedTuple):
+    """Cosines of some queries of one side with a gallery that holds both sides.
+
+    Attributes:
+        rows: Pairs that the queries are of, ``(b,)``.
+        scores: ``(b, 2n)``: first the query's own modality, then the other.
+        mine: Whether a pair is of the query's group, ``(b, n)``.
+    """
+
+    rows: Tensor
+    scores: Tensor
+    mine: Tensor
+
+
+class _Slots(NamedTuple):
+    """Which of a query's ``k`` places each item takes; rows sum to ``k`` over both tensors.
+
+    Attributes:
+        rows: Pairs that the queries are of, ``(b,)``.
+        own: Items of the query's modality, ``(b, n)``.
+        other: Items of the other modality, ``(b, n)``.
+    """
+
+    rows: Tensor
+    own: Tensor
+    other: Tensor
+
+
+def _unit_sides(
+    source: Matrix, target: Matrix, groups: Sequence[str] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    x, y = common_space(source, target)
+    return directions("source", x), directions("target", y), codes_of(groups, len(x))
+
+
+def _blocks(x: Tensor, y: Tensor, codes: Tensor) -> Iterator[_Block]:
+    """All source items as queries, in order, then all target items."""
+    for own, other in ((x, y), (y, x)):
+        gallery = torch.cat([own, other])
+        for rows in torch.split(torch.arange(len(own)), _ROWS):
+            # One product for both modalities: equal items must tie to the last bit.
+            scores = inner_products(own[rows], gallery)
+            yield _Block(rows, scores, codes[rows, None] == codes)
+
+
+def _neighbours(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Slots]:
+    check_k(k, 2 * (len(codes) - _largest(codes)), of="the items outside the largest group")
+    for block in _blocks(x, y, codes):
+        left_out = torch.cat([block.mine, block.mine], dim=1)
+        yield _slots(block.rows, block.scores.masked_fill_(left_out, -torch.inf), k)
+
+
+def _top(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Slots]:
+    _check_cut_off(codes, k)
+    for block in _blocks(x, y, codes):
+        block.scores[:, : len(codes)].masked_fill_(block.mine, -torch.inf)
+        yield _slots(block.rows, block.scores, k)
+
+
+def _slots(rows: Tensor, scores: Tensor, k: int) -> _Slots:
+    cut = scores.topk(k, dim=1).values[:, -1:]
+    above, tied = scores > cut, scores == cut
+    left = k - above.sum(dim=1, keepdim=True)
+    places = above + tied * (left / tied.sum(dim=1, keepdim=True))
+    return _Slots(rows, *places.tensor_split(2, dim=1))
+
+
+def _gains(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Tensor:
+    """nDCG@k of each query, source items first, ``(2n,)`` float64."""
+    _check_cut_off(codes, k)
+    n = len(codes)
+    ranks, positives = [], []
+    for block in _blocks(x, y, codes):
+        wanted = block.mine.sum(dim=1)
+        best = block.scores[:, n:].masked_fill(~block.mine, -torch.inf).topk(int(wanted.max()))
+        rivals = block.scores.masked_fill_(torch.cat([block.mine, block.mine], dim=1), -torch.inf)
+        # More than k rivals ahead need no count: no rank past k gains anything.
+        ahead = rivals.topk(k, dim=1).values
+        as_high = (ahead[:, None, :] >= best.values[:, :, None]).sum(dim=2)
+        places = torch.arange(1, best.values.shape[1] + 1)
+        ranks.append((as_high + places)[places <= wanted[:, None]])
+        positives.append(wanted)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(positives).cumsum(0)])
+    return normalised_gains_at_k(Ranks(torch.cat(ranks), offsets), k)
+
+
+def _check_cut_off(codes: Tensor, k: int) -> None:
+    check_k(k, 2 * len(codes) - _largest(codes), of="the size of the smallest gallery")
+
+
+def _largest(codes: Tensor) -> int:
+    return int(torch.bincount(codes).max())
+
+
+def _expected_gain(codes: Tensor, k: int) -> float:
+    """nDCG@k of a mixed gallery in random order."""
+    relevant = torch.bincount(codes)[codes]
+    discounts = (torch.arange(k) + 2.0).double().log2().reciprocal()
+    most = discounts.cumsum(0)[relevant.clamp(max=k) - 1]
+    return (relevant / (2 * len(codes) - relevant) * discounts.sum() / most).mean().item()
+
+
+class _Shares(NamedTuple):
+    """What the places of all items say of the modalities in them.
+
+    Attributes:
+        own: Mean own-modality share of the two items of each pair, ``(n,)`` float64.
+        other: The same of the other modality.
+        influence: First-order effect of each pair on the mean of ``own``: its own share, and what
+            it does to that of others by being near them. Without it, a place would go to the next
+            item, which is of either modality as the rest of the places are; ``(n,)`` float64.
+        signed: Places of own less places of the other modality, ``(n, n)``. Where signs ``s`` swap
+            the sides of pairs, ``s' signed s`` is the sum over all items of that difference.
+    """
+
+    own: Tensor
+    other: Tensor
+    influence: Tensor
+    signed: Tensor
+
+    @classmethod
+    def of(cls, blocks: Iterator[_Slots], n: int, k: int) -> _Shares:
+        own, other = [], []
+        signed, received = torch.zeros(n, n), torch.zeros(n)
+        for slots in blocks:
+            own.append(slots.own.sum(dim=1))
+            other.append(slots.other.sum(dim=1))
+            signed[slots.rows] += slots.own - slots.other
+            received += slots.own.sum(dim=0) - own[-1] @ (slots.own + slots.other) / k
+        of_pairs = _per_pair(torch.cat(own)) / k
+        influence = of_pairs + received.double() / (2 * k)
+        return cls(of_pairs, _per_pair(torch.cat(other)) / k, influence, signed)
+
+    def swap_p(self, codes: Tensor, generator: torch.Generator) -> float:
+        """How often swapping the sides of random groups gives an own share as large."""
+        signs = random_signs(codes, _DRAWS, generator).float()
+        return upper_p(self.signed.sum().item(), ((signs @ self.signed) * signs).sum(dim=1))
+
+
+def _per_pair(of_items: Tensor) -> Tensor:
+    """Mean over the two items of each pair, ``(n,)``, from ``(2n,)``."""
+    return of_items.double().reshape(2, -1).mean(dim=0)
+
+
+def _measure_modality_mixing(space: Space) -> Measured:
+    part, rows = space.sample(_SIZE)
+    found = _Shares.of(_neighbours(part.source, part.target, part.codes, K), part.n, K)
+    value = found.other.mean().item()
+    p = found.swap_p(part.codes, space.generator("modality_mixing"))
+    return Measured(value, linearised(value, -found.influence), null=Null(0.5, p), rows=rows)
+
+
+def _measure_mixed_gallery_ndcg(space: Space) -> Measured:
+    part, rows = space.sample(_SIZE)
+    value, replicate = mean_of(_per_pair(_gains(part.source, part.target, part.codes, K)))
+    return Measured(value, replicate, null=Null(_expected_gain(part.codes, K)), rows=rows)
+
+
+def _measure_mixed_gallery_share(space: Space) -> Measured:
+    part, rows = space.sample(_SIZE)
+    found = _Shares.of(_top(part.source, part.target, part.codes, K), part.n, K)
+    value = found.own.mean().item()
+    own = part.n - torch.bincount(part.codes)[part.codes]
+    prior = (own / (own + part.n)).double().mean().item()
+    return Measured(value, linearised(value, found.influence), null=Null(prior), rows=rows)
+
+
+_LINEARISED = "bootstrap over pairs, linearised"
+
+MODALITY_MIXING = Probe(
+    name="modality_mixing",
+    label=f"other modality among {K} nearest",
+    family="offset",
+    better="higher",
+    needs="common space",
+    measure=_measure_modality_mixing,
+    interval=_LINEARISED,
+    null="one distribution: 0.5; p by swapping the two sides of random pairs",
+)
+
+MIXED_GALLERY_NDCG = Probe(
+    name="mixed_gallery_ndcg",
+    label=f"nDCG@{K} in a mixed gallery",
+    family="pathology",
+    better="higher",
+    needs="common space",
+    measure=_measure_mixed_gallery_ndcg,
+    interval="bootstrap over pairs, gallery held fixed",
+    null="gallery in random order",
+)
+
+MIXED_GALLERY_SHARE = Probe(
+    name="mixed_gallery_share",
+    label=f"own modality in top {K} of a mixed gallery",
+    family="pathology",
+    better="neither",
+    needs="common space",
+    measure=_measure_mixed_gallery_share,
+    interval=_LINEARISED,
+    null="gallery in random order: own-modality share of the gallery",
+)

@@ -1,0 +1,254 @@
+"""Where true pairs stand among false ones: counts of what is closer, whatever the scale.
+
+Ties count half, so that vectors which all coincide come out at chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align.kernels.scores import inner_products
+from probes.inputs import Matrix, codes_of, common_space, directions
+from probes.measured import Measured, Null, Replicate
+from probes.space import Probe, Space
+
+_ROWS = 512
+"""Rows of cosines compared at a time: a block stays in the cache."""
+
+_SMALLEST_P = 1e-6
+"""The normal approximation is not believed further out; a smaller p is given as this."""
+
+
+def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
+    """Chance that a true pair has a higher cosine than a false pair; higher is better.
+
+    The area under the ROC curve of the cosine as a detector of true pairs: over all true pairs
+    ``i`` and all ``j, k`` of different groups, the share with ``cos(z_i, w_i) > cos(z_j, w_k)``,
+    ties half. In [0, 1]; 1/2 where pairs mean nothing. One threshold has to serve for all items:
+    items that are close to everything lower it, though each may rank its partner first. Cost
+    O(n² (d + log n)) and ``n²`` cosines held.
+
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: pairs of one group are never false pairs.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, or all pairs are of one group.
+
+    Reference:
+        Bamber 1975, doi:10.1016/0022-2496(75)90001-2, for the area as a chance with ties half.
+    """
+    return _auc(*_cosines(source, target, groups))[0]
+
+
+def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
+    """Fraction of samples closer than the true match, mean of both directions; lower is better.
+
+    The mean of ``fractions_closer``, in [0, 1]: 0 where every item has its partner nearest, 1/2
+    where pairs mean nothing. Unlike recall it does not depend on the size of the gallery. Cost
+    O(n² d) and ``n²`` cosines held.
+
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: items of the own group are neither closer nor farther.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, or all pairs are of one group.
+
+    Reference:
+        Liu et al. 2019, doi:10.4230/LIPIcs.WABI.2019.10, by Euclidean distance, which orders unit
+        vectors as the cosine does. Here ties count half and the partner is no candidate, so that
+        chance is 1/2 exactly.
+    """
+    return fractions_closer(source, target, groups=groups).mean().item()
+
+
+def fractions_closer(
+    source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None
+) -> Tensor:
+    """Fraction of other items closer to a pair's item than its partner, ``(n,)``; lower is better.
+
+    The mean of both directions: of target items closer to the source item, and of source items
+    closer to the target item, ties half, items of the own group left out. Float64 in [0, 1];
+    1/2 on average where pairs mean nothing. Cost O(n² d) and ``n²`` cosines held.
+
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: items of the own group are neither closer nor farther.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, or all pairs are of one group.
+    """
+    return _closer(*_cosines(source, target, groups))[0]
+
+
+def _cosines(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tuple[Tensor, Tensor]:
+    x, y = common_space(source, target)
+    codes = codes_of(groups, len(x))
+    return inner_products(directions("source", x), directions("target", y)), codes
+
+
+def _blocks(cross: Tensor, codes: Tensor, fill: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and their cosines, ``(b,)`` and ``(b, n)``, with ``fill`` where groups are the same."""
+    for rows in torch.split(torch.arange(len(codes)), _ROWS):
+        yield rows, cross[rows].masked_fill_(codes[rows, None] == codes, fill)
+
+
+def _others(codes: Tensor) -> Tensor:
+    """How many pairs are of another group, for each pair, ``(n,)`` float64."""
+    return (len(codes) - torch.bincount(codes))[codes].double()
+
+
+def _product(value: float, *parts: tuple[Tensor, Tensor]) -> Replicate:
+    """Replicates as the value times, for each role of a pair, what came over what is expected.
+
+    To first order this is the bootstrap of the double or triple mean itself, and it stays on the
+    right side of 0 where a sum of influences would not.
+
+    Args:
+        value: The estimate on all pairs, a mean of counts.
+        parts: For each role, what the pairs have to do with the counts, and what they would if all
+            had the same to do with them, both ``(n,)`` float64 and of the same sum.
+    """
+
+    def replicate(weights: Tensor) -> Tensor:
+        # Without a count there is nothing to weigh.
+        if value == 0:
+            return torch.zeros(len(weights), dtype=torch.float64)
+        shares = [(weights @ came) / (weights @ expected) for came, expected in parts]
+        return value * torch.stack(shares).prod(dim=0)
+
+    return replicate
+
+
+def _auc(cross: Tensor, codes: Tensor) -> tuple[float, Replicate]:
+    """The area under the ROC curve and its replicates.
+
+    What is missing to 1 is a mean over a true pair ``i`` and a false pair ``j, k``. A pair of rows
+    has a part in it as ``i``, through the false pairs above it, and as ``j`` and as ``k``, through
+    the true pairs below the false ones of its row and of its column: the placements of DeLong et
+    al. 1988, doi:10.2307/2531595, where no item is on both sides.
+    """
+    n = len(codes)
+    true, at, times = torch.unique(cross.diagonal(), return_inverse=True, return_counts=True)
+    # Slot 2 j + 1 is for a false cosine equal to the j-th true one, slot 2 j for one just below it.
+    edges = torch.stack([true, true.nextafter(torch.full_like(true, torch.inf))], dim=1).flatten()
+    below = torch.zeros(len(edges) + 1, dtype=torch.float64)
+    below[2::2] = times.cumsum(0)
+    below[1::2] = below[2::2] - times.double() / 2
+    below /= n
+    false = torch.zeros(len(below), dtype=torch.int64)
+    by_row, by_column = torch.zeros(2, n, dtype=torch.float64)
+    # A pair of one group is put below all true ones, where it counts for nothing.
+    for rows, block in _blocks(cross, codes, -torch.inf):
+        slots = torch.searchsorted(edges, block, right=True, out_int32=True).flatten()
+        false += torch.bincount(slots, minlength=len(false))
+        shares = below.index_select(0, slots).view_as(block)
+        by_row[rows] = shares.sum(dim=1)
+        by_column += shares.sum(dim=0)
+    others = _others(codes)
+    missing = (by_row.sum() / others.sum()).item()
+    # Counted from the top, where no pair of one group is.
+    above = false.flip(0).cumsum(0).flip(0) - false.double() / 2
+    by_true = above[1::2][at] / others.sum()
+    replicate = _product(
+        missing,
+        (by_true, torch.full_like(by_true, missing)),
+        (by_row, missing * others),
+        (by_column, missing * others),
+    )
+    return 1 - missing, lambda weights: 1 - replicate(weights)
+
+
+def _closer(cross: Tensor, codes: Tensor) -> tuple[Tensor, Replicate]:
+    """Fractions closer than the partner, ``(n,)``, and the replicates of their mean.
+
+    A pair has a part in the mean through its own fraction, and through how often its items come
+    between other partners.
+    """
+    n, true = len(codes), cross.diagonal().contiguous()
+    others = _others(codes)
+    share = 1 / others
+    # Sums of signs are exact in float32, so they are taken for each weight apart.
+    of_share, kind = torch.unique(share, return_inverse=True)
+    is_kind = F.one_hot(kind).to(cross.dtype)
+    closer, between = torch.zeros(2, n, dtype=torch.float64)
+    # Signs -1, 0 and 1 become counts 0, 1/2 and 1; a pair of one group counts 0.
+    for rows, block in _blocks(cross, codes, -torch.inf):
+        forth = (block - true[rows, None]).sign_()
+        closer[rows] += forth.sum(dim=1)
+        between += of_share @ (is_kind[rows].T @ forth).double()
+        back = (block - true).sign_()
+        closer += back.sum(dim=0)
+        between[rows] += (back @ is_kind).double() @ of_share
+    fractions = (closer / 2 + n) / 2 / others
+    came = (between / 2 + share.sum()) / 2
+    of_group = torch.zeros(int(codes.max()) + 1, dtype=torch.float64)
+    of_group.index_add_(0, codes, fractions * share)
+    expected = (fractions * share).sum() - of_group[codes]
+    value = fractions.mean().item()
+    return fractions, _product(
+        value, (fractions, torch.full_like(fractions, value)), (came, expected)
+    )
+
+
+def _chance(excess: float, codes: Tensor) -> float:
+    """Chance of a mean placement so far beyond 1/2, in the good direction, at random; (0, 1].
+
+    Under a random pairing each placement is uniform. The normal approximation, with all placements
+    of a group and both directions taken as one: they depend on each other less than that, so p
+    errs to the safe side.
+
+    Args:
+        excess: How far beyond 1/2 the mean is; above 0 is good.
+        codes: Group code of each pair, ``(n,)`` int64.
+    """
+    sizes = torch.bincount(codes).double()
+    others = len(codes) - sizes
+    variance = (sizes.square() * (others + 2) / (12 * others)).sum().item() / len(codes) ** 2
+    return max(math.erfc(excess / math.sqrt(2 * variance)) / 2, _SMALLEST_P)
+
+
+def _measure_matching_auc(space: Space) -> Measured:
+    value, replicate = _auc(space.cross, space.codes)
+    return Measured(value, replicate, null=Null(0.5, _chance(value - 0.5, space.codes)))
+
+
+def _measure_foscttm(space: Space) -> Measured:
+    fractions, replicate = _closer(space.cross, space.codes)
+    value = fractions.mean().item()
+    return Measured(value, replicate, null=Null(0.5, _chance(0.5 - value, space.codes)))
+
+
+MATCHING_AUC = Probe(
+    name="matching_auc",
+    label="AUC of true against false pairs",
+    family="pairing",
+    better="higher",
+    needs="common space",
+    measure=_measure_matching_auc,
+    interval="bootstrap over pairs, to first order",
+    null="random pairing: 0.5",
+)
+
+FOSCTTM = Probe(
+    name="foscttm",
+    label="FOSCTTM",
+    family="pairing",
+    better="lower",
+    needs="common space",
+    measure=_measure_foscttm,
+    interval="bootstrap over pairs, to first order",
+    null="random pairing: 0.5",
+)

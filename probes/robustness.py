@@ -1,0 +1,285 @@
+"""Whether the best answer to a query stays when the vectors are disturbed or compressed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align._checks import check_at_least, check_k, check_no_zero_rows, check_paired, check_positive
+from align.kernels.topk import nearest
+from probes.inputs import Matrix, announce, matrix
+from probes.measured import Measured, Null, mean_of
+from probes.space import Probe, Search, Space
+
+SAMPLE = 2000
+"""Pairs measured on: the cost grows with the square, and a share is then known to 0.02."""
+
+SIGMA = 0.1
+"""Length of the noise of the standard report, relative to the vector."""
+
+WIDTH, CODES = 4, 16
+"""Coordinates per code and centroids per codebook of the standard report: 1 bit per coordinate."""
+
+_ENTRIES = 1 << 21
+"""Scores of vectors against centroids held at a time; about what a cache holds."""
+
+_STEPS = 5
+"""Rounds of k-means for a codebook; more of them leave the agreement where it is."""
+
+_ROWS_PER_CODE = 39
+"""Rows that a codebook entry needs to be fitted rather than remembered; the rule of Faiss."""
+
+
+def top_1_agreement(
+    queries: Matrix, gallery: Matrix, changed_queries: Matrix, changed_gallery: Matrix
+) -> float:
+    """Share of queries whose best gallery row stays after a change; higher is better.
+
+    1 means that nobody would notice; an unrelated order agrees for ``1 / m``. Of rows that score
+    equally the one with the lower index is the best; rows that are equal are still two rows, so
+    pass each item once. Costs two searches, O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        changed_queries: The same queries after the change, ``(q, d')``.
+        changed_gallery: The same gallery after the change, ``(m, d')``.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: The matrices are not finite, or do not fit together.
+    """
+    before, after = _search(queries, gallery), _search(changed_queries, changed_gallery)
+    check_paired(before.queries, after.queries)
+    check_paired(before.gallery, after.gallery)
+    return _agreement(before, after)
+
+
+def noise_agreement(
+    queries: Matrix, gallery: Matrix, *, sigma: float = SIGMA, seed: int = 0
+) -> float:
+    """Share of queries whose best gallery row stays when noise is added to all vectors.
+
+    Each vector gets Gaussian noise of ``sigma`` times its own norm in expectation, ``sigma ||x|| /
+    sqrt(d)`` per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Invariant
+    to scale, and to rotation up to the draw. Costs two searches, O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        sigma: Length of the noise relative to the vector, > 0. 0.1 turns a vector by 6 degrees.
+        seed: Seeds the noise.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: The matrices are not finite or do not fit together, or ``sigma`` is not
+            positive.
+    """
+    search = _search(queries, gallery)
+    return _agreement(search, _with_noise(search, sigma, seed))
+
+
+def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
+    """Share of queries whose best gallery row stays when the gallery is stored in 8 bits.
+
+    Each row is divided by its largest magnitude over 127 and rounded; queries stay as they are.
+    Higher is better; an unrelated order agrees for ``1 / m``. Costs two searches, O(q m d), in
+    blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``, no row all zeros.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: The matrices are not finite or do not fit together, or a gallery row is all
+            zeros and so has no scale.
+    """
+    search = _search(queries, gallery)
+    check_no_zero_rows("gallery", search.gallery)
+    return _agreement(search, _in_int8(search))
+
+
+def pq_agreement(
+    queries: Matrix, gallery: Matrix, *, width: int = WIDTH, codes: int = CODES, seed: int = 0
+) -> float:
+    """Share of queries whose best gallery row stays when the gallery is product-quantised.
+
+    The columns are cut into runs of ``width``, and in each run a row is replaced by the nearest of
+    ``codes`` centroids, fitted to the gallery by k-means; queries stay as they are. The default
+    keeps 1 bit per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Not
+    invariant to rotation: that is what rotations learned before quantising are for. Costs
+    O(q m d + m d codes).
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        width: Coordinates per code, at least 1; the last run is shorter if it does not divide
+            ``d``.
+        codes: Centroids per run, ``1 <= codes <= m``. With fewer than 39 rows per centroid they
+            remember the gallery, the share looks better than in a large gallery, and
+            ``UnreliableEstimate`` is warned.
+        seed: Seeds the rows that k-means starts from.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: The matrices are not finite or do not fit together, or ``width`` or ``codes``
+            is out of range.
+
+    Reference:
+        Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57, asymmetric distances (section
+        III.A), with inner products and with codebooks fitted to the very rows they encode.
+    """
+    search = _search(queries, gallery)
+    check_at_least("width", width, 1)
+    check_k(codes, len(search.gallery), name="codes")
+    announce(_few_rows(len(search.gallery), codes))
+    return _agreement(search, _in_codes(search, width, codes, seed))
+
+
+def _search(queries: Matrix, gallery: Matrix) -> Search:
+    asking, searched = matrix("queries", queries), matrix("gallery", gallery)
+    dtype = torch.promote_types(asking.dtype, searched.dtype)
+    return Search(asking.to(dtype), searched.to(dtype))
+
+
+def _best(search: Search) -> Tensor:
+    return nearest(search.queries, search.gallery, k=1).indices[:, 0]
+
+
+def _agreement(before: Search, after: Search) -> float:
+    return _same(_best(before), _best(after)).mean().item()
+
+
+def _same(before: Tensor, after: Tensor) -> Tensor:
+    return (before == after).double()
+
+
+def _with_noise(search: Search, sigma: float, seed: int) -> Search:
+    check_positive("sigma", sigma)
+    generator = torch.Generator().manual_seed(seed)
+    queries, gallery = (_shaken(side, sigma, generator) for side in search)
+    return Search(queries, gallery)
+
+
+def _shaken(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x + drawn * lengths * (sigma / math.sqrt(x.shape[1]))
+
+
+def _in_int8(search: Search) -> Search:
+    step = search.gallery.abs().amax(dim=1, keepdim=True) / 127
+    return Search(search.queries, (search.gallery / step).round() * step)
+
+
+def _in_codes(search: Search, width: int, codes: int, seed: int) -> Search:
+    m, d = search.gallery.shape
+    # Zeros fill up the last run: they add nothing to a distance, and are cut off again.
+    filled = F.pad(search.gallery, (0, -d % width))
+    runs = filled.view(m, -1, width).transpose(0, 1).contiguous()
+    start = torch.randperm(m, generator=torch.Generator().manual_seed(seed))[:codes]
+    per_chunk = max(1, _ENTRIES // (m * codes))
+    decoded = [_quantised(chunk, start) for chunk in torch.split(runs, per_chunk)]
+    return Search(search.queries, torch.cat(decoded).transpose(0, 1).reshape(m, -1)[:, :d])
+
+
+def _quantised(runs: Tensor, start: Tensor) -> Tensor:
+    """Each vector replaced by the nearest of the centroids fitted to its run, ``(s, m, width)``.
+
+    Args:
+        runs: ``s`` sets of ``m`` vectors, ``(s, m, width)``.
+        start: Rows that the centroids start from, ``(codes,)`` int64. A centroid that loses all
+            its vectors stays where it is.
+    """
+    s, _, width = runs.shape
+    centroids = runs[:, start]
+    for _ in range(_STEPS):
+        member = _nearest_centroid(runs, centroids)
+        at = (member + len(start) * torch.arange(s)[:, None]).flatten()
+        sums = runs.new_zeros(s * len(start), width).index_add_(0, at, runs.flatten(0, 1))
+        counts = torch.bincount(at, minlength=len(sums))[:, None]
+        means = (sums / counts.clamp(min=1)).view_as(centroids)
+        centroids = torch.where(counts.view(s, -1, 1) > 0, means, centroids)
+    member = _nearest_centroid(runs, centroids)
+    return centroids.gather(1, member[:, :, None].expand(-1, -1, width))
+
+
+def _nearest_centroid(runs: Tensor, centroids: Tensor) -> Tensor:
+    # The largest x·c - c·c / 2 is the smallest distance.
+    halves = centroids.square().sum(dim=2)[:, None] / 2
+    return torch.baddbmm(halves, runs, centroids.transpose(1, 2), beta=-1).argmax(dim=2)
+
+
+def _few_rows(m: int, codes: int) -> tuple[str, ...]:
+    wanted = _ROWS_PER_CODE * codes
+    if m >= wanted:
+        return ()
+    return (
+        f"codebooks of {codes} centroids fitted to {m} rows partly remember them: product "
+        f"quantisation looks better than it is in a large gallery. Take at least {wanted} rows.",
+    )
+
+
+def _measure(
+    space: Space,
+    *,
+    change: Callable[[Search, int], Search],
+    notes_for: Callable[[int], tuple[str, ...]] = lambda m: (),
+) -> Measured:
+    """Agreement before and after ``change``, averaged over both searches of a space."""
+    sample, rows = space.sample(SAMPLE)
+    kept = [
+        _same(found[:, 0], _best(change(search, space.seed)))
+        for found, search in zip(sample.retrieved, sample.searches, strict=True)
+    ]
+    value, replicate = mean_of(torch.stack(kept).mean(dim=0))
+    return Measured(
+        value,
+        replicate,
+        null=Null(1 / sample.n),
+        rows=None if sample is space else rows,
+        notes=notes_for(sample.n),
+    )
+
+
+_probe = partial(
+    Probe,
+    family="pathology",
+    better="higher",
+    needs="search",
+    null="unrelated order: one over the gallery size",
+)
+
+NOISE_AGREEMENT = _probe(
+    name="noise_agreement",
+    label="top 1 kept under 10 % noise",
+    measure=partial(_measure, change=lambda search, seed: _with_noise(search, SIGMA, seed)),
+)
+INT8_AGREEMENT = _probe(
+    name="int8_agreement",
+    label="top 1 kept in int8",
+    measure=partial(_measure, change=lambda search, seed: _in_int8(search)),
+)
+PQ_AGREEMENT = _probe(
+    name="pq_agreement",
+    label="top 1 kept under product quantisation, 1 bit per coordinate",
+    measure=partial(
+        _measure,
+        change=lambda search, seed: _in_codes(search, WIDTH, CODES, seed),
+        notes_for=lambda m: _few_rows(m, CODES),
+    ),
+)

@@ -1,0 +1,194 @@
+"""The pairs of a report in one state (raw, centred, aligned), and what probes share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from align.kernels.scores import inner_products
+from align.kernels.topk import nearest
+from align.ranking import Ranks, rank_positives
+from probes.measured import Measured
+
+Family = Literal["offset", "distribution", "pairing", "structure", "pathology"]
+Better = Literal["lower", "higher", "neither"]
+Needs = Literal["sides", "common space", "search"]
+
+K = 10
+"""Neighbourhood size of the standard report."""
+
+
+class Search(NamedTuple):
+    """Vectors of the side that asks and of the side that is searched, row-matched.
+
+    Attributes:
+        queries: ``(n, d)``; the score of a gallery row is their inner product.
+        gallery: ``(n, d)``.
+    """
+
+    queries: Tensor
+    gallery: Tensor
+
+
+class Sample(NamedTuple):
+    """Some of the pairs of a space.
+
+    Attributes:
+        space: The pairs drawn.
+        rows: Where they stand in the whole, ``(r,)`` int64, rising.
+    """
+
+    space: Space
+    rows: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Row-matched unit vectors of both sides; what is derived from them is computed once.
+
+    Attributes:
+        source: Unit-norm float32, ``(n, d_source)``.
+        target: Unit-norm float32, ``(n, d_target)``.
+        codes: Group code of each pair, ``(n,)`` int64, every code of ``0 .. g - 1`` present. Pairs
+            of one group are never false pairs, and a bootstrap draws them together.
+        seed: Seeds whatever a probe draws.
+        corrected: Searches of target by source and of source by target where they are not plain
+            cosine, as with a hubness correction.
+        before: The same pairs before anything was done to them; ``None`` if that is this state.
+    """
+
+    source: Tensor
+    target: Tensor
+    codes: Tensor
+    seed: int = 0
+    corrected: tuple[Search, Search] | None = None
+    before: Space | None = None
+    _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
+
+    @property
+    def n(self) -> int:
+        """Number of pairs."""
+        return len(self.codes)
+
+    @property
+    def is_common(self) -> bool:
+        """Whether both sides have one width, so that a cosine across them exists."""
+        return self.source.shape[1] == self.target.shape[1]
+
+    @cached_property
+    def cross(self) -> Tensor:
+        """Cosine of each source row with each target row, ``(n, n)`` float32; do not write."""
+        return inner_products(self.source, self.target)
+
+    @cached_property
+    def same_group(self) -> Tensor:
+        """Whether two pairs are of one group, ``(n, n)`` bool, the diagonal included."""
+        return self.codes[:, None] == self.codes
+
+    @property
+    def searches(self) -> tuple[Search, Search]:
+        """Target searched by source, and source searched by target."""
+        if self.corrected is not None:
+            return self.corrected
+        return Search(self.source, self.target), Search(self.target, self.source)
+
+    @cached_property
+    def ranks(self) -> tuple[Ranks, Ranks]:
+        """Ranks of each query's group in both searches, as ``align.evaluate`` counts them."""
+        forth, back = (
+            rank_positives(search.queries, search.gallery, self.codes, self.codes)
+            for search in self.searches
+        )
+        return forth, back
+
+    @cached_property
+    def retrieved(self) -> tuple[Tensor, Tensor]:
+        """Gallery rows in the top ``K`` of each query, best first, ``(n, K)``, both searches."""
+        forth, back = (
+            nearest(search.queries, search.gallery, k=K).indices for search in self.searches
+        )
+        return forth, back
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator that depends on the seed and on what it is for, and on nothing else.
+
+        Args:
+            purpose: Any words; the name of the probe will do.
+        """
+        digest = sha256(f"{self.seed} {purpose}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    def sample(self, size: int) -> Sample:
+        """At most ``size`` of the pairs, whole groups in a random order; the same for all states.
+
+        Args:
+            size: Largest number of pairs; all of them come back if there are no more.
+        """
+        if self.n <= size:
+            return Sample(self, torch.arange(self.n))
+        if size not in self._samples:
+            rows = whole_groups(self.codes, size, self.generator("sample"))
+            again = torch.unique(self.codes[rows], return_inverse=True)[1]
+            before = None if self.before is None else self.before.sample(size).space
+            corrected = self.corrected and (
+                Search(*(side[rows] for side in self.corrected[0])),
+                Search(*(side[rows] for side in self.corrected[1])),
+            )
+            drawn = Space(self.source[rows], self.target[rows], again, self.seed, corrected, before)
+            self._samples[size] = Sample(drawn, rows)
+        return self._samples[size]
+
+
+def whole_groups(codes: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Rows of randomly drawn whole groups, as many as fit into ``size``, rising; ``(r,)`` int64.
+
+    Args:
+        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
+        size: Largest number of rows.
+        generator: Source of the draw.
+
+    Raises:
+        ValueError: Not even the first group drawn fits.
+    """
+    sizes = torch.bincount(codes)
+    order = torch.randperm(len(sizes), generator=generator)
+    fit = order[sizes[order].cumsum(0) <= size]
+    rows = torch.isin(codes, fit).nonzero().flatten()
+    if len(rows) == 0:
+        raise ValueError(
+            f"a sample of whole groups must fit into {size} rows; the first group drawn has "
+            f"{int(sizes[order[0]])}. Pass smaller groups, or leave groups out."
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One row of a report.
+
+    Attributes:
+        name: Identifier, unique within a report: the name of the function behind it, and the side.
+        label: What a reader sees.
+        family: The question it belongs to.
+        better: Which direction is better.
+        needs: Where it is defined: on two sides of any widths, in one common space, or on the
+            searches of a space, which a hubness correction changes.
+        measure: Space in, value out.
+        interval: How the interval is made, for the reader.
+        null: What the null is, for the reader; empty if there is none.
+    """
+
+    name: str
+    label: str
+    family: Family
+    better: Better
+    needs: Needs
+    measure: Callable[[Space], Measured]
+    interval: str = "bootstrap over pairs"
+    null: str = ""
