@@ -196,8 +196,8 @@ def gap(
     Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
     """
     from align.adapters.artifact import load
-    from probes.document import check_format
-    from probes.reporting import report
+    from probes.reporting.document import check_format
+    from probes.reporting.report import report
 
     for path in out or ():
         check_format(path)

@@ -41,8 +41,7 @@ from align.selection import fit
 from experiments.record import write_record
 from experiments.tasks import TASKS, Task, load_task
 from experiments.trials import draw
-from probes.similarities import match_ranks
-from probes.similarity_comparison import (
+from probes.similarity.comparison import (
     BILINEAR,
     COSINE,
     NETWORK,
@@ -50,7 +49,8 @@ from probes.similarity_comparison import (
     compare_ranks,
     compare_similarities,
 )
-from probes.similarity_training import Learned, bilinear_plans, learn
+from probes.similarity.standard import match_ranks
+from probes.similarity.training import Learned, bilinear_plans, learn
 
 SAME, OTHER, EQUAL = "same pairs", "other pairs", "equal pairs"
 UNMAPPED = f"{BILINEAR}, no adapter"

@@ -2,57 +2,73 @@
 
 from __future__ import annotations
 
-from probes.canonical import CANONICAL_DIMS, CANONICAL_ENERGY
-from probes.cka import LINEAR_CKA, RBF_CKA
-from probes.dimension import (
-    EFFECTIVE_RANK_SOURCE,
-    EFFECTIVE_RANK_TARGET,
-    PARTICIPATION_SOURCE,
-    PARTICIPATION_TARGET,
+from probes.distribution.discrepancy import (
+    ENERGY_DISTANCE,
+    ENERGY_DISTANCE_CENTRED,
+    MMD,
+    MMD_CENTRED,
 )
-from probes.discrepancy import ENERGY_DISTANCE, ENERGY_DISTANCE_CENTRED, MMD, MMD_CENTRED
-from probes.gap import GAP_ENERGY_SHARE, MODALITY_GAP
-from probes.gap_direction import GAP_ORTHOGONALITY
-from probes.gaussian import GAUSSIAN_WASSERSTEIN, GAUSSIAN_WASSERSTEIN_CENTRED
-from probes.hubness import ANTIHUBS_BACK, ANTIHUBS_FORTH, HUBNESS_BACK, HUBNESS_FORTH, ROBIN_HOOD
-from probes.intrinsic import TWO_NN_SOURCE, TWO_NN_TARGET
-from probes.isotropy import (
-    ISO_SCORE_SOURCE,
-    ISO_SCORE_TARGET,
-    MEAN_COSINE_SOURCE,
-    MEAN_COSINE_TARGET,
+from probes.distribution.gaussian import GAUSSIAN_WASSERSTEIN, GAUSSIAN_WASSERSTEIN_CENTRED
+from probes.distribution.sinkhorn import SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED
+from probes.distribution.sliced import SLICED_WASSERSTEIN, SLICED_WASSERSTEIN_CENTRED
+from probes.distribution.transport import (
+    EXACT_WASSERSTEIN,
+    EXACT_WASSERSTEIN_CENTRED,
+    GROMOV_WASSERSTEIN,
 )
-from probes.mixing import MIXED_GALLERY_NDCG, MIXED_GALLERY_SHARE, MODALITY_MIXING
-from probes.neighbourhoods import MUTUAL_KNN
-from probes.pairing import MEAN_MARGIN, RELATIVE_MODALITY_GAP
-from probes.placements import FOSCTTM, MATCHING_AUC
-from probes.preservation import (
-    CONTINUITY_SOURCE,
-    CONTINUITY_TARGET,
-    TRUSTWORTHINESS_SOURCE,
-    TRUSTWORTHINESS_TARGET,
-)
-from probes.procrustes import PROCRUSTES_DISTANCE
-from probes.retrieval import (
+from probes.offset.gap import GAP_ENERGY_SHARE, MODALITY_GAP
+from probes.offset.gap_direction import GAP_ORTHOGONALITY
+from probes.offset.mixing import MIXED_GALLERY_NDCG, MIXED_GALLERY_SHARE, MODALITY_MIXING
+from probes.offset.separability import MODALITY_CLASSIFIER_AUC
+from probes.pairing.margin import MEAN_MARGIN, RELATIVE_MODALITY_GAP
+from probes.pairing.placements import FOSCTTM, MATCHING_AUC
+from probes.pairing.retrieval import (
     MEAN_RECIPROCAL_RANK,
     MEDIAN_RANK,
     RECALL_AT_1,
     RECALL_AT_5,
     RECALL_AT_10,
 )
-from probes.robustness import INT8_AGREEMENT, NOISE_AGREEMENT, PQ_AGREEMENT
-from probes.rsa import RSA
-from probes.separability import MODALITY_CLASSIFIER_AUC
-from probes.sinkhorn import SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED
-from probes.sliced import SLICED_WASSERSTEIN, SLICED_WASSERSTEIN_CENTRED
-from probes.space import Probe
-from probes.svcca import SVCCA
-from probes.transport import (
-    EXACT_WASSERSTEIN,
-    EXACT_WASSERSTEIN_CENTRED,
-    GROMOV_WASSERSTEIN,
+from probes.pairing.uniformity import (
+    ALIGNMENT,
+    CROSS_UNIFORMITY,
+    UNIFORMITY_SOURCE,
+    UNIFORMITY_TARGET,
 )
-from probes.uniformity import ALIGNMENT, CROSS_UNIFORMITY, UNIFORMITY_SOURCE, UNIFORMITY_TARGET
+from probes.pathology.dimension import (
+    EFFECTIVE_RANK_SOURCE,
+    EFFECTIVE_RANK_TARGET,
+    PARTICIPATION_SOURCE,
+    PARTICIPATION_TARGET,
+)
+from probes.pathology.hubness import (
+    ANTIHUBS_BACK,
+    ANTIHUBS_FORTH,
+    HUBNESS_BACK,
+    HUBNESS_FORTH,
+    ROBIN_HOOD,
+)
+from probes.pathology.intrinsic import TWO_NN_SOURCE, TWO_NN_TARGET
+from probes.pathology.isotropy import (
+    ISO_SCORE_SOURCE,
+    ISO_SCORE_TARGET,
+    MEAN_COSINE_SOURCE,
+    MEAN_COSINE_TARGET,
+)
+from probes.pathology.robustness import INT8_AGREEMENT, NOISE_AGREEMENT, PQ_AGREEMENT
+from probes.space import Probe
+from probes.structure.canonical import CANONICAL_DIMS, CANONICAL_ENERGY
+from probes.structure.cka import LINEAR_CKA, RBF_CKA
+from probes.structure.neighbourhoods import MUTUAL_KNN
+from probes.structure.preservation import (
+    CONTINUITY_SOURCE,
+    CONTINUITY_TARGET,
+    TRUSTWORTHINESS_SOURCE,
+    TRUSTWORTHINESS_TARGET,
+)
+from probes.structure.procrustes import PROCRUSTES_DISTANCE
+from probes.structure.rsa import RSA
+from probes.structure.svcca import SVCCA
 
 STANDARD: tuple[Probe, ...] = (
     GAP_ENERGY_SHARE,

@@ -9,27 +9,27 @@ from torch import Tensor
 
 from experiments.bench import naive_probes as naive
 from experiments.bench.naive_probes import Array
-from probes.cka import LINEAR_CKA, RBF_CKA, linear_cka, rbf_cka
-from probes.discrepancy import ENERGY_DISTANCE, MMD, energy_distance, mmd
-from probes.gaussian import GAUSSIAN_WASSERSTEIN, gaussian_wasserstein
-from probes.hubness import HUBNESS_FORTH, hubness_skewness
-from probes.neighbourhoods import MUTUAL_KNN, mutual_knn
-from probes.placements import MATCHING_AUC, matching_auc
-from probes.preservation import TRUSTWORTHINESS_SOURCE, trustworthiness
-from probes.procrustes import PROCRUSTES_DISTANCE, procrustes_distance
-from probes.retrieval import RECALL_AT_10, recall_at_k
-from probes.rsa import RSA, rsa
-from probes.separability import MODALITY_CLASSIFIER_AUC, modality_classifier_auc
-from probes.sinkhorn import SINKHORN_DIVERGENCE, sinkhorn_divergence
-from probes.sliced import SLICED_WASSERSTEIN, sliced_wasserstein
-from probes.space import Probe
-from probes.transport import (
+from probes.distribution.discrepancy import ENERGY_DISTANCE, MMD, energy_distance, mmd
+from probes.distribution.gaussian import GAUSSIAN_WASSERSTEIN, gaussian_wasserstein
+from probes.distribution.sinkhorn import SINKHORN_DIVERGENCE, sinkhorn_divergence
+from probes.distribution.sliced import SLICED_WASSERSTEIN, sliced_wasserstein
+from probes.distribution.transport import (
     EXACT_WASSERSTEIN,
     GROMOV_WASSERSTEIN,
     exact_wasserstein,
     gromov_wasserstein,
 )
-from probes.uniformity import UNIFORMITY_SOURCE, uniformity
+from probes.offset.separability import MODALITY_CLASSIFIER_AUC, modality_classifier_auc
+from probes.pairing.placements import MATCHING_AUC, matching_auc
+from probes.pairing.retrieval import RECALL_AT_10, recall_at_k
+from probes.pairing.uniformity import UNIFORMITY_SOURCE, uniformity
+from probes.pathology.hubness import HUBNESS_FORTH, hubness_skewness
+from probes.space import Probe
+from probes.structure.cka import LINEAR_CKA, RBF_CKA, linear_cka, rbf_cka
+from probes.structure.neighbourhoods import MUTUAL_KNN, mutual_knn
+from probes.structure.preservation import TRUSTWORTHINESS_SOURCE, trustworthiness
+from probes.structure.procrustes import PROCRUSTES_DISTANCE, procrustes_distance
+from probes.structure.rsa import RSA, rsa
 
 GROMOV_PAIRS = 200  # of a subset in a report: the quantity costs the cube of this
 

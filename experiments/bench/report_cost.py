@@ -18,7 +18,7 @@ from torch import Tensor
 
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
-from probes.reporting import report
+from probes.reporting.report import report
 
 TRAINING = 2_000  # other pairs, which the adapter is fitted on
 SHARED = 64  # latent dimensions that both sides see, with noise of their own in all dimensions

@@ -15,9 +15,9 @@ from experiments import compare_similarities, record
 from experiments.compare_similarities import EQUAL, OTHER, SAME, Config, compare_on, mapped
 from experiments.tasks import Task
 from experiments.trials import draw
-from probes import similarity_comparison
-from probes.similarities import cosine, match_ranks
-from probes.similarity_training import bilinear_plans, mlp_plans
+from probes.similarity import comparison as similarity_comparison
+from probes.similarity.standard import cosine, match_ranks
+from probes.similarity.training import bilinear_plans, mlp_plans
 
 CONFIG = Config("planted", n=80, draws=2)
 

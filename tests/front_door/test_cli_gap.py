@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from align import cli
-from probes.document import Report
+from probes.reporting.document import Report
 
 COLUMNS = ["--source", "caption", "--target", "image", "--group", "image"]
 

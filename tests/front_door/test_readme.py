@@ -27,8 +27,8 @@ def in_a_folder_of_pictures(tmp_path, monkeypatch, sbert, vit):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_has_its_two_beginnings():
-    assert len(BLOCKS) == 2
+def test_the_readme_has_its_three_examples():
+    assert len(BLOCKS) == 3
 
 
 def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, capsys):
@@ -45,3 +45,14 @@ def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, cap
 def test_starting_from_items_runs_with_tiny_models(capsys):
     exec(BLOCKS[1], {})
     assert 0 <= float(capsys.readouterr().out) <= 1
+
+
+def test_measuring_a_planted_gap_says_what_was_planted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(BLOCKS[2], names)
+    said = capsys.readouterr().out
+    assert "the centroids lie apart" in said and "the two sides are not aligned" in said
+    report = names["report"]
+    assert report.row("linear_cka").readings["centred"].value > 0.99
+    assert "<title>" in (tmp_path / "gap.html").read_text()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from probes.document import (
+from probes.reporting.document import (
     Change,
     Clouds,
     Curve,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from align.adapters.procrustes import procrustes
 from align.embeddings import PairedEmbeddings
-from probes.reporting import report
+from probes.reporting.report import report
 
 N, D = 300, 12
 SEEDS = (0, 1)

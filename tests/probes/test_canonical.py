@@ -12,14 +12,14 @@ from paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weigh
 from sklearn.decomposition import PCA
 
 from align.groups import folds
-from probes import canonical
-from probes.canonical import (
+from probes.structure import canonical
+from probes.structure.canonical import (
     CANONICAL_DIMS,
     CANONICAL_ENERGY,
     canonical_spectrum,
     canonical_spectrum_of,
 )
-from probes.held_out import Fold, held_out
+from probes.structure.held_out import Fold, held_out
 
 BOTH = pytest.mark.parametrize(
     "probe", [CANONICAL_ENERGY, CANONICAL_DIMS], ids=lambda probe: probe.name

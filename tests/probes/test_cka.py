@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weights_of
 
-from probes.cka import LINEAR_CKA, RBF_CKA, linear_cka, rbf_cka
 from probes.inputs import UnreliableEstimate
+from probes.structure.cka import LINEAR_CKA, RBF_CKA, linear_cka, rbf_cka
 
 FUNCTIONS = {LINEAR_CKA: linear_cka, RBF_CKA: rbf_cka}
 BOTH = pytest.mark.parametrize("probe", FUNCTIONS, ids=lambda probe: probe.name)

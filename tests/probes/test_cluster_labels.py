@@ -7,7 +7,7 @@ from paired_clouds import space_of, strangers, weights_of
 from sklearn.cluster import KMeans
 from sklearn.metrics import v_measure_score
 
-from probes.learners import cluster_probe, cluster_v_measure
+from probes.pathology.clusters import cluster_probe, cluster_v_measure
 from probes.space import Space
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.resampling import resamples
-from probes.dimension import (
+from probes.inputs import UnreliableEstimate
+from probes.pathology.dimension import (
     EFFECTIVE_RANK_SOURCE,
     EFFECTIVE_RANK_TARGET,
     PARTICIPATION_SOURCE,
@@ -18,7 +19,6 @@ from probes.dimension import (
     effective_rank,
     participation_ratio,
 )
-from probes.inputs import UnreliableEstimate
 from probes.space import Space
 
 BOTH = [effective_rank, participation_ratio]

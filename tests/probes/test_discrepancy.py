@@ -10,7 +10,8 @@ from paired_clouds import UNEVEN, drawn_rows, names, noisy_pairs, space_of, stra
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import rbf_kernel
 
-from probes.discrepancy import (
+from probes.distribution.clouds import centred
+from probes.distribution.discrepancy import (
     ENERGY_DISTANCE,
     ENERGY_DISTANCE_CENTRED,
     MMD,
@@ -18,7 +19,6 @@ from probes.discrepancy import (
     energy_distance,
     mmd,
 )
-from probes.distribution import centred
 from probes.measured import random_signs
 
 
@@ -89,7 +89,7 @@ def test_the_null_of_centred_clouds_is_that_of_swapped_clouds_centred_again(
         seen["draws"] = under_null
         return 1.0
 
-    monkeypatch.setattr("probes.discrepancy.upper_p", keep)
+    monkeypatch.setattr("probes.distribution.discrepancy.upper_p", keep)
     space = space_of(source, target, codes)
     null = probe.measure(space).null
     z, w = (side.double() for side in centred(source, target))

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, drawn_rows, space_of, strangers, weights_of
 
-from probes import discrepancy, distribution, gaussian, sinkhorn, sliced, transport
-from probes.distribution import centred, squared_distances, swap
+from probes.distribution import clouds as distribution
+from probes.distribution import discrepancy, gaussian, sinkhorn, sliced, transport
+from probes.distribution.clouds import centred, squared_distances, swap
 from probes.measured import random_signs
 
 SQUARED = {
@@ -258,7 +259,7 @@ def test_a_measure_is_the_same_each_time(rng, distance, whole, part):
 
 @pytest.mark.parametrize("name", [name for name in FAMILY if name != "gaussian"])
 def test_large_spaces_are_measured_on_a_sample_of_whole_groups(rng, name, monkeypatch):
-    monkeypatch.setattr("probes.distribution.SAMPLE", 50)
+    monkeypatch.setattr("probes.distribution.clouds.SAMPLE", 50)
     distance, *probes = FAMILY[name]
     for module in (discrepancy, sinkhorn, sliced, transport):
         monkeypatch.setattr(module, "SAMPLE", 50)

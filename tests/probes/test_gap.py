@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, names, noisy_pairs, space_of, weights_of
 
-from probes.gap import (
+from probes.measured import mean_apart
+from probes.offset.gap import (
     GAP_ENERGY_SHARE,
     MODALITY_GAP,
     gap_energy_share,
     modality_gap,
     squared_modality_gap,
 )
-from probes.measured import mean_apart
 
 FUNCTIONS = {MODALITY_GAP: modality_gap, GAP_ENERGY_SHARE: gap_energy_share}
 BOTH = pytest.mark.parametrize("probe", FUNCTIONS, ids=lambda probe: probe.name)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from paired_clouds import space_of, strangers, weights_of
 
-from probes.gap_direction import GAP_ORTHOGONALITY, gap_orthogonality
 from probes.inputs import UnreliableEstimate
+from probes.offset.gap_direction import GAP_ORTHOGONALITY, gap_orthogonality
 
 
 def ellipsoid(rng, n, d, gap):

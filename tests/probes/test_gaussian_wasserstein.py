@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from paired_clouds import space_of, strangers
 from sklearn.covariance import ledoit_wolf
 
-from probes import gaussian
-from probes.distribution import centred
-from probes.gaussian import (
+from probes.distribution import gaussian
+from probes.distribution.clouds import centred
+from probes.distribution.gaussian import (
     GAUSSIAN_WASSERSTEIN,
     GAUSSIAN_WASSERSTEIN_CENTRED,
     K,

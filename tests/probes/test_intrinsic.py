@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from align.resampling import resamples
-from probes import intrinsic
-from probes.intrinsic import TWO_NN_SOURCE, TWO_NN_TARGET, two_nn
+from probes.pathology import intrinsic
+from probes.pathology.intrinsic import TWO_NN_SOURCE, TWO_NN_TARGET, two_nn
 from probes.space import Space
 
 

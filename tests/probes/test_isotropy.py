@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from align.resampling import resamples
 from probes.inputs import UnreliableEstimate
-from probes.isotropy import (
+from probes.pathology.isotropy import (
     ISO_SCORE_SOURCE,
     ISO_SCORE_TARGET,
     MEAN_COSINE_SOURCE,

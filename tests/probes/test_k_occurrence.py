@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from align.resampling import resamples
-from probes.hubness import (
+from probes.pathology.hubness import (
     ANTIHUBS_BACK,
     ANTIHUBS_FORTH,
     HUBNESS_BACK,

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes import learned_similarity
-from probes.learned_similarity import START_TEMPERATURE, LowRankBilinear, PairMLP
+from probes.similarity import learned as learned_similarity
+from probes.similarity.learned import START_TEMPERATURE, LowRankBilinear, PairMLP
 
 
 def network(rng, d=6, hidden=5):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers, weights_of
 
-from probes import mixing
-from probes.mixing import (
+from probes.offset import mixing
+from probes.offset.mixing import (
     MIXED_GALLERY_NDCG,
     MIXED_GALLERY_SHARE,
     MODALITY_MIXING,

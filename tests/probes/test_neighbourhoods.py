@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers, weights_of
 
-from probes.neighbourhoods import MUTUAL_KNN, SAMPLE, mutual_knn, neighbour_overlaps
 from probes.shuffling import random_pairings
+from probes.structure.neighbourhoods import MUTUAL_KNN, SAMPLE, mutual_knn, neighbour_overlaps
 
 
 def overlaps_by_hand(source, target, codes, k):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from probes.document import Reading
-from probes.numbers import interval, number
+from probes.reporting.document import Reading
+from probes.reporting.numbers import interval, number
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from example_report import example_report, with_reading
 from PIL import Image
 
 from align.pairs import Pairs
-from probes import items as items_module
-from probes.captions import CAPTIONS, seen
-from probes.document import Clouds, Histogram, Report
-from probes.exhibits import failure_table, hub_table
-from probes.items import Items
-from probes.markup import escaped
-from probes.measures import cards, tables
-from probes.page import page
-from probes.plots import COLOURS
+from probes.page import items as items_module
+from probes.page.captions import CAPTIONS, seen
+from probes.page.exhibits import failure_table, hub_table
+from probes.page.items import Items
+from probes.page.markup import escaped
+from probes.page.measures import cards, tables
+from probes.page.page import page
+from probes.page.plots import COLOURS
+from probes.reporting.document import Clouds, Histogram, Report
 
 VOID = {"meta", "link", "img", "br", "hr"}
 HOSTILE = (
@@ -320,7 +320,7 @@ def contrast(a, b):
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_colours_have_the_contrast_that_wcag_asks_for(mode):
-    css = resources.files("probes").joinpath("page.css").read_text(encoding="utf-8")
+    css = resources.files("probes.page").joinpath("page.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     found = dict(re.findall(r"--([\w-]+): (#\w{6});", light if mode == "light" else dark))
     if mode == "light":

@@ -13,7 +13,7 @@ from example_report import example_report
 from PIL import Image
 
 from align.pairs import Pairs
-from probes.page import page
+from probes.page.page import page
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -14,7 +14,7 @@ from paired_clouds import (
     weights_of,
 )
 
-from probes.pairing import (
+from probes.pairing.margin import (
     MEAN_MARGIN,
     RELATIVE_MODALITY_GAP,
     mean_margin,

@@ -17,7 +17,7 @@ from paired_clouds import (
 from scipy.spatial import distance_matrix
 from sklearn.metrics import roc_auc_score
 
-from probes.placements import (
+from probes.pairing.placements import (
     FOSCTTM,
     MATCHING_AUC,
     foscttm,

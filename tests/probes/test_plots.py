@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from example_report import example_report
 
-from probes.document import Clouds, Curve, Histogram, Spectrum
-from probes.inline_svg import inline_svg
-from probes.plots import COLOURS, UNDEFINED, as_inline_svg, figures
+from probes.page.inline_svg import inline_svg
+from probes.page.plots import COLOURS, UNDEFINED, as_inline_svg, figures
+from probes.reporting.document import Clouds, Curve, Histogram, Spectrum
 
 NAMES = {"clouds", "along the gap", "cosines", "k-occurrence", "canonical spectrum", "recall"}
 ONE_POINT = Clouds(((0.0, 0.0),) * 3, ((0.0, 0.0),) * 3, (0.0,) * 3, (0.0,) * 3)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers
 from sklearn.manifold import trustworthiness as trustworthiness_of_sklearn
 
-from probes.preservation import (
+from probes.space import Space
+from probes.structure.preservation import (
     CONTINUITY_SOURCE,
     CONTINUITY_TARGET,
     TRUSTWORTHINESS_SOURCE,
@@ -16,7 +17,6 @@ from probes.preservation import (
     continuity,
     trustworthiness,
 )
-from probes.space import Space
 
 PROBES = {
     TRUSTWORTHINESS_SOURCE: (trustworthiness, "source"),

@@ -8,7 +8,7 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import procrustes
 
 from probes.inputs import UnreliableEstimate
-from probes.procrustes import PROCRUSTES_DISTANCE, procrustes_distance
+from probes.structure.procrustes import PROCRUSTES_DISTANCE, procrustes_distance
 
 
 def test_it_agrees_with_the_disparity_of_scipy(rng):

@@ -12,7 +12,7 @@ from paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weigh
 from align import ranking
 from align.embeddings import PairedEmbeddings
 from align.evaluation import evaluate
-from probes.retrieval import (
+from probes.pairing.retrieval import (
     MEAN_RECIPROCAL_RANK,
     MEDIAN_RANK,
     RECALL_AT_1,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.resampling import resamples
-from probes import robustness
 from probes.inputs import UnreliableEstimate
-from probes.robustness import (
+from probes.pathology import robustness
+from probes.pathology.robustness import (
     INT8_AGREEMENT,
     NOISE_AGREEMENT,
     PQ_AGREEMENT,

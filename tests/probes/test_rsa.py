@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers, weights_of
 from scipy.stats import spearmanr
 
-from probes.rsa import RSA, rsa
+from probes.structure.rsa import RSA, rsa
 
 
 @settings(max_examples=25, deadline=None)

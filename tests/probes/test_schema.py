@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from probes.schema import decode, encode
+from probes.reporting.schema import decode, encode
 
 
 @dataclass(frozen=True)

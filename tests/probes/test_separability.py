@@ -11,9 +11,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from align.groups import folds as deal
-from probes.gap import gap_energy_share
 from probes.measured import random_signs
-from probes.separability import (
+from probes.offset.gap import gap_energy_share
+from probes.offset.separability import (
     MODALITY_CLASSIFIER_AUC,
     _shrunk_covariance,
     _swapped_areas,

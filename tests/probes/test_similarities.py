@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from align.ranking import ranks
-from probes.similarities import (
+from probes.similarity.standard import (
     chi_square,
     cosine,
     euclidean,
@@ -74,9 +74,9 @@ def test_scores_do_not_depend_on_how_rows_are_cut_into_blocks(similarity, rng, m
     x[:, 0] = y[:, 0] = 1
     whole = similarity(x, y)
     assert torch.allclose(similarity(x[3:7], y[20:]), whole[3:7, 20:], rtol=1e-6, atol=1e-7)
-    monkeypatch.setattr("probes.similarities._ENTRIES", 7 * 30)
+    monkeypatch.setattr("probes.similarity.standard._ENTRIES", 7 * 30)
     assert torch.equal(similarity(x, y), whole)
-    monkeypatch.setattr("probes.similarities._ENTRIES", 1)
+    monkeypatch.setattr("probes.similarity.standard._ENTRIES", 1)
     assert torch.equal(similarity(x, y), whole)
 
 

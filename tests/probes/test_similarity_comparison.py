@@ -14,9 +14,10 @@ from align.embeddings import PairedEmbeddings
 from align.evaluation import compare, evaluate
 from align.ranking import mean_reciprocal_rank, recall_at_k
 from align.resampling import paired_bootstrap_interval, randomisation_test
-from probes import similarity_comparison
-from probes.learned_similarity import PairMLP
-from probes.similarities import (
+from probes.similarity import comparison as similarity_comparison
+from probes.similarity.comparison import METRICS, compare_ranks, compare_similarities
+from probes.similarity.learned import PairMLP
+from probes.similarity.standard import (
     chi_square,
     cosine,
     euclidean,
@@ -24,8 +25,7 @@ from probes.similarities import (
     match_ranks,
     positive_and_negative_parts,
 )
-from probes.similarity_comparison import METRICS, compare_ranks, compare_similarities
-from probes.similarity_training import Plan, bilinear_plans
+from probes.similarity.training import Plan, bilinear_plans
 
 NAMES = [
     "cosine",

@@ -10,10 +10,10 @@ from torch.nn.functional import normalize
 
 from align.embeddings import PairedEmbeddings
 from align.ranking import mean_reciprocal_rank
-from probes import similarity_training
-from probes.learned_similarity import LowRankBilinear, PairMLP
-from probes.similarities import cosine, match_ranks
-from probes.similarity_training import Plan, bilinear_plans, learn, mlp_plans
+from probes.similarity import training as similarity_training
+from probes.similarity.learned import LowRankBilinear, PairMLP
+from probes.similarity.standard import cosine, match_ranks
+from probes.similarity.training import Plan, bilinear_plans, learn, mlp_plans
 
 
 def unit_pairs(source, target, groups=None):

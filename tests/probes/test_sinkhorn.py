@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import space_of, strangers
 
-from probes import sinkhorn
-from probes.distribution import centred, squared_distances
-from probes.inputs import UnreliableEstimate
-from probes.sinkhorn import (
+from probes.distribution import sinkhorn
+from probes.distribution.clouds import centred, squared_distances
+from probes.distribution.sinkhorn import (
     RELATIVE_EPSILON,
     SINKHORN_DIVERGENCE,
     SINKHORN_DIVERGENCE_CENTRED,
     potentials,
     sinkhorn_divergence,
 )
-from probes.transport import exact_wasserstein
+from probes.distribution.transport import exact_wasserstein
+from probes.inputs import UnreliableEstimate
 
 small_is_fine = pytest.mark.filterwarnings("ignore::probes.inputs.UnreliableEstimate")
 

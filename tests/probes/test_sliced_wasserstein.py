@@ -5,8 +5,8 @@ import ot
 import pytest
 import torch
 
-from probes.distribution import centred
-from probes.sliced import sliced_wasserstein
+from probes.distribution.clouds import centred
+from probes.distribution.sliced import sliced_wasserstein
 
 
 def clouds(rng, n, d):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import probes.states as states_module
+import probes.reporting.states as states_module
 from align.adapters.procrustes import procrustes
 from align.embeddings import Embeddings, PairedEmbeddings
-from probes.states import measurable, states
+from probes.reporting.states import measurable, states
 
 
 def pairs(rng, n=60, widths=(8, 8), groups=None):

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weights_of
 from sklearn.decomposition import PCA
 
-from probes.canonical import canonical_spectrum
 from probes.inputs import UnreliableEstimate
-from probes.svcca import SVCCA, svcca
+from probes.structure.canonical import canonical_spectrum
+from probes.structure.svcca import SVCCA, svcca
 
 
 def sloping(rng, n, d=12):

@@ -4,7 +4,7 @@ from base64 import b64decode
 import pytest
 from PIL import Image
 
-from probes.thumbnails import EDGE, thumbnail
+from probes.page.thumbnails import EDGE, thumbnail
 
 
 def pixels(small):

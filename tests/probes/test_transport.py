@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import space_of, strangers
 
-from probes import transport
-from probes.transport import (
+from probes.distribution import transport
+from probes.distribution.transport import (
     EXACT_WASSERSTEIN,
     GROMOV_WASSERSTEIN,
     exact_wasserstein,
@@ -147,6 +147,14 @@ def test_the_null_is_the_cost_of_the_independent_plan(rng):
     assert measured.null.value == pytest.approx(float(by_hand))
     assert measured.null.p is None
     assert 0 <= measured.value < measured.null.value
+
+
+def test_repeated_items_have_angles_of_nought_and_not_nan(rng):
+    source = torch.randn(12, 3, generator=rng).repeat(5, 1)
+    angles = transport._angles("source", source)
+    assert np.isfinite(angles).all()
+    assert angles.diagonal().max() < 1e-6
+    assert gromov_wasserstein(source, source.flip(0)) == pytest.approx(0, abs=1e-9)
 
 
 def test_zero_rows_have_no_angles():

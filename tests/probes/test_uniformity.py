@@ -17,7 +17,7 @@ from paired_clouds import (
     weights_of,
 )
 
-from probes.uniformity import (
+from probes.pairing.uniformity import (
     ALIGNMENT,
     CROSS_UNIFORMITY,
     UNIFORMITY_SOURCE,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from probes.document import Change, Provenance, Reading, Report, Row, View
-from probes.verdict import verdict
+from probes.reporting.document import Change, Provenance, Reading, Report, Row, View
+from probes.reporting.verdict import verdict
 
 PROVENANCE = Provenance(
     given=500, pairs=500, groups=500, rules=(), source_dim=8, target_dim=8, source_encoder=None,

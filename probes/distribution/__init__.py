@@ -1,0 +1,1 @@
+"""How differently the two clouds are spread, centroids aside."""

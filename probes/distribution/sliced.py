@@ -1,0 +1,177 @@
+"""Wasserstein distance seen along random lines, where transport is a matter of sorting."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align._checks import check_at_least
+from probes.distribution.clouds import (
+    LINEARISED,
+    SAMPLE,
+    SWAPPED,
+    Part,
+    exactly_centred,
+    split,
+    spread,
+)
+from probes.inputs import Matrix, common_space
+from probes.measured import random_signs
+from probes.space import Probe, Space
+
+DIRECTIONS = 500
+
+_DRAWS = 25
+"""Swaps of the null; each walks through all directions."""
+
+
+def sliced_wasserstein(
+    source: Matrix, target: Matrix, *, directions: int = DIRECTIONS, seed: int = 0
+) -> float:
+    """Squared sliced Wasserstein distance times ``d``; lower is better.
+
+    The mean over random lines of the squared Wasserstein distance between the projections, times
+    ``d``: a shift by ``m`` then gives ``||m||²``, as for the distance that is not sliced, in every
+    dimension. Pairing plays no part.
+
+    The share of the centroids is known, ``||m||²``, and is put in exactly. Only the centred part,
+    which ``sliced_wasserstein(*centred(source, target))`` gives alone, rests on the lines drawn:
+    with 500 of them its standard error is a few per cent of it.
+
+    At least 0, and 0 only for equal clouds. Two samples of one law give more than 0, with a bias
+    that shrinks like ``1 / n``: read it against the same with the sides swapped. Rotation changes
+    nothing but the lines; scaling both sides by ``c`` gives ``c²`` as much.
+
+    Cost ``O(n d p + p n log n)`` for ``p`` lines.
+
+    Args:
+        source: Source embeddings, ``(n, d)`` with ``n >= 2``.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        directions: Lines drawn.
+        seed: Seeds the lines.
+
+    Returns:
+        Squared distance in the units of the embeddings.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with two rows, or
+            ``directions`` is below 1.
+
+    Reference:
+        Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3. The factor ``d`` and the
+        exact share of the centroids are ours.
+    """
+    check_at_least("directions", directions, 1)
+    x, y = common_space(source, target)
+    z, w, gap = exactly_centred(x, y)
+    sorted_z, sorted_w = map(_sort, _projected(z, w, directions, seed))
+    return float(gap.square().sum() + z.shape[1] * _along(sorted_z.rising, sorted_w.rising))
+
+
+class Sorted(NamedTuple):
+    """A cloud along random lines, in order along each.
+
+    Attributes:
+        rising: Coordinates, ``(p, n)``.
+        order: The rows they belong to, ``(p, n)`` int64.
+    """
+
+    rising: Tensor
+    order: Tensor
+
+
+def _sort(x: Tensor) -> Sorted:
+    # NumPy sorts by vector instructions, PyTorch one number at a time.
+    order = torch.from_numpy(np.argsort(x.numpy(), axis=1))
+    return Sorted(x.gather(1, order), order)
+
+
+def _projected(z: Tensor, w: Tensor, directions: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Both clouds along random lines, ``(p, n)`` each."""
+    generator = torch.Generator().manual_seed(seed)
+    lines = torch.randn(directions, z.shape[1], generator=generator, dtype=torch.float64)
+    lines /= torch.linalg.vector_norm(lines, dim=1, keepdim=True)
+    return lines @ z.T, lines @ w.T
+
+
+def _along(rising_z: Tensor, rising_w: Tensor) -> Tensor:
+    """Mean squared distance of sorted centred projections ``(p, n)``."""
+    return (rising_z - rising_w).square().mean(dtype=torch.float64)
+
+
+def _influence(z: Sorted, w: Sorted) -> Tensor:
+    """What each pair contributes to ``_along`` to first order, ``(n,)``.
+
+    The derivative with respect to the weights is the sum of the two potentials. Along a line the
+    slope of a potential at ``x`` is ``2 (x - T(x))`` for the map ``T`` that keeps the order
+    (Santambrogio 2015, doi:10.1007/978-3-319-20828-2, section 2.1).
+    """
+    slope = z.rising - w.rising
+    slopes = slope[:, 1:] + slope[:, :-1]
+    total = torch.zeros(slope.shape[1]).to(slope)
+    for side, sign in ((z, 1), (w, -1)):
+        steps = side.rising.diff(dim=1).mul_(slopes).mul_(sign)
+        potential = F.pad(steps.cumsum(dim=1), (1, 0))
+        potential -= potential.mean(dim=1, keepdim=True)
+        total.index_add_(0, side.order.flatten(), potential.flatten())
+    return total / len(slope)
+
+
+def _under_null(z: Tensor, w: Tensor, signs: Tensor) -> Tensor:
+    """``_along`` of projections ``(p, n)`` with sides swapped, ``(draws,)``."""
+    # Sorted once: the order within any part of both clouds is their order within both together.
+    rising, order = _sort(torch.cat([z, w], dim=1).float())
+    found = []
+    for drawn in signs > 0:
+        first = torch.cat([drawn, ~drawn])[order]
+        halves = [rising[held].view_as(z) for held in (first, ~first)]
+        gaps = halves[0].mean(dim=1) - halves[1].mean(dim=1)
+        found.append(_along(*halves) - gaps.square().mean(dtype=torch.float64))
+    return torch.stack(found)
+
+
+def _part(space: Space) -> Part:
+    sample, rows = space.sample(SAMPLE)
+    z, w, _ = exactly_centred(sample.source, sample.target)
+    projected = _projected(z, w, DIRECTIONS, 0)
+    sorted_z, sorted_w = map(_sort, projected)
+    signs = random_signs(sample.codes, _DRAWS, space.generator("sliced_wasserstein"))
+    d = z.shape[1]
+    return Part(
+        value=d * float(_along(sorted_z.rising, sorted_w.rising)),
+        influence=d * _influence(sorted_z, sorted_w),
+        signs=signs,
+        under_null=d * _under_null(*projected, signs),
+        offsets=sample.source.double() - sample.target.double(),
+        spread=spread(z, w),
+        rows=rows,
+    )
+
+
+_whole, _centred = split(_part)
+
+SLICED_WASSERSTEIN = Probe(
+    name="sliced_wasserstein",
+    label="Sliced W², times d",
+    family="distribution",
+    better="lower",
+    needs="common space",
+    measure=_whole,
+    interval=LINEARISED,
+    null=SWAPPED,
+)
+
+SLICED_WASSERSTEIN_CENTRED = Probe(
+    name="sliced_wasserstein_centred",
+    label="Sliced W², centred",
+    family="distribution",
+    better="lower",
+    needs="common space",
+    measure=_centred,
+    interval=LINEARISED,
+    null=SWAPPED,
+)

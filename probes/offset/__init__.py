@@ -1,0 +1,1 @@
+"""How far apart the two centroids lie, and what follows from it."""

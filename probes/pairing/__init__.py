@@ -1,0 +1,1 @@
+"""Whether each item finds its partner."""

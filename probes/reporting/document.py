@@ -1,0 +1,415 @@
+"""What a report holds: plain values, so that it goes to JSON and comes back the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from probes.reporting.schema import decode, encode
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console, ConsoleOptions
+
+    from align.pairs import Pairs
+    from probes.page.plots import Figure
+
+SCHEMA = 1
+"""Version of the JSON; raised whenever a field changes its name or meaning."""
+
+Column = Literal["raw", "centred", "aligned", "corrected"]
+COLUMNS: tuple[Column, ...] = ("raw", "centred", "aligned", "corrected")
+Direction = Literal["source to target", "target to source"]
+FORMATS = (".html", ".md", ".json", ".txt")
+Points = tuple[tuple[float, float], ...]
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one probe in one state of the pairs.
+
+    Attributes:
+        value: The estimate.
+        low: Lower 95 % bound, or ``None`` where no interval could be made.
+        high: Upper 95 % bound.
+        null: Expected value with nothing there, or ``None``.
+        p: Chance of such a value under the null, or ``None``.
+        n: Pairs it was measured on.
+        notes: Why it is not to be trusted, if it is not.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    null: float | None
+    p: float | None
+    n: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value after alignment minus the value before, on the same bootstrap draws.
+
+    Attributes:
+        value: The difference.
+        low: Lower 95 % bound.
+        high: Upper 95 % bound.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One probe in every state.
+
+    Attributes:
+        name: Identifier of the probe.
+        label: What a reader sees.
+        family: The question it belongs to.
+        better: Which direction is better.
+        interval: How the intervals were made.
+        null: What the null is; empty if there is none.
+        readings: The value in each state where it is defined.
+        undefined: Why it is not defined, in each state where it is not.
+        change: Aligned minus raw, where both are defined and share their draws.
+    """
+
+    name: str
+    label: str
+    family: Literal["offset", "distribution", "pairing", "structure", "pathology"]
+    better: Literal["lower", "higher", "neither"]
+    interval: str
+    null: str
+    readings: dict[str, Reading]
+    undefined: dict[str, str]
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """Some items of both sides in two views.
+
+    Attributes:
+        source: Coordinates of source items on the first two principal axes of both sides together.
+        target: The same of target items.
+        source_along_gap: Coordinate of source items along the line through the two centroids.
+        target_along_gap: The same of target items.
+    """
+
+    source: Points
+    target: Points
+    source_along_gap: Numbers
+    target_along_gap: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How the cosines of true and of false pairs are spread.
+
+    Attributes:
+        edges: Bounds of the bins, ``(b + 1,)``.
+        true: Density of true pairs in each bin, ``(b,)``; integrates to 1.
+        false: Density of pairs of different groups.
+    """
+
+    edges: Numbers
+    true: Numbers
+    false: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line, and where it would run with nothing there.
+
+    Attributes:
+        x: Where it was read, rising.
+        y: Its values.
+        null: Its values under the null.
+    """
+
+    x: Numbers
+    y: Numbers
+    null: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Canonical correlations, one per dimension.
+
+    Attributes:
+        held_out: On pairs that the directions were not fitted on.
+        train: On the pairs that they were fitted on.
+        null: Held out, fitted on shuffled pairs.
+    """
+
+    held_out: Numbers
+    train: Numbers
+    null: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the figures show of one state; ``None`` where it is not defined.
+
+    Attributes:
+        clouds: Both clouds.
+        cosines: Cosines of true and false pairs.
+        recall: Recall against k, mean of both directions; the null is a random order.
+        occurrence: k-occurrence of gallery items against their place, most frequent first, both
+            directions pooled; x is the share of items; the null is a random order.
+        spectrum: The canonical correlations.
+    """
+
+    clouds: Clouds | None
+    cosines: Histogram | None
+    recall: Curve | None
+    occurrence: Curve | None
+    spectrum: Spectrum | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A query whose own match came late.
+
+    Attributes:
+        id: The pair.
+        direction: What was searched.
+        rank: Place of the best match, 1 is best.
+        score: Score of its own pair.
+        best_id: The pair whose item came first instead.
+        best_score: Its score.
+    """
+
+    id: str
+    direction: Direction
+    rank: int
+    score: float
+    best_id: str
+    best_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A gallery item that is among the best of many queries.
+
+    Attributes:
+        id: The pair of the item.
+        direction: What was searched.
+        count: Queries that have it in their top k.
+        wrong: Those of them that it does not belong to.
+    """
+
+    id: str
+    direction: Direction
+    count: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What was measured, and by what.
+
+    Attributes:
+        given: Pairs handed in.
+        pairs: Pairs measured; also the size of the gallery.
+        groups: Groups among them.
+        rules: Which pairs were left out and by which rule, whole sentences.
+        source_dim: Width of source vectors.
+        target_dim: Width of target vectors.
+        source_encoder: Fingerprint of the source encoder, or ``None`` if unknown.
+        target_encoder: Fingerprint of the target encoder, or ``None`` if unknown.
+        adapter: What the adapter says of itself, or ``None`` without one.
+        dim: Width of the shared space, or ``None`` without an adapter.
+        centring: Where the means of the centred state come from.
+        k: Neighbourhood size of hubs and neighbours.
+        draws: Bootstrap draws behind each interval.
+        seed: Seeds samples, draws and nulls.
+        versions: Versions of what could change a number.
+    """
+
+    given: int
+    pairs: int
+    groups: int
+    rules: tuple[str, ...]
+    source_dim: int
+    target_dim: int
+    source_encoder: str | None
+    target_encoder: str | None
+    adapter: str | None
+    dim: int | None
+    centring: str
+    k: int
+    draws: int
+    seed: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The modality gap of some held-out pairs: raw, centred, aligned, and what it means.
+
+    ``print(report)`` shows the table and the verdict. Made by ``probes.report``.
+
+    Attributes:
+        provenance: What was measured, and by what.
+        rows: One per probe.
+        views: What the figures show, by state.
+        failures: The worst-ranked queries of the last state that can be searched, worst first.
+        hubs: The most frequent answers of that state, most frequent first.
+    """
+
+    provenance: Provenance
+    rows: tuple[Row, ...]
+    views: dict[str, View]
+    failures: tuple[Failure, ...]
+    hubs: tuple[Hub, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The states that anything was measured in, in order."""
+        return tuple(column for column in COLUMNS if column in self.views)
+
+    @property
+    def verdict(self) -> str:
+        """One paragraph in words: offset, distribution, pairing, pathologies."""
+        from probes.reporting.verdict import verdict
+
+        return verdict(self)
+
+    def row(self, name: str) -> Row:
+        """The row of one probe.
+
+        Args:
+            name: Identifier of the probe.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(
+            f"a report has one row per probe; none is named {name!r}. "
+            f"It has {[row.name for row in self.rows]}."
+        )
+
+    def __str__(self) -> str:
+        from probes.reporting.text import plain
+
+        return plain(self)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        from probes.reporting.text import NARROW, renderable
+
+        yield renderable(self, narrow=options.max_width < NARROW)
+
+    def to_markdown(self) -> str:
+        """The verdict, the table and the provenance as GitHub-flavoured Markdown."""
+        from probes.reporting.text import markdown
+
+        return markdown(self)
+
+    def to_frame(self) -> DataFrame:
+        """One line per probe and state; needs pandas.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from probes.reporting.text import frame
+
+        return frame(self)
+
+    def figures(self) -> dict[str, Figure]:
+        """The figures by name; needs matplotlib.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from probes.page.plots import figures
+
+        return figures(self)
+
+    def to_html(self, pairs: Pairs | None = None) -> str:
+        """One self-contained page with the verdict, the figures, the table, failures and hubs.
+
+        Args:
+            pairs: The items behind the ids, to show texts and thumbnails; ids alone without.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from probes.page.page import page
+
+        return page(self, pairs)
+
+    def to_json(self) -> str:
+        """The whole report as JSON; ``Report.from_json`` reads it back."""
+        return json.dumps({"schema": SCHEMA, **encode(self)}, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The report that ``to_json`` wrote.
+
+        Args:
+            text: JSON.
+
+        Raises:
+            ValueError: It is not JSON, of another schema version, or a field does not fit.
+        """
+        data = json.loads(text)
+        found = data.pop("schema", None) if isinstance(data, dict) else None
+        if found != SCHEMA:
+            raise ValueError(
+                f"a report must be of schema {SCHEMA}; got {found!r}. "
+                "Read it with the version of isthmus that wrote it."
+            )
+        return decode(cls, data)
+
+    def save(self, path: str | Path, pairs: Pairs | None = None) -> None:
+        """Write the report whole or not at all, in the format that the name ends in.
+
+        Args:
+            path: A file that ends in ``.html``, ``.md``, ``.json`` or ``.txt``.
+            pairs: The items behind the ids, for ``.html``.
+
+        Raises:
+            ValueError: The name ends in something else.
+        """
+        from align.atomic import atomic_file
+
+        written: dict[str, Callable[[], str]] = {
+            ".html": partial(self.to_html, pairs),
+            ".md": self.to_markdown,
+            ".json": self.to_json,
+            ".txt": self.__str__,
+        }
+        text = written[check_format(path)]()
+        with atomic_file(Path(path)) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+
+def check_format(path: str | Path) -> str:
+    """The ending of a file that a report can be saved as.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The name ends in something else.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(
+            f"a report can be saved as {', '.join(FORMATS)}; got {str(path)!r}. "
+            "Choose one of these endings."
+        )
+    return ending

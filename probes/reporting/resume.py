@@ -1,0 +1,112 @@
+"""What an interrupted report had already measured, so that the next run goes on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from probes.reporting.document import Column, Reading
+from probes.reporting.schema import decode, encode
+from probes.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one probe gave in one state.
+
+    Attributes:
+        reading: The reading, or ``None`` where the probe is not defined.
+        draws: Its values under the bootstrap draws, ``None`` where there are none.
+        reason: Why it is not defined; empty where it is.
+    """
+
+    reading: Reading | None
+    draws: tuple[float, ...] | None
+    reason: str
+
+
+class Ledger:
+    """Outcomes in a file, one JSON line each, written as they come.
+
+    A line that a kill cut short is measured again. A file of other data, of another seed or
+    version, is begun anew.
+
+    Args:
+        path: The file; ``None`` keeps nothing.
+        key: What the outcomes depend on; see ``key_of``.
+    """
+
+    def __init__(self, path: Path | None, key: str) -> None:
+        self._path = path
+        self._held: dict[tuple[str, str], Outcome] = {}
+        if path is None:
+            return
+        lines = _whole_lines(path)
+        if lines[:1] != [{"key": key}]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+            return
+        for line in lines[1:]:
+            outcome = decode(Outcome, line["outcome"], at="resumed outcome")
+            self._held[line["state"], line["probe"]] = outcome
+        # The end of the file may be a line cut short, which must not run into the next.
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
+
+    def get(self, column: Column, probe: str) -> Outcome | None:
+        """The outcome of an earlier run, or ``None``.
+
+        Args:
+            column: The state.
+            probe: Name of the probe.
+        """
+        return self._held.get((column, probe))
+
+    def put(self, column: Column, probe: str, outcome: Outcome) -> None:
+        """Keep an outcome.
+
+        Args:
+            column: The state.
+            probe: Name of the probe.
+            outcome: What it gave.
+        """
+        if self._path is not None:
+            line = {"state": column, "probe": probe, "outcome": encode(outcome)}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Remove the file: the report is whole."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def key_of(spaces: Iterable[Space], *words: object) -> str:
+    """A digest of every vector and group of the states, and of ``words``.
+
+    Args:
+        spaces: The states.
+        *words: Seed, versions, and whatever else changes an outcome.
+    """
+    digest = blake2b(repr(words).encode(), digest_size=16)
+    for space in spaces:
+        searched = [side for search in space.searches for side in search]
+        for part in (space.source, space.target, space.codes, *searched):
+            digest.update(part.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found

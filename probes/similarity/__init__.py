@@ -1,0 +1,1 @@
+"""Standard and learned similarities of a pair, and which is best."""

@@ -1,0 +1,299 @@
+"""Which similarity finds the match best: four standard and two learned ones on the same pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align.embeddings import PairedEmbeddings
+from align.groups import group_codes
+from align.ranking import hits_at_k, reciprocal_ranks
+from align.resampling import bootstrap_interval, paired_bootstrap_interval, randomisation_test
+from probes.inputs import codes_of, directions
+from probes.similarity.standard import (
+    Similarity,
+    chi_square,
+    cosine,
+    euclidean,
+    manhattan,
+    match_ranks,
+    positive_and_negative_parts,
+)
+from probes.similarity.training import Learned, bilinear_plans, learn, mlp_plans
+
+METRICS = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
+DECIDES = "mean_reciprocal_rank"
+CHANCE = 0.05  # of naming a winner where there is none
+COSINE = "cosine"
+NETWORK = "MLP on the pair"
+BILINEAR = "low-rank bilinear"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric with its 95 % bootstrap interval over groups.
+
+    Attributes:
+        value: The mean over pairs and both directions, in [0, 1].
+        low: Lower bound.
+        high: Upper bound.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A metric minus that of the reference on the same pairs.
+
+    Attributes:
+        value: The difference; positive where the reference is worse.
+        low: Lower bound of the paired 95 % bootstrap interval over groups.
+        high: Upper bound.
+        p: Two-sided p-value of the randomisation test over groups, in (0, 1].
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    def __str__(self) -> str:
+        # z: what rounds to zero has no sign.
+        return f"{self.value:+z.3f} [{self.low:+z.3f}, {self.high:+z.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One similarity.
+
+    Attributes:
+        name: What a reader sees.
+        metrics: Each of ``METRICS``.
+        gain: Each of ``METRICS`` minus that of the reference; ``None`` for the reference.
+    """
+
+    name: str
+    metrics: Mapping[str, Score]
+    gain: Mapping[str, Gain] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarityComparison:
+    """Similarities judged on the same pairs; ``print`` shows a Markdown table and the conclusion.
+
+    Attributes:
+        reference: The similarity that the others are compared with.
+        judged: All of them, in order.
+        ranks: What each gave, by name: ``(gallery, c)`` int64, as ``match_ranks`` gives them.
+        gallery: Pairs that were ranked: recall depends on it.
+        groups: Groups among them, which are what is resampled.
+        learned: How each learned similarity was chosen, by name.
+    """
+
+    reference: str
+    judged: tuple[Judged, ...]
+    ranks: Mapping[str, Tensor]
+    gallery: int
+    groups: int
+    learned: Mapping[str, Learned]
+
+    @property
+    def conclusion(self) -> str:
+        """One sentence; it names a winner only if that is more than the best of several by chance.
+
+        The interval of its gain in MRR must lie above 0, and its p-value, times the number of
+        similarities that could have won, must be at most 0.05.
+
+        Reference:
+            Dunn 1961, doi:10.1080/01621459.1961.10482090 (the Bonferroni correction).
+        """
+        gains = {each.name: each.gain[DECIDES] for each in self.judged if each.gain is not None}
+        wins = {
+            name: gain.low > 0 and gain.p * len(gains) <= CHANCE for name, gain in gains.items()
+        }
+        best = max(gains, key=lambda name: (wins[name], gains[name].value))
+        gain = gains[best]
+        seen = f"{gain} in MRR over {self.gallery:,} pairs, p = {gain.p:.2g}"
+        if len(gains) > 1:
+            seen += f", or {min(1.0, gain.p * len(gains)):.2g} as the best of {len(gains)}"
+        if wins[best]:
+            return f"{best} beats {self.reference}: {seen}."
+        return f"No similarity beats {self.reference}; the best other is {best}: {seen}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but ranks and the parameters of what was learned, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "gallery": self.gallery,
+            "groups": self.groups,
+            "conclusion": self.conclusion,
+            "judged": [asdict(each) for each in self.judged],
+            "learned": {name: each.to_dict() for name, each in self.learned.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"| similarity | R@1 | R@10 | MRR | MRR minus that of {self.reference} | p |",
+            "|---|---|---|---|---|---|",
+        ]
+        for each in self.judged:
+            cells = [each.name, *(str(each.metrics[name]) for name in METRICS)]
+            if each.gain is None:
+                cells += ["", ""]
+            else:
+                cells += [str(each.gain[DECIDES]), f"{each.gain[DECIDES].p:.2g}"]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join([*lines, "", self.conclusion])
+
+
+def compare_similarities(
+    train: PairedEmbeddings, test: PairedEmbeddings, *, seed: int = 0
+) -> SimilarityComparison:
+    """Four standard and two learned similarities on the same pairs, each beside the cosine.
+
+    Cosine, Euclidean, Manhattan and chi-square need no training; the chi-square distance is taken
+    between ``positive_and_negative_parts``. A network on the pair and a low-rank bilinear form are
+    trained on ``train``; like the cosine, they see directions only. A query is answered by any row
+    of its group, ties count against a similarity, and metrics are means of both directions.
+
+    If an adapter made the space, fit it on other pairs than ``train``. It has bent the space so
+    that its own pairs match nearly perfectly, so that on them there is nothing left to learn and
+    nothing to choose by. That leaves the adapter fewer pairs: compare what was learned with the
+    cosine behind an adapter that had them all, too, by ``compare_ranks``.
+
+    Args:
+        train: Pairs to train on, both sides ``(n, d)`` of one space, 20 groups or more.
+        test: Pairs to rank, both sides ``(m, d)`` of the same space; ``(m, m)`` scores are held.
+        seed: Seeds training, bootstrap and random swaps.
+
+    Raises:
+        ValueError: Widths differ, a row is all zeros, or there are too few groups.
+
+    Reference:
+        Xu and Leiva 2025, arXiv:2506.08774: cosine wins there. How its chi-square distance meets
+        negative entries, and how its learned similarities are built, is not known to us.
+    """
+    d = _common_width(train, test)
+    unit = replace(
+        train,
+        source=directions("train source", train.source.float()),
+        target=directions("train target", train.target.float()),
+    )
+    learned = {
+        NETWORK: learn(unit, mlp_plans(d), seed=seed),
+        BILINEAR: learn(unit, bilinear_plans(d, d), seed=seed),
+    }
+    similarities: dict[str, Similarity] = {
+        COSINE: cosine,
+        "Euclidean": euclidean,
+        "Manhattan": manhattan,
+        "chi-square": _chi_square_of_parts,
+        **{name: _of_directions(each.similarity.scores) for name, each in learned.items()},
+    }
+    codes = codes_of(test.groups, len(test))
+    source, target = test.source.float(), test.target.float()
+    found = {name: match_ranks(each, source, target, codes) for name, each in similarities.items()}
+    return compare_ranks(found, test.groups, learned=learned, seed=seed)
+
+
+def compare_ranks(
+    ranks: Mapping[str, Tensor],
+    groups: tuple[str, ...],
+    *,
+    reference: str = COSINE,
+    learned: Mapping[str, Learned] | None = None,
+    seed: int = 0,
+) -> SimilarityComparison:
+    """Similarities judged by ranks that they gave to the same pairs, in one space or in several.
+
+    Args:
+        ranks: ``match_ranks`` of each similarity, ``(n, 2)`` int64, by name; or ``(n, 2 t)`` for
+            the mean over ``t`` training sets, with an interval that holds for just these.
+        groups: Group name of each pair, ``n`` of them.
+        reference: Name of the one that the others are compared with.
+        learned: How those that were learned were chosen, by name.
+        seed: Seeds bootstrap and random swaps.
+
+    Raises:
+        ValueError: The reference or something to compare it with is missing, or ranks are not of
+            these pairs.
+    """
+    if reference not in ranks or len(ranks) < 2:
+        raise ValueError(
+            f"ranks must hold {reference!r} and another similarity to compare it with; got "
+            f"{list(ranks)}. Name one of them as the reference."
+        )
+    for name, found in ranks.items():
+        if found.shape != (len(groups), ranks[reference].shape[-1]):
+            raise ValueError(
+                f"ranks of {name!r} must be a row for each of {len(groups)} pairs, with as many "
+                f"columns as those of {reference!r}; got {tuple(found.shape)}. "
+                "Rank the same pairs with every similarity."
+            )
+    codes = torch.from_numpy(group_codes(groups))
+    values = {name: _values(found) for name, found in ranks.items()}
+    judged = tuple(
+        Judged(
+            name,
+            _scores(each, codes, seed),
+            None if name == reference else _gains(each, values[reference], codes, seed),
+        )
+        for name, each in values.items()
+    )
+    return SimilarityComparison(
+        reference, judged, dict(ranks), len(groups), int(codes.max()) + 1, dict(learned or {})
+    )
+
+
+def _values(ranks: Tensor) -> Tensor:
+    """``METRICS`` of each pair, averaged over the columns of its ranks, ``(n, 3)``."""
+    columns = (hits_at_k(ranks, 1), hits_at_k(ranks, 10), reciprocal_ranks(ranks))
+    return torch.stack([column.mean(dim=1) for column in columns], dim=1)
+
+
+def _scores(values: Tensor, codes: Tensor, seed: int) -> dict[str, Score]:
+    generator = torch.Generator().manual_seed(seed)
+    low, high = bootstrap_interval(values, groups=codes, generator=generator)
+    bounds = zip(values.mean(dim=0).tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Score(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+
+
+def _gains(values: Tensor, reference: Tensor, codes: Tensor, seed: int) -> dict[str, Gain]:
+    generator = torch.Generator().manual_seed(seed)
+    low, high = paired_bootstrap_interval(values, reference, groups=codes, generator=generator)
+    p = randomisation_test(values, reference, groups=codes, generator=generator)
+    value = (values - reference).mean(dim=0)
+    columns = (each.tolist() for each in (value, low, high, p))
+    bounds = zip(*columns, strict=True)
+    return {name: Gain(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+
+
+def _chi_square_of_parts(queries: Tensor, gallery: Tensor) -> Tensor:
+    return chi_square(positive_and_negative_parts(queries), positive_and_negative_parts(gallery))
+
+
+def _of_directions(similarity: Similarity) -> Similarity:
+    return lambda queries, gallery: similarity(
+        directions("queries", queries), directions("gallery", gallery)
+    )
+
+
+def _common_width(train: PairedEmbeddings, test: PairedEmbeddings) -> int:
+    widths = [side.shape[1] for side in (train.source, train.target, test.source, test.target)]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            "train and test must lie in one common space; got widths "
+            f"{widths[0]} and {widths[1]} in train, {widths[2]} and {widths[3]} in test. "
+            "Map all of them with one adapter first."
+        )
+    return widths[0]

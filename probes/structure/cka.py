@@ -1,0 +1,323 @@
+"""Centred kernel alignment without the bias that grows with the width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from align._checks import check_positive
+from probes.inputs import Matrix, announce, codes_of, pairs
+from probes.measured import Measured, Null, Replicate, linearised, upper_p
+from probes.shuffling import matrix_products, random_pairings
+from probes.space import Probe, Space
+from probes.structure.deviations import deviations
+
+_LINEAR_SAMPLE = 5000
+"""Pairs of the report for the linear kernel, whose cost grows with the pairs only."""
+
+_RBF_SAMPLE = 2000
+"""Pairs of the report for the Gaussian kernel, whose time and memory grow with their square."""
+
+_SHUFFLED = 1000
+"""Pairs that a p-value is found on: each random pairing visits all pairs of them."""
+
+_DRAWS = 99
+"""Random pairings behind a p-value."""
+
+_EQUIDISTANT = 1e-6
+"""A squared kernel this small after centring, next to what it was before, is rounding."""
+
+
+def linear_cka(
+    source: Matrix,
+    target: Matrix,
+    *,
+    unbiased: bool = True,
+    groups: Sequence[str] | None = None,
+) -> float:
+    """Centred kernel alignment with linear kernels; higher is better.
+
+    ``HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))`` with ``K = X X'``, ``L = Y Y'`` and the unbiased
+    estimator of HSIC, ``(tr KL + 1'K1 1'L1 / ((n - 1)(n - 2)) - 2 1'KL1 / (n - 2)) / (n (n - 3))``
+    with zero diagonals. 1 means equal up to rotation, shift and scale, to which it is invariant; 0
+    means unrelated, and estimates of 0 are as often negative. The widths may differ. Cost:
+    O(n d^2), or O(n^2 d) where that is less.
+
+    Args:
+        source: Source embeddings, ``(n, d_source)``, n >= 4.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        unbiased: Whether to use the unbiased estimator; the other, ``||X'Y||^2``, is positive for
+            unrelated sides and tends to 1 once n is below the widths.
+        groups: Group names, ``n`` of them; the first pair of each group is used, since both
+            estimators take pairs for independent. Each pair is its own group if left out.
+
+    Returns:
+        Alignment in [-1, 1], below 0 by noise only; in [0, 1] if not unbiased.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices, groups do not fit, there are
+            fewer than 4 pairs to use, or a side has no shape: one point, or rows that are all
+            equally far apart.
+
+    Warns:
+        UnreliableEstimate: n is below twice the larger width.
+
+    Reference:
+        Kornblith et al. 2019, arXiv:1905.00414, eq. 3 and 4 (biased); Song et al. 2012, JMLR
+        13:1393-1434, eq. 5 (unbiased HSIC).
+    """
+    x, y = _independent(source, target, groups)
+    announce(_notes(x, y))
+    return _linear(x, y, unbiased=unbiased).value
+
+
+def rbf_cka(
+    source: Matrix,
+    target: Matrix,
+    *,
+    bandwidth: float = 1.0,
+    groups: Sequence[str] | None = None,
+) -> float:
+    """Centred kernel alignment with Gaussian kernels, unbiased; higher is better.
+
+    As ``linear_cka`` with ``K_ij = exp(-||x_i - x_j||^2 / (2 s^2))``, where ``s`` is ``bandwidth``
+    times the median distance within that side. Small bandwidths look at close pairs only. 1 means
+    equal up to rotation, shift and scale, to which it is invariant; 0 means unrelated, and
+    estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time and O(n^2)
+    memory; pass a sample of a few thousand pairs where there are more.
+
+    Args:
+        source: Source embeddings, ``(n, d_source)``, n >= 4.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        bandwidth: In units of the median distance, > 0.
+        groups: Group names, ``n`` of them; the first pair of each group is used, since the
+            estimator takes pairs for independent. Each pair is its own group if left out.
+
+    Returns:
+        Alignment in [-1, 1], below 0 by noise only.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices, groups do not fit, there are
+            fewer than 4 pairs to use, ``bandwidth`` is not above 0, more than half of the
+            distances within a side are 0, or its rows are all equally far apart.
+
+    Warns:
+        UnreliableEstimate: n is below twice the larger width.
+
+    Reference:
+        Kornblith et al. 2019, arXiv:1905.00414, section 3; Song et al. 2012, JMLR 13:1393-1434,
+        eq. 5 (unbiased HSIC).
+    """
+    check_positive("bandwidth", bandwidth)
+    x, y = _independent(source, target, groups)
+    announce(_notes(x, y))
+    return _gaussian(x, y, bandwidth=bandwidth).value
+
+
+class _Alignment(NamedTuple):
+    """CKA, and what each pair adds to it to first order, ``(n,)`` float64."""
+
+    value: float
+    influence: Tensor
+
+
+def _independent(
+    source: Matrix, target: Matrix, groups: Sequence[str] | None
+) -> tuple[Tensor, Tensor]:
+    x, y = pairs(source, target, least=4)
+    first = _first_of_groups(codes_of(groups, len(x)))
+    return x[first], y[first]
+
+
+def _first_of_groups(codes: Tensor) -> Tensor:
+    """The first row of each group, ``(g,)`` int64.
+
+    Raises:
+        ValueError: There are fewer groups than the estimator needs pairs.
+    """
+    sizes = torch.bincount(codes)
+    if len(sizes) < 4:
+        raise ValueError(
+            f"CKA needs at least 4 groups of pairs, of each of which it uses one; got {len(sizes)} "
+            f"in {len(codes)} pairs. Pass more pairs."
+        )
+    return codes.argsort(stable=True)[sizes.cumsum(0) - sizes]
+
+
+def _notes(x: Tensor, y: Tensor) -> tuple[str, ...]:
+    n, d = len(x), max(x.shape[1], y.shape[1])
+    if n >= 2 * d:
+        return ()
+    return (
+        f"CKA with n < 2d: {n} independent pairs at width {d} leave the unbiased estimate noisy; "
+        "a biased one would tend to 1.",
+    )
+
+
+def _linear(x: Tensor, y: Tensor, *, unbiased: bool = True) -> _Alignment:
+    x, y = deviations("source", x), deviations("target", y)
+    xy, xx, yy = _products(x, y), _products(x, x), _products(y, y)
+    if unbiased:
+        a, b = x.square().sum(dim=1).double(), y.square().sum(dim=1).double()
+        xy, xx, yy = _unbiased(xy, a, b), _unbiased(xx, a, a), _unbiased(yy, b, b)
+        _check_shape("source", xx, a.mean().square())
+        _check_shape("target", yy, b.mean().square())
+    return _alignment(xy, xx, yy)
+
+
+def _gaussian(x: Tensor, y: Tensor, *, bandwidth: float = 1.0) -> _Alignment:
+    k, m = _gaussian_kernel("source", x, bandwidth), _gaussian_kernel("target", y, bandwidth)
+    return _alignment((k * m).sum(dim=1), k.square().sum(dim=1), m.square().sum(dim=1))
+
+
+def _alignment(xy: Tensor, xx: Tensor, yy: Tensor) -> _Alignment:
+    """CKA from what each pair contributes to the three HSIC, each ``(n,)`` up to one factor.
+
+    A pair moves HSIC by twice its contribution: it stands in the rows and in the columns.
+    """
+    xy, xx, yy = xy.double(), xx.double(), yy.double()
+    scale = (xx.mean() * yy.mean()).sqrt()
+    value = xy.mean() / scale
+    influence = 2 * xy / scale - value * (xx / xx.mean() + yy / yy.mean())
+    return _Alignment(value.item(), influence)
+
+
+def _products(x: Tensor, y: Tensor) -> Tensor:
+    """Row sums of ``X X'`` times ``Y Y'``, entry by entry, ``(n,)``, by the cheaper way."""
+    n, (d, e) = len(x), (x.shape[1], y.shape[1])
+    if 2 * d * e <= n * (d + e):
+        return ((x @ (x.T @ y)) * y).sum(dim=1)
+    return ((x @ x.T) * (y @ y.T)).sum(dim=1)
+
+
+def _unbiased(products: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """What each pair contributes to ``n (n - 3) / n`` times the unbiased HSIC, ``(n,)`` float64.
+
+    Song's terms where the rows have zero mean: each row of a kernel with its diagonal set to zero
+    then sums to minus what stood on the diagonal, ``a`` or ``b``, and no Gram matrix is needed.
+
+    Args:
+        products: Row sums with the diagonal, ``(n,)``.
+        a: Squared norms of the one side, ``(n,)`` float64.
+        b: Squared norms of the other, ``(n,)`` float64.
+    """
+    n = len(a)
+    means = (a * b.sum() + b * a.sum()) / (2 * (n - 1) * (n - 2))
+    return products.double() - n / (n - 2) * a * b + means
+
+
+def _gaussian_kernel(name: str, x: Tensor, bandwidth: float) -> Tensor:
+    """Gaussian kernel after ``_centre``, ``(n, n)``."""
+    x = deviations(name, x)
+    norms = x.square().sum(dim=1)
+    squares = (x @ x.T).mul_(-2).add_(norms).add_(norms[:, None])
+    # The square of the median is the median of the squares.
+    median = float(squares[torch.ones_like(squares, dtype=torch.bool).triu(1)].median())
+    if median <= _EQUIDISTANT * float(norms.mean()):
+        raise ValueError(
+            f"more than half of the distances within {name} must differ from 0, for a bandwidth; "
+            f"their median is 0 up to rounding over {len(x)} rows. Drop repeated items."
+        )
+    kernel = squares.div_(-2 * bandwidth**2 * median).exp_().fill_diagonal_(0)
+    before = kernel.square().mean()
+    centred = _centre(kernel)
+    _check_shape(name, centred.square().mean(), before)
+    return centred
+
+
+def _centre(kernel: Tensor) -> Tensor:
+    """``kernel``, overwritten: rows and columns sum to zero, the diagonal is left out; ``(n, n)``.
+
+    The unbiased HSIC is the sum of the products of two such matrices over ``n (n - 3)``.
+
+    Args:
+        kernel: Symmetric with a zero diagonal, ``(n, n)``.
+
+    Reference:
+        Székely and Rizzo 2014, doi:10.1214/14-AOS1255, definition 2.
+    """
+    n = len(kernel)
+    rows = kernel.sum(dim=0) / (n - 2)
+    return kernel.sub_(rows).sub_(rows[:, None]).add_(rows.sum() / (n - 1)).fill_diagonal_(0)
+
+
+def _check_shape(name: str, centred: Tensor, whole: Tensor) -> None:
+    """Raise unless something of a kernel is left once it is centred."""
+    if float(centred.mean()) <= _EQUIDISTANT * float(whole):
+        raise ValueError(
+            f"{name} must have a shape to compare; all its rows are equally far apart, as "
+            "one-hot vectors are. Pass embeddings in which some items are closer than others."
+        )
+
+
+def _linear_kernel(name: str, x: Tensor) -> Tensor:
+    x = deviations(name, x)
+    return _centre((x @ x.T).fill_diagonal_(0))
+
+
+def _p_value(space: Space, kernel: Callable[[str, Tensor], Tensor], purpose: str) -> float:
+    """p by random pairing; HSIC of each side with itself stays as it is and can be left out."""
+    drawn = space.sample(_SHUFFLED).space
+    first = _first_of_groups(drawn.codes)
+    k, m = kernel("source", drawn.source[first]), kernel("target", drawn.target[first])
+    as_seen = torch.arange(len(first))
+    pairings = random_pairings(as_seen, _DRAWS, space.generator(purpose))
+    seen = matrix_products(k, m, as_seen[None]).item()
+    return upper_p(seen, matrix_products(k, m, pairings))
+
+
+def _replicate(found: _Alignment, first: Tensor) -> Replicate:
+    """A group is drawn as often as the one pair of it that is used."""
+    of_first = linearised(found.value, found.influence)
+
+    def replicate(weights: Tensor) -> Tensor:
+        return of_first(weights[:, first])
+
+    return replicate
+
+
+def _measure_linear_cka(space: Space) -> Measured:
+    drawn, rows = space.sample(_LINEAR_SAMPLE)
+    first = _first_of_groups(drawn.codes)
+    x, y = drawn.source[first], drawn.target[first]
+    found = _linear(x, y)
+    null = Null(0.0, _p_value(space, _linear_kernel, "linear_cka"))
+    return Measured(found.value, _replicate(found, first), null=null, rows=rows, notes=_notes(x, y))
+
+
+def _measure_rbf_cka(space: Space) -> Measured:
+    drawn, rows = space.sample(_RBF_SAMPLE)
+    first = _first_of_groups(drawn.codes)
+    x, y = drawn.source[first], drawn.target[first]
+    found = _gaussian(x, y)
+    null = Null(0.0, _p_value(space, partial(_gaussian_kernel, bandwidth=1.0), "rbf_cka"))
+    return Measured(found.value, _replicate(found, first), null=null, rows=rows, notes=_notes(x, y))
+
+
+_NULL = f"random pairing: 0; p on at most {_SHUFFLED:,} pairs"
+
+LINEAR_CKA = Probe(
+    name="linear_cka",
+    label="CKA, linear",
+    family="structure",
+    better="higher",
+    needs="sides",
+    measure=_measure_linear_cka,
+    interval="bootstrap over pairs, to first order",
+    null=_NULL,
+)
+
+RBF_CKA = Probe(
+    name="rbf_cka",
+    label="CKA, Gaussian kernel",
+    family="structure",
+    better="higher",
+    needs="sides",
+    measure=_measure_rbf_cka,
+    interval="bootstrap over pairs, to first order, bandwidths held fixed",
+    null=_NULL,
+)

@@ -1,0 +1,165 @@
+"""What a map did to the neighbourhoods of one side: are near things near before and after?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k
+from align.kernels.scores import inner_products
+from probes.inputs import Matrix, codes_of, directions, matrix
+from probes.measured import Measured, Null, mean_of
+from probes.space import K, Probe, Space
+from probes.structure.neighbourhoods import SAMPLE, neighbours
+
+_ROWS = 1024
+"""Rows scored at a time; bounds memory whatever n."""
+
+
+def trustworthiness(
+    before: Matrix, after: Matrix, *, k: int = 10, groups: Sequence[str] | None = None
+) -> float:
+    """How far the neighbours after a map were neighbours before it; higher is better.
+
+    ``1 - mean_i sum_j max(r(i, j) - k, 0) / worst`` over the ``k`` nearest neighbours ``j`` of
+    ``i`` after the map, with ``r(i, j)`` the rank of ``j`` among the neighbours of ``i`` before
+    it, by cosine. ``worst`` is the largest sum there could be, ``k (2n - 3k - 1) / 2`` where
+    ``k < n / 2``. 1 means that no strangers were brought near; neighbours at random give about
+    0.5. Invariant to rotation and scale on either side of the map. Cost: O(n^2 (d + k)).
+
+    Args:
+        before: One side before the map, ``(n, d_before)``, no zero rows.
+        after: The same items after it, ``(n, d_after)``, no zero rows.
+        k: Neighbourhood size, below the number of items outside the largest group.
+        groups: Group names, ``n`` of them; items of one group are never neighbours of each other
+            and have no rank, each item is its own group if left out.
+
+    Returns:
+        Trustworthiness in [0, 1].
+
+    Raises:
+        ValueError: The matrices are not row-matched, finite and without zero rows, groups do not
+            fit, or ``k`` is out of range.
+
+    Reference:
+        Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; ``worst`` for ``k >= n / 2``
+        and unequal groups by the same argument. Ties: the lower row is the nearer.
+    """
+    x, y, codes = _checked(before, after, groups)
+    return _kept(x, y, codes, k).mean().item()
+
+
+def continuity(
+    before: Matrix, after: Matrix, *, k: int = 10, groups: Sequence[str] | None = None
+) -> float:
+    """How far the neighbours before a map stay neighbours after it; higher is better.
+
+    ``trustworthiness`` with before and after exchanged: 1 means that no neighbours were torn
+    apart; neighbours at random give about 0.5. Cost: O(n^2 (d + k)).
+
+    Args:
+        before: One side before the map, ``(n, d_before)``, no zero rows.
+        after: The same items after it, ``(n, d_after)``, no zero rows.
+        k: Neighbourhood size, below the number of items outside the largest group.
+        groups: Group names, ``n`` of them, as for ``trustworthiness``.
+
+    Returns:
+        Continuity in [0, 1].
+
+    Raises:
+        ValueError: As for ``trustworthiness``.
+
+    Reference:
+        Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.
+    """
+    x, y, codes = _checked(before, after, groups)
+    return _kept(y, x, codes, k).mean().item()
+
+
+def _checked(
+    before: Matrix, after: Matrix, groups: Sequence[str] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    x, y = matrix("before", before, least=3), matrix("after", after, least=3)
+    if len(x) != len(y):
+        raise ValueError(
+            "before and after must hold the same items, (n, d_before) and (n, d_after); got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}. Pass what went into the map and what came out."
+        )
+    return directions("before", x), directions("after", y), codes_of(groups, len(x))
+
+
+def _kept(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
+    """1 less the excess ranks in ``ranked`` of each row's neighbours in ``near``; ``(n,)`` float64.
+
+    Args:
+        ranked: Unit norm, where the ranks are counted, ``(n, d)``.
+        near: Unit norm, where the neighbours are taken, ``(n, d')``.
+        codes: Group code of each row, ``(n,)`` int64.
+        k: Neighbourhood size.
+    """
+    others = len(codes) - torch.bincount(codes)[codes]
+    check_k(k, int(others.min()) - 1, of="one less than the items outside the largest group")
+    found = neighbours(near, codes, k)
+    excess = torch.cat(
+        [
+            (_ranks(ranked, codes, rows, found[rows]) - k).clamp_min(0).sum(dim=1)
+            for rows in torch.split(torch.arange(len(codes)), _ROWS)
+        ]
+    )
+    return 1 - excess.double() / _worst(others, k)
+
+
+def _ranks(x: Tensor, codes: Tensor, rows: Tensor, of: Tensor) -> Tensor:
+    """Rank of columns ``of`` ``(b, k)`` among the other groups for some rows, 1 is nearest."""
+    scores = inner_products(x[rows], x).masked_fill_(codes[rows, None] == codes, -torch.inf)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    places = torch.empty_like(order).scatter_(1, order, torch.arange(len(x)).expand_as(order))
+    return 1 + places.gather(1, of)
+
+
+def _worst(others: Tensor, k: int) -> Tensor:
+    """Largest sum of excess ranks of ``k`` of so many others, ``(n,)`` float64."""
+    m = others.double()
+    beyond = (m - k).clamp_max(k)
+    return beyond * (2 * (m - k) - beyond + 1) / 2
+
+
+def _by_chance(others: Tensor, k: int) -> float:
+    """Expected mean where the neighbours are drawn at random from the others."""
+    m = others.double()
+    return (1 - k * (m - k) * (m - k + 1) / (2 * m) / _worst(others, k)).mean().item()
+
+
+def _measure(space: Space, *, side: Literal["source", "target"], backwards: bool) -> Measured:
+    drawn, rows = space.sample(SAMPLE)
+    first = drawn if drawn.before is None else drawn.before
+    before, after = getattr(first, side), getattr(drawn, side)
+    kept = (
+        _kept(after, before, drawn.codes, K) if backwards else _kept(before, after, drawn.codes, K)
+    )
+    value, replicate = mean_of(kept)
+    others = drawn.n - torch.bincount(drawn.codes)[drawn.codes]
+    return Measured(value, replicate, null=Null(_by_chance(others, K)), rows=rows)
+
+
+def _probe(label: str, side: Literal["source", "target"], *, backwards: bool) -> Probe:
+    return Probe(
+        name=f"{label.lower()}_{side}",
+        label=f"{label}, {side}",
+        family="structure",
+        better="higher",
+        needs="sides",
+        measure=partial(_measure, side=side, backwards=backwards),
+        interval="bootstrap over pairs, neighbour sets held fixed",
+        null="random neighbours",
+    )
+
+
+TRUSTWORTHINESS_SOURCE = _probe("Trustworthiness", "source", backwards=False)
+TRUSTWORTHINESS_TARGET = _probe("Trustworthiness", "target", backwards=False)
+CONTINUITY_SOURCE = _probe("Continuity", "source", backwards=True)
+CONTINUITY_TARGET = _probe("Continuity", "target", backwards=True)
