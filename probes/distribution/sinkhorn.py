@@ -23,7 +23,9 @@ from probes.inputs import Matrix, announce, common_space
 from probes.measured import random_signs
 from probes.space import Probe, Space
 
-RELATIVE_EPSILON = 0.05
+RELATIVE_EPSILON = 0.2
+"""Of the median cost. At the usual 0.05 a cloud of a thousand items in hundreds of dimensions is
+transported to itself by leaving everything in place, so that nothing is debiased."""
 
 _TOLERANCE = 1e-4
 """Mean relative error of the mass that leaves a point; the error of the value is of its square."""

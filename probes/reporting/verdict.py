@@ -150,12 +150,13 @@ def _pairing(report: Report) -> str:
 
 
 def _pairs_are_found(recall: _Story | None, closer: _Story | None) -> bool:
-    return any(
-        story is not None
-        and story.is_beyond_null
+    """Whether all that was measured says so: a cloud's rough place alone can better FOSCTTM."""
+    return all(
+        story.is_beyond_null
         and story.after.null is not None
         and (story.after.value - story.after.null) * sign > 0
         for story, sign in ((recall, 1), (closer, -1))
+        if story is not None
     )
 
 

@@ -115,6 +115,15 @@ def test_a_worse_foscttm_than_chance_finds_no_pairs():
     assert "pairs are not found" in said and "not aligned" in said
 
 
+def test_partners_that_are_only_roughly_nearer_are_not_called_found():
+    said = told(
+        row("gap_energy_share", aligned=TOGETHER),
+        row("recall_at_10", aligned=LOST),
+        row("foscttm", aligned=reading(0.41, null=0.5, p=0.001)),
+    )
+    assert "pairs are not found" in said and "not aligned" in said
+
+
 def test_nothing_is_made_up_about_probes_that_were_not_run():
     assert told(row("mean_cosine_source", raw=TOGETHER)).startswith("None of the headline probes")
     assert told(row("recall_at_10", aligned=FOUND)) == (
