@@ -243,7 +243,7 @@ _SWAPPED = "centroids that coincide: 0; p by swapping the two sides of random pa
 
 MODALITY_GAP = Probe(
     name="modality_gap",
-    label="centroid gap",
+    label="Centroid gap",
     family="offset",
     better="lower",
     needs="common space",
@@ -253,7 +253,7 @@ MODALITY_GAP = Probe(
 
 GAP_ENERGY_SHARE = Probe(
     name="gap_energy_share",
-    label="gap energy share",
+    label="Gap energy share",
     family="offset",
     better="lower",
     needs="common space",

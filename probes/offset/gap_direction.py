@@ -135,7 +135,7 @@ def _measure_gap_orthogonality(space: Space) -> Measured:
 
 GAP_ORTHOGONALITY = Probe(
     name="gap_orthogonality",
-    label=f"gap in top {K} principal directions",
+    label=f"Gap in top {K} principal directions",
     family="offset",
     better="neither",
     needs="common space",

@@ -295,7 +295,7 @@ _LINEARISED = "bootstrap over pairs, linearised"
 
 MODALITY_MIXING = Probe(
     name="modality_mixing",
-    label=f"other modality among {K} nearest",
+    label=f"Other modality among {K} nearest",
     family="offset",
     better="higher",
     needs="common space",
@@ -317,7 +317,7 @@ MIXED_GALLERY_NDCG = Probe(
 
 MIXED_GALLERY_SHARE = Probe(
     name="mixed_gallery_share",
-    label=f"own modality in top {K} of a mixed gallery",
+    label=f"Own modality in top {K} of a mixed gallery",
     family="pathology",
     better="neither",
     needs="common space",

@@ -188,21 +188,21 @@ _rank = partial(_measure, estimate=_spectral_entropy, isotropic=_isotropic_rank)
 
 PARTICIPATION_SOURCE = _probe(
     name="participation_ratio_source",
-    label="participation ratio, source",
+    label="Participation ratio, source",
     measure=partial(_participation, side="source"),
 )
 PARTICIPATION_TARGET = _probe(
     name="participation_ratio_target",
-    label="participation ratio, target",
+    label="Participation ratio, target",
     measure=partial(_participation, side="target"),
 )
 EFFECTIVE_RANK_SOURCE = _probe(
     name="effective_rank_source",
-    label="effective rank, source",
+    label="Effective rank, source",
     measure=partial(_rank, side="source"),
 )
 EFFECTIVE_RANK_TARGET = _probe(
     name="effective_rank_target",
-    label="effective rank, target",
+    label="Effective rank, target",
     measure=partial(_rank, side="target"),
 )

@@ -272,22 +272,22 @@ _probe = partial(
 
 HUBNESS_FORTH = _probe(
     name="hubness_skewness_target",
-    label="hubness skewness, target searched",
+    label="Hubness skewness, target searched",
     measure=partial(_skewness_of, ways=(0,)),
 )
 HUBNESS_BACK = _probe(
     name="hubness_skewness_source",
-    label="hubness skewness, source searched",
+    label="Hubness skewness, source searched",
     measure=partial(_skewness_of, ways=(1,)),
 )
 ANTIHUBS_FORTH = _probe(
     name="antihub_share_target",
-    label="anti-hub share, target searched",
+    label="Anti-hub share, target searched",
     measure=partial(_antihubs_of, ways=(0,)),
 )
 ANTIHUBS_BACK = _probe(
     name="antihub_share_source",
-    label="anti-hub share, source searched",
+    label="Anti-hub share, source searched",
     measure=partial(_antihubs_of, ways=(1,)),
 )
 ROBIN_HOOD = _probe(

@@ -146,11 +146,11 @@ _probe = partial(
 
 TWO_NN_SOURCE = _probe(
     name="two_nn_source",
-    label="intrinsic dimension (TwoNN), source",
+    label="Intrinsic dimension (TwoNN), source",
     measure=partial(_measure, side="source"),
 )
 TWO_NN_TARGET = _probe(
     name="two_nn_target",
-    label="intrinsic dimension (TwoNN), target",
+    label="Intrinsic dimension (TwoNN), target",
     measure=partial(_measure, side="target"),
 )

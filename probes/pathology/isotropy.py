@@ -180,12 +180,12 @@ _score_probe = partial(
 
 MEAN_COSINE_SOURCE = _cosine_probe(
     name="mean_cosine_source",
-    label="mean cosine, source",
+    label="Mean cosine, source",
     measure=partial(_measure_mean_cosine, side="source"),
 )
 MEAN_COSINE_TARGET = _cosine_probe(
     name="mean_cosine_target",
-    label="mean cosine, target",
+    label="Mean cosine, target",
     measure=partial(_measure_mean_cosine, side="target"),
 )
 ISO_SCORE_SOURCE = _score_probe(

@@ -266,17 +266,17 @@ _probe = partial(
 
 NOISE_AGREEMENT = _probe(
     name="noise_agreement",
-    label="top 1 kept under 10 % noise",
+    label="Top 1 kept under 10 % noise",
     measure=partial(_measure, change=lambda search, seed: _with_noise(search, SIGMA, seed)),
 )
 INT8_AGREEMENT = _probe(
     name="int8_agreement",
-    label="top 1 kept in int8",
+    label="Top 1 kept in int8",
     measure=partial(_measure, change=lambda search, seed: _in_int8(search)),
 )
 PQ_AGREEMENT = _probe(
     name="pq_agreement",
-    label="top 1 kept under product quantisation, 1 bit per coordinate",
+    label="Top 1 kept in PQ, 1 bit per dimension",
     measure=partial(
         _measure,
         change=lambda search, seed: _in_codes(search, WIDTH, CODES, seed),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from probes.reporting.document import Column, Reading, Report, Row
 
-_WIDTH = 148
+_WIDTH = 240  # no cell of a report wraps
+_PROSE = 120
 _ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 NARROW = 120
 """Columns of a terminal below which intervals are shortened and nulls left out."""
@@ -47,6 +48,7 @@ def renderable(report: Report, *, narrow: bool) -> Any:
     """
     from rich import box
     from rich.console import Group
+    from rich.constrain import Constrain
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -62,8 +64,11 @@ def renderable(report: Report, *, narrow: bool) -> Any:
         for row in rows:
             cells = [Text(cell(row, column, notes)) for column in report.columns]
             table.add_row(Text(f"  {_label(row)}"), *cells)
-    below = [Text(line, style="dim") for line in (*notes.lines(), *_sources(report))]
-    return Group(Padding(Text(report.verdict), (0, 0, 1, 0)), table, *below)
+    below = [
+        Constrain(Text(line, style="dim"), _PROSE) for line in (*notes.lines(), *_sources(report))
+    ]
+    verdict = Constrain(Padding(Text(report.verdict), (0, 0, 1, 0)), _PROSE)
+    return Group(verdict, table, *below)
 
 
 def markdown(report: Report) -> str:

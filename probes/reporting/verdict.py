@@ -64,12 +64,12 @@ def verdict(report: Report) -> str:
         report: The report.
     """
     sentences = [
+        _conclusion(report),
         _offset(report),
         _distribution(report),
         _pairing(report),
         _pathology(report),
         _structure(report),
-        _conclusion(report),
     ]
     told = " ".join(sentence for sentence in sentences if sentence)
     return told or "None of the headline probes was run, so there is nothing to sum up."
@@ -189,15 +189,16 @@ def _conclusion(report: Report) -> str:
     found = _pairs_are_found(recall, closer)
     gone = _offset_is_gone(share)
     if not found:
-        near = "however near the clouds are, " if gone else ""
-        return f"In short: {near}the two sides are not aligned."
+        if gone:
+            return "However near the clouds are, the two sides are not aligned."
+        return "The two sides are not aligned."
     if "aligned" not in report.columns:
         offset = "without an offset" if gone else "with an offset between them"
-        return f"In short: the two sides share a space, {offset}."
+        return f"The two sides share a space, {offset}."
     better = recall is None or recall.before is None or _risen(report, "recall_at_10")
     if not better:
-        moved = "only the centroids moved" if share.has_fallen else "the adapter changed little"
-        return f"In short: {moved}, and retrieval is no better than before."
+        moved = "Only the centroids moved" if share.has_fallen else "The adapter changed little"
+        return f"{moved}, and retrieval is no better than before."
     left = [
         what
         for what, there in (
@@ -208,10 +209,10 @@ def _conclusion(report: Report) -> str:
     ]
     if left:
         are = "are" if len(left) > 1 else "is"
-        return f"In short: pairs are found across, and {' and '.join(left)} {are} left."
+        return f"Pairs are found across, and {' and '.join(left)} {are} left."
     if shape is None:
-        return "In short: the offset is gone and pairs are found across."
-    return "In short: the gap is closed in offset and in shape, and pairs are found across it."
+        return "The offset is gone and pairs are found across."
+    return "The gap is closed in offset and in shape, and pairs are found across it."
 
 
 def _risen(report: Report, name: str) -> bool:

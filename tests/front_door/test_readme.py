@@ -52,7 +52,7 @@ def test_measuring_a_planted_gap_says_what_was_planted(tmp_path, monkeypatch, ca
     names: dict[str, object] = {}
     exec(BLOCKS[2], names)
     said = capsys.readouterr().out
-    assert "the centroids lie apart" in said and "the two sides are not aligned" in said
+    assert "the centroids lie apart" in said and "The two sides are not aligned" in said
     report = names["report"]
     assert report.row("linear_cka").readings["centred"].value > 0.99
     assert "<title>" in (tmp_path / "gap.html").read_text()

@@ -155,7 +155,7 @@ def test_a_rotation_hides_pairs_until_it_is_undone(rotated_report):
     assert_all_at_null(rotated_report, SHAPE, "aligned")
     for name in ("linear_cka", "rsa", "mutual_knn"):
         assert rotated_report.row(name).readings["raw"].value > 0.99
-    assert "the gap is closed in offset and in shape" in rotated_report.verdict
+    assert "The gap is closed in offset and in shape" in rotated_report.verdict
 
 
 @pytest.mark.parametrize("column", ["raw", "centred"])

@@ -33,6 +33,11 @@ def told(*rows, adapter=True):
     return verdict(Report(PROVENANCE, rows, dict.fromkeys(columns, NOTHING), (), ()))
 
 
+def test_the_conclusion_comes_first():
+    said = told(row("gap_energy_share", aligned=TOGETHER), row("recall_at_10", aligned=LOST))
+    assert said.startswith("However near the clouds are, the two sides are not aligned. Offset: ")
+
+
 SET_APART, TOGETHER = reading(0.4, null=0, p=0.001), reading(0.001, 0.001, null=0, p=0.4)
 DIFFERENT, ALIKE = reading(0.3, null=0.05, p=0.01), reading(0.05, null=0.05, p=0.6)
 LOST, FOUND = reading(0.02, null=0.02), reading(0.6, null=0.02)
@@ -44,7 +49,7 @@ def test_only_centroids_that_moved_are_not_called_a_closed_gap():
         row("sinkhorn_divergence_centred", raw=ALIKE, aligned=ALIKE),
         row("recall_at_10", raw=FOUND, aligned=FOUND),
     )
-    assert "only the centroids moved" in said
+    assert "Only the centroids moved" in said
     assert "closed" not in said
 
 
@@ -54,7 +59,7 @@ def test_clouds_that_coincide_without_a_match_are_not_aligned():
         row("sinkhorn_divergence_centred", raw=DIFFERENT, aligned=ALIKE, moved=True),
         row("recall_at_10", raw=LOST, aligned=LOST),
     )
-    assert "however near the clouds are, the two sides are not aligned" in said
+    assert "However near the clouds are, the two sides are not aligned" in said
     assert "closed" not in said
 
 
@@ -64,7 +69,7 @@ def test_a_gap_is_closed_only_if_offset_shape_and_pairing_say_so():
         row("sinkhorn_divergence_centred", raw=DIFFERENT, aligned=ALIKE, moved=True),
         row("recall_at_10", raw=LOST, aligned=FOUND, moved=True),
     )
-    assert "the gap is closed in offset and in shape" in said
+    assert "The gap is closed in offset and in shape" in said
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_a_difference_in_shape_that_is_sure_but_tiny_is_not_called_one():
 
 def test_a_gap_whose_shape_was_not_measured_is_not_called_closed():
     said = told(row("gap_energy_share", aligned=TOGETHER), row("recall_at_10", aligned=FOUND))
-    assert "the offset is gone and pairs are found" in said
+    assert "The offset is gone and pairs are found" in said
     assert "closed" not in said
 
 
@@ -105,7 +110,7 @@ def test_without_an_adapter_the_raw_state_is_judged():
     said = told(
         row("gap_energy_share", raw=SET_APART), row("recall_at_10", raw=FOUND), adapter=False
     )
-    assert "the two sides share a space, with an offset between them" in said
+    assert "The two sides share a space, with an offset between them" in said
 
 
 def test_a_worse_foscttm_than_chance_finds_no_pairs():
