@@ -28,6 +28,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m experiments.compare_adapters --data emoji --n 1000
 	$(BIN)/python -m experiments.bench.fit_cost
+	$(BIN)/python -m experiments.bench.probes
 
 clean:
 	rm -rf $(VENV) demo-output dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
