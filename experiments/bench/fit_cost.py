@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
 from align.hubness import NNN
 from align.selection import fit
+from experiments.bench.memory import peak_mib
 from experiments.record import write_record
 from experiments.trials import call_microseconds
 
@@ -135,12 +135,12 @@ def synthetic_pairs(n: int, *, seed: int) -> PairedEmbeddings:
 def fit_cost(n: int, *, seed: int) -> FitCost:
     """Fit once in this process, whose peak memory must not have been set by anything else."""
     pairs = synthetic_pairs(n, seed=seed)
-    before = _peak_mib()
+    before = peak_mib()
     start = time.perf_counter()
     adapter = fit(pairs)
     seconds = time.perf_counter() - start
     data = (pairs.source.nbytes + pairs.target.nbytes) / 2**20
-    return FitCost(n, seconds, _peak_mib(), before, data, adapter.card.method)
+    return FitCost(n, seconds, peak_mib(), before, data, adapter.card.method)
 
 
 def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
@@ -169,11 +169,6 @@ def _fit_in_fresh_process(n: int, seed: int) -> FitCost:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
     return FitCost(**json.loads(done.stdout))
-
-
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB on Linux
 
 
 def render(result: Result) -> tuple[Table, Table]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
+from experiments.bench.memory import peak_mib
 from probes.reporting.report import report
 
 TRAINING = 2_000  # other pairs, which the adapter is fitted on
@@ -60,7 +60,7 @@ def report_cost(n: int, d_source: int, d_target: int, *, seed: int) -> ReportCos
     source, target = synthetic_pairs(n + TRAINING, (d_source, d_target), seed=seed)
     adapter = rcca(source[:TRAINING], target[:TRAINING])
     paired = PairedEmbeddings.from_arrays(source[TRAINING:], target[TRAINING:])
-    before = _peak_mib()
+    before = peak_mib()
     start = time.perf_counter()
     made = report(paired, adapter, seed=seed)
     seconds = time.perf_counter() - start
@@ -68,7 +68,7 @@ def report_cost(n: int, d_source: int, d_target: int, *, seed: int) -> ReportCos
         n, d_source, d_target,
         made.provenance.pairs, made.provenance.rules,
         len(made.rows), sum("raw" in row.undefined for row in made.rows),
-        seconds, _peak_mib(), before,
+        seconds, peak_mib(), before,
     )  # fmt: skip
 
 
@@ -111,11 +111,6 @@ def synthetic_pairs(
         return rows
 
     return side(views[0], 0.0), side(views[0] if one_space else views[1], GAP)
-
-
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB on Linux
 
 
 if __name__ == "__main__":

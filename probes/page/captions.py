@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from probes.page.plots import by_state
-from probes.reporting.document import Clouds, Curve, Histogram, Points, Report, Spectrum, View
+from probes.reporting.document import Report
 from probes.reporting.numbers import number
+from probes.reporting.pictures import Clouds, Curve, Histogram, Points, Spectrum, View
 
 T = TypeVar("T")
 

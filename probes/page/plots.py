@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
 
-    from probes.reporting.document import Clouds, Column, Curve, Report, View
+    from probes.reporting.document import Column, Report
+    from probes.reporting.pictures import Clouds, Curve, View
 
 T = TypeVar("T")
 

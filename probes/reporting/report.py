@@ -13,7 +13,6 @@ from torch import Tensor
 
 from align import __version__
 from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
 from align.resampling import resamples
 from probes.measured import Measured
 from probes.reporting.document import Change, Column, Provenance, Reading, Report, Row
@@ -179,7 +178,7 @@ def _provenance(
     return Provenance(
         given=len(given),
         pairs=len(found),
-        groups=len(set(group_codes(found.groups).tolist())),
+        groups=len(set(found.groups)),
         rules=rules,
         source_dim=given.source.shape[1],
         target_dim=given.target.shape[1],

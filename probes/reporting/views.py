@@ -8,16 +8,8 @@ from torch import Tensor
 
 from align.kernels.topk import nearest
 from probes.pairing.retrieval import chance_of_recall
-from probes.reporting.document import (
-    Clouds,
-    Curve,
-    Direction,
-    Failure,
-    Histogram,
-    Hub,
-    Spectrum,
-    View,
-)
+from probes.reporting.document import Direction, Failure, Hub
+from probes.reporting.pictures import Clouds, Curve, Histogram, Spectrum, View
 from probes.space import K, Space
 from probes.structure.canonical import canonical_spectrum_of
 

@@ -4,20 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from probes.reporting.document import (
-    Change,
-    Clouds,
-    Curve,
-    Failure,
-    Histogram,
-    Hub,
-    Provenance,
-    Reading,
-    Report,
-    Row,
-    Spectrum,
-    View,
-)
+from probes.reporting.document import Change, Failure, Hub, Provenance, Reading, Report, Row
+from probes.reporting.pictures import Clouds, Curve, Histogram, Spectrum, View
 
 STATES = ("raw", "centred", "aligned", "corrected")
 NOT_COMMON = "not defined before alignment: the sides have 384 and 1280 dimensions"

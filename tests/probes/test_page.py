@@ -18,7 +18,8 @@ from probes.page.markup import escaped
 from probes.page.measures import cards, tables
 from probes.page.page import page
 from probes.page.plots import COLOURS
-from probes.reporting.document import Clouds, Histogram, Report
+from probes.reporting.document import Report
+from probes.reporting.pictures import Clouds, Histogram
 
 VOID = {"meta", "link", "img", "br", "hr"}
 HOSTILE = (

@@ -9,7 +9,7 @@ from example_report import example_report
 
 from probes.page.inline_svg import inline_svg
 from probes.page.plots import COLOURS, UNDEFINED, as_inline_svg, figures
-from probes.reporting.document import Clouds, Curve, Histogram, Spectrum
+from probes.reporting.pictures import Clouds, Curve, Histogram, Spectrum
 
 NAMES = {"clouds", "along the gap", "cosines", "k-occurrence", "canonical spectrum", "recall"}
 ONE_POINT = Clouds(((0.0, 0.0),) * 3, ((0.0, 0.0),) * 3, (0.0,) * 3, (0.0,) * 3)

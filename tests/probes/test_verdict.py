@@ -2,7 +2,8 @@
 
 import pytest
 
-from probes.reporting.document import Change, Provenance, Reading, Report, Row, View
+from probes.reporting.document import Change, Provenance, Reading, Report, Row
+from probes.reporting.pictures import View
 from probes.reporting.verdict import verdict
 
 PROVENANCE = Provenance(
