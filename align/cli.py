@@ -414,6 +414,14 @@ def _measured_pairs(
     if path.suffix.lower() == ".npz":
         from align.embeddings import read_npz
 
+        told = [
+            word for word in (source, target, id, group, source_encoder, target_encoder) if word
+        ]
+        if told:
+            raise ValueError(
+                f"an .npz holds embeddings, ids and groups by itself; got {told} beside {path}. "
+                "Leave out columns and encoders."
+            )
         return None, read_npz(path)
     if source is None or target is None:
         raise ValueError(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -322,11 +323,17 @@ def check_format(path: str | Path) -> str:
 
     Raises:
         ValueError: The name ends in something else.
+        ImportError: The page needs matplotlib, which is not installed.
     """
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise ValueError(
             f"a report can be saved as {', '.join(FORMATS)}; got {str(path)!r}. "
             "Choose one of these endings."
+        )
+    if ending == ".html" and find_spec("matplotlib") is None:
+        raise ImportError(
+            "a page needs matplotlib for its figures, which is not installed. "
+            "Run `pip install 'isthmus[report]'`, or save the report as .md or .json."
         )
     return ending

@@ -112,6 +112,19 @@ def test_a_format_nobody_can_write_is_refused_before_anything_is_measured(
     assert ".html, .md, .json, .txt" in said and "probe" not in said.split("error:")[0]
 
 
+def test_columns_beside_an_archive_are_refused_and_not_ignored(monkeypatch, capsys, archive):
+    said = said_in_error(monkeypatch, capsys, "gap", archive, "--group", "photo")
+    assert "got ['photo'] beside" in said
+
+
+def test_a_page_without_matplotlib_is_refused_before_anything_is_measured(
+    monkeypatch, capsys, archive
+):
+    monkeypatch.setattr("probes.reporting.document.find_spec", lambda name: None)
+    said = said_in_error(monkeypatch, capsys, "gap", archive, "-o", "report.html")
+    assert "isthmus[report]" in said and "probe/s" not in said
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
