@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Self, overload
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+
+from align._checks import check_at_least
+from align.atomic import atomic_file
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INT8_MAX = 127
+_SCHEMA = "isthmus-multivector-1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,13 +25,18 @@ class MultiVector:
     """A bag of token embeddings per item, packed without padding.
 
     Attributes:
-        tokens: All token embeddings end to end, ``(total_tokens, d)``.
+        tokens: All token embeddings end to end, ``(total_tokens, d)``; float16, bfloat16, float32,
+            float64, or int8 with ``scales``.
         offsets: Item ``i`` owns rows ``offsets[i]:offsets[i + 1]``; ``(n + 1,)`` int64, starts at
             0, ends at ``total_tokens``, strictly increasing.
+        scales: For int8 tokens only, float32 ``(n,)``, > 0: a token of item ``i`` means
+            ``tokens * scales[i]``. One scale per item, so that the largest of several products
+            with one item can be found before any of them is scaled.
     """
 
     tokens: Tensor
     offsets: Tensor
+    scales: Tensor | None = None
 
     def __post_init__(self) -> None:
         ends = self.offsets
@@ -38,6 +53,23 @@ class MultiVector:
                 "offsets must be int64, start at 0, increase by at least one per item and end at "
                 f"the number of tokens; got {tuple(self.tokens.shape)} tokens and {ends.dtype} "
                 f"offsets {ends[:4].tolist()}..{ends[-1:].tolist()}. Use MultiVector.pack."
+            )
+        scales = self.scales
+        if self.tokens.dtype == torch.int8:
+            fits = (
+                scales is not None
+                and scales.dtype == torch.float32
+                and scales.shape == (len(self),)
+                and bool((scales > 0).all())
+            )
+        else:
+            fits = scales is None and self.tokens.dtype in FLOATS
+        if not fits:
+            got = "none" if scales is None else f"{scales.dtype} {tuple(scales.shape)}"
+            raise ValueError(
+                "tokens must be float16, bfloat16, float32 or float64 without scales, or int8 with "
+                f"a positive float32 scale per item; got {self.tokens.dtype} tokens of {len(self)} "
+                f"items and scales {got}. Use quantized() to make int8 tokens."
             )
 
     @classmethod
@@ -63,23 +95,224 @@ class MultiVector:
         ends = torch.tensor([0, *lengths], device=items[0].device).cumsum(0)
         return cls(torch.cat(list(items)), ends)
 
+    @classmethod
+    def from_padded(cls, tokens: Tensor, mask: Tensor) -> Self:
+        """Pack the rows of padded items that a mask keeps.
+
+        Args:
+            tokens: ``(n, t, d)``; rows outside the mask are never read.
+            mask: ``(n, t)``, bool or 0 and 1 as tokenizers give it; nonzero keeps a row.
+
+        Raises:
+            ValueError: The shapes do not fit, the mask holds other numbers, or an item keeps
+                nothing.
+        """
+        if tokens.ndim != 3 or mask.shape != tokens.shape[:2]:
+            raise ValueError(
+                "padded tokens must be (n, t, d) with a mask (n, t); "
+                f"got {tuple(tokens.shape)} and {tuple(mask.shape)}. "
+                "Pass the attention mask that belongs to these token states."
+            )
+        kept = mask.bool()
+        if not torch.equal(kept.to(mask.dtype), mask):
+            raise ValueError(
+                "a mask must hold only 0 and 1, or be bool; got values from "
+                f"{mask.min().item()} to {mask.max().item()}. An additive mask (0 and -inf) "
+                "becomes one by mask == 0."
+            )
+        lengths = kept.sum(1)
+        if bool((lengths == 0).any()):
+            empty = (lengths == 0).nonzero().flatten().tolist()
+            raise ValueError(
+                f"every item needs at least one token; {len(empty)} of {len(lengths)} keep none, "
+                f"the first at {empty[:5]}. Drop those items, and their ids, before packing."
+            )
+        return cls(tokens[kept], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+
+    @classmethod
+    def from_equal(cls, tokens: Tensor) -> Self:
+        """Items of one length each, ``(n, t, d)`` with ``t >= 1``; a view where that is possible.
+
+        Raises:
+            ValueError: The shape is another.
+        """
+        if tokens.ndim != 3 or tokens.shape[1] == 0:
+            raise ValueError(
+                f"items of one length must be (n, t, d) with t >= 1; got {tuple(tokens.shape)}. "
+                "Use MultiVector.pack for items of several lengths."
+            )
+        n, t, d = tokens.shape
+        return cls(tokens.reshape(n * t, d), torch.arange(n + 1, device=tokens.device) * t)
+
     @property
     def lengths(self) -> Tensor:
         """Tokens per item, ``(n,)`` int64."""
         return self.offsets.diff()
 
+    @property
+    def dim(self) -> int:
+        """Width ``d`` of a token."""
+        return self.tokens.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of tokens, offsets and scales."""
+        parts = (self.tokens, self.offsets, self.scales)
+        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(torch.split(self.tokens, self.lengths.tolist()))
+        return (self[row] for row in range(len(self)))
 
-    def __getitem__(self, item: int) -> Tensor:
-        """Token embeddings of one item, ``(t_i, d)``, a view."""
+    @overload
+    def __getitem__(self, item: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, item: slice) -> Self: ...
+    def __getitem__(self, item: int | slice) -> Tensor | Self:
+        """Tokens of one item ``(t_i, d)``, or the consecutive items of a slice; both are views.
+
+        The tokens of one int8 item come scaled, as float32.
+
+        Raises:
+            IndexError: There is no such item.
+            ValueError: A slice has a step.
+        """
+        if isinstance(item, slice):
+            start, stop, step = item.indices(len(self))
+            if step != 1:
+                raise ValueError(
+                    f"a slice must take consecutive items; got step {step}. Use take(rows)."
+                )
+            stop = max(start, stop)
+            first, last = int(self.offsets[start]), int(self.offsets[stop])
+            scales = None if self.scales is None else self.scales[start:stop]
+            ends = self.offsets[start : stop + 1] - first
+            return type(self)(self.tokens[first:last], ends, scales)
         if not -len(self) <= item < len(self):
             raise IndexError(
                 f"an item must lie in [{-len(self)}, {len(self)}); got {item}. "
                 "Items count from 0; negative ones count from the end."
             )
         place = item % len(self)
-        return self.tokens[int(self.offsets[place]) : int(self.offsets[place + 1])]
+        rows = self.tokens[int(self.offsets[place]) : int(self.offsets[place + 1])]
+        return rows if self.scales is None else rows.float() * self.scales[place]
+
+    def take(self, rows: Tensor) -> Self:
+        """The items at ``rows``, ``(r,)`` int64, in that order; a row may repeat."""
+        lengths = self.lengths[rows]
+        scales = None if self.scales is None else self.scales[rows]
+        return self._gather(self.offsets[rows], lengths, scales)
+
+    def prefix(self, budget: int) -> Self:
+        """The first ``budget`` tokens of each item; an item with fewer keeps all of its own.
+
+        Raises:
+            ValueError: ``budget`` is below 1.
+        """
+        check_at_least("budget", budget, 1)
+        lengths = self.lengths.clamp_max(budget)
+        if torch.equal(lengths, self.lengths):
+            return self
+        return self._gather(self.offsets[:-1], lengths, self.scales)
+
+    def _gather(self, starts: Tensor, lengths: Tensor, scales: Tensor | None) -> Self:
+        """``lengths[i]`` tokens from row ``starts[i]`` on, item after item."""
+        ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        shift = torch.repeat_interleave(starts - ends[:-1], lengths)
+        rows = torch.arange(len(shift), device=shift.device) + shift
+        return type(self)(self.tokens[rows], ends, scales)
+
+    def to(self, *, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Self:
+        """The same items in another floating-point dtype or on another device.
+
+        Int8 tokens are scaled when a dtype is named.
+
+        Raises:
+            ValueError: ``dtype`` is not floating point.
+        """
+        if dtype is not None and dtype not in FLOATS:
+            raise ValueError(
+                f"dtype must be one of {[str(known) for known in FLOATS]}; got {dtype}. "
+                "Use quantized() for int8."
+            )
+        tokens, scales = self.tokens, self.scales
+        if dtype is not None and scales is not None:
+            each = torch.repeat_interleave(scales, self.lengths)
+            tokens, scales = tokens.float() * each[:, None], None
+        return type(self)(
+            tokens.to(device=device, dtype=dtype),
+            self.offsets.to(device=device),
+            None if scales is None else scales.to(device=device),
+        )
+
+    def quantized(self) -> Self:
+        """Int8 tokens with one scale per item: the largest entry of an item becomes 127.
+
+        An entry is off by at most half a scale. Items of zeros get the scale 1.
+
+        Raises:
+            ValueError: An entry is not finite.
+        """
+        if self.scales is not None:
+            return self
+        rows = self.tokens if self.tokens.dtype == torch.float64 else self.tokens.float()
+        widest = rows.abs().amax(1) if self.dim else rows.new_zeros(len(rows))
+        largest = torch.segment_reduce(widest, "max", lengths=self.lengths, axis=0)
+        if not bool(largest.isfinite().all()):
+            bad = (~largest.isfinite()).nonzero().flatten().tolist()
+            raise ValueError(
+                f"tokens must be finite to be quantized; {len(bad)} of {len(self)} items hold NaN "
+                f"or infinity, the first at {bad[:5]}. Drop or re-encode those items."
+            )
+        scales = torch.where(largest > 0, largest / INT8_MAX, 1.0).float()
+        each = torch.repeat_interleave(scales, self.lengths)
+        # Rounding the scale to float32 can push the largest entry to 127.00001.
+        codes = (rows / each[:, None]).round().clamp(-INT8_MAX, INT8_MAX).to(torch.int8)
+        return type(self)(codes, self.offsets, scales)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file with ``tokens``, ``offsets`` and, for int8, ``scales``.
+
+        The file appears whole or not at all.
+        """
+        tensors = {"tokens": self.tokens, "offsets": self.offsets}
+        if self.scales is not None:
+            tensors["scales"] = self.scales
+        with atomic_file(Path(path).expanduser()) as scratch:
+            held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(held, scratch, metadata={"schema": _SCHEMA})
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """What ``save`` wrote, on the CPU; tokens stay on disk until they are read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is damaged or was not written by ``save``.
+        """
+        file_path = Path(path).expanduser()
+        if not file_path.is_file():
+            raise FileNotFoundError(
+                f"{str(path)!r} must be a file that MultiVector.save wrote; there is none. "
+                "Check the path."
+            )
+        try:
+            with safe_open(file_path, framework="pt") as file:
+                schema = (file.metadata() or {}).get("schema")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise ValueError(
+                f"{str(path)!r} must be a whole safetensors file; reading it failed with: {error}. "
+                "Write it again."
+            ) from error
+        if schema != _SCHEMA or not {"tokens", "offsets"} <= set(tensors) <= {
+            "tokens", "offsets", "scales",
+        }:  # fmt: skip
+            raise ValueError(
+                f"{str(path)!r} must have schema {_SCHEMA!r} with tokens, offsets and perhaps "
+                f"scales; got schema {schema!r} with {sorted(tensors)}. "
+                "Write it with MultiVector.save."
+            )
+        return cls(tensors["tokens"], tensors["offsets"], tensors.get("scales"))

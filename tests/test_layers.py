@@ -16,7 +16,10 @@ LAYERS = (
         "align.multivector", "align.embeddings",
         "align.tables", "align.rows", "align.pairs", "align.items",
     ),
-    ("align.kernels", "align.ranking", "align.resampling"),
+    (
+        "align.kernels", "align.late_interaction", "align.token_pooling", "align.fde",
+        "align.ranking", "align.resampling",
+    ),
     (
         "align.shards", "align.shelf", "align.upkeep", "align.store", "align.encoders",
         "align.card", "align.hubness", "align.adapters", "align.losses", "align.transport",
