@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter as Adapter
     from align.adapters.artifact import load as load
+    from align.adapters.meta_artifact import load_meta_tokens as load_meta_tokens
+    from align.adapters.meta_tokens import MetaTokens as MetaTokens
     from align.embeddings import Embeddings as Embeddings
     from align.embeddings import Encoder as Encoder
     from align.embeddings import PairedEmbeddings as PairedEmbeddings
@@ -22,11 +24,22 @@ if TYPE_CHECKING:
     from align.encoders.text import CodeEncoder as CodeEncoder
     from align.encoders.text import TextEncoder as TextEncoder
     from align.evaluation import evaluate as evaluate
+    from align.fde import FDE as FDE
+    from align.late_interaction import maxsim as maxsim
+    from align.late_interaction import topk as topk
+    from align.meta_evaluation import evaluate_meta_tokens as evaluate_meta_tokens
+    from align.meta_selection import fit_meta_tokens as fit_meta_tokens
     from align.multivector import MultiVector as MultiVector
     from align.pairs import Pairs as Pairs
+    from align.retrieval.cascade import candidates_for as candidates_for
+    from align.retrieval.cascade import cascade as cascade
+    from align.retrieval.first_stages import first_stage as first_stage
     from align.retrieval.index import Index as Index
+    from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
     from align.selection import fit as fit
     from align.store import EmbeddingStore as EmbeddingStore
+    from align.token_pairs import TokenPairs as TokenPairs
+    from align.token_pooling import pool_tokens as pool_tokens
 
 _HOME = {
     "Pairs": "align.pairs",
@@ -45,6 +58,19 @@ _HOME = {
     "load": "align.adapters.artifact",
     "evaluate": "align.evaluation",
     "Index": "align.retrieval.index",
+    "MetaTokens": "align.adapters.meta_tokens",
+    "load_meta_tokens": "align.adapters.meta_artifact",
+    "maxsim": "align.late_interaction",
+    "topk": "align.late_interaction",
+    "TokenPairs": "align.token_pairs",
+    "fit_meta_tokens": "align.meta_selection",
+    "evaluate_meta_tokens": "align.meta_evaluation",
+    "FDE": "align.fde",
+    "pool_tokens": "align.token_pooling",
+    "MultiVectorIndex": "align.retrieval.multi_index",
+    "cascade": "align.retrieval.cascade",
+    "candidates_for": "align.retrieval.cascade",
+    "first_stage": "align.retrieval.first_stages",
 }
 
 __all__ = ["__version__", *_HOME]

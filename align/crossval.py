@@ -165,11 +165,11 @@ class CrossValidation:
         generator = torch.Generator().manual_seed(seed)
         self.folds: list[Fold] = []
         for repeat in range(self.repeats):
-            numbers = torch.from_numpy(folds(train.groups, self.k, seed=seed + repeat))
+            numbers = torch.from_numpy(folds(train.kept_together, self.k, seed=seed + repeat))
             for number in range(self.k):
                 inside = (numbers == number).nonzero().flatten()
                 shuffled = inside[torch.randperm(len(inside), generator=generator)]
-                held_out = _first_of_each(torch.from_numpy(codes)[shuffled], shuffled)[:GALLERY]
+                held_out = first_of_each(torch.from_numpy(codes)[shuffled], shuffled)[:GALLERY]
                 rest = (numbers != number).nonzero().flatten()
                 bank = rest[torch.randperm(len(rest), generator=generator)[:BANK]]
                 self.folds.append(Fold(rest, held_out, bank))
@@ -288,7 +288,7 @@ def pooled(outcomes: Sequence[Outcome], *, k: int) -> Outcome:
     )
 
 
-def _first_of_each(codes: Tensor, rows: Tensor) -> Tensor:
+def first_of_each(codes: Tensor, rows: Tensor) -> Tensor:
     """The first of ``rows`` of each code, in order."""
     seen: set[int] = set()
     kept = []

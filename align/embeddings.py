@@ -104,6 +104,17 @@ def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
     return named[0] if named else tuple(map(str, range(n)))
 
 
+def _check_nested(groups: Sequence[str], domains: Sequence[str]) -> None:
+    """Raise ``ValueError`` if pairs of one group lie in two domains."""
+    known: dict[str, str] = {}
+    for group, domain in zip(groups, domains, strict=True):
+        if known.setdefault(group, domain) != domain:
+            raise ValueError(
+                f"every group must lie in one domain; group {group!r} is in {known[group]!r} and "
+                f"{domain!r}. Join those domains, or leave domains out."
+            )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedEmbeddings:
     """Both sides, row-matched: row ``i`` of ``source`` and of ``target`` come from one pair.
@@ -116,6 +127,10 @@ class PairedEmbeddings:
             of each other, as the captions of one photo do.
         source_fingerprint: Fingerprint of the source encoder, or ``None`` if unknown.
         target_fingerprint: Fingerprint of the target encoder, or ``None`` if unknown.
+        domains: ``n`` names of what pairs share and new items will not, such as a project or an
+            author, or ``None``. Splits and folds keep a domain on one side, so that a choice is
+            judged as it will be used; but its pairs are no matches of each other. Each group lies
+            in one domain.
     """
 
     source: Tensor
@@ -124,6 +139,7 @@ class PairedEmbeddings:
     groups: tuple[str, ...]
     source_fingerprint: str | None = None
     target_fingerprint: str | None = None
+    domains: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_paired(self.source, self.target)
@@ -132,6 +148,14 @@ class PairedEmbeddings:
         check_length("ids", self.ids, len(self.source))
         check_length("groups", self.groups, len(self.source))
         check_unique("ids", self.ids)
+        if self.domains is not None:
+            check_length("domains", self.domains, len(self.source))
+            _check_nested(self.groups, self.domains)
+
+    @property
+    def kept_together(self) -> tuple[str, ...]:
+        """What splits and folds keep on one side: the domains, or else the groups."""
+        return self.groups if self.domains is None else self.domains
 
     @classmethod
     def from_arrays(
@@ -140,6 +164,7 @@ class PairedEmbeddings:
         target: Vectors,
         ids: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
     ) -> Self:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
 
@@ -148,10 +173,12 @@ class PairedEmbeddings:
             target: Target embeddings of the same pairs in the same order.
             ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
             groups: Group names; every pair is its own group if left out.
+            domains: Names of what new items will not share with these, if there is any.
 
         Raises:
-            ValueError: The sides are not row-matched finite matrices, ids repeat, or two
-                ``Embeddings`` name their rows differently and no ``ids`` say that they match.
+            ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
+                two domains, or two ``Embeddings`` name their rows differently and no ``ids`` say
+                that they match.
         """
         x, y = as_tensor(source), as_tensor(target)
         names = tuple(map(str, ids)) if ids is not None else _shared_ids(source, target, len(x))
@@ -162,6 +189,7 @@ class PairedEmbeddings:
             tuple(map(str, groups)) if groups is not None else names,
             source.fingerprint if isinstance(source, Embeddings) else None,
             target.fingerprint if isinstance(target, Embeddings) else None,
+            tuple(map(str, domains)) if domains is not None else None,
         )
 
     def __len__(self) -> int:
@@ -178,10 +206,11 @@ class PairedEmbeddings:
             tuple(self.groups[i] for i in picked),
             self.source_fingerprint,
             self.target_fingerprint,
+            None if self.domains is None else tuple(self.domains[i] for i in picked),
         )
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
-        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0, of whole groups and domains.
 
         Args:
             test: Share of the pairs held out for testing, in (0, 1).
@@ -191,7 +220,7 @@ class PairedEmbeddings:
         Raises:
             ValueError: A share is out of range or leaves a part empty.
         """
-        return take_split(self, self.groups, test=test, val=val, seed=seed)
+        return take_split(self, self.kept_together, test=test, val=val, seed=seed)
 
 
 def read_npz(path: Path) -> PairedEmbeddings:

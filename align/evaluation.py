@@ -6,6 +6,7 @@ same raw vector are one item: five captions of one photo make five queries and o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,6 +41,26 @@ class Maps(Protocol):
     def gallery(self, x: Vectors, /, *, side: Side) -> Tensor:
         """Gallery rows of one side, ``(n, d_side)`` to ``(n, d)``."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Items:
+    """The distinct items of one side of held-out pairs.
+
+    Attributes:
+        side: ``"source"`` or ``"target"``.
+        rows: The row of the pairs that each was taken from, ``(n,)`` int64.
+        embeddings: Their raw vectors.
+        codes: Group code of each, ``(n,)`` int64, shared by both sides.
+    """
+
+    side: Side
+    rows: Tensor
+    embeddings: Embeddings
+    codes: Tensor
+
+
+Rank = Callable[[Items, Items], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +188,27 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
     Raises:
         ValueError: A mapped vector is not finite, or the adapter refuses an encoder.
     """
+
+    def rank(queries: Items, gallery: Items) -> Tensor:
+        mapped = adapter.queries(queries.embeddings, side=queries.side)
+        found = adapter.gallery(gallery.embeddings, side=gallery.side)
+        codes = queries.codes.to(mapped.device), gallery.codes.to(found.device)
+        return rank_positives(mapped, found, *codes).first
+
+    return evaluate_ranks(paired, rank, seed=seed)
+
+
+def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
+    """``evaluate`` for anything that can rank: the distinct items of both sides, and intervals.
+
+    Args:
+        paired: Held-out pairs.
+        rank: Queries and gallery in, the rank of the best match of each query out, ``(q,)`` int64.
+        seed: Seeds the bootstrap of the intervals.
+    """
     source, target = _distinct(paired, "source"), _distinct(paired, "target")
-    forth = _direction(adapter, source, target, seed)
-    back = _direction(adapter, target, source, seed)
+    forth = _direction(rank(source, target), source, target, seed)
+    back = _direction(rank(target, source), target, source, seed)
     ranks, groups, sizes = _stack(forth, back)
     return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed))
 
@@ -191,16 +230,7 @@ def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
     return Comparison(forth, back, _differences(both, seed))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Items:
-    """The distinct items of one side, with a group code for each."""
-
-    side: Side
-    embeddings: Embeddings
-    codes: Tensor
-
-
-def _distinct(paired: PairedEmbeddings, side: Side) -> _Items:
+def _distinct(paired: PairedEmbeddings, side: Side) -> Items:
     """First row of each distinct raw vector within each group, in the order of the pairs."""
     if side == "source":
         vectors, fingerprint = paired.source, paired.source_fingerprint
@@ -213,16 +243,14 @@ def _distinct(paired: PairedEmbeddings, side: Side) -> _Items:
         seen.setdefault((code, raw[row].tobytes()), row)
     rows = list(seen.values())
     ids = tuple(paired.ids[row] for row in rows)
-    return _Items(side, Embeddings(vectors[rows], fingerprint, ids), torch.from_numpy(codes[rows]))
+    embeddings = Embeddings(vectors[rows], fingerprint, ids)
+    return Items(side, torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]))
 
 
-def _direction(adapter: Maps, queries: _Items, gallery: _Items, seed: int) -> Direction:
-    mapped = adapter.queries(queries.embeddings, side=queries.side)
-    found = adapter.gallery(gallery.embeddings, side=gallery.side)
-    groups = queries.codes.to(mapped.device)
-    ranks = rank_positives(mapped, found, groups, gallery.codes.to(found.device)).first
+def _direction(ranks: Tensor, queries: Items, gallery: Items, seed: int) -> Direction:
+    groups = queries.codes.to(ranks.device)
     metrics = _estimates(ranks, groups, [len(ranks)], seed)
-    return Direction(metrics, ranks, groups, queries.embeddings.ids, len(found))
+    return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows))
 
 
 def _stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:

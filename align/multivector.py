@@ -200,10 +200,13 @@ class MultiVector:
         return rows if self.scales is None else rows.float() * self.scales[place]
 
     def take(self, rows: Tensor) -> Self:
-        """The items at ``rows``, ``(r,)`` int64, in that order; a row may repeat."""
+        """The items at ``rows``, ``(r,)`` int64, in that order; a row may repeat.
+
+        Rows count from 0; negative ones count from the end.
+        """
         lengths = self.lengths[rows]
         scales = None if self.scales is None else self.scales[rows]
-        return self._gather(self.offsets[rows], lengths, scales)
+        return self._gather(self.offsets[:-1][rows], lengths, scales)
 
     def prefix(self, budget: int) -> Self:
         """The first ``budget`` tokens of each item; an item with fewer keeps all of its own.
@@ -250,26 +253,29 @@ class MultiVector:
     def quantized(self) -> Self:
         """Int8 tokens with one scale per item: the largest entry of an item becomes 127.
 
-        An entry is off by at most half a scale. Items of zeros get the scale 1.
+        An entry is off by at most half a scale. Items of zeros get the scale 1. Where all entries
+        are below 1.5e-36 the scale stays at the smallest normal float32, and they below 127.
 
         Raises:
-            ValueError: An entry is not finite.
+            ValueError: An entry is not finite, or too large for a float32 scale.
         """
         if self.scales is not None:
             return self
         rows = self.tokens if self.tokens.dtype == torch.float64 else self.tokens.float()
         widest = rows.abs().amax(1) if self.dim else rows.new_zeros(len(rows))
-        largest = torch.segment_reduce(widest, "max", lengths=self.lengths, axis=0)
-        if not bool(largest.isfinite().all()):
-            bad = (~largest.isfinite()).nonzero().flatten().tolist()
+        # unsafe only leaves out the checks of lengths, which hold here and fail for no items.
+        largest = torch.segment_reduce(widest, "max", lengths=self.lengths, axis=0, unsafe=True)
+        scales = torch.where(largest == 0, 1.0, largest / INT8_MAX).float()
+        if not bool(scales.isfinite().all()):
+            bad = (~scales.isfinite()).nonzero().flatten().tolist()
             raise ValueError(
-                f"tokens must be finite to be quantized; {len(bad)} of {len(self)} items hold NaN "
-                f"or infinity, the first at {bad[:5]}. Drop or re-encode those items."
+                "tokens must be finite, and below 4e40, to be quantized; "
+                f"{len(bad)} of {len(self)} items hold NaN, infinity or larger numbers, "
+                f"the first at {bad[:5]}. Drop or re-encode those items."
             )
-        scales = torch.where(largest > 0, largest / INT8_MAX, 1.0).float()
+        scales = scales.clamp_min(torch.finfo(torch.float32).tiny)
         each = torch.repeat_interleave(scales, self.lengths)
-        # Rounding the scale to float32 can push the largest entry to 127.00001.
-        codes = (rows / each[:, None]).round().clamp(-INT8_MAX, INT8_MAX).to(torch.int8)
+        codes = (rows / each[:, None]).round().to(torch.int8)
         return type(self)(codes, self.offsets, scales)
 
     def save(self, path: str | Path) -> None:

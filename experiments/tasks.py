@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from align.embeddings import PairedEmbeddings
+from align.embeddings import Encoder, PairedEmbeddings
+from align.multivector import MultiVector
 from align.pairs import Pairs
 from align.store import EmbeddingStore
+from align.token_pairs import TokenPairs
 from experiments.datasets import conala, django_pseudocode, emoji, flickr8k, stdlib_code
 from experiments.datasets.folders import cache_folder, check_choice
 from experiments.encoders import efficientnet_lite0, minilm
@@ -28,6 +31,37 @@ class Task:
     gallery: PairedEmbeddings
 
 
+@dataclass(frozen=True, slots=True)
+class TokenTask:
+    """The same with the token or patch states of both sides.
+
+    Attributes:
+        pool: Pairs from which training sets are drawn.
+        gallery: Pairs of which nothing is ever trained on.
+    """
+
+    pool: TokenPairs
+    gallery: TokenPairs
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """A task before it is encoded.
+
+    Attributes:
+        pool: Pairs to train on.
+        gallery: Pairs to be judged by.
+        target: Makes the encoder of the targets; sources go through MiniLM.
+        grouped: Whether the groups of the pairs are matches of each other; otherwise they are
+            domains, which only splits and folds keep together.
+    """
+
+    pool: Pairs
+    gallery: Pairs
+    target: Callable[[], Encoder]
+    grouped: bool = True
+
+
 def load_task(name: str) -> Task:
     """A task of ``TASKS``, its vectors taken from the store in the cache folder where known.
 
@@ -38,55 +72,74 @@ def load_task(name: str) -> Task:
         FileNotFoundError: Its data are not there.
     """
     check_choice("task", name, tuple(TASKS))
-    return TASKS[name]()
+    raw = TASKS[name]()
+    return Task(_pooled(raw, raw.pool), _pooled(raw, raw.gallery))
 
 
-def _flickr8k() -> Task:
+def load_token_task(name: str) -> TokenTask:
+    """``load_task`` with the last hidden states of MiniLM and the grid of EfficientNet-Lite0.
+
+    Token states are kept in float16, which halves some gigabytes.
+
+    Raises:
+        ValueError: There is no such task.
+        FileNotFoundError: Its data are not there.
+    """
+    check_choice("task", name, tuple(TASKS))
+    raw = TASKS[name]()
+    return TokenTask(_with_tokens(raw, raw.pool), _with_tokens(raw, raw.gallery))
+
+
+def _flickr8k() -> _Raw:
     """First captions and photos: 6,000 for training, 1,000 of ``dev`` as gallery."""
-    return Task(_with_pictures(flickr8k("train")), _with_pictures(flickr8k("dev")))
+    return _Raw(flickr8k("train"), flickr8k("dev"), efficientnet_lite0)
 
 
-def _emoji() -> Task:
+def _emoji() -> _Raw:
     """Names with keywords and pictures; three in ten, with all their variants, held out."""
-    pool, gallery = _with_pictures(emoji()).split(test=0.3, seed=SPLIT_SEED)
-    return Task(pool, gallery)
+    pool, gallery = emoji().split(test=0.3, seed=SPLIT_SEED)
+    return _Raw(pool, gallery, efficientnet_lite0)
 
 
-def _django_pseudocode() -> Task:
+def _django_pseudocode() -> _Raw:
     """Pseudo-code and lines of Python, in the usual split."""
-    return Task(_both_as_text(django_pseudocode("train")), _both_as_text(django_pseudocode("dev")))
+    return _Raw(django_pseudocode("train"), django_pseudocode("dev"), minilm)
 
 
-def _conala() -> Task:
+def _conala() -> _Raw:
     """Intents and snippets; three questions in ten held out."""
-    pool, gallery = _both_as_text(conala()).split(test=0.3, seed=SPLIT_SEED)
-    return Task(pool, gallery)
+    pool, gallery = conala().split(test=0.3, seed=SPLIT_SEED)
+    return _Raw(pool, gallery, minilm)
 
 
-def _stdlib_code() -> Task:
+def _stdlib_code() -> _Raw:
     """Docstrings and functions; a fifth, whole modules at a time, held out.
 
-    Modules are groups only for this split. A function is no answer to the docstring of another
-    one in its module, so from then on each pair is its own group.
+    Modules are domains and not groups: a function is no answer to the docstring of another one in
+    its module.
     """
-    pool, gallery = _both_as_text(stdlib_code()).split(test=0.2, seed=SPLIT_SEED)
-    return Task(replace(pool, groups=pool.ids), replace(gallery, groups=gallery.ids))
+    pool, gallery = stdlib_code().split(test=0.2, seed=SPLIT_SEED)
+    return _Raw(pool, gallery, minilm, grouped=False)
 
 
-def _with_pictures(pairs: Pairs) -> PairedEmbeddings:
-    return pairs.encode(minilm(), efficientnet_lite0(), store=_store(), progress=True)
+def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
+    store = EmbeddingStore(cache_folder() / "embeddings")
+    found = pairs.encode(minilm(), raw.target(), store=store, progress=True)
+    return found if raw.grouped else replace(found, groups=found.ids, domains=found.groups)
 
 
-def _both_as_text(pairs: Pairs) -> PairedEmbeddings:
-    encoder = minilm()
-    return pairs.encode(encoder, encoder, store=_store(), progress=True)
+def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
+    store = EmbeddingStore(cache_folder() / "embeddings", dtype="float16")
+
+    def tokens(encoder: Any, items: Sequence[Any]) -> MultiVector:
+        return store.encode_tokens(encoder, items, progress=True)
+
+    return TokenPairs(
+        _pooled(raw, pairs), tokens(minilm(), pairs.source), tokens(raw.target(), pairs.target)
+    )
 
 
-def _store() -> EmbeddingStore:
-    return EmbeddingStore(cache_folder() / "embeddings")
-
-
-TASKS: Mapping[str, Callable[[], Task]] = {
+TASKS: Mapping[str, Callable[[], _Raw]] = {
     "flickr8k": _flickr8k,
     "emoji": _emoji,
     "django_pseudocode": _django_pseudocode,

@@ -120,13 +120,13 @@ def call_microseconds(
 
 def summarise(system: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> Row:
     """The row of one system, its trials matched draw by draw with those of the reference."""
-    here, there = _values(trials), _values(reference)
+    here = [each.evaluation for each in trials]
     first = trials[0]
     sides: tuple[Side, ...] = ("source", "target")
     return Row(
         system,
-        _estimates(here, first.evaluation),
-        _estimates(there - here, first.evaluation),
+        over_draws(here),
+        over_draws([each.evaluation for each in reference], minus=here),
         fmean(each.fit_seconds for each in trials),
         first.trained,
         first.stored,
@@ -134,11 +134,26 @@ def summarise(system: str, trials: Sequence[Trial], reference: Sequence[Trial]) 
     )
 
 
-def _values(trials: Sequence[Trial]) -> Tensor:
+def over_draws(
+    evaluations: Sequence[Evaluation], *, minus: Sequence[Evaluation] | None = None
+) -> dict[str, Estimate]:
+    """``METRICS``, or by how much they exceed others', over draws, queries and both directions.
+
+    Args:
+        evaluations: One per draw, on one gallery.
+        minus: What to subtract, draw by draw and query by query, or ``None``.
+    """
+    values = _values(evaluations)
+    if minus is not None:
+        values = values - _values(minus)
+    return _estimates(values, evaluations[0])
+
+
+def _values(evaluations: Sequence[Evaluation]) -> Tensor:
     """``METRICS`` of every query of both directions in every draw, ``(q, draws, 4)``."""
     by_draw = []
-    for each in trials:
-        both = each.evaluation.source_to_target, each.evaluation.target_to_source
+    for each in evaluations:
+        both = each.source_to_target, each.target_to_source
         ranks = torch.cat([direction.ranks for direction in both])
         columns = [*(hits_at_k(ranks, k) for k in (1, 5, 10)), reciprocal_ranks(ranks)]
         by_draw.append(torch.stack(columns, dim=1))

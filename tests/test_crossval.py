@@ -48,6 +48,45 @@ def test_a_group_trains_as_a_whole_or_not_at_all(pairs):
         assert all(train.count(group) == 3 for group in set(train))
 
 
+def in_domains(pairs, domains, *, folds=3, seed=0):
+    data = PairedEmbeddings.from_arrays(*pairs, groups=GROUPS, domains=domains)
+    return CrossValidation(data, folds_wanted=folds, seed=seed, unpaired=Unpaired())
+
+
+def test_no_domain_is_both_trained_on_and_held_out(pairs):
+    albums = [f"album {row // 6}" for row in range(60)]
+    for fold in in_domains(pairs, albums).folds:
+        train, held_out = (
+            {albums[row] for row in rows.tolist()} for rows in (fold.train, fold.held_out)
+        )
+        assert train.isdisjoint(held_out) and train | held_out == set(albums)
+        assert len(fold.train) == 6 * len(train)
+    # Groups alone would let an album be seen from both sides.
+    assert any(
+        {row // 6 for row in fold.train.tolist()} & {row // 6 for row in fold.held_out.tolist()}
+        for fold in validation(*pairs, groups=GROUPS).folds
+    )
+
+
+def test_domains_do_not_make_their_pairs_matches_of_each_other(pairs):
+    cv = in_domains(pairs, [f"album {row // 6}" for row in range(60)])
+    assert cv.n_groups == 20
+    for first in range(0, len(cv.folds), cv.k):
+        held_out = [row for fold in cv.folds[first : first + cv.k] for row in fold.held_out]
+        assert sorted(int(row) // 3 for row in held_out) == list(range(20))
+
+
+def test_domains_that_are_the_groups_fold_as_groups_do(pairs):
+    named, plain = in_domains(pairs, GROUPS), validation(*pairs, groups=GROUPS)
+    for a, b in zip(named.folds, plain.folds, strict=True):
+        assert a.train.equal(b.train) and a.held_out.equal(b.held_out) and a.bank.equal(b.bank)
+
+
+def test_fewer_domains_than_folds_are_refused(pairs):
+    with pytest.raises(ValueError, match=r"folds must lie in \[2, 2\]"):
+        in_domains(pairs, [f"album {row // 30}" for row in range(60)])
+
+
 def test_each_round_of_folds_holds_out_one_row_of_every_group(pairs):
     cv = validation(*pairs, groups=GROUPS)
     assert cv.n_groups == 20 and len(cv.folds) == cv.k * cv.repeats == 15

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from align.embeddings import Embeddings, PairedEmbeddings, as_tensor
+from align.groups import split_rows
 
 
 def one_side(ids, fingerprint="model"):
@@ -97,3 +98,61 @@ def test_split_keeps_groups_whole_and_rows_matched(rng):
     assert not set(train.groups) & (set(test.groups) | set(val.groups))
     assert torch.equal(test.target, 2 * test.source)
     assert pairs.split(test=0.2, seed=1)[1].ids == test.ids
+
+
+def pairs_in_domains(rng, **names):
+    """90 pairs in groups of 3 and domains of 9, or in what ``names`` says."""
+    x = torch.randn(90, 4, generator=rng)
+    groups = [f"function {i // 3}" for i in range(90)]
+    domains = [f"module {i // 9}" for i in range(90)]
+    return PairedEmbeddings.from_arrays(x, 2 * x, **{"groups": groups, "domains": domains, **names})
+
+
+def test_split_keeps_domains_and_so_groups_whole(rng):
+    pairs = pairs_in_domains(rng)
+    for seed in range(5):
+        parts = pairs.split(test=0.2, val=0.1, seed=seed)
+        assert [len(part) for part in parts] == [63, 9, 18]
+        for names in ([set(part.domains) for part in parts], [set(part.groups) for part in parts]):
+            assert names[0].isdisjoint(names[1] | names[2]) and names[1].isdisjoint(names[2])
+        assert all(torch.equal(part.target, 2 * part.source) for part in parts)
+
+
+def test_groups_alone_would_not_keep_domains_whole(rng):
+    train, test = pairs_in_domains(rng, domains=None).split(test=0.2)
+    modules = [{int(name) // 9 for name in part.ids} for part in (train, test)]
+    assert modules[0] & modules[1]
+
+
+def test_without_domains_splits_are_by_group_as_ever(rng):
+    pairs = pairs_in_domains(rng, domains=None)
+    assert pairs.domains is None and pairs.kept_together == pairs.groups
+    expected = split_rows(pairs.groups, [0.1, 0.2], seed=4)
+    for part, rows in zip(pairs.split(test=0.2, val=0.1, seed=4), expected, strict=True):
+        assert part.domains is None
+        assert part.ids == tuple(str(row) for row in rows)
+
+
+def test_take_keeps_domains_with_their_rows(rng):
+    pairs = pairs_in_domains(rng)
+    assert pairs.kept_together == pairs.domains != pairs.groups
+    taken = pairs.take([80, 3, 10])
+    assert taken.domains == ("module 8", "module 0", "module 1")
+    assert taken.groups == ("function 26", "function 1", "function 3")
+
+
+def test_domains_are_read_as_text_and_one_is_needed_per_row(rng):
+    numbered = pairs_in_domains(rng, domains=[i // 9 for i in range(90)])
+    assert numbered.domains[:10] == ("0",) * 9 + ("1",)
+    with pytest.raises(ValueError, match="domains must have one entry per row, 90; got 2"):
+        pairs_in_domains(rng, domains=["a", "b"])
+
+
+def test_a_group_in_two_domains_is_refused(rng):
+    domains = [f"module {(i + 1) // 9}" for i in range(90)]
+    with pytest.raises(
+        ValueError, match=r"group 'function 2' is in 'module 0' and 'module 1'\. Join"
+    ):
+        pairs_in_domains(rng, domains=domains)
+    # Every pair is its own group if none are named, whatever its domain.
+    assert pairs_in_domains(rng, domains=domains, groups=None).domains == tuple(domains)

@@ -14,7 +14,7 @@ LAYERS = (
     ("align.__version__", "align._checks", "align.groups", "align.atomic"),
     (
         "align.multivector", "align.embeddings",
-        "align.tables", "align.rows", "align.pairs", "align.items",
+        "align.tables", "align.rows", "align.pairs", "align.items", "align.token_pairs",
     ),
     (
         "align.kernels", "align.late_interaction", "align.token_pooling", "align.fde",
@@ -26,8 +26,9 @@ LAYERS = (
         "probes",
     ),
     (
-        "align.evaluation", "align.curation", "align.training",
+        "align.evaluation", "align.meta_evaluation", "align.curation", "align.training",
         "align.crossval", "align.choosing", "align.gallery", "align.selection",
+        "align.meta_start", "align.meta_training", "align.meta_selection",
     ),
     ("align.retrieval",),
     ("align.integrations", "align.__init__"),

@@ -51,10 +51,10 @@ def save(adapter: Adapter, folder: str | Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in adapter.state_dict().items()
     }
-    _check_tensors("the adapter", tensors, build(config, adapter.card).state_dict())
+    check_tensors("the adapter", tensors, build(config, adapter.card).state_dict())
     texts = {
-        CONFIG: _to_json({"schema": CONFIG_SCHEMA, **config}),
-        CARD: _to_json({"schema": CARD_SCHEMA, **adapter.card.to_dict()}),
+        CONFIG: to_json({"schema": CONFIG_SCHEMA, **config}),
+        CARD: to_json({"schema": CARD_SCHEMA, **adapter.card.to_dict()}),
         README: readme(adapter),
     }
     with atomic_folder(path) as scratch:
@@ -87,8 +87,8 @@ def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapte
             f"{str(folder_or_hub_id)!r} lacks {', '.join(missing)}. "
             "Pass the folder that adapter.save wrote."
         )
-    config = _read_json(folder / CONFIG, CONFIG_SCHEMA)
-    card = Card.from_dict(_read_json(folder / CARD, CARD_SCHEMA))
+    config = read_json(folder / CONFIG, CONFIG_SCHEMA)
+    card = Card.from_dict(read_json(folder / CARD, CARD_SCHEMA))
     adapter = build(config, card)
     try:
         # Cloned out of the memory map, so that later changes of the file cannot reach them.
@@ -98,7 +98,7 @@ def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapte
             f"{WEIGHTS} must be a whole safetensors file; reading it failed with: {error}. "
             "Save or download the adapter again."
         ) from error
-    _check_tensors(WEIGHTS, tensors, adapter.state_dict())
+    check_tensors(WEIGHTS, tensors, adapter.state_dict())
     adapter.load_state_dict(tensors, assign=True)
     return adapter
 
@@ -112,7 +112,7 @@ def _check_free(path: Path) -> None:
         )
 
 
-def _check_tensors(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def check_tensors(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Raise ``ValueError`` unless ``found`` has the names and shapes of ``wanted``, all finite."""
     again = "Save or download the adapter again."
     unknown, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
@@ -168,7 +168,12 @@ def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     return Path(found)
 
 
-def _to_json(data: Mapping[str, Any]) -> str:
+def to_json(data: Mapping[str, Any]) -> str:
+    """JSON text of a card or settings.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
     try:
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
@@ -178,7 +183,7 @@ def _to_json(data: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _read_json(path: Path, schema: str) -> dict[str, Any]:
+def read_json(path: Path, schema: str) -> dict[str, Any]:
     """The object in a JSON file, without the ``schema`` that it must name."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

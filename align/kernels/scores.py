@@ -43,7 +43,9 @@ def inner_products(queries: Tensor, gallery: Tensor) -> Tensor:
         ValueError: A score is NaN or infinite, so that an order of the gallery does not exist.
     """
     m = len(gallery)
-    scores = (queries @ F.pad(gallery, (0, 0, 0, -m % _TILE)).T)[:, :m]
+    # Padding by nothing would still copy the gallery.
+    whole = F.pad(gallery, (0, 0, 0, -m % _TILE)) if m % _TILE else gallery
+    scores = (queries @ whole.T)[:, :m]
     if scores.numel():
         low, high = (float(bound) for bound in scores.aminmax())
         if not (abs(low) < float("inf") and abs(high) < float("inf")):

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from align._checks import check_k, check_length, check_side
+from align._checks import check_k, check_side
 from align.adapters.adapter import Adapter, Side
 from align.adapters.artifact import load
 from align.embeddings import Vectors
 from align.kernels.topk import Neighbours, merge_neighbours, nearest
+from align.retrieval.hits import Hit, name_hits
 from align.retrieval.segments import (
     Manifest,
-    has_manifest,
+    check_free,
+    check_new_ids,
+    check_segment,
+    check_unchanged,
     read_manifest,
     read_segment,
     write_manifest,
     write_segment,
 )
-
-
-class Hit(NamedTuple):
-    """One found item.
-
-    Attributes:
-        id: The id it was added under.
-        score: Inner product in the shared space, the adapter's hubness correction included.
-    """
-
-    id: str
-    score: float
 
 
 class Index:
@@ -75,11 +67,7 @@ class Index:
         """
         check_side(side)
         folder = Path(path).expanduser()
-        if has_manifest(folder):
-            raise FileExistsError(
-                f"a new index needs a folder without one; {folder} holds an index. "
-                "Use Index.open to add to it, or choose another folder."
-            )
+        check_free(folder, cls.__name__)
         return cls(folder, adapter, side)
 
     @classmethod
@@ -95,13 +83,14 @@ class Index:
                 segment does not match it.
         """
         folder = Path(path).expanduser()
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, Manifest)
         # An absolute path cannot be taken for the name of an adapter on the hub.
         index = cls(folder, load((folder / "adapter").absolute()), manifest.side)
         for name, rows in manifest.segments.items():
-            ids, vectors = read_segment(folder, name, rows)
+            ids, tensors = read_segment(folder, name)
+            check_segment(folder, name, rows, len(ids), len(tensors["vectors"]))
             index._ids += ids
-            index._saved.append(vectors)
+            index._saved.append(tensors["vectors"])
         index._known.update(index._ids)
         index._manifest = manifest
         return index
@@ -122,24 +111,11 @@ class Index:
             ValueError: An id repeats or is in the index already, or the adapter refuses the
                 embeddings. Nothing is added then.
         """
-        check_length("ids", ids, len(embeddings))
-        new: set[str] = set()
-        repeated = []
-        for item in ids:
-            if not isinstance(item, str):
-                raise TypeError(f"ids must be strings, as JSON keeps them; got {item!r}. Use str.")
-            if item in new or item in self._known:
-                repeated.append(item)
-            new.add(item)
-        if repeated:
-            raise ValueError(
-                f"every id can be added once; {len(repeated)} repeat or are in the index already, "
-                f"the first {repeated[:5]}. Leave them out, or name the new items differently."
-            )
+        check_new_ids(ids, self._known, len(embeddings))
         with torch.no_grad():
             self._fresh.append(self.adapter.gallery(embeddings, side=self.side))
         self._ids += ids
-        self._known |= new
+        self._known.update(ids)
 
     def search(self, queries: Vectors, *, k: int = 10) -> list[list[Hit]]:
         """The ``k`` best items for each query, best first; of equal ones the first added.
@@ -165,11 +141,7 @@ class Index:
             values, indices = nearest(mapped, vectors, k=min(k, len(vectors)))
             found.append(Neighbours(values, indices + start))
             start += len(vectors)
-        best = merge_neighbours(found, k=k)
-        return [
-            [Hit(self._ids[row], score) for row, score in zip(rows, scores, strict=True)]
-            for rows, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        return name_hits(self._ids, merge_neighbours(found, k=k))
 
     def save(self) -> None:
         """Write what was added since the last save; the first save writes the adapter too.
@@ -177,18 +149,13 @@ class Index:
         Raises:
             RuntimeError: Another process has saved to the folder since this index read it.
         """
-        on_disk = read_manifest(self._path) if has_manifest(self._path) else None
-        if on_disk != self._manifest:
-            raise RuntimeError(
-                f"{self._path} must be as this index left it; another process has saved to it "
-                "since. Open it again and add the new items there."
-            )
+        check_unchanged(self._path, self._manifest, Manifest)
         if self._manifest is None:
             self.adapter.save(self._path / "adapter")
         segments = dict(self._manifest.segments) if self._manifest else {}
         self._join_fresh()
         for vectors in self._fresh:
-            name = write_segment(self._path, self._ids[-len(vectors) :], vectors)
+            name = write_segment(self._path, self._ids[-len(vectors) :], {"vectors": vectors})
             segments[name] = len(vectors)
         manifest = Manifest(self.side, segments)
         write_manifest(self._path, manifest)

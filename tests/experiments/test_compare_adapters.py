@@ -200,9 +200,11 @@ def test_the_standard_library_task_holds_out_whole_modules(monkeypatch, rng):
     monkeypatch.setattr(
         tasks, "stdlib_code", lambda: Pairs.from_lists(words, words, groups=modules)
     )
-    monkeypatch.setattr(tasks, "_both_as_text", encoded)
+    monkeypatch.setattr(Pairs, "encode", lambda pairs, *_, **__: encoded(pairs))
+    monkeypatch.setattr(tasks, "minilm", lambda: None)
     task = load_task("stdlib_code")
     trained, held_out = ({modules[int(i)] for i in part.ids} for part in (task.pool, task.gallery))
     assert len(held_out) == 2 and not trained & held_out
     assert task.gallery.groups == task.gallery.ids
     assert task.pool.groups == task.pool.ids
+    assert task.pool.domains == tuple(modules[int(i)] for i in task.pool.ids)

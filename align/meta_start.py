@@ -1,0 +1,200 @@
+"""Where meta tokens start: closed-form aspects that are useful before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align.adapters.maps import centred, directions
+from align.adapters.meta_tokens import Aspects, Heads, Reduction, Resampler, TokenAspects
+from align.adapters.moments import paired_moments
+from align.adapters.rcca import canonical, power_weights
+from align.multivector import MultiVector
+from align.token_pairs import TokenPairs
+
+SAMPLE = 65536  # token states behind means, axes and clusters: more change them little
+STEPS = 20  # of k-means, which moves little after ten
+RIDGE, POWER = (1.0, 1.0), 0.5  # a start that training or cross-validation judges, not a result
+
+Side = Literal["source", "target"]
+Kind = Literal["shared", "paired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One way to start.
+
+    Attributes:
+        kind: ``"shared"``: both sides keep one basis of token states, which needs one encoder or
+            two whose token states have one width. ``"paired"``: regularised CCA between the sides'
+            mean states.
+        sharpness: Length of the meta tokens' queries; 0 pools evenly.
+        mix: Share of the aspect in a further vector, in (0, 1).
+    """
+
+    kind: Kind
+    sharpness: float
+    mix: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """Token pairs with their token states reduced once and for all.
+
+    Attributes:
+        pairs: The pairs, for their pooled vectors.
+        reductions: Of the source and the target side, ``None`` without token states.
+        tokens: Reduced token states of both sides, ``None`` without.
+    """
+
+    pairs: TokenPairs
+    reductions: tuple[Reduction | None, Reduction | None]
+    tokens: tuple[MultiVector | None, MultiVector | None]
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of start that these sides allow."""
+        source, target = self.pairs.source, self.pairs.target
+        one = source is not None and target is not None and source.dim == target.dim
+        return ("shared", "paired") if one else ("paired",)
+
+    def pooled(self, side: int) -> Tensor:
+        """Pooled float32 vectors of one side (0 source, 1 target), ``(n, d_side)``."""
+        pooled = self.pairs.pooled
+        return (pooled.source if side == 0 else pooled.target).float()
+
+    def taken(self, side: int, rows: Tensor) -> MultiVector | None:
+        """Reduced token states of some rows of one side."""
+        tokens = self.tokens[side]
+        return None if tokens is None else tokens.take(rows)
+
+
+def reduced(pairs: TokenPairs, *, width: int, generator: torch.Generator) -> Reduced:
+    """Reduce the token states of both sides to their ``width`` principal axes.
+
+    Sides of one token width share their axes, so that equal states stay equal; means are each
+    side's own. This looks at no pairing.
+    """
+    samples = [_sample(tokens, generator) for tokens in (pairs.source, pairs.target)]
+    known = [rows for rows in samples if rows is not None]
+    means = [None if rows is None else rows.mean(dim=0) for rows in samples]
+    left = [
+        None if rows is None or mean is None else F.normalize(rows - mean, dim=1)
+        for rows, mean in zip(samples, means, strict=True)
+    ]
+    share = len(known) == 2 and known[0].shape[1] == known[1].shape[1]
+    joint = torch.cat([rows for rows in left if rows is not None]) if share else None
+    reductions: list[Reduction | None] = []
+    tokens: list[MultiVector | None] = []
+    for side, mean, rows in zip((pairs.source, pairs.target), means, left, strict=True):
+        if side is None or mean is None or rows is None:
+            reductions.append(None)
+            tokens.append(None)
+            continue
+        reduction = Reduction(mean, _axes(rows if joint is None else joint, width))
+        reductions.append(reduction)
+        tokens.append(reduction(side))
+    return Reduced(pairs, (reductions[0], reductions[1]), (tokens[0], tokens[1]))
+
+
+def aspects(
+    data: Reduced, rows: Tensor, start: Start, counts: Sequence[int], generator: torch.Generator
+) -> tuple[Aspects, Aspects]:
+    """Untrained aspects of both sides, from the training ``rows`` alone.
+
+    Args:
+        data: All pairs, reduced.
+        rows: Rows to start from, int64.
+        start: Which way.
+        counts: Meta tokens that each further budget adds, coarse to fine: each is a clustering of
+            its own, so that few look broadly and many look closely.
+        generator: Draws the first centres.
+    """
+    maps: tuple[Tensor | None, Tensor | None] = (None, None)
+    if start.kind == "paired":
+        maps = _canonical_maps(data, rows)
+    shared = None
+    if start.kind == "shared":
+        states = [data.taken(side, rows) for side in (0, 1)]
+        joint = torch.cat([tokens.tokens for tokens in states if tokens is not None])
+        shared = _centres(joint, counts, generator)
+    found: list[Aspects] = []
+    for side in (0, 1):
+        tokens, reduction, weight = data.taken(side, rows), data.reductions[side], maps[side]
+        if tokens is None or reduction is None:
+            assert weight is not None, "a side without tokens starts paired"
+            mean = directions(data.pooled(side)[rows]).mean(dim=0)
+            found.append(Heads(mean, _bands(weight, sum(counts))))
+            continue
+        centres = shared if shared is not None else _centres(tokens.tokens, counts, generator)
+        if weight is None:
+            weight = torch.eye(tokens.dim)
+        resampler = Resampler(centres * start.sharpness, weight)
+        found.append(TokenAspects(reduction, resampler))
+    return found[0], found[1]
+
+
+def _sample(tokens: MultiVector | None, generator: torch.Generator) -> Tensor | None:
+    """Unit-norm float32 token states of whole items, about ``SAMPLE`` of them."""
+    if tokens is None:
+        return None
+    items = max(1, round(SAMPLE * len(tokens) / max(SAMPLE, len(tokens.tokens))))
+    picked = torch.randperm(len(tokens), generator=generator)[:items].sort().values
+    return F.normalize(tokens.take(picked).to(dtype=torch.float32).tokens, dim=1)
+
+
+def _axes(rows: Tensor, width: int) -> Tensor:
+    """The ``width`` strongest principal axes of centred rows, strongest first, ``(d, width)``."""
+    vectors: Tensor = torch.linalg.eigh((rows.T @ rows).double()).eigenvectors
+    return vectors.flip(1)[:, :width].float().contiguous()
+
+
+def _centres(rows: Tensor, counts: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Centres of one spherical k-means per count, end to end, ``(sum(counts), d)`` unit norm."""
+    rows = rows[torch.randperm(len(rows), generator=generator)[:SAMPLE]]
+    return torch.cat([_spherical_k_means(rows, k, generator) for k in counts])
+
+
+def _spherical_k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Dhillon and Modha 2001, doi:10.1023/A:1007612920971; a centre without rows stays put."""
+    picked = torch.randint(len(rows), (k,), generator=generator)
+    centres = rows[picked]
+    for _ in range(STEPS):
+        nearest = (rows @ centres.T).argmax(dim=1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, rows)
+        empty = (sums == 0).all(dim=1, keepdim=True)
+        centres = torch.where(empty, centres, F.normalize(sums, dim=1))
+    return centres
+
+
+def _canonical_maps(data: Reduced, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Power-weighted canonical directions between the sides' summaries, as wide as both allow."""
+    moments = paired_moments(_summary(data, 0, rows), _summary(data, 1, rows))
+    a, correlations, b = canonical(moments, RIDGE)
+    weight = power_weights(correlations, POWER)
+    return (a * weight).float(), (b * weight).float()
+
+
+def _summary(data: Reduced, side: int, rows: Tensor) -> Tensor:
+    """One vector per item: the mean of its reduced states, or the centred pooled vector."""
+    tokens = data.taken(side, rows)
+    if tokens is None:
+        pooled = data.pooled(side)[rows]
+        return centred(pooled, directions(pooled).mean(dim=0))
+    return torch.segment_reduce(tokens.tokens, "mean", lengths=tokens.lengths, axis=0)
+
+
+def _bands(weight: Tensor, count: int) -> Tensor:
+    """``count`` copies of a map, each favouring a band of canonical directions, strongest first.
+
+    Outside its band a head sees every direction at half weight: so it starts useful by itself, and
+    no two heads are the same. ``(count, d, width)``.
+    """
+    width = weight.shape[1]
+    band = torch.arange(width) * count // width
+    favoured = band == torch.arange(count)[:, None]
+    return weight * (0.5 + 0.5 * favoured)[:, None]

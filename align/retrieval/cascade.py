@@ -1,0 +1,246 @@
+"""Coarse to fine: a cheap first stage over all documents, then exact MaxSim on the best of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k
+from align.kernels.topk import Neighbours
+from align.late_interaction import maxsim, topk
+from align.multivector import MultiVector
+from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops
+
+_BYTES = 64 << 20
+"""Memory for documents copied together to be scored again, if one document needs less."""
+
+_ENTRIES = 1 << 22
+"""Ranks of a first stage held at a time while a number of candidates is chosen."""
+
+_LEVEL = 0.95
+"""Confidence of the lower bound of a ``CandidateChoice``."""
+
+
+def cascade(
+    queries: MultiVector,
+    documents: MultiVector,
+    k: int,
+    *,
+    candidates: int,
+    first: FirstStage,
+    budget: Budget | None = None,
+) -> Neighbours:
+    """The ``k`` best by MaxSim among the documents that a first stage puts forward.
+
+    Scores are exact, and of equal ones the lower row comes first, as ``topk`` has it; a document
+    is missed only if the first stage ranks it below ``candidates``.
+
+    Args:
+        queries: ``q`` packed queries.
+        documents: ``m`` packed documents of the same width and device.
+        k: Neighbours per query, ``1 <= k <= candidates``.
+        candidates: Documents per query that MaxSim scores, at most ``m``.
+        first: Made from the same documents by ``first_stage``.
+        budget: Vectors used by MaxSim of each query and each document; all if left out.
+
+    Returns:
+        ``values`` and ``indices``, both ``(q, k)``.
+
+    Raises:
+        ValueError: ``k`` or ``candidates`` is out of range, or ``first`` is of other documents.
+    """
+    check_candidates(k, candidates, len(documents))
+    _check_same(first, documents)
+    found = first(queries, candidates).indices
+    return rescore(
+        queries, found, documents.take, k=k, rows=rows_at_a_time(documents), budget=budget
+    )
+
+
+@torch.no_grad()
+def rescore(
+    queries: MultiVector,
+    candidates: Tensor,
+    take: Callable[[Tensor], MultiVector],
+    *,
+    k: int,
+    rows: int,
+    budget: Budget | None = None,
+) -> Neighbours:
+    """The ``k`` best by MaxSim among the candidates of each query.
+
+    Args:
+        queries: ``q`` packed queries.
+        candidates: Documents to score for each query, ``(q, n)`` int64, each once.
+        take: Documents in, by rising row, ``(r,)`` int64, and their vectors out.
+        k: Neighbours per query, ``1 <= k <= n``.
+        rows: Documents taken at a time.
+        budget: Vectors used of each query and each document; all if left out.
+
+    Returns:
+        ``values`` and ``indices``, both ``(q, k)``; of equal scores the lower row comes first.
+    """
+    values = [torch.empty(0, k, device=candidates.device)]
+    indices = [candidates[:0, :k]]
+    # Cut here: maxsim refuses a budget beyond the longest of just these few items.
+    asked = queries if budget is None else queries.prefix(budget[0])
+
+    def cut(documents: MultiVector) -> MultiVector:
+        return documents if budget is None else documents.prefix(budget[1])
+
+    # Rising rows are read in the order in which they lie, and keep ties in that order.
+    for number, found in enumerate(candidates.sort(dim=1).values):
+        query = asked[number : number + 1]
+        scores = torch.cat([maxsim(query, cut(take(part))) for part in found.split(rows)], dim=1)
+        ranked, order = scores.sort(dim=1, descending=True, stable=True)
+        values.append(ranked[:, :k])
+        indices.append(found[order[:, :k]])
+    return Neighbours(torch.cat(values), torch.cat(indices))
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateChoice:
+    """How many candidates a cascade needs, measured on sample queries.
+
+    Attributes:
+        candidates: Documents per query that MaxSim should score.
+        agreement: Mean share of the exact top ``k`` that the cascade then finds, in [0, 1].
+        lower: One-sided 95 % confidence bound below the agreement on other queries like these.
+        k: Neighbours per query.
+        queries: How many queries were tried.
+    """
+
+    candidates: int
+    agreement: float
+    lower: float
+    k: int
+    queries: int
+
+
+def candidates_for(
+    queries: MultiVector,
+    documents: MultiVector,
+    k: int,
+    *,
+    recall: float,
+    first: FirstStage,
+    budget: Budget | None = None,
+) -> CandidateChoice:
+    """The fewest candidates at which a cascade finds a stated share of the exact top ``k``.
+
+    A document of the exact top ``k`` is in the cascade's if and only if it is a candidate, so its
+    rank in the first stage decides, and the smallest number is found without trying any.
+
+    The choice looks at the sample, so new queries may agree less than ``recall``: for a promise,
+    ask for a ``recall`` at which ``lower`` is high enough. The bound is Wilson's for as many
+    yes-or-no trials as there are queries. A share has at most the variance of a yes-or-no with
+    the same mean, so the bound errs on the low side; queries are taken as independent.
+
+    Args:
+        queries: Sample queries, at least one.
+        documents: ``m`` packed documents of the same width and device.
+        k: Neighbours per query, ``1 <= k <= m``.
+        recall: Mean share of the exact top ``k`` to reach on these queries, in (0, 1].
+        first: Made from the same documents by ``first_stage``.
+        budget: Vectors used by MaxSim of each query and each document; all if left out.
+
+    Raises:
+        ValueError: There are no queries, ``k`` or ``recall`` is out of range, or ``first`` is of
+            other documents or leaves some out.
+
+    Reference:
+        Wilson 1927, Journal of the American Statistical Association 22:209-212.
+    """
+    check_k(k, len(documents), of="the number of documents")
+    if not 0 < recall <= 1:
+        raise ValueError(
+            f"recall must lie in (0, 1]; got {recall}. Pass 0.95 to find 95 % of the exact top k."
+        )
+    if len(queries) == 0:
+        raise ValueError("a choice needs sample queries; got none. Pass some held-out queries.")
+    _check_same(first, documents)
+    exact = topk(queries, documents, k, budget=budget).indices
+    n = k
+    ranks = _ranks(queries, exact, first, n)
+    while _agreement(ranks, n) < recall:
+        if n == len(documents):
+            raise ValueError(
+                "a first stage that is asked for all documents must put each forward once; this "
+                f"one leaves out some of the exact top {k} of {len(documents)}. "
+                "Make it by first_stage(documents), or mend it."
+            )
+        n = min(len(documents), 4 * n)
+        ranks = _ranks(queries, exact, first, n)
+    in_order = ranks.flatten().sort().values
+    shares = torch.arange(1, len(in_order) + 1, dtype=torch.float64) / len(in_order)
+    enough = int((shares < recall).sum())
+    needed = max(k, int(in_order[enough]))
+    agreement = _agreement(ranks, needed)
+    lower = _wilson_lower(agreement, len(queries))
+    return CandidateChoice(needed, agreement, lower, k, len(queries))
+
+
+def cascade_flops(
+    queries: MultiVector,
+    documents: MultiVector,
+    *,
+    candidates: int,
+    first: FirstStage,
+    budget: Budget | None = None,
+) -> float:
+    """Floating-point operations of ``cascade``, candidates taken to be of average length.
+
+    Scoring every document takes ``maxsim_flops`` of the same arguments.
+    """
+    share = candidates / len(documents)
+    return first.flops(queries) + share * maxsim_flops(queries, documents, budget=budget)
+
+
+def check_candidates(k: int, candidates: int, documents: int) -> None:
+    """Raise ``ValueError`` unless ``1 <= k <= candidates <= documents``."""
+    check_k(candidates, documents, name="candidates", of="the number of documents")
+    check_k(k, candidates, of="the number of candidates")
+
+
+def rows_at_a_time(documents: MultiVector) -> int:
+    """Documents that a stated number of bytes holds, in their dtype and in float32."""
+    longest = int(documents.lengths.max()) if len(documents) else 1
+    token = documents.dim * (documents.tokens.element_size() + 4) + 16
+    return max(1, _BYTES // (longest * token))
+
+
+def _check_same(first: FirstStage, documents: MultiVector) -> None:
+    if len(first) != len(documents):
+        raise ValueError(
+            "the first stage must be made from the documents that it selects among; it holds "
+            f"{len(first)} and there are {len(documents)}. Make it anew by first_stage(documents)."
+        )
+
+
+def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Tensor:
+    """First-stage rank of each row of ``exact``, ``(q, k)``; ``n + 1`` where not among ``n``."""
+    ranks = torch.full(exact.shape, n + 1)
+    rows = max(1, _ENTRIES // n)
+    for start in range(0, len(queries), rows):
+        found = first(queries[start : start + rows], n).indices
+        for column in range(exact.shape[1]):
+            same = found == exact[start : start + rows, column, None]
+            query, place = same.nonzero(as_tuple=True)
+            ranks[start + query.cpu(), column] = place.cpu() + 1
+    return ranks
+
+
+def _agreement(ranks: Tensor, candidates: int) -> float:
+    """Share of the exact top that is among as many candidates."""
+    return int((ranks <= candidates).sum()) / ranks.numel()
+
+
+def _wilson_lower(share: float, trials: int) -> float:
+    z = NormalDist().inv_cdf(_LEVEL)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, (share + z * z / (2 * trials) - spread) / (1 + z * z / trials))
