@@ -29,6 +29,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m experiments.compare_adapters --data emoji --n 1000
 	$(BIN)/python -m experiments.bench.fit_cost
 	$(BIN)/python -m experiments.bench.probes
+	$(BIN)/python -m experiments.bench.maxsim
 
 clean:
 	rm -rf $(VENV) demo-output dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

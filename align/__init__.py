@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from align.encoders.image import ImageEncoder as ImageEncoder
     from align.encoders.text import CodeEncoder as CodeEncoder
     from align.encoders.text import TextEncoder as TextEncoder
+    from align.evaluation import compare as compare
     from align.evaluation import evaluate as evaluate
     from align.fde import FDE as FDE
     from align.late_interaction import maxsim as maxsim
@@ -57,6 +58,7 @@ _HOME = {
     "Adapter": "align.adapters.adapter",
     "load": "align.adapters.artifact",
     "evaluate": "align.evaluation",
+    "compare": "align.evaluation",
     "Index": "align.retrieval.index",
     "MetaTokens": "align.adapters.meta_tokens",
     "load_meta_tokens": "align.adapters.meta_artifact",

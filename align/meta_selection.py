@@ -90,7 +90,7 @@ def fit_meta_tokens(
     asking: int = 4,
     vectors: int = 16,
     groups: Sequence[Group] | None = None,
-    epochs: int = 6,
+    epochs: int = 5,
     seed: int = 0,
     do_no_harm: bool = True,
     fit_adapter: FitAdapter = fit,
@@ -213,16 +213,16 @@ class _Search:
     def choose(self, kind: Kind, epochs: int) -> _Choice:
         """The best start of one kind, trained for as long as it gains a standard error."""
         found: list[_Choice] = []
-        for sharpness in SHARPNESS:
+        ways: list[tuple[float, tuple[int, ...]]] = [(sharpness, ()) for sharpness in SHARPNESS]
+        ways += [(SHARPNESS[0], select) for select in self.data.selections() if select]
+        for sharpness, select in ways:
+            halfway = Start(kind, sharpness, TRAINED_MIX, select)
             judged = [
-                _judge(
-                    self.head(Start(kind, sharpness, TRAINED_MIX), fold.rest, fold.adapter),
-                    self.data, fold, MIXES,
-                )
+                _judge(self.head(halfway, fold.rest, fold.adapter), self.data, fold, MIXES)
                 for fold in self.folds
-            ]  # fmt: skip
+            ]
             for mix, by_fold in zip(MIXES, zip(*judged, strict=True), strict=True):
-                start = Start(kind, sharpness, mix)
+                start = replace(halfway, mix=mix)
                 found.append(_Choice(start, 0, self._noted("start", str(start), by_fold)))
         best = max(found, key=lambda each: each.outcome.mrr)
         self.bar.total += FOLDS * epochs

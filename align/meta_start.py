@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align.adapters.maps import centred, directions
-from align.adapters.meta_tokens import Aspects, Heads, Reduction, Resampler, TokenAspects
+from align.adapters.meta_tokens import Aspects, Heads, Reduction, Resampler, Selector, TokenAspects
 from align.adapters.moments import paired_moments
 from align.adapters.rcca import canonical, power_weights
 from align.multivector import MultiVector
 from align.token_pairs import TokenPairs
 
 SAMPLE = 65536  # token states behind means, axes and clusters: more change them little
+TOLD = 500  # pairs by which meta tokens are ordered
 STEPS = 20  # of k-means, which moves little after ten
 RIDGE, POWER = (1.0, 1.0), 0.5  # a start that training or cross-validation judges, not a result
 
@@ -34,12 +35,15 @@ class Start:
             two whose token states have one width. ``"paired"``: regularised CCA between the sides'
             mean states.
         sharpness: Length of the meta tokens' queries; 0 pools evenly.
+        select: The sides, 0 source and 1 target, that show some of their token states as they are
+            instead of attending over all; for items that are lists of parts.
         mix: Share of the aspect in a further vector, in (0, 1).
     """
 
     kind: Kind
     sharpness: float
     mix: float
+    select: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +65,11 @@ class Reduced:
         source, target = self.pairs.source, self.pairs.target
         one = source is not None and target is not None and source.dim == target.dim
         return ("shared", "paired") if one else ("paired",)
+
+    def selections(self) -> tuple[tuple[int, ...], ...]:
+        """Which sides can show token states as they are: those that have any."""
+        ways = ((), (0,), (1,), (0, 1))
+        return tuple(way for way in ways if all(self.tokens[side] is not None for side in way))
 
     def pooled(self, side: int) -> Tensor:
         """Pooled float32 vectors of one side (0 source, 1 target), ``(n, d_side)``."""
@@ -130,12 +139,46 @@ def aspects(
             mean = directions(data.pooled(side)[rows]).mean(dim=0)
             found.append(Heads(mean, _bands(weight, sum(counts))))
             continue
+        weight = torch.eye(tokens.dim) if weight is None else weight
+        if side in start.select:
+            found.append(TokenAspects(reduction, Selector(weight, count=sum(counts))))
+            continue
         centres = shared if shared is not None else _centres(tokens.tokens, counts, generator)
-        if weight is None:
-            weight = torch.eye(tokens.dim)
-        resampler = Resampler(centres * start.sharpness, weight)
-        found.append(TokenAspects(reduction, resampler))
+        found.append(TokenAspects(reduction, Resampler(centres * start.sharpness, weight)))
+    _put_telling_first(data, rows, (found[0], found[1]), counts)
     return found[0], found[1]
+
+
+@torch.no_grad()
+def _put_telling_first(
+    data: Reduced, rows: Tensor, sides: tuple[Aspects, Aspects], counts: Sequence[int]
+) -> None:
+    """Order meta tokens within each budget by how well their aspects tell pairs apart.
+
+    Queries ask with the first ones, and k-means knows no order. An aspect tells as much as its
+    similarity to the even aspect of its partner (that of the mean state) stands out from its
+    similarity to the even aspects of others, in standard deviations.
+    """
+    rows = rows[:: max(1, -(-len(rows) // TOLD))]
+    even = [_even(part, data, side, rows) for side, part in enumerate(sides)]
+    for side, part in enumerate(sides):
+        if isinstance(part, Heads) or isinstance(part.resampler, Selector):
+            continue
+        tokens = data.taken(side, rows)
+        assert tokens is not None, "aspects of tokens are made from tokens"
+        near = torch.einsum("nrd,md->rnm", part.resampler(tokens), even[1 - side])
+        matched = near.diagonal(dim1=1, dim2=2).mean(dim=1)
+        telling = (matched - near.mean(dim=(1, 2))) / near.std(dim=(1, 2))
+        order = [block.argsort(descending=True) for block in torch.split(telling, list(counts))]
+        starts = [sum(counts[:number]) for number in range(len(counts))]
+        places = torch.cat([block + first for block, first in zip(order, starts, strict=True)])
+        part.resampler.queries.copy_(part.resampler.queries[places].clone())
+
+
+def _even(part: Aspects, data: Reduced, side: int, rows: Tensor) -> Tensor:
+    """What a side's map makes of each item's summary, unit norm, ``(n, width)``."""
+    weight = part.weight.mean(dim=0) if isinstance(part, Heads) else part.resampler.weight
+    return F.normalize(_summary(data, side, rows) @ weight, dim=1)
 
 
 def _sample(tokens: MultiVector | None, generator: torch.Generator) -> Tensor | None:

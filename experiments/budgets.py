@@ -1,6 +1,6 @@
 """Recall against cost: one head of meta tokens at several budgets, beside the closed form.
 
-    python -m experiments.budgets --data flickr8k [--n 5000] [--draws 3] [--quick]
+    python -m experiments.budgets --data flickr8k [--n 1000] [--draws 3] [--quick]
 
 On each draw of training pairs ``align.fit_meta_tokens`` makes a head whose gate is off, so that the
 table shows what further vectors do whether or not they help; the verdict of the gate stands below
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -24,8 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from align.adapters.adapter import Adapter
 from align.adapters.meta_tokens import MetaTokens
-from align.embeddings import Vectors
+from align.embeddings import PairedEmbeddings, Vectors
 from align.evaluation import Estimate, Evaluation, Side
 from align.late_interaction import topk
 from align.losses import Group
@@ -33,9 +34,10 @@ from align.meta_evaluation import MultiMaps, evaluate_meta_tokens
 from align.meta_selection import fit_meta_tokens
 from align.multivector import MultiVector
 from align.retrieval.first_stages import maxsim_flops
+from align.selection import fit
 from align.token_pairs import TokenPairs
 from experiments.record import RESULTS, write_record
-from experiments.tasks import TASKS, TokenTask, load_token_task
+from experiments.tasks import TOKEN_TASKS, TokenTask, load_token_task
 from experiments.trials import over_draws
 
 OURS, CLOSED_FORM = "meta tokens", "closed form"
@@ -51,7 +53,7 @@ class Config:
     """One run.
 
     Attributes:
-        data: Name of a task in ``experiments.tasks``.
+        data: Name of one of ``experiments.tasks.TOKEN_TASKS``.
         n: Training pairs, at most those of the pool.
         draws: Training sets; set ``s`` is drawn, and heads are seeded, with ``s``.
         epochs: Most passes of Matryoshka training.
@@ -60,7 +62,7 @@ class Config:
     data: str
     n: int
     draws: int = 3
-    epochs: int = 6
+    epochs: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,13 @@ def run(config: Config) -> Result:
     verdicts, seconds = [], []
     for seed in range(config.draws):
         train = draw(task, config.n, seed=seed)
+        fit_adapter = remembered(fit)
         began = time.perf_counter()
-        head = _fitted(train, config, seed)
+        head = _fitted(train, config, seed, fit_adapter)
         seconds.append(round(time.perf_counter() - began, 1))
         verdicts.append(str(head.card["verdict"]))
-        flat = _fitted(train, config, seed, groups=(Group(*FULL),))
-        single = _fitted(train, config, seed, asking=2, vectors=2)
+        flat = _fitted(train, config, seed, fit_adapter, groups=(Group(*FULL),))
+        single = _fitted(train, config, seed, fit_adapter, asking=2, vectors=2)
         found: dict[tuple[str, tuple[int, int]], tuple[MultiMaps, tuple[int, int]]] = {
             (CLOSED_FORM, (1, 1)): (head, (1, 1)),
             **{(OURS, budget): (head, budget) for budget in BUDGETS},
@@ -162,6 +165,7 @@ def _fitted(
     train: TokenPairs,
     config: Config,
     seed: int,
+    fit_adapter: Callable[[PairedEmbeddings], Adapter],
     *,
     asking: int = ASKING,
     vectors: int = VECTORS,
@@ -169,8 +173,22 @@ def _fitted(
 ) -> MetaTokens:
     return fit_meta_tokens(
         train, asking=asking, vectors=vectors, groups=groups, epochs=config.epochs, seed=seed,
-        do_no_harm=False, progress=True,
+        do_no_harm=False, fit_adapter=fit_adapter, progress=True,
     )  # fmt: skip
+
+
+def remembered(
+    fit_adapter: Callable[[PairedEmbeddings], Adapter],
+) -> Callable[[PairedEmbeddings], Adapter]:
+    """``fit_adapter`` that keeps what it gave for the same pairs: heads of one draw share those."""
+    known: dict[tuple[str, ...], Adapter] = {}
+
+    def fitted(pairs: PairedEmbeddings) -> Adapter:
+        if pairs.ids not in known:
+            known[pairs.ids] = fit_adapter(pairs)
+        return known[pairs.ids]
+
+    return fitted
 
 
 class _Int8:
@@ -267,8 +285,8 @@ def figure(result: Result, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it from the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.budgets", description=__doc__)
-    parser.add_argument("--data", choices=sorted(TASKS), required=True)
-    parser.add_argument("--n", type=int, default=5000, help="training pairs; at most the pool's")
+    parser.add_argument("--data", choices=sorted(TOKEN_TASKS), required=True)
+    parser.add_argument("--n", type=int, default=1000, help="training pairs; at most the pool's")
     parser.add_argument("--draws", type=int, default=3, help="training sets")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pairs, one draw")
     given = parser.parse_args(arguments)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from align.embeddings import Encoder, PairedEmbeddings
 from align.multivector import MultiVector
 from align.pairs import Pairs
@@ -77,7 +79,7 @@ def load_task(name: str) -> Task:
 
 
 def load_token_task(name: str) -> TokenTask:
-    """``load_task`` with the last hidden states of MiniLM and the grid of EfficientNet-Lite0.
+    """A task of ``TOKEN_TASKS``, with MiniLM's last hidden states and EfficientNet-Lite0's grid.
 
     Token states are kept in float16, which halves some gigabytes.
 
@@ -85,7 +87,9 @@ def load_token_task(name: str) -> TokenTask:
         ValueError: There is no such task.
         FileNotFoundError: Its data are not there.
     """
-    check_choice("task", name, tuple(TASKS))
+    check_choice("task", name, TOKEN_TASKS)
+    if name == CLASSES:
+        return _stdlib_classes()
     raw = TASKS[name]()
     return TokenTask(_with_tokens(raw, raw.pool), _with_tokens(raw, raw.gallery))
 
@@ -122,6 +126,40 @@ def _stdlib_code() -> _Raw:
     return _Raw(pool, gallery, minilm, grouped=False)
 
 
+def _stdlib_classes() -> TokenTask:
+    """Docstrings of methods, and the classes (or modules of functions) that hold them.
+
+    A document of several aspects: its token states are the vectors of its functions, two or more,
+    and its pooled vector is their mean. A docstring's answer is the class of its function. A
+    quarter, whole modules at a time, is held out.
+    """
+    pairs = stdlib_code()
+    functions = _pooled(_Raw(pairs, pairs, minilm), pairs)
+    states = _tokens(minilm(), pairs.source)
+    members: dict[str, list[int]] = {}
+    for row, name in enumerate(pairs.ids):
+        members.setdefault(_class_of(name), []).append(row)
+    members = {name: rows for name, rows in members.items() if len(rows) > 1}
+    groups = [name for name, rows in members.items() for _ in rows]
+    rows = torch.tensor([row for inside in members.values() for row in inside])
+    classes = [functions.target[torch.tensor(members[name])] for name in groups]
+    pooled = PairedEmbeddings.from_arrays(
+        functions.source[rows],
+        torch.stack([parts.mean(dim=0) for parts in classes]),
+        ids=[pairs.ids[row] for row in rows.tolist()],
+        groups=groups,
+        domains=[name.partition(":")[0] for name in groups],
+    )
+    every = TokenPairs(pooled, states.take(rows), MultiVector.pack(classes))
+    return TokenTask(*every.split(test=0.25, seed=SPLIT_SEED))
+
+
+def _class_of(function: str) -> str:
+    """``module:Class`` of ``module:Class.method:line``; ``module:`` of a plain function."""
+    module, name, _ = function.split(":")
+    return f"{module}:{name.rpartition('.')[0]}"
+
+
 def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
     store = EmbeddingStore(cache_folder() / "embeddings")
     found = pairs.encode(minilm(), raw.target(), store=store, progress=True)
@@ -129,14 +167,14 @@ def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
 
 
 def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
-    store = EmbeddingStore(cache_folder() / "embeddings", dtype="float16")
-
-    def tokens(encoder: Any, items: Sequence[Any]) -> MultiVector:
-        return store.encode_tokens(encoder, items, progress=True)
-
     return TokenPairs(
-        _pooled(raw, pairs), tokens(minilm(), pairs.source), tokens(raw.target(), pairs.target)
+        _pooled(raw, pairs), _tokens(minilm(), pairs.source), _tokens(raw.target(), pairs.target)
     )
+
+
+def _tokens(encoder: Any, items: Sequence[Any]) -> MultiVector:
+    store = EmbeddingStore(cache_folder() / "embeddings", dtype="float16")
+    return store.encode_tokens(encoder, items, progress=True)
 
 
 TASKS: Mapping[str, Callable[[], _Raw]] = {
@@ -146,3 +184,6 @@ TASKS: Mapping[str, Callable[[], _Raw]] = {
     "conala": _conala,
     "stdlib_code": _stdlib_code,
 }
+
+CLASSES = "stdlib_classes"
+TOKEN_TASKS = (*TASKS, CLASSES)

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from align.adapters.bank import Bank
 from align.adapters.maps import directions
-from align.adapters.meta_tokens import Heads, MetaTokens, Reduction, Resampler, TokenAspects
+from align.adapters.meta_tokens import (
+    Heads,
+    MetaTokens,
+    Reduction,
+    Resampler,
+    Selector,
+    TokenAspects,
+)
 from align.adapters.rcca import rcca
 from align.hubness import NNN
 from align.multivector import MultiVector
@@ -35,16 +42,16 @@ def random_tokens(n, d, rng, *, longest=6):
 
 
 def random_aspects(kind, side, x, rng, *, count=3, width=4):
-    """Aspects of ``kind`` ``"tokens"`` or ``"heads"`` for side 0 or 1."""
+    """Aspects of ``kind`` ``"tokens"``, ``"selected"`` or ``"heads"`` for side 0 or 1."""
     if kind == "heads":
         weight = torch.randn(count, x.shape[1], width, generator=rng)
         return Heads(directions(x).mean(dim=0), weight)
     d = TOKEN_WIDTHS[side]
     reduction = Reduction(0.1 * torch.randn(d, generator=rng), rotation(d, rng)[:, :5])
-    resampler = Resampler(
-        4 * torch.randn(count, 5, generator=rng), torch.randn(5, width, generator=rng)
-    )
-    return TokenAspects(reduction, resampler)
+    weight = torch.randn(5, width, generator=rng)
+    if kind == "selected":
+        return TokenAspects(reduction, Selector(weight, count=count))
+    return TokenAspects(reduction, Resampler(4 * torch.randn(count, 5, generator=rng), weight))
 
 
 def made(kinds=("tokens", "tokens"), *, rng, mix=0.4, asking=3, hubness=False, n=30):
@@ -59,7 +66,7 @@ def made(kinds=("tokens", "tokens"), *, rng, mix=0.4, asking=3, hubness=False, n
         for side, kind in enumerate(kinds)
     ]
     tokens = [
-        random_tokens(n, TOKEN_WIDTHS[side], rng) if kind == "tokens" else None
+        random_tokens(n, TOKEN_WIDTHS[side], rng) if kind in ("tokens", "selected") else None
         for side, kind in enumerate(kinds)
     ]
     head = MetaTokens(adapter, *parts, mix=mix, asking=asking, card={"made": "for a test"})

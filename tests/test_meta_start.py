@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from meta_heads import random_tokens
 from planted import chance, mean_reciprocal_rank, rotation, shared_factors, unit
+from planted_tokens import needles
 from sklearn.decomposition import PCA
 
 from align import meta_start
 from align.adapters.maps import directions
-from align.adapters.meta_tokens import Heads, TokenAspects
+from align.adapters.meta_tokens import Heads, Resampler, Selector, TokenAspects
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
 from align.meta_start import Reduced, Start, aspects, reduced
@@ -94,6 +95,26 @@ def test_a_reduction_looks_at_no_pairing(rng):
     a, b = (reduced(each, width=3, generator=seeded()).reductions[1] for each in (data, shuffled))
     torch.testing.assert_close(a.mean, b.mean)
     assert_same_axes(a.basis, b.basis)
+
+
+@pytest.mark.parametrize(
+    ("widths", "ways"),
+    [((8, 6), [(), (0,), (1,), (0, 1)]), ((None, 6), [(), (1,)]), ((None, None), [()])],
+    ids=str,
+)
+def test_only_sides_with_token_states_can_show_them(widths, ways, rng):
+    cut = reduced(paired(rng, widths=widths), width=3, generator=seeded())
+    assert list(cut.selections()) == ways
+
+
+@pytest.mark.parametrize("select", [(0,), (1,), (0, 1)], ids=str)
+def test_a_selecting_side_shows_its_own_states_through_the_same_map(select, rng):
+    cut = reduced(paired(rng), width=4, generator=seeded())
+    plain = aspects(cut, ALL, Start("paired", 5.0, 0.5), [1, 2], seeded())
+    found = aspects(cut, ALL, Start("paired", 5.0, 0.5, select), [1, 2], seeded())
+    for side, (part, attending) in enumerate(zip(found, plain, strict=True)):
+        assert isinstance(part.resampler, Selector if side in select else Resampler)
+        assert part.count == 3 and part.resampler.weight.equal(attending.resampler.weight)
 
 
 def test_a_side_without_token_states_is_left_alone(rng):
@@ -212,7 +233,8 @@ def test_a_paired_start_maps_by_regularised_cca_of_the_mean_states(widths, rng):
     for part, d, wanted in zip(parts, widths, expected, strict=True):
         assert isinstance(part, Heads if d is None else TokenAspects)
         assert part.count == 3 and part.dim == wanted.shape[1]
-        weight = part.weight.sum(dim=0) if d is None else part.resampler.weight
+        # Of three heads one sees a direction whole and two at half weight.
+        weight = part.weight.sum(dim=0) / 2 if d is None else part.resampler.weight
         weights.append(weight.detach())
         # Directions are known up to a sign that both sides share.
         torch.testing.assert_close(weights[-1].abs(), wanted.abs(), atol=1e-4, rtol=1e-3)
@@ -268,23 +290,54 @@ def test_a_start_depends_on_its_generator_alone(kind, rng):
         assert not a.resampler.queries.equal(c.resampler.queries)
 
 
+def telling(part, tokens, own_even):
+    """How far partners stand out, one meta token at a time."""
+    found = []
+    for aspect in part.resampler(tokens).detach().unbind(dim=1):
+        near = aspect @ own_even.T
+        found.append(((near.diagonal().mean() - near.mean()) / near.std()).item())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["shared", "paired"])
+def test_within_a_budget_the_meta_tokens_that_tell_pairs_apart_come_first(kind, monkeypatch):
+    pairs = needles(200)
+    cut = reduced(pairs, width=9, generator=seeded())
+    rows, counts, start = torch.arange(200), [1, 3, 5], Start(kind, 5.0, 0.5)
+    parts = aspects(cut, rows, start, counts, seeded())
+    monkeypatch.setattr(meta_start, "_put_telling_first", lambda *_: None)
+    unordered = aspects(cut, rows, start, counts, seeded())
+    even = [
+        unit(summary(cut, side) @ part.resampler.weight.detach()) for side, part in enumerate(parts)
+    ]
+    for side, part in enumerate(parts):
+        values = telling(part, cut.tokens[side], even[1 - side])
+        for first, last in ((0, 1), (1, 4), (4, 9)):
+            assert values[first:last] == sorted(values[first:last], reverse=True)
+            block, before = (
+                {tuple(row) for row in each.resampler.queries[first:last].tolist()}
+                for each in (part, unordered[side])
+            )
+            assert block == before
+        assert not part.resampler.queries.equal(unordered[side].resampler.queries)
+
+
 @pytest.mark.parametrize(("width", "count"), [(12, 4), (12, 5), (7, 7), (100, 63), (3, 1)])
-def test_bands_partition_the_canonical_directions_strongest_first(width, count, rng):
+def test_bands_share_out_the_canonical_directions_strongest_first(width, count, rng):
     weight = 1 + torch.rand(5, width, generator=rng)
     bands = meta_start._bands(weight, count)
-    assert bands.shape == (count, 5, width) and bands.sum(dim=0).equal(weight)
-    inside = (bands != 0).all(dim=1)
-    assert inside.equal((bands != 0).any(dim=1))
-    assert inside.sum(dim=0).tolist() == [1] * width  # each direction in one band
-    sizes = inside.sum(dim=1)
+    assert bands.shape == (count, 5, width)
+    share = bands / weight
+    favoured = (share == 1).all(dim=1)
+    assert (favoured | (share == 0.5).all(dim=1)).all()
+    assert favoured.sum(dim=0).tolist() == [1] * width  # each direction by one head
+    sizes = favoured.sum(dim=1)
     assert sizes.min() >= 1 and sizes.max() - sizes.min() <= 1
-    owner = inside.int().argmax(dim=0)
-    assert (owner.diff() >= 0).all()
+    assert (favoured.int().argmax(dim=0).diff() >= 0).all()
 
 
 @pytest.mark.parametrize(("width", "count"), [(2, 5), (3, 4), (1, 3), (5, 16)])
-def test_more_heads_than_directions_have_one_direction_each(width, count):
-    inside = (meta_start._bands(torch.ones(2, width), count) != 0).all(dim=1)
-    assert inside.sum(dim=1).tolist() == [1] * count
-    assert inside.any(dim=0).all()
-    assert (inside.int().argmax(dim=1).diff() >= 0).all()
+def test_with_more_heads_than_directions_some_favour_none(width, count):
+    favoured = (meta_start._bands(torch.ones(2, width), count) == 1).all(dim=1)
+    assert favoured.sum(dim=0).tolist() == [1] * width
+    assert favoured.sum(dim=1).max() == 1

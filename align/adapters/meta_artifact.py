@@ -19,6 +19,7 @@ from align.adapters.meta_tokens import (
     MetaTokens,
     Reduction,
     Resampler,
+    Selector,
     TokenAspects,
 )
 from align.atomic import atomic_folder
@@ -140,6 +141,14 @@ def _fits(described: object) -> bool:
             **rest,
         } if d == key == value:
             sizes = [*reduction, *queries, *weight]
+        case {
+            "kind": "selected",
+            "reduction": [_, d] as reduction,
+            "count": count,
+            "weight": [value, _] as weight,
+            **rest,
+        } if d == value:
+            sizes = [*reduction, count, *weight]
         case _:
             return False
     return not rest and all(type(size) is int and 1 <= size <= LARGEST for size in sizes)
@@ -162,6 +171,13 @@ def _describe(part: Aspects | None) -> dict[str, Any] | None:
     if isinstance(part, Heads):
         return {"kind": "heads", "shape": list(part.weight.shape)}
     reduction, resampler = part.reduction, part.resampler
+    if isinstance(resampler, Selector):
+        return {
+            "kind": "selected",
+            "reduction": list(reduction.basis.shape),
+            "count": resampler.count,
+            "weight": list(resampler.weight.shape),
+        }
     return {
         "kind": "tokens",
         "reduction": list(reduction.basis.shape),
@@ -189,8 +205,10 @@ def _empty(described: dict[str, Any] | None) -> Aspects | None:
         count, d, width = described["shape"]
         return Heads(_shape(d), _shape(count, d, width))
     reduction = Reduction(_shape(described["reduction"][0]), _shape(*described["reduction"]))
-    resampler = Resampler(_shape(*described["queries"]), _shape(*described["weight"]))
-    return TokenAspects(reduction, resampler)
+    weight = _shape(*described["weight"])
+    if described["kind"] == "selected":
+        return TokenAspects(reduction, Selector(weight, count=described["count"]))
+    return TokenAspects(reduction, Resampler(_shape(*described["queries"]), weight))
 
 
 def _shape(*sizes: int) -> Tensor:

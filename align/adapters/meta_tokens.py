@@ -96,6 +96,39 @@ class Resampler(nn.Module):
         return torch.cat(parts)
 
 
+class Selector(nn.Module):
+    """Some token states of an item itself, spread out, mapped: for items that are lists of parts.
+
+    The first is the state nearest to the mean of all, and each next one the state farthest from
+    those taken. An item with fewer states repeats its last, which never changes a maximum. Only the
+    map learns.
+
+    Attributes:
+        weight: ``W``, ``(d, width)``.
+
+    Reference:
+        Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5 (farthest-first traversal).
+    """
+
+    def __init__(self, weight: Tensor, *, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.contiguous())
+        self.count = count
+
+    @property
+    def dim(self) -> int:
+        """Width of what comes out."""
+        return self.weight.shape[1]
+
+    def forward(self, reduced: MultiVector) -> Tensor:
+        """Unit-norm aspects, ``(n, count, width)``, of ``n`` items with reduced token states."""
+        parts = []
+        for start in range(0, len(reduced), ITEMS):
+            tokens, held = _padded(reduced[start : start + ITEMS])
+            parts.append(F.normalize(_spread(tokens, held, self.count) @ self.weight, dim=2))
+        return torch.cat(parts)
+
+
 class Heads(nn.Module):
     """Linear heads on a pooled vector, for encoders without token states.
 
@@ -111,7 +144,7 @@ class Heads(nn.Module):
     def __init__(self, mean: Tensor, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        self.weight = nn.Parameter(weight.contiguous())
+        self.weight = nn.Parameter(weight)
 
     @property
     def count(self) -> int:
@@ -130,9 +163,9 @@ class Heads(nn.Module):
 
 
 class TokenAspects(nn.Module):
-    """Aspects of one side whose encoder gives token states: reduced, then resampled."""
+    """Aspects of one side whose encoder gives token states: reduced, then resampled or selected."""
 
-    def __init__(self, reduction: Reduction, resampler: Resampler) -> None:
+    def __init__(self, reduction: Reduction, resampler: Resampler | Selector) -> None:
         super().__init__()
         self.reduction = reduction
         self.resampler = resampler
@@ -326,6 +359,22 @@ def check_tokens(name: str, tokens: MultiVector, *, d: int) -> None:
             f"every row of {name} must be finite and not all zeros; {len(rows)} of {len(lengths)} "
             f"are not, in items {items[:5].tolist()}. Drop or re-encode those items."
         )
+
+
+def _spread(tokens: Tensor, held: Tensor, count: int) -> Tensor:
+    """``count`` held unit-norm rows of each item by farthest-first traversal, ``(n, count, d)``."""
+    n = torch.arange(len(tokens), device=tokens.device)
+    near = torch.einsum("ntd,nd->nt", tokens, tokens.sum(dim=1))
+    at = near.masked_fill(~held, -torch.inf).argmax(dim=1)
+    taken, closest = [tokens[n, at]], torch.full_like(near, -torch.inf)
+    for _ in range(count - 1):
+        closest = torch.maximum(closest, torch.einsum("ntd,nd->nt", tokens, taken[-1]))
+        closest[n, at] = torch.inf
+        left = closest.masked_fill(~held, torch.inf)
+        farthest = left.argmin(dim=1)
+        at = torch.where(left[n, farthest] < torch.inf, farthest, at)
+        taken.append(tokens[n, at])
+    return torch.stack(taken, dim=1)
 
 
 def _padded(tokens: MultiVector) -> tuple[Tensor, Tensor]:

@@ -8,16 +8,21 @@ import shutil
 
 import pytest
 import torch
-from meta_heads import TOKEN_WIDTHS, made, random_tokens
-from planted import shared_factors
+from meta_heads import TOKEN_WIDTHS, made
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from align.adapters.meta_artifact import ADAPTER, CONFIG, WEIGHTS, load_meta_tokens
-from align.adapters.meta_tokens import Heads, MetaTokens, Resampler, TokenAspects
-from align.adapters.rcca import rcca
+from align.adapters.meta_tokens import MetaTokens, Reduction, Resampler, TokenAspects
 
-KINDS = [("tokens", "tokens"), ("heads", "tokens"), ("tokens", "heads"), ("heads", "heads")]
+KINDS = [
+    ("tokens", "tokens"),
+    ("heads", "tokens"),
+    ("tokens", "heads"),
+    ("heads", "heads"),
+    ("tokens", "selected"),
+    ("selected", "heads"),
+]
 NONE = (None, None)
 
 
@@ -68,23 +73,32 @@ def test_a_trained_mix_comes_back_to_the_last_bit(rng, tmp_path):
     assert load_meta_tokens(tmp_path / "head").mix_logit.equal(head.mix_logit)
 
 
-def test_aspects_with_strided_weights_give_the_same_bits(rng, tmp_path):
-    sides = shared_factors(40, (33, 17), shared=5, noise=0.5)
-    it = made(rng=rng, n=40)
-    part = it.head.source_aspects
-    strided = Resampler(
-        torch.randn(5, 7, generator=rng).T, torch.randn(33, 5, generator=rng).T.contiguous()
+@pytest.mark.parametrize("strided", ["mean and basis", "queries", "weight"])
+def test_strided_tensors_give_the_same_bits(strided, rng, tmp_path):
+    it = made(rng=rng, n=5)
+
+    def drawn(*shape, flip):
+        x = torch.randn(*reversed(shape), generator=rng).T
+        return x if flip else x.contiguous()
+
+    d = TOKEN_WIDTHS[0]
+    reduction = Reduction(torch.zeros(d), drawn(d, 6, flip=strided == "mean and basis"))
+    resampler = Resampler(
+        drawn(3, 6, flip=strided == "queries"), drawn(6, 4, flip=strided == "weight")
     )
-    strided.weight = nn.Parameter(torch.randn(33, 5, generator=rng).T)
-    heads = Heads(torch.zeros(17), torch.randn(33, 17, 7, generator=rng).transpose(0, 2))
     head = MetaTokens(
-        rcca(*sides), TokenAspects(part.reduction, strided), heads, mix=0.5, asking=2, card={}
+        it.head.adapter,
+        TokenAspects(reduction, resampler),
+        it.head.target_aspects,
+        mix=0.5,
+        asking=2,
+        card={},
     )
     head.save(tmp_path / "head")
     again = load_meta_tokens(tmp_path / "head")
-    tokens = random_tokens(40, TOKEN_WIDTHS[0], rng)
-    assert again.source(sides[0], tokens).tokens.equal(head.source(sides[0], tokens).tokens)
-    assert again.target(sides[1]).tokens.equal(head.target(sides[1]).tokens)
+    for n in range(1, 6):
+        x, tokens = it.sides[0][:n], it.tokens[0][:n]
+        assert again.source(x, tokens).tokens.equal(head.source(x, tokens).tokens)
 
 
 def test_a_loaded_head_can_be_trained_further_and_saved_again(saved, tmp_path):
@@ -251,6 +265,7 @@ def test_settings_with_other_fields_are_refused(change, saved):
 
 HEADS = {"kind": "heads", "shape": [3, 5, 4]}
 TOKENS = {"kind": "tokens", "reduction": [7, 5], "queries": [3, 5], "weight": [5, 4]}
+SELECTED = {"kind": "selected", "reduction": [7, 5], "count": 3, "weight": [5, 4]}
 
 
 @pytest.mark.parametrize(
@@ -278,6 +293,9 @@ TOKENS = {"kind": "tokens", "reduction": [7, 5], "queries": [3, 5], "weight": [5
         {"target": TOKENS | {"reduction": [7]}},
         {"target": TOKENS | {"reduction": None}},
         {"target": {"kind": "tokens", "queries": [3, 5], "weight": [5, 4]}},
+        {"target": SELECTED | {"count": 0}},
+        {"target": SELECTED | {"count": "3"}},
+        {"target": SELECTED | {"weight": [6, 4]}},
     ],
     ids=json.dumps,
 )

@@ -11,14 +11,21 @@ from meta_heads import TOKEN_WIDTHS, made, random_aspects, random_tokens
 from planted import unit
 
 from align.adapters import meta_tokens
-from align.adapters.meta_tokens import MetaTokens, check_tokens
+from align.adapters.meta_tokens import MetaTokens, Selector, check_tokens
 from align.adapters.rcca import rcca
 from align.embeddings import Embeddings
 from align.late_interaction import maxsim
 from align.meta_training import best_aspects, late_scores, similarities
 from align.multivector import MultiVector
 
-KINDS = [("tokens", "tokens"), ("heads", "tokens"), ("tokens", "heads"), ("heads", "heads")]
+KINDS = [
+    ("tokens", "tokens"),
+    ("heads", "tokens"),
+    ("tokens", "heads"),
+    ("heads", "heads"),
+    ("tokens", "selected"),
+    ("selected", "heads"),
+]
 NONE = (None, None)
 
 
@@ -39,6 +46,15 @@ def both_ways(it):
         )
 
 
+def spread_by_hand(states, count):
+    """Farthest-first traversal from the state nearest to the mean; the last one is repeated."""
+    taken = [int((states @ states.sum(dim=0)).argmax())]
+    while len(taken) < min(count, len(states)):
+        left = [at for at in range(len(states)) if at not in taken]
+        taken.append(min(left, key=lambda at: max(float(states[at] @ states[t]) for t in taken)))
+    return states[taken + taken[-1:] * (count - len(taken))]
+
+
 def aspects_by_hand(part, pooled, tokens):
     """What the docstrings of both kinds say, item by item in float64, ``(n, r, width)``."""
     rows = []
@@ -50,6 +66,9 @@ def aspects_by_hand(part, pooled, tokens):
         resampler = part.resampler
         x = unit(unit(tokens[item].double()) - part.reduction.mean) @ part.reduction.basis.double()
         x = unit(x)
+        if isinstance(resampler, Selector):
+            rows.append(spread_by_hand(x, resampler.count) @ resampler.weight.detach().double())
+            continue
         shares = [torch.softmax(x @ k.double(), dim=0) for k in resampler.queries.detach()]
         drawn = torch.stack([share @ x for share in shares])
         rows.append(drawn @ resampler.weight.detach().double())
@@ -196,6 +215,20 @@ def test_an_item_does_not_depend_on_the_items_beside_it(rng):
     for row in (0, 11, 29):
         alone = it.head.source(it.sides[0][[row]], it.tokens[0].take([row]))
         torch.testing.assert_close(alone.tokens, whole[row], atol=1e-6, rtol=0)
+
+
+def test_padding_draws_no_attention_from_a_query_that_looks_away_from_every_token(rng):
+    it = made(rng=rng)
+    with torch.no_grad():
+        states = it.head.source_aspects.reduction(it.tokens[0])
+        one_sided = MultiVector(unit(states.tokens + 2), states.offsets)
+        resampler = it.head.source_aspects.resampler
+        resampler.queries.fill_(-100.0)  # logits near -200, whose exponentials are 0
+        whole = resampler(one_sided)
+        alone = torch.cat([resampler(one_sided[row : row + 1]) for row in range(30)])
+    # Float32 knows logits of that size to 1e-5.
+    torch.testing.assert_close(whole, alone, atol=1e-4, rtol=0)
+    torch.testing.assert_close(whole.norm(dim=2), torch.ones(30, 3))
 
 
 @pytest.mark.parametrize("items", [1, 7, 29, 30])

@@ -27,8 +27,8 @@ def in_a_folder_of_pictures(tmp_path, monkeypatch, sbert, vit):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_has_its_three_examples():
-    assert len(BLOCKS) == 3
+def test_the_readme_has_its_four_examples():
+    assert len(BLOCKS) == 4
 
 
 def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, capsys):
@@ -56,3 +56,10 @@ def test_measuring_a_planted_gap_says_what_was_planted(tmp_path, monkeypatch, ca
     report = names["report"]
     assert report.row("linear_cka").readings["centred"].value > 0.99
     assert "<title>" in (tmp_path / "gap.html").read_text()
+
+
+def test_late_interaction_finds_the_items_that_the_queries_were_cut_from(capsys):
+    exec(BLOCKS[3], {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("tensor([[")
+    assert printed.rstrip().endswith("[2]])")

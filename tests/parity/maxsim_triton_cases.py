@@ -221,15 +221,28 @@ def test_a_mean_divides_by_the_tokens_of_each_query(rng):
 
 
 def test_of_equal_tokens_the_first_gets_the_gradient():
-    # Token 0 and its copies, in the same tile and in the next one.
+    # Token 0 and its copies, in the same tile and in the next one; a better one for axis 2 there.
     document = torch.zeros(140, 4)
     document[[0, 5, 135]] = 1.0
-    queries, documents = pack([[[1.0, 0, 0, 0], [0, 2.0, 0, 0]]]), pack([document.tolist()])
+    document[137, 2] = 3.0
+    queries, documents = pack([[[1.0, 0, 0, 0], [0, 2.0, 4.0, 0]]]), pack([document.tolist()])
     documents.tokens.requires_grad_()
     maxsim_triton.maxsim(queries, documents).sum().backward()
     expected = torch.zeros(140, 4, device=DEVICE)
-    expected[0] = torch.tensor([1.0, 2.0, 0, 0])
+    expected[[0, 137]] = queries.tokens
     assert torch.equal(documents.tokens.grad, expected)
+
+
+def test_every_part_of_a_long_query_gets_its_gradient():
+    # Token i of the query is +1 or -1 and picks the document's token of the same sign.
+    signs = torch.tensor([1.0, -1.0])[torch.arange(140) % 3 % 2]
+    queries, documents = (
+        pack([[[sign] for sign in signs]]),
+        pack([[[-1.0], [1.0]], [[-2.0], [2.0]]]),
+    )
+    queries.tokens.requires_grad_()
+    maxsim_triton.maxsim(queries, documents).sum().backward()
+    assert queries.tokens.grad.flatten().tolist() == (3 * signs).tolist()
 
 
 def test_of_equal_documents_the_lower_index_comes_first():

@@ -164,7 +164,7 @@ def scores_kernel(
 @triton.jit
 def _key(score, document):
     # An int64 that orders as scores do and, among equal scores, puts the lower document first.
-    score = tl.where(score == 0, 0.0, score)  # -0.0 equals 0.0 but has other bits
+    # No score is -0.0, whose bits differ from those of 0.0: sums start at 0.0.
     bits = score.to(tl.int32, bitcast=True)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return (ordered.to(tl.int64) << 32) | (0x7FFFFFFF - document).to(tl.int64)
@@ -213,21 +213,20 @@ def topk_kernel(
         query_groups, queries, query_ends, query_weights, q, d, GQ, S, D, DTYPE, KEPT
     )
     nth = tl.program_id(0) // query_groups
-    last = tl.minimum((nth + 1) * run, m)
     # All differ and lie below the key of any document.
     top = LOWEST + tl.zeros((GQ, K), tl.int64) + tl.arange(0, K)[None, :]
     least = tl.full((GQ,), LOWEST, tl.int64)
-    for group in tl.range(nth * run, last, GD):
+    for group in tl.range(nth * run, tl.minimum((nth + 1) * run, m), GD):
         document = group + tl.arange(0, GD)
-        base, start, stop = _span(document_ends, group, last, GD)
+        base, start, stop = _span(document_ends, group, m, GD)
         total = _totals(
             queries, q_base, q_start, q_stop, kept, documents, base, start, stop, d,
             keys, document, m, 0,
             S, GD, T, D, DTYPE, KEPT, LONG_Q, LONG_D, False,
         )  # fmt: skip
-        weight = tl.load(document_weights + document, mask=document < last, other=1.0)
+        weight = tl.load(document_weights + document, mask=document < m, other=1.0)
         key = _key(total * weight[None, :] * q_weight[:, None], document[None, :])
-        key = tl.where((document < last)[None, :], key, LOWEST)
+        key = tl.where((document < m)[None, :], key, LOWEST)
         top, least = _insert(top, least, key)
     at = keys + (query[:, None].to(tl.int64) * runs + nth) * K + tl.arange(0, K)[None, :]
     tl.store(at, top, mask=(query < q)[:, None])
