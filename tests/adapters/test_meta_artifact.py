@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from meta_heads import TOKEN_WIDTHS, made
+from meta_heads import TOKEN_WIDTHS, made, random_tokens
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -96,8 +96,9 @@ def test_strided_tensors_give_the_same_bits(strided, rng, tmp_path):
     )
     head.save(tmp_path / "head")
     again = load_meta_tokens(tmp_path / "head")
+    many = random_tokens(5, d, rng, longest=50)
     for n in range(1, 6):
-        x, tokens = it.sides[0][:n], it.tokens[0][:n]
+        x, tokens = it.sides[0][:n], many[:n]
         assert again.source(x, tokens).tokens.equal(head.source(x, tokens).tokens)
 
 
