@@ -4,11 +4,11 @@
 
 On each draw of training pairs ``align.fit_meta_tokens`` makes a head whose gate is off, so that the
 table shows what further vectors do whether or not they help; the verdict of the gate stands below
-it. Two ablations are trained in the same way on the first draw: at the full budget alone (no Matryoshka), and with
-one aspect instead of many, which is one vector of the same width. Every budget of one head is
-judged on the same held-out gallery, both directions. The table and, with every interval, the
-record go to ``experiments/results/budgets-DATA.json``, the figure to ``budgets-DATA.png``; a quick
-run is not written.
+it. Two ablations are trained in the same way on the first draw: at the full budget alone (no
+Matryoshka), and with one aspect instead of many, which is one vector of the same width. Every
+budget of one head is judged on the same held-out gallery, both directions. The table and, with
+every interval, the record go to ``experiments/results/budgets-DATA.json``, the figure to
+``budgets-DATA.png``; a quick run is not written.
 """
 
 from __future__ import annotations

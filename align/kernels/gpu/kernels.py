@@ -225,8 +225,8 @@ def topk_kernel(
             S, GD, T, D, DTYPE, KEPT, LONG_Q, LONG_D, False,
         )  # fmt: skip
         weight = tl.load(document_weights + document, mask=document < m, other=1.0)
+        # Documents past the last score -inf, and lose to all that are there.
         key = _key(total * weight[None, :] * q_weight[:, None], document[None, :])
-        key = tl.where((document < m)[None, :], key, LOWEST)
         top, least = _insert(top, least, key)
     at = keys + (query[:, None].to(tl.int64) * runs + nth) * K + tl.arange(0, K)[None, :]
     tl.store(at, top, mask=(query < q)[:, None])
