@@ -13,16 +13,17 @@ from torch import Tensor
 
 from align.multivector import INT8_MAX, MultiVector
 
-_TOKEN_BYTES = 2**21
-"""A block of document tokens: the second-level caches of two to four cores hold it. Speed is flat
-from a quarter to twice of this; smaller blocks show what a call costs."""
+_TOKEN_BYTES, _PRODUCT_BYTES = 2**21, 2**21
+"""A block of document tokens and its product with query tokens, for each thread: about what a
+core's share of the caches holds until it is used. Measured as fast from half to twice of this; at
+four times it spills, and below a quarter the cost of calls shows."""
 
-_PRODUCT_ENTRIES = 2**19
-"""Entries of a block's product with query tokens: 2 MiB in float32, still in cache when they are
-reduced to their maxima. With ``_COLUMNS``, the best of a grid with 8,192 query tokens."""
+_MOST_THREADS = 4
+"""Threads that a block is made larger for: this bounds memory."""
 
 _COLUMNS = 512
-"""Query tokens in one product: enough for full matrix speed, few enough to leave it many rows."""
+"""Query tokens in one product: enough for full matrix speed, few enough to leave it many rows. The
+best of a grid with 8,192 query tokens."""
 
 _SPARE_ENTRIES = 2**14
 """Entries of a product that may be computed for nothing so that documents of other lengths fit in
@@ -167,9 +168,10 @@ class Workspace:
         self.d = asked.shape[1]
         width = self.d + -self.d % (_LINE_BYTES // held.itemsize)
         columns = max((tile.last - tile.first for tile in self.tiles), default=1)
+        threads = min(torch.get_num_threads(), _MOST_THREADS)
         rows = min(
-            _TOKEN_BYTES // max(width * held.itemsize, 1),
-            _PRODUCT_ENTRIES // columns,
+            threads * _TOKEN_BYTES // max(width * held.itemsize, 1),
+            threads * _PRODUCT_BYTES // (columns * dtype.itemsize),
             len(self.found) + _TILE,
         )
         self.rows = max(rows - rows % _TILE, _TILE)

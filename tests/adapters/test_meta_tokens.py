@@ -303,15 +303,23 @@ def test_tokens_of_other_items_are_refused(rng):
         it.head.queries(it.sides[0], it.tokens[0][:29])
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
-def test_tokens_without_a_direction_are_refused_by_item(value, rng):
+def test_a_state_of_zeros_points_away_from_the_mean(rng):
+    reduction = made(rng=rng).head.source_aspects.reduction
+    zeros = MultiVector.from_equal(torch.zeros(1, 1, reduction.d_in))
+    found = reduction(zeros).tokens[0]
+    away = -reduction.mean @ reduction.basis
+    torch.testing.assert_close(found, away / away.norm())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_tokens_that_are_not_finite_are_refused_by_item(value, rng):
     it = made(rng=rng)
     tokens = it.tokens[0]
     rows = tokens.tokens.clone()
     rows[tokens.offsets[3]] = value
     rows[tokens.offsets[9] - 1] = value  # the last token of item 8
     bad = MultiVector(rows, tokens.offsets)
-    message = rf"finite and not all zeros; 2 of {len(rows)} are not, in items \[3, 8\]"
+    message = rf"finite; 2 of {len(rows)} rows hold NaN or infinity, in items \[3, 8\]"
     with pytest.raises(ValueError, match=message):
         it.head.source(it.sides[0], bad)
     with pytest.raises(ValueError, match=message):

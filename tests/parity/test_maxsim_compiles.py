@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
 COMPILE = Path(__file__).parent / "compile_kernels.py"
 ROOT = Path(__file__).parents[2]
 # Bytes of shared memory that a program may take: on an RTX 30 or 40 at least, and on an MI300.
@@ -47,10 +50,6 @@ LAUNCHES = {
 }
 names = pytest.mark.parametrize("name", LAUNCHES)
 targets = pytest.mark.parametrize("target", SHARED)
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed"
-)
 
 
 @pytest.fixture(scope="module")

@@ -37,11 +37,10 @@ def unit(lengths, d, rng, dtype=torch.float32):
     return MultiVector.pack([item.to(dtype) for item in items])
 
 
-def tiny_blocks(patch, *, columns=5, token_bytes=1, product=320, slice_items=3):
+def tiny_blocks(patch, *, columns=5, slice_items=3):
     """Blocks so small that several, and remainders, occur; 64 rows is the least."""
     patch.setattr(maxsim_blocks, "_COLUMNS", columns)
-    patch.setattr(maxsim_blocks, "_TOKEN_BYTES", token_bytes)
-    patch.setattr(maxsim_blocks, "_PRODUCT_ENTRIES", product)
+    patch.setattr(maxsim_blocks, "_TOKEN_BYTES", 1)
     patch.setattr(maxsim_blocks, "_SLICE_ITEMS", slice_items)
 
 
@@ -151,7 +150,7 @@ def test_any_shape_in_any_blocks_scores_as_the_reference(
     weights = torch.randn(len(asked), len(found), generator=rng)
     expected = with_gradients(reference.maxsim, queries, documents, weights)
     with pytest.MonkeyPatch.context() as patch:
-        tiny_blocks(patch, columns=columns, product=64 * columns, slice_items=slice_items)
+        tiny_blocks(patch, columns=columns, slice_items=slice_items)
         patch.setattr(maxsim_blocks, "_SPARE_ENTRIES", spare)
         given = with_gradients(maxsim, queries, documents, weights)
     for ours, theirs in zip(given, expected, strict=True):
@@ -332,11 +331,11 @@ def test_no_temporary_grows_with_the_collection(rng, kind):
     for work in (lambda: maxsim(queries, documents), lambda: topk(queries, documents, 2)):
         with LargestStorage() as largest:
             work()
-        assert 2**20 < largest.bytes <= 2**22
+        assert 2**20 < largest.bytes <= 2**24
 
 
 def test_no_temporary_grows_with_the_queries(rng):
-    queries = MultiVector.from_equal(torch.randn(2000, 32, 4, generator=rng))
+    queries = MultiVector.from_equal(torch.randn(5000, 32, 4, generator=rng))
     with LargestStorage() as largest:
         maxsim(queries, unit((100,) * 3, 4, rng))
-    assert largest.bytes <= 2**22
+    assert largest.bytes <= 2**24

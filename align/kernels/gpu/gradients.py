@@ -78,15 +78,6 @@ def _weighted_sums(
         return
     with device_of(sums):
         weighted_sums_kernel[(count * chunks,)](
-            tokens,
-            rows,
-            weights,
-            ends,
-            sums,
-            d // unit,
-            chunks,
-            _ENTRIES,
-            columns,
-            unit,
+            tokens, rows, weights, ends, sums, d // unit, chunks, _ENTRIES, columns, unit,
             enable_fp_fusion=True,
-        )
+        )  # fmt: skip

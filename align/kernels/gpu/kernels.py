@@ -40,9 +40,9 @@ def _span(ends, item, n, COUNT: tl.constexpr):
 
 
 @triton.jit
-def _rows(start, stop, first, T: tl.constexpr):
-    # Rows first .. first + T of each item, flat, and which of them the item has.
-    row = start[:, None] + first + tl.arange(0, T)[None, :]
+def _rows(start, stop, T: tl.constexpr):
+    # The next T rows of each item, flat, and which of them the item has.
+    row = start[:, None] + tl.arange(0, T)[None, :]
     live = row < stop[:, None]
     return tl.reshape(row, (row.shape[0] * T,)), tl.reshape(live, (row.shape[0] * T,))
 
@@ -68,7 +68,7 @@ def _best_tokens(
     pick = tl.zeros((Q, GD), tl.int32)
     end = tl.max(stop - start, axis=0) if LONG else T
     for first in tl.range(0, end, T):
-        row, live = _rows(start, stop - first, 0, T)
+        row, live = _rows(start, stop - first, T)
         if KEPT:
             found = _load_tile(documents, base + first, row, live, 0, d, D, DTYPE)
             product = tl.dot(kept, tl.trans(found), input_precision="ieee")
@@ -103,7 +103,7 @@ def _totals(
     total = tl.zeros((GQ, GD), tl.float32)
     end = tl.max(q_stop - q_start, axis=0) if LONG_Q else S
     for part in tl.range(0, end, S):
-        row, live = _rows(q_start, q_stop - part, 0, S)
+        row, live = _rows(q_start, q_stop - part, S)
         best, pick = _best_tokens(
             queries, q_base + part, row, live, kept, documents, base, start, stop, d,
             GD, T, D, DTYPE, KEPT, LONG_D, PICKS,
@@ -126,7 +126,7 @@ def _queries_of(
     query = first + tl.arange(0, GQ)
     weight = tl.load(weights + query, mask=query < q, other=0.0)
     if KEPT:
-        row, live = _rows(start, stop, 0, S)
+        row, live = _rows(start, stop, S)
         kept = _load_tile(queries, base, row, live, 0, d, D, DTYPE)
     else:
         kept = 0

@@ -11,9 +11,9 @@ _SMALLEST = 16
 _KEPT_BYTES = 256
 """Widest token for which the queries of a program stay on chip while documents stream past."""
 _SCORES = 2048
-"""Scores that one program writes at a time."""
+"""Scores that one program has at a time."""
 _KEYS = 1024
-"""Best documents that one program of the top-k kernel holds, over all its queries."""
+"""The same in the top-k kernel, and best documents that it holds, over all its queries."""
 MOST_SLOTS = 256
 """Largest k of the top-k kernel: beyond it, sorting blocks of scores is better."""
 
@@ -75,14 +75,14 @@ def choose_tiles(
     # need more addresses: wide tiles of either would not fit.
     narrow = itemsize == 4 or unit * itemsize < 16
     most = _ROWS // 2 if narrow else _ROWS
-    most_asked, slots = most, 0
+    most_asked, slots, scores = most, 0, _SCORES
     if k:
-        most_asked, slots = most // 2, max(16, _power(k))
+        most_asked, slots, scores = most // 2, max(16, _power(k)), _KEYS
     query_tokens = min(_power(longest_query), most_asked)
     queries = min(_power(q), most_asked // query_tokens, _KEYS // max(slots, 1))
     query_tokens = max(query_tokens, _SMALLEST // queries)
     document_tokens = min(_power(longest_document), most)
-    documents = min(_power(m), most // document_tokens, max(1, _SCORES // queries))
+    documents = min(_power(m), most // document_tokens, max(1, scores // queries))
     document_tokens = max(document_tokens, _SMALLEST // documents)
     fits = longest_query <= query_tokens
     kept = fits and not narrow and d * itemsize <= _KEPT_BYTES
