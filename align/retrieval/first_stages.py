@@ -48,6 +48,7 @@ class PrefixStage:
         return topk(queries.prefix(self.query_budget), self.documents, n)
 
     def flops(self, queries: MultiVector) -> int:
+        """Floating-point operations that scoring all documents for these queries takes."""
         return maxsim_flops(queries.prefix(self.query_budget), self.documents)
 
 
@@ -70,6 +71,7 @@ class EncodingStage:
         return nearest(self.fde.queries(queries), self.vectors, k=n)
 
     def flops(self, queries: MultiVector) -> int:
+        """Floating-point operations of encoding these queries and scoring all documents."""
         products = 2 * len(queries) * len(self) * self.fde.width
         return products + self.fde.encoding_flops(len(queries.tokens))
 

@@ -141,6 +141,7 @@ def scores_kernel(
     UNIT: tl.constexpr, DTYPE: tl.constexpr, KEPT: tl.constexpr,
     LONG_Q: tl.constexpr, LONG_D: tl.constexpr, PICKS: tl.constexpr,
 ):  # fmt: skip
+    """Score one group of queries with the documents of one run; see the file's opening."""
     # One program scores GQ queries against a run of documents, GD at a time.
     d = units * UNIT  # so that the compiler knows how rows are aligned
     query, q_base, q_start, q_stop, q_weight, kept = _queries_of(
@@ -207,6 +208,7 @@ def topk_kernel(
     UNIT: tl.constexpr, DTYPE: tl.constexpr, KEPT: tl.constexpr,
     LONG_Q: tl.constexpr, LONG_D: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
+    """Keep the best documents of one run for each query of a group, and write only those."""
     # One program finds the best K of a run of documents for each of GQ queries, in any order.
     d = units * UNIT
     query, q_base, q_start, q_stop, q_weight, kept = _queries_of(
@@ -237,6 +239,7 @@ def weighted_sums_kernel(
     tokens, rows, weights, ends, sums, units, chunks,
     E: tl.constexpr, D: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
+    """Sum weighted rows of one side for each row of the other, in one order."""
     # sums[i] = sum of weights[e] * tokens[rows[e]] over e from ends[i] to ends[i + 1], in order.
     d = units * UNIT
     row = (tl.program_id(0) // chunks).to(tl.int64)
