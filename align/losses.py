@@ -79,7 +79,8 @@ def matryoshka_multi_vector(
             temperature is not positive and finite.
 
     Reference:
-        Xiao et al. 2025, arXiv:2509.18095, eq. 4 to 6 (MetaEmbed). There ``h = 1``.
+        Xiao et al. 2025, arXiv:2509.18095 (MetaEmbed), Matryoshka multi-vector retrieval; there
+        ``h = 1``.
     """
     n, r_q, m, r_c = similarities.shape if similarities.ndim == 4 else (0, 0, -1, 0)
     if n != m or n == 0:

@@ -35,7 +35,7 @@ SHARPNESS = (5.0, 10.0)
 MIXES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 TRAINED_MIX = 0.5  # where training starts
 FOLDS = 3  # each costs one more fit of the adapter
-WIDTH = 128  # principal axes of token states: more gained nothing where it was tried
+WIDTH = 128  # principal axes of token states: a bound on cost, not a tuned number
 JUDGED = 1000  # held-out pairs per fold, one per group, as in ``fit``
 
 

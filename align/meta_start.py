@@ -17,12 +17,11 @@ from align.adapters.rcca import canonical, power_weights
 from align.multivector import MultiVector
 from align.token_pairs import TokenPairs
 
-SAMPLE = 65536  # token states behind means, axes and clusters: more change them little
+SAMPLE = 65536  # token states behind means, axes and clusters: a bound on cost
 TOLD = 500  # pairs by which meta tokens are ordered
-STEPS = 50  # of k-means at most; it mostly settles within twenty
+STEPS = 50  # of k-means at most
 RIDGE, POWER = (1.0, 1.0), 0.5  # a start that training or cross-validation judges, not a result
 
-Side = Literal["source", "target"]
 Kind = Literal["shared", "paired"]
 
 
@@ -35,9 +34,9 @@ class Start:
             two whose token states have one width. ``"paired"``: regularised CCA between the sides'
             mean states.
         sharpness: Length of the meta tokens' queries; 0 pools evenly.
+        mix: Share of the aspect in a further vector, in (0, 1).
         select: The sides, 0 source and 1 target, that show some of their token states as they are
             instead of attending over all; for items that are lists of parts.
-        mix: Share of the aspect in a further vector, in (0, 1).
     """
 
     kind: Kind

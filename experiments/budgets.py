@@ -37,7 +37,7 @@ from align.retrieval.first_stages import maxsim_flops
 from align.selection import fit
 from align.token_pairs import TokenPairs
 from experiments.record import RESULTS, write_record
-from experiments.tasks import TOKEN_TASKS, TokenTask, load_token_task
+from experiments.tasks import TOKEN_TASKS, Task, load_token_task
 from experiments.trials import over_draws
 
 OURS, CLOSED_FORM = "meta tokens", "closed form"
@@ -209,7 +209,7 @@ class _Int8:
         return self._head.gallery(x, tokens, side=side).quantized()
 
 
-def draw(task: TokenTask, n: int, *, seed: int) -> TokenPairs:
+def draw(task: Task[TokenPairs], n: int, *, seed: int) -> TokenPairs:
     """``n`` pairs of the pool without replacement, the same as ``experiments.trials.draw``."""
     order = torch.randperm(len(task.pool), generator=torch.Generator().manual_seed(seed))
     return task.pool.take(order[:n])

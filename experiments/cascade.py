@@ -149,11 +149,11 @@ def crops(
 
 
 def _photo(photos: Sequence[MultiVector], row: int) -> Tensor:
-    for part in photos:
-        if row < len(part):
-            return part[row]
-        row -= len(part)
-    raise IndexError(row)
+    part = 0
+    while row >= len(photos[part]):
+        row -= len(photos[part])
+        part += 1
+    return photos[part][row]
 
 
 def _window(states: Tensor, generator: torch.Generator) -> Tensor:

@@ -87,7 +87,7 @@ def run(config: Config) -> Result:
     return compare_on(load_task(config.data), config)
 
 
-def compare_on(task: Task, config: Config) -> Result:
+def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
     """Fit every system on draws from the pool of a task and evaluate each on its gallery.
 
     Raises:

@@ -128,7 +128,7 @@ def run(config: Config) -> Result:
     return compare_on(load_task(config.data), config)
 
 
-def compare_on(task: Task, config: Config) -> Result:
+def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
     """Compare on training sets drawn from the pool of a task.
 
     Raises:
@@ -148,7 +148,7 @@ def compare_on(task: Task, config: Config) -> Result:
     return Result(tables, drawn)
 
 
-def one_draw(task: Task, n: int, *, seed: int) -> Drawn:
+def one_draw(task: Task[PairedEmbeddings], n: int, *, seed: int) -> Drawn:
     """Fit both adapters and learn all similarities from ``n`` pairs of the pool."""
     train = draw(task.pool, n, seed=seed)
     for_adapter, for_learning = train.split(test=0.5, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -17,11 +17,13 @@ from experiments.datasets import conala, django_pseudocode, emoji, flickr8k, std
 from experiments.datasets.folders import cache_folder, check_choice
 from experiments.encoders import efficientnet_lite0, minilm
 
+P = TypeVar("P", PairedEmbeddings, TokenPairs)
+
 SPLIT_SEED = 0  # of the sets that bring no split; the gallery is the same in every run
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(Generic[P]):
     """Pairs to train on and pairs to be judged by.
 
     Attributes:
@@ -29,21 +31,8 @@ class Task:
         gallery: Pairs of which nothing is ever trained on.
     """
 
-    pool: PairedEmbeddings
-    gallery: PairedEmbeddings
-
-
-@dataclass(frozen=True, slots=True)
-class TokenTask:
-    """The same with the token or patch states of both sides.
-
-    Attributes:
-        pool: Pairs from which training sets are drawn.
-        gallery: Pairs of which nothing is ever trained on.
-    """
-
-    pool: TokenPairs
-    gallery: TokenPairs
+    pool: P
+    gallery: P
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,7 @@ class _Raw:
     grouped: bool = True
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str) -> Task[PairedEmbeddings]:
     """A task of ``TASKS``, its vectors taken from the store in the cache folder where known.
 
     Captions and code go through MiniLM, pictures through EfficientNet-Lite0.
@@ -78,7 +67,7 @@ def load_task(name: str) -> Task:
     return Task(_pooled(raw, raw.pool), _pooled(raw, raw.gallery))
 
 
-def load_token_task(name: str) -> TokenTask:
+def load_token_task(name: str) -> Task[TokenPairs]:
     """A task of ``TOKEN_TASKS``, with MiniLM's last hidden states and EfficientNet-Lite0's grid.
 
     Token states are kept in float16, which halves some gigabytes.
@@ -91,7 +80,7 @@ def load_token_task(name: str) -> TokenTask:
     if name == CLASSES:
         return _stdlib_classes()
     raw = TASKS[name]()
-    return TokenTask(_with_tokens(raw, raw.pool), _with_tokens(raw, raw.gallery))
+    return Task(_with_tokens(raw, raw.pool), _with_tokens(raw, raw.gallery))
 
 
 def _flickr8k() -> _Raw:
@@ -126,7 +115,7 @@ def _stdlib_code() -> _Raw:
     return _Raw(pool, gallery, minilm, grouped=False)
 
 
-def _stdlib_classes() -> TokenTask:
+def _stdlib_classes() -> Task[TokenPairs]:
     """Docstrings of methods, and the classes (or modules of functions) that hold them.
 
     A document of several aspects: its token states are the vectors of its functions, two or more,
@@ -151,7 +140,8 @@ def _stdlib_classes() -> TokenTask:
         domains=[name.partition(":")[0] for name in groups],
     )
     every = TokenPairs(pooled, states.take(rows), MultiVector.pack(classes))
-    return TokenTask(*every.split(test=0.25, seed=SPLIT_SEED))
+    pool, gallery = every.split(test=0.25, seed=SPLIT_SEED)
+    return Task(pool, gallery)
 
 
 def _class_of(function: str) -> str:

@@ -67,7 +67,7 @@ class Resampler(nn.Module):
 
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (meta tokens); as a resampler over frozen states,
-        Lee et al. 2019, arXiv:1810.00825, eq. 11 (pooling by multi-head attention).
+        Lee et al. 2019, arXiv:1810.00825, section 3.2 (pooling by multi-head attention).
     """
 
     def __init__(self, queries: Tensor, weight: Tensor) -> None:

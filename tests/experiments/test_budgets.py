@@ -11,13 +11,13 @@ from planted_tokens import needles
 from align.adapters.rcca import rcca
 from align.multivector import MultiVector
 from experiments import budgets, cascade, record
-from experiments.tasks import TokenTask, _class_of
+from experiments.tasks import Task, _class_of
 
 
 @pytest.fixture
 def planted(monkeypatch, tmp_path):
     data = needles(300)
-    task = TokenTask(data.take(range(200)), data.take(range(200, 300)))
+    task = Task(data.take(range(200)), data.take(range(200, 300)))
     monkeypatch.setattr(budgets, "load_token_task", lambda name: task)
     monkeypatch.setattr(budgets, "fit", lambda pairs: rcca(pairs.source, pairs.target))
     monkeypatch.setattr(budgets, "RESULTS", tmp_path)
