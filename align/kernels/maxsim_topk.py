@@ -11,7 +11,7 @@ from torch import Tensor
 from align.kernels.maxsim import add_sums, maxsim
 from align.kernels.maxsim_blocks import RADIX, Workspace, multiplies_exactly, runs
 from align.kernels.reference import Reduction, score_dtype
-from align.kernels.topk import Neighbours, _top, merge_neighbours
+from align.kernels.topk import Neighbours, best_columns, merge_neighbours
 from align.multivector import INT8_MAX, MultiVector
 
 _QUERIES, _QUERY_ENTRIES = 1024, 2**20
@@ -116,7 +116,7 @@ def _search(
         if rounded is None:
             scores = maxsim(queries, part, reduction=reduction)
             check_finite(scores)
-            found = _top(scores, kept)
+            found = best_columns(scores, kept)
         else:
             full = best is not None and best.values.shape[1] == k
             floor = best.values[:, -1] if best is not None and full else None
@@ -160,7 +160,7 @@ def _rescored(
             if len(some)
         ]
         if exact:
-            best = _top(torch.cat(exact, dim=1), min(k, len(chosen)))
+            best = best_columns(torch.cat(exact, dim=1), min(k, len(chosen)))
             values[row, : best.values.shape[1]] = best.values
             indices[row, : best.values.shape[1]] = chosen[best.indices]
     return Neighbours(values, indices)

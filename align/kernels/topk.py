@@ -75,12 +75,18 @@ def _nearest_of_block(queries: Tensor, gallery: Tensor, k: int) -> Neighbours:
     best: list[Neighbours] = []
     for start in range(0, len(gallery), _COLUMNS):
         columns = gallery[start : start + _COLUMNS]
-        values, indices = _top(inner_products(queries, columns), min(k, len(columns)))
+        values, indices = best_columns(inner_products(queries, columns), min(k, len(columns)))
         best = [merge_neighbours([*best, Neighbours(values, indices + start)], k=k)]
     return best[0]
 
 
-def _top(scores: Tensor, k: int) -> Neighbours:
+def best_columns(scores: Tensor, k: int) -> Neighbours:
+    """The ``k`` largest of each row of scores ``(q, m)``, and their columns; ties as ``nearest``.
+
+    Args:
+        scores: Finite, ``(q, m)``.
+        k: ``1 <= k <= m``; not checked.
+    """
     values, indices = scores.topk(k, dim=1)
     # topk may keep any of the columns that tie at the cut. Those rows are few: sort them stably.
     cut = (scores >= values[:, -1:]).sum(1, dtype=torch.int32) > k
