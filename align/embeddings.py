@@ -115,6 +115,23 @@ def _check_nested(groups: Sequence[str], domains: Sequence[str]) -> None:
             )
 
 
+def _check_modality(name: str, modality: Tensor | None, n: int) -> None:
+    if modality is not None and (modality.shape != (n,) or modality.dtype != torch.int64):
+        raise ValueError(
+            f"{name} must be a bit mask per pair, int64 of shape ({n},); "
+            f"got {modality.dtype} of shape {tuple(modality.shape)}. "
+            "Make it with align.modalities.modality_codes."
+        )
+
+
+def _check_parts(name: str, parts: Sequence[int] | None, width: int) -> None:
+    if parts is not None and (not parts or min(parts) < 1 or sum(parts) != width):
+        raise ValueError(
+            f"{name} must be positive widths that sum to {width}, the width of the vectors; "
+            f"got {list(parts)}. Take them from the ConcatEncoder that made the vectors."
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedEmbeddings:
     """Both sides, row-matched: row ``i`` of ``source`` and of ``target`` come from one pair.
@@ -131,6 +148,12 @@ class PairedEmbeddings:
             author, or ``None``. Splits and folds keep a domain on one side, so that a choice is
             judged as it will be used; but its pairs are no matches of each other. Each group lies
             in one domain.
+        source_modality: Bit masks of ``align.modalities.Modality``, int64 ``(n,)``, or ``None``
+            where all sources are of one kind.
+        target_modality: The same of the targets.
+        source_parts: Widths of the parts that a source vector is made of, summing to
+            ``d_source``, or ``None`` for one part; ``ConcatEncoder`` says more.
+        target_parts: The same of the targets.
     """
 
     source: Tensor
@@ -140,6 +163,10 @@ class PairedEmbeddings:
     source_fingerprint: str | None = None
     target_fingerprint: str | None = None
     domains: tuple[str, ...] | None = None
+    source_modality: Tensor | None = None
+    target_modality: Tensor | None = None
+    source_parts: tuple[int, ...] | None = None
+    target_parts: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         check_paired(self.source, self.target)
@@ -151,6 +178,10 @@ class PairedEmbeddings:
         if self.domains is not None:
             check_length("domains", self.domains, len(self.source))
             _check_nested(self.groups, self.domains)
+        _check_modality("source_modality", self.source_modality, len(self.source))
+        _check_modality("target_modality", self.target_modality, len(self.target))
+        _check_parts("source_parts", self.source_parts, self.source.shape[1])
+        _check_parts("target_parts", self.target_parts, self.target.shape[1])
 
     @property
     def kept_together(self) -> tuple[str, ...]:
@@ -165,6 +196,11 @@ class PairedEmbeddings:
         ids: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
         domains: Sequence[str] | None = None,
+        *,
+        source_modality: Tensor | None = None,
+        target_modality: Tensor | None = None,
+        source_parts: Sequence[int] | None = None,
+        target_parts: Sequence[int] | None = None,
     ) -> Self:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
 
@@ -174,11 +210,15 @@ class PairedEmbeddings:
             ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
             groups: Group names; every pair is its own group if left out.
             domains: Names of what new items will not share with these, if there is any.
+            source_modality: Bit masks of ``align.modalities.Modality``, int64 ``(n,)``.
+            target_modality: The same of the targets.
+            source_parts: Widths of the parts that sources are made of.
+            target_parts: The same of the targets.
 
         Raises:
             ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
-                two domains, or two ``Embeddings`` name their rows differently and no ``ids`` say
-                that they match.
+                two domains, modalities or parts do not fit, or two ``Embeddings`` name their rows
+                differently and no ``ids`` say that they match.
         """
         x, y = as_tensor(source), as_tensor(target)
         names = tuple(map(str, ids)) if ids is not None else _shared_ids(source, target, len(x))
@@ -190,6 +230,10 @@ class PairedEmbeddings:
             source.fingerprint if isinstance(source, Embeddings) else None,
             target.fingerprint if isinstance(target, Embeddings) else None,
             tuple(map(str, domains)) if domains is not None else None,
+            source_modality,
+            target_modality,
+            tuple(source_parts) if source_parts is not None else None,
+            tuple(target_parts) if target_parts is not None else None,
         )
 
     def __len__(self) -> int:
@@ -207,6 +251,10 @@ class PairedEmbeddings:
             self.source_fingerprint,
             self.target_fingerprint,
             None if self.domains is None else tuple(self.domains[i] for i in picked),
+            None if self.source_modality is None else self.source_modality[index],
+            None if self.target_modality is None else self.target_modality[index],
+            self.source_parts,
+            self.target_parts,
         )
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:

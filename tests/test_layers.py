@@ -13,7 +13,7 @@ LAYERS = (
     # The version is a constant; importing it from the package loads nothing else.
     ("align.__version__", "align._checks", "align.groups", "align.atomic"),
     (
-        "align.multivector", "align.embeddings",
+        "align.modalities", "align.multivector", "align.embeddings",
         "align.tables", "align.rows", "align.pairs", "align.items", "align.token_pairs",
     ),
     (
