@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from align.adapters.artifact import load as load
     from align.adapters.meta_artifact import load_meta_tokens as load_meta_tokens
     from align.adapters.meta_tokens import MetaTokens as MetaTokens
+    from align.adapters.projection import projection_network as projection_network
+    from align.adapters.residual import residual as residual
     from align.embeddings import Embeddings as Embeddings
     from align.embeddings import Encoder as Encoder
     from align.embeddings import PairedEmbeddings as PairedEmbeddings
     from align.embeddings import TokenEncoder as TokenEncoder
     from align.encoders.callable import CallableEncoder as CallableEncoder
+    from align.encoders.composite import ConcatEncoder as ConcatEncoder
+    from align.encoders.composite import MixedEncoder as MixedEncoder
     from align.encoders.image import ImageEncoder as ImageEncoder
     from align.encoders.text import CodeEncoder as CodeEncoder
     from align.encoders.text import TextEncoder as TextEncoder
@@ -28,8 +32,13 @@ if TYPE_CHECKING:
     from align.fde import FDE as FDE
     from align.late_interaction import maxsim as maxsim
     from align.late_interaction import topk as topk
+    from align.losses.contrastive import info_nce as info_nce
+    from align.losses.contrastive import n_pairs as n_pairs
+    from align.losses.modality_aware import mac as mac
+    from align.losses.modality_aware import mamcl as mamcl
     from align.meta_evaluation import evaluate_meta_tokens as evaluate_meta_tokens
     from align.meta_selection import fit_meta_tokens as fit_meta_tokens
+    from align.migration.upgrade import upgrade as upgrade
     from align.multivector import MultiVector as MultiVector
     from align.pairs import Pairs as Pairs
     from align.retrieval.cascade import candidates_for as candidates_for
@@ -37,10 +46,16 @@ if TYPE_CHECKING:
     from align.retrieval.first_stages import first_stage as first_stage
     from align.retrieval.index import Index as Index
     from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
+    from align.retrieval.nudge import nudge as nudge
     from align.selection import fit as fit
     from align.store import EmbeddingStore as EmbeddingStore
     from align.token_pairs import TokenPairs as TokenPairs
     from align.token_pooling import pool_tokens as pool_tokens
+    from align.training.batch import Batch as Batch
+    from align.training.config import TrainConfig as TrainConfig
+    from align.training.loop import train as train
+    from align.training.stages import Stage as Stage
+    from align.training.stages import train_stages as train_stages
 
 _HOME = {
     "Pairs": "align.pairs",
@@ -50,6 +65,8 @@ _HOME = {
     "CodeEncoder": "align.encoders.text",
     "ImageEncoder": "align.encoders.image",
     "CallableEncoder": "align.encoders.callable",
+    "ConcatEncoder": "align.encoders.composite",
+    "MixedEncoder": "align.encoders.composite",
     "EmbeddingStore": "align.store",
     "Embeddings": "align.embeddings",
     "MultiVector": "align.multivector",
@@ -73,6 +90,19 @@ _HOME = {
     "cascade": "align.retrieval.cascade",
     "candidates_for": "align.retrieval.cascade",
     "first_stage": "align.retrieval.first_stages",
+    "projection_network": "align.adapters.projection",
+    "residual": "align.adapters.residual",
+    "train": "align.training.loop",
+    "TrainConfig": "align.training.config",
+    "Batch": "align.training.batch",
+    "train_stages": "align.training.stages",
+    "Stage": "align.training.stages",
+    "upgrade": "align.migration.upgrade",
+    "nudge": "align.retrieval.nudge",
+    "info_nce": "align.losses.contrastive",
+    "n_pairs": "align.losses.contrastive",
+    "mamcl": "align.losses.modality_aware",
+    "mac": "align.losses.modality_aware",
 }
 
 __all__ = ["__version__", *_HOME]

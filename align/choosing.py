@@ -226,7 +226,8 @@ class MapSearch:
         source, target = maps
         assert isinstance(source, LinearMap) and isinstance(target, LinearMap)
         weight = source.weight @ target.weight.T
-        return LinearMap(source.mean, weight, root=source.root), IdentityMap(target.d_in)
+        folded = LinearMap(source.mean, weight, root=source.root, parts=source.parts)
+        return folded, IdentityMap(target.d_in)
 
     def _screen(self, maps: Maps, fold: Fold) -> Outcome:
         held_out = self.cv.project(maps, fold.held_out)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from align.adapters.bank import Bank
 from align.adapters.maps import BlendMap, LinearMap, directions
 from align.adapters.moments import Paired, Spectrum, prepare, second_moment
+from align.adapters.parts import Parts
+from align.adapters.residual import ResidualMap
 from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
 from align.hubness import Hubness, InvertedSoftmax
@@ -57,6 +59,10 @@ class Outcome:
         """Mean paired difference in reciprocal rank, and its standard error."""
         difference = self.reciprocal_ranks - other.reciprocal_ranks
         return difference.mean().item(), self._error_of(difference)
+
+    def first(self, n: int) -> Outcome:
+        """The results of the first ``n`` held-out pairs alone."""
+        return Outcome(self.reciprocal_ranks[:n], self.hits_at_10[:n])
 
     def _error_of(self, values: Tensor) -> float:
         if len(values) < 2:
@@ -113,9 +119,9 @@ class Prepared:
     moments that add up over folds save one pass per fold.
     """
 
-    def __init__(self, x: Tensor, extra: Tensor | None, *, root: bool) -> None:
+    def __init__(self, x: Tensor, extra: Tensor | None, *, root: bool, parts: Parts | None) -> None:
         rows = x if extra is None else torch.cat([x, extra])
-        self.mean, prepared = prepare(rows, root=root)
+        self.mean, prepared = prepare(rows, root=root, parts=parts)
         self.rows, self.extra = prepared[: len(x)], prepared[len(x) :]
         self.total = self._moment(self.rows)
         self.extra_total = self._moment(self.extra)
@@ -150,12 +156,19 @@ class CrossValidation:
     """The folds of one training set, the moments of each, and the scoring of candidates."""
 
     def __init__(
-        self, train: PairedEmbeddings, *, folds_wanted: int, seed: int, unpaired: Unpaired
+        self,
+        train: PairedEmbeddings,
+        *,
+        folds_wanted: int,
+        seed: int,
+        unpaired: Unpaired,
+        parts: tuple[Parts | None, Parts | None] = (None, None),
     ) -> None:
         self.data = train
         self.seed = seed
         self.raw = (train.source.float(), train.target.float())
         self.unpaired = unpaired
+        self.parts = parts
         self._prepared: dict[tuple[int, bool], Prepared] = {}
         codes = group_codes(train.groups)
         n_groups = int(codes.max()) + 1
@@ -182,7 +195,10 @@ class CrossValidation:
         if key not in self._prepared:
             extra = (self.unpaired.source, self.unpaired.target)[side]
             self._prepared[key] = Prepared(
-                self.raw[side], None if extra is None else extra.float(), root=root
+                self.raw[side],
+                None if extra is None else extra.float(),
+                root=root,
+                parts=self.parts[side],
             )
         return self._prepared[key]
 
@@ -196,7 +212,7 @@ class CrossValidation:
         a, b = (x.rows, y.rows) if train is None else (x.rows[train], y.rows[train])
         c_xy = (second_moment(a, b) / len(a)).to(sx.vectors.dtype)
         cross = sx.vectors.T @ c_xy @ sy.vectors
-        found = Paired((x.mean, y.mean), roots, sx, sy, cross, len(a))
+        found = Paired((x.mean, y.mean), roots, sx, sy, cross, len(a), self.parts)
         if fold is not None:
             fold.moments[roots] = found
         return found
@@ -227,6 +243,11 @@ class CrossValidation:
         if isinstance(side_map, LinearMap):
             prepared = self.prepared(side, side_map.root).rows[rows]
             return F.normalize(prepared @ side_map.weight, dim=1)
+        if isinstance(side_map, ResidualMap):
+            return side_map.shifted(
+                self._side(side, side_map.inner, rows),
+                self.prepared(side, side_map.root).rows[rows],
+            )
         if isinstance(side_map, BlendMap):
             return side_map.join([self._side(side, part, rows) for part in side_map.maps])
         mapped: Tensor = side_map(self.raw[side][rows])

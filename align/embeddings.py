@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,22 @@ class TokenEncoder(Encoder, Protocol):
     def token_dim(self) -> int: ...
     def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
         """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
+        ...
+
+
+@runtime_checkable
+class CompositeEncoder(Encoder, Protocol):
+    """An encoder made of others, so that a cache can keep the vectors of each by itself."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Widths of the parts of a vector, which sum to ``dim``."""
+        ...
+
+    def compose(
+        self, items: Sequence[Any], encode: Callable[[Encoder, Sequence[Any]], Tensor]
+    ) -> Tensor:
+        """The vectors of ``encode(items)``, with ``encode`` in place of each part's own."""
         ...
 
 

@@ -20,6 +20,7 @@ CORRECTIONS: tuple[Hubness, ...] = (
     CSLS(10),
     InvertedSoftmax(5.0),
     InvertedSoftmax(10.0),
+    InvertedSoftmax(15.0),
     InvertedSoftmax(20.0),
 )
 EXPANSIONS = (Expansion(0.15, 20.0), Expansion(0.3, 20.0), Expansion(0.3, 40.0))
@@ -44,31 +45,40 @@ class GalleryChoice:
     outcome: Outcome
     tried: tuple[Step, ...] = ()
 
-    def bank(self, cv: CrossValidation, maps: Maps) -> Bank:
+    def bank(self, cv: CrossValidation, maps: Maps) -> Bank | None:
         """All training pairs through the final maps, or a random sample of ``BANK`` of them."""
+        if self.hubness is None and self.expansion is None:
+            return None
         rows = torch.randperm(len(cv.data), generator=torch.Generator().manual_seed(cv.seed))
         source, target = cv.project(maps, rows[:BANK].sort().values)
         return Bank(source, target, hubness=self.hubness, expansion=self.expansion)
 
 
 @dataclass(frozen=True, slots=True)
-class _Projection:
+class Projection:
     """One fold through its own maps: held-out pairs, and the bank of its training pairs."""
 
     held_out: Projected
     bank: Projected
 
 
-def choose_gallery(cv: CrossValidation, best: Choice, *, query_only: bool) -> GalleryChoice:
+def projections(cv: CrossValidation, best: Choice) -> list[Projection]:
+    """Every fold through its own maps."""
+    found = []
+    for fold in cv.folds:
+        maps = best.build(cv.moments(best.roots, fold))
+        projected = cv.project(maps, fold.held_out)
+        found.append(Projection(projected, cv.project(maps, fold.bank)))
+    return found
+
+
+def choose_gallery(
+    cv: CrossValidation, folds: Sequence[Projection], *, query_only: bool
+) -> GalleryChoice:
     """The hubness correction and the expansion that each gain more than a standard error.
 
     A query-only adapter leaves the gallery as it is and gets neither.
     """
-    folds = []
-    for fold in cv.folds:
-        maps = best.build(cv.moments(best.roots, fold))
-        projected = cv.project(maps, fold.held_out)
-        folds.append(_Projection(projected, cv.project(maps, fold.bank)))
     plain = pooled([score(fold.held_out, None) for fold in folds], k=cv.k)
     if query_only:
         return GalleryChoice(None, None, plain)

@@ -20,7 +20,7 @@ from align.crossval import Outcome, first_of_each, pooled
 from align.embeddings import PairedEmbeddings
 from align.groups import folds as fold_numbers
 from align.groups import group_codes
-from align.losses import Group, check_groups
+from align.losses.matryoshka import Group, check_groups
 from align.meta_start import Kind, Reduced, Start, aspects, reduced
 from align.meta_training import Firsts, best_aspects, drawn, late_scores, parts, train
 from align.ranking import rank_scores

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from align.adapters.adapter import Adapter
 from align.adapters.meta_tokens import Aspects, Heads, MetaTokens
 from align.groups import group_codes
-from align.losses import Group, matryoshka_multi_vector
+from align.losses.matryoshka import Group, matryoshka_multi_vector
 from align.meta_start import Reduced
 
 BATCH = 256

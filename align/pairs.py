@@ -309,7 +309,16 @@ class Pairs:
             self.groups,
             source_encoder.fingerprint,
             target_encoder.fingerprint,
+            source_parts=_parts(source_encoder),
+            target_parts=_parts(target_encoder),
         )
+
+
+def _parts(encoder: Encoder) -> tuple[int, ...] | None:
+    """Widths of the parts of an encoder made of several."""
+    from align.embeddings import CompositeEncoder
+
+    return encoder.parts if isinstance(encoder, CompositeEncoder) else None
 
 
 def _item_problem(item: object) -> str:

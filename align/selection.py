@@ -17,10 +17,15 @@ from align.adapters.bank import Bank
 from align.adapters.maps import IdentityMap
 from align.adapters.moments import check_pairs
 from align.card import Candidate, Card, installed_versions
-from align.choosing import Maps, MapSearch, Search
+from align.choosing import Choice, Maps, MapSearch, Search
 from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
 from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
-from align.gallery import GalleryChoice, choose_gallery
+from align.gallery import GalleryChoice, choose_gallery, projections
+from align.refining import HIDDEN, judged
+from align.refining import refine as refine_maps
+from align.shares import SidesParts, choose_parts
+
+Effort = Literal["fast", "best"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ def fit(
     train: PairedEmbeddings,
     *,
     side: Literal["both", "source"] = "both",
+    effort: Effort = "best",
+    refine: bool | Literal["auto"] = "auto",
     unpaired_source: Vectors | None = None,
     unpaired_target: Vectors | None = None,
     folds: int = 5,
@@ -57,7 +64,8 @@ def fit(
     Closed-form maps (regularised CCA with power weights, ridge both ways, PLS, Procrustes, and the
     raw and centred cosine where the widths agree) and blends of two are compared on folds that keep
     groups whole. The best is refitted on all pairs; a hubness correction and a gallery expansion
-    are added where they gain more than a standard error. If nothing beats the raw cosine of
+    are added where they gain more than a standard error, and a shift trained on top
+    (``align.refining``) where it gains two. If nothing beats the raw cosine of
     encoders of equal width by two, the identity comes back and the card says so.
 
     The gallery of a fold holds at most 1,000 held-out pairs, one per group. Nothing outside
@@ -67,6 +75,10 @@ def fit(
         train: Pairs to learn from; some hundreds at least.
         side: ``"both"``, or ``"source"`` for a query-only adapter that leaves target vectors as
             they are, so that an index of them needs no change; it has no gallery correction.
+        effort: ``"fast"`` for closed forms with even shares of parts; ``"best"`` also weighs the
+            parts and tries ``refine``.
+        refine: Whether to try a trained shift on top of the closed form, kept only if it gains two
+            standard errors on held-out folds; ``"auto"`` does as ``effort`` says.
         unpaired_source: More source embeddings, ``(u, d_source)``, for means and covariances;
             kept only if cross-validation is better with them.
         unpaired_target: More target embeddings, ``(v, d_target)``, likewise.
@@ -81,31 +93,44 @@ def fit(
         ValueError: There are under 20 pairs or fewer groups than folds, a row is zero or not
             finite, or the unpaired widths do not fit.
     """
-    _check(train, side, folds)
+    _check(train, side, effort, folds)
     unpaired = Unpaired(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
     )
     clock = _Clock()
     query_only = side == "source"
+    with clock.stage("parts"):
+        parts, shares = choose_parts(train, folds=folds, seed=seed, weigh=effort == "best")
     with clock.stage("map"):
-        cv, search = _search(train, folds, seed, Unpaired(), query_only)
+        cv, search = _search(train, folds, seed, Unpaired(), parts, query_only)
         if unpaired:
-            helped = _search(train, folds, seed, unpaired, query_only)
+            helped = _search(train, folds, seed, unpaired, parts, query_only)
             if helped[1].best.outcome.mrr > search.best.outcome.mrr:
                 cv, search = helped
     with clock.stage("gallery"):
-        gallery = choose_gallery(cv, search.best, query_only=query_only)
+        gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
     with clock.stage("refit"):
-        built = _refit(cv, search, gallery)
-    candidates = [_candidate(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
+        maps = search.best.build(cv.moments(search.best.roots))
+    refinement = None
+    if refine is True or (refine == "auto" and effort == "best"):
+        with clock.stage("refine"):
+            refinement = _refined(cv, search.best, gallery, query_only)
+            if refinement.pays:
+                maps, gallery = refine_maps(cv, search.best, maps), refinement.gallery
+    built = _guarded(cv, search, maps, gallery, refinement)
+    candidates = [_candidate("shares", *found) for found in shares]
+    candidates += [_candidate(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
     candidates += [_candidate(*step) for step in gallery.tried]
+    if refinement is not None:
+        step = f"residual of {HIDDEN} hidden units", refinement.gallery.outcome, refinement.pays
+        candidates.append(_candidate("refine", *step))
     if built.identity is not None:
         if built.harmful:
             candidates = [replace(candidate, chosen=False) for candidate in candidates]
         candidates.append(_candidate("identity", "raw cosine", built.identity, built.harmful))
     card = Card(
-        method="identity" if built.harmful else search.best.name,
+        method="identity" if built.harmful else _method(search, refinement),
         n_pairs=len(train),
         d_source=train.source.shape[1],
         d_target=train.target.shape[1],
@@ -126,14 +151,47 @@ def fit(
 
 
 def _search(
-    train: PairedEmbeddings, folds: int, seed: int, unpaired: Unpaired, query_only: bool
+    train: PairedEmbeddings,
+    folds: int,
+    seed: int,
+    unpaired: Unpaired,
+    parts: SidesParts,
+    query_only: bool,
 ) -> tuple[CrossValidation, Search]:
-    cv = CrossValidation(train, folds_wanted=folds, seed=seed, unpaired=unpaired)
+    cv = CrossValidation(train, folds_wanted=folds, seed=seed, unpaired=unpaired, parts=parts)
     return cv, MapSearch(cv, query_only=query_only).run()
 
 
 @dataclass(frozen=True, slots=True)
-class _Refit:
+class _Refinement:
+    """What training on top gave on held-out folds, and whether it pays for itself.
+
+    Attributes:
+        gallery: The gallery correction that suits the refined maps, and their results with it.
+        gain: Mean gain in reciprocal rank over the closed form on the same pairs.
+        error: Its standard error.
+    """
+
+    gallery: GalleryChoice
+    gain: float
+    error: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether the gain is clear."""
+        return self.gain > HARMLESS * self.error
+
+
+def _refined(
+    cv: CrossValidation, best: Choice, gallery: GalleryChoice, query_only: bool
+) -> _Refinement:
+    refined = choose_gallery(cv, judged(cv, best), query_only=query_only)
+    closed = gallery.outcome.first(len(refined.outcome.reciprocal_ranks))
+    return _Refinement(refined, *refined.outcome.gain_over(closed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
     """The final maps, and whether the raw cosine had to come back instead."""
 
     maps: Maps
@@ -143,28 +201,42 @@ class _Refit:
     harmful: bool = False
 
 
-def _refit(cv: CrossValidation, search: Search, gallery: GalleryChoice) -> _Refit:
-    """Fit the choice on all pairs, unless the raw cosine is defined and not clearly beaten."""
+def _guarded(
+    cv: CrossValidation,
+    search: Search,
+    maps: Maps,
+    gallery: GalleryChoice,
+    refinement: _Refinement | None,
+) -> _Built:
+    """The maps and their gallery, unless the raw cosine is defined and not clearly beaten."""
     best = search.best
     verdict = f"{best.name} scored best of {len(search.tried)} maps"
     raw = None
     if cv.raw[0].shape[1] == cv.raw[1].shape[1]:
         found = [score(cv.identity(fold.held_out), None) for fold in cv.folds]
         raw = pooled(found, k=cv.k)
-        gain, error = gallery.outcome.gain_over(raw)
+        gain, error = gallery.outcome.gain_over(raw.first(len(gallery.outcome.reciprocal_ranks)))
         if gain <= HARMLESS * error:
             identity = IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
             verdict = (
                 f"nothing beat the raw cosine by two standard errors ({gain:+.4f} ± {error:.4f})"
             )
-            return _Refit(identity, None, verdict, raw, harmful=True)
+            return _Built(identity, None, verdict, raw, harmful=True)
         verdict += f" and gained {gain:+.4f} ± {error:.4f} MRR over the raw cosine"
-    maps = best.build(cv.moments(best.roots))
     steps = [str(step) for step in (gallery.hubness, gallery.expansion) if step is not None]
-    if not steps:
-        return _Refit(maps, None, verdict, raw)
-    verdict += f"; gallery: {' and '.join(steps)}"
-    return _Refit(maps, gallery.bank(cv, maps), verdict, raw)
+    if steps:
+        verdict += f"; gallery: {' and '.join(steps)}"
+    if refinement is not None:
+        verdict += (
+            f"; training on top gained {refinement.gain:+.4f} ± {refinement.error:.4f} MRR and "
+            f"{'is' if refinement.pays else 'was not'} kept"
+        )
+    return _Built(maps, gallery.bank(cv, maps), verdict, raw)
+
+
+def _method(search: Search, refinement: _Refinement | None) -> str:
+    refined = refinement is not None and refinement.pays
+    return f"{search.best.name} + mlp residual" if refined else search.best.name
 
 
 def _candidate(stage: str, name: str, outcome: Outcome, chosen: bool) -> Candidate:
@@ -190,7 +262,7 @@ def _unpaired(
     return rows
 
 
-def _check(train: PairedEmbeddings, side: str, folds: int) -> None:
+def _check(train: PairedEmbeddings, side: str, effort: str, folds: int) -> None:
     check_pairs(train.source.float(), train.target.float())
     if len(train) < MIN_PAIRS:
         raise ValueError(
@@ -201,6 +273,10 @@ def _check(train: PairedEmbeddings, side: str, folds: int) -> None:
         raise ValueError(
             f'side must be "both" or "source"; got {side!r}. '
             'Use "source" for an adapter that leaves target vectors as they are.'
+        )
+    if effort not in ("fast", "best"):
+        raise ValueError(
+            f'effort must be "fast" or "best"; got {effort!r}. Use "fast" for closed forms alone.'
         )
     if folds < 2:
         raise ValueError(

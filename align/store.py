@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from align import upkeep
-from align.embeddings import Encoder, TokenEncoder
+from align.embeddings import CompositeEncoder, Encoder, TokenEncoder
 from align.multivector import MultiVector
 from align.shards import TORCH_DTYPE, Label, StoreDtype
 from align.shelf import Shelf
@@ -82,6 +83,9 @@ class EmbeddingStore:
                 beyond the range of float16; that batch is not stored.
             FileNotFoundError: A file is missing; nothing is encoded.
         """
+
+        if isinstance(encoder, CompositeEncoder):
+            return encoder.compose(items, partial(self.encode, progress=progress))
 
         def vectors(batch: list[Any]) -> tuple[Tensor, None]:
             found = encoder.encode(batch)

@@ -29,7 +29,7 @@ from align.adapters.meta_tokens import MetaTokens
 from align.embeddings import PairedEmbeddings, Vectors
 from align.evaluation import Difference, Estimate, Evaluation, Side, compare
 from align.late_interaction import topk
-from align.losses import Group
+from align.losses.matryoshka import Group
 from align.meta_evaluation import MultiMaps, evaluate_meta_tokens
 from align.meta_selection import fit_meta_tokens
 from align.multivector import MultiVector

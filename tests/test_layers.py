@@ -22,12 +22,14 @@ LAYERS = (
     ),
     (
         "align.shards", "align.shelf", "align.upkeep", "align.store", "align.encoders",
-        "align.card", "align.hubness", "align.adapters", "align.losses", "align.transport",
-        "probes",
+        "align.card", "align.hubness", "align.adapters", "align.transport", "align.coupling",
+        "align.losses", "probes",
     ),
     (
-        "align.evaluation", "align.meta_evaluation", "align.curation", "align.training",
-        "align.crossval", "align.choosing", "align.gallery", "align.selection",
+        "align.evaluation", "align.meta_evaluation", "align.curation", "align.migration",
+        "align.training",
+        "align.crossval", "align.choosing", "align.gallery", "align.refining", "align.shares",
+        "align.selection",
         "align.meta_start", "align.meta_training", "align.meta_selection",
     ),
     ("align.retrieval",),

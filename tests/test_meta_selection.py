@@ -10,7 +10,7 @@ from planted_tokens import needles
 from align.adapters.meta_tokens import Selector, _spread
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
-from align.losses import Group
+from align.losses.matryoshka import Group
 from align.meta_evaluation import evaluate_meta_tokens
 from align.meta_selection import budgets_of, fit_meta_tokens
 from align.multivector import MultiVector

@@ -14,7 +14,7 @@ from align.adapters.bank import Bank
 from align.adapters.meta_tokens import MetaTokens
 from align.adapters.rcca import rcca
 from align.hubness import NNN
-from align.losses import Group, matryoshka_multi_vector
+from align.losses.matryoshka import Group, matryoshka_multi_vector
 from align.meta_evaluation import evaluate_meta_tokens
 from align.meta_start import Start, aspects, reduced
 from align.meta_training import Firsts, drawn, parts, train

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
 from align.adapters.bank import Bank, Expansion
-from align.adapters.maps import BlendMap, IdentityMap, LinearMap, RelativeMap, WeightedMap
+from align.adapters.fields import (
+    FLAG,
+    NUMBER,
+    NUMBERS,
+    OBJECT,
+    OBJECT_OR_NULL,
+    OBJECTS,
+    SHARE,
+    SIZE,
+    SIZES,
+    SLOT,
+    fields,
+)
+from align.adapters.instructed import InstructedMap
+from align.adapters.maps import (
+    AffineMap,
+    BlendMap,
+    IdentityMap,
+    LinearMap,
+    RelativeMap,
+    WeightedMap,
+)
+from align.adapters.parts import Parts
+from align.adapters.projection import LinearHead, ProjectionMap
+from align.adapters.residual import Delta, LinearDelta, LowRankDelta, MLPDelta, ResidualMap
 from align.card import Card
 from align.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 
 Config = dict[str, Any]
-
-LARGEST = 2**30  # sizes beyond this are damage, and would overflow the size of a tensor
 
 
 def describe(adapter: Adapter) -> Config:
@@ -40,8 +61,8 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.
     """
-    source, target, bank = _fields(
-        config, "config.json", source_map=_OBJECT, target_map=_OBJECT, bank=_OBJECT_OR_NULL
+    source, target, bank = fields(
+        config, "config.json", source_map=OBJECT, target_map=OBJECT, bank=OBJECT_OR_NULL
     )
     maps = _build_map(source, "source_map"), _build_map(target, "target_map")
     widths: list[Any] = [part.d_in for part in maps]
@@ -58,7 +79,15 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
 def _describe_map(part: nn.Module) -> Config:
     match part:
         case LinearMap():
-            return {"kind": "linear", "d_in": part.d_in, "dim": part.dim, "root": part.root}
+            sizes = {"d_in": part.d_in, "dim": part.dim}
+            return {
+                "kind": "linear",
+                **sizes,
+                "root": part.root,
+                "parts": _describe_parts(part.parts),
+            }
+        case AffineMap():
+            return {"kind": "affine", "d_in": part.d_in, "dim": part.dim}
         case IdentityMap():
             return {"kind": "identity", "dim": part.dim}
         case RelativeMap():
@@ -69,11 +98,39 @@ def _describe_map(part: nn.Module) -> Config:
         case BlendMap():
             inner = [_describe_map(each) for each in part.maps]
             return {"kind": "blend", "weights": list(part.weights), "maps": inner}
+        case ProjectionMap():
+            sizes = {"d_in": part.d_in, "hidden": part.hidden, "dim": part.dim}
+            return {"kind": "projection", **sizes}
+        case LinearHead():
+            return {"kind": "linear_head", "d_in": part.d_in, "dim": part.dim}
+        case ResidualMap():
+            inside = {"inner": _describe_map(part.inner), "delta": _describe_delta(part.delta)}
+            seen = {"root": part.root, "parts": _describe_parts(part.parts)}
+            return {"kind": "residual", **inside, **seen}
+        case InstructedMap():
+            settings = {"d_instruction": part.parts[1], "scaled": part.scale is not None}
+            return {"kind": "instructed", **settings, "inner": _describe_map(part.inner)}
         case _:
             raise TypeError(
                 "a saved adapter must be made of the maps in align.adapters.maps; "
                 f"got a {type(part).__name__}. Save its state_dict yourself, or use one of those."
             )
+
+
+def _describe_parts(parts: Parts | None) -> Config | None:
+    if parts is None:
+        return None
+    return {"widths": list(parts.widths), "shares": list(parts.shares)}
+
+
+def _describe_delta(delta: Delta) -> Config:
+    match delta:
+        case LinearDelta():
+            return {"kind": "linear"}
+        case LowRankDelta():
+            return {"kind": "low_rank", "rank": delta.down.shape[1]}
+        case MLPDelta():
+            return {"kind": "mlp", "hidden": len(delta.bias), "dropout": delta.dropout}
 
 
 def _describe_bank(bank: Bank) -> Config:
@@ -97,35 +154,96 @@ def _describe_hubness(hubness: Hubness) -> Config:
 def _build_map(config: Mapping[str, Any], at: str) -> nn.Module:
     match config:
         case {"kind": "linear", **rest}:
-            d_in, dim, root = _fields(rest, at, d_in=_SIZE, dim=_SIZE, root=_FLAG)
-            return LinearMap(_shape(d_in), _shape(d_in, dim), root=root)
+            d_in, dim, root, parts = fields(
+                rest, at, d_in=SIZE, dim=SIZE, root=FLAG, parts=OBJECT_OR_NULL
+            )
+            made_of = _build_parts(parts, f"{at}.parts", d_in)
+            return LinearMap(_shape(d_in), _shape(d_in, dim), root=root, parts=made_of)
+        case {"kind": "affine", **rest}:
+            d_in, dim = fields(rest, at, d_in=SIZE, dim=SIZE)
+            return AffineMap(_shape(d_in), _shape(d_in, dim), _shape(dim))
         case {"kind": "identity", **rest}:
-            return IdentityMap(*_fields(rest, at, dim=_SIZE))
+            return IdentityMap(*fields(rest, at, dim=SIZE))
         case {"kind": "relative", **rest}:
-            d_in, dim, k, power = _fields(rest, at, d_in=_SIZE, dim=_SIZE, k=_SIZE, power=_NUMBER)
+            d_in, dim, k, power = fields(rest, at, d_in=SIZE, dim=SIZE, k=SIZE, power=NUMBER)
             return RelativeMap(_shape(d_in), _shape(dim, d_in), k=k, power=power)
         case {"kind": "weighted", **rest}:
-            slot, inner = _fields(rest, at, slot=_SLOT, inner=_OBJECT)
+            slot, inner = fields(rest, at, slot=SLOT, inner=OBJECT)
             linear = _build_map(inner, f"{at}.inner")
             if isinstance(linear, LinearMap):
                 return WeightedMap(linear, _shape(linear.dim), slot=slot)
             raise _unknown_kind(inner, f"{at}.inner", "linear")
         case {"kind": "blend", **rest}:
-            weights, maps = _fields(rest, at, weights=_NUMBERS, maps=_OBJECTS)
+            weights, maps = fields(rest, at, weights=NUMBERS, maps=OBJECTS)
             return BlendMap(
                 [_build_map(each, f"{at}.maps.{i}") for i, each in enumerate(maps)], weights
             )
-    raise _unknown_kind(config, at, "linear, identity, relative, weighted or blend")
+        case {"kind": "projection", **rest}:
+            d_in, hidden, dim = fields(rest, at, d_in=SIZE, hidden=SIZE, dim=SIZE)
+            first, second = (
+                (_shape(d_in, hidden), _shape(hidden)),
+                (_shape(hidden, dim), _shape(dim)),
+            )
+            return ProjectionMap(_shape(d_in), *first, *second)
+        case {"kind": "linear_head", **rest}:
+            d_in, dim = fields(rest, at, d_in=SIZE, dim=SIZE)
+            return LinearHead(_shape(d_in), _shape(d_in, dim))
+        case {"kind": "residual", **rest}:
+            inner, delta, root, parts = fields(
+                rest, at, inner=OBJECT, delta=OBJECT, root=FLAG, parts=OBJECT_OR_NULL
+            )
+            kept: Any = _build_map(inner, f"{at}.inner")
+            shift = _build_delta(delta, f"{at}.delta", kept.d_in, kept.dim)
+            made_of = _build_parts(parts, f"{at}.parts", kept.d_in)
+            return ResidualMap(kept, shift, _shape(kept.d_in), root=root, parts=made_of)
+        case {"kind": "instructed", **rest}:
+            d_instruction, scaled, inner = fields(
+                rest, at, d_instruction=SIZE, scaled=FLAG, inner=OBJECT
+            )
+            kept = _build_map(inner, f"{at}.inner")
+            sizes = d_instruction, kept.dim
+            return InstructedMap(kept, _shape(*sizes), _shape(*sizes) if scaled else None)
+    raise _unknown_kind(
+        config,
+        at,
+        "linear, affine, identity, relative, weighted, blend, projection, linear_head, residual "
+        "or instructed",
+    )
+
+
+def _build_parts(config: Mapping[str, Any] | None, at: str, d_in: int) -> Parts | None:
+    if config is None:
+        return None
+    widths, shares = fields(config, at, widths=SIZES, shares=NUMBERS)
+    if sum(widths) != d_in:
+        raise ValueError(
+            f"{at}.widths must sum to {d_in}, the width of the map; got {widths}. "
+            "The file is damaged or was edited: save or download the adapter again."
+        )
+    return Parts(tuple(widths), tuple(shares))
+
+
+def _build_delta(config: Mapping[str, Any], at: str, d_in: int, dim: int) -> Delta:
+    match config:
+        case {"kind": "linear", **rest}:
+            fields(rest, at)
+            return LinearDelta(_shape(d_in, dim))
+        case {"kind": "low_rank", **rest}:
+            [rank] = fields(rest, at, rank=SIZE)
+            return LowRankDelta(_shape(d_in, rank), _shape(rank, dim))
+        case {"kind": "mlp", **rest}:
+            hidden, dropout = fields(rest, at, hidden=SIZE, dropout=SHARE)
+            shapes = _shape(d_in, hidden), _shape(hidden), _shape(hidden, dim)
+            return MLPDelta(*shapes, dropout=dropout)
+    raise _unknown_kind(config, at, "linear, low_rank or mlp")
 
 
 def _build_bank(config: Mapping[str, Any], dim: int) -> Bank:
-    rows, expansion, hubness = _fields(
-        config, "bank", rows=_SIZE, expansion=_OBJECT_OR_NULL, hubness=_OBJECT_OR_NULL
+    rows, expansion, hubness = fields(
+        config, "bank", rows=SIZE, expansion=OBJECT_OR_NULL, hubness=OBJECT_OR_NULL
     )
     if expansion is not None:
-        expansion = Expansion(
-            *_fields(expansion, "bank.expansion", weight=_NUMBER, sharpness=_NUMBER)
-        )
+        expansion = Expansion(*fields(expansion, "bank.expansion", weight=NUMBER, sharpness=NUMBER))
     return Bank(
         _shape(rows, dim),
         _shape(rows, dim),
@@ -137,11 +255,11 @@ def _build_bank(config: Mapping[str, Any], dim: int) -> Bank:
 def _build_hubness(config: Mapping[str, Any], at: str) -> Hubness:
     match config:
         case {"kind": "nnn", **rest}:
-            return NNN(*_fields(rest, at, k=_SIZE, alpha=_NUMBER))
+            return NNN(*fields(rest, at, k=SIZE, alpha=NUMBER))
         case {"kind": "csls", **rest}:
-            return CSLS(*_fields(rest, at, k=_SIZE))
+            return CSLS(*fields(rest, at, k=SIZE))
         case {"kind": "inverted_softmax", **rest}:
-            return InvertedSoftmax(*_fields(rest, at, sharpness=_NUMBER))
+            return InvertedSoftmax(*fields(rest, at, sharpness=NUMBER))
     raise _unknown_kind(config, at, "nnn, csls or inverted_softmax")
 
 
@@ -150,58 +268,6 @@ def _unknown_kind(config: Mapping[str, Any], at: str, known: str) -> ValueError:
         f"{at}.kind must be {known}; got {config.get('kind')!r}. "
         "Load it with the version of isthmus that wrote it."
     )
-
-
-class _Rule(NamedTuple):
-    """What a field must hold, in words and as a test."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def _is_number(value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-    return whole or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_size(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int) and value >= 1
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and len(value) > 0 and all(map(holds, value))
-
-
-_FLAG = _Rule("true or false", lambda value: isinstance(value, bool))
-_SLOT = _Rule("0 or 1", lambda value: value in (0, 1) and not isinstance(value, bool))
-_SIZE = _Rule(f"a whole number in [1, {LARGEST}]", _is_size)
-_NUMBER = _Rule("a finite number", _is_number)
-_NUMBERS = _Rule("a list of finite numbers", _list_of(_is_number))
-_OBJECT = _Rule("an object", _is_object)
-_OBJECTS = _Rule("a list of objects", _list_of(_is_object))
-_OBJECT_OR_NULL = _Rule("an object or null", lambda value: value is None or _is_object(value))
-
-
-def _fields(config: Mapping[str, Any], at: str, **rules: _Rule) -> list[Any]:
-    """The values of exactly these fields, in this order, each as its rule says."""
-    unknown, missing = sorted(set(config) - set(rules)), sorted(set(rules) - set(config))
-    if unknown or missing:
-        raise ValueError(
-            f"{at} must have exactly the fields {sorted(rules)}; "
-            f"unknown: {unknown}, missing: {missing}. "
-            "Load it with the version of isthmus that wrote it."
-        )
-    for name, rule in rules.items():
-        if not rule.holds(config[name]):
-            raise ValueError(
-                f"{at}.{name} must be {rule.words}; got {config[name]!r}. "
-                "The file is damaged or was edited: save or download the adapter again."
-            )
-    return [config[name] for name in rules]
 
 
 def _shape(*sizes: int) -> Tensor:

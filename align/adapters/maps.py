@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align._checks import check_k, check_positive
+from align.adapters.parts import Parts
 
 
 class LinearMap(nn.Module):
@@ -17,18 +18,21 @@ class LinearMap(nn.Module):
 
     ``map(x) = norm((norm(g(x)) - mean) @ weight)``, where ``g`` is the signed square root if
     ``root`` is set and nothing otherwise. Scaling a row of ``x`` by a positive number changes
-    nothing.
+    nothing. With ``parts``, each part is normalised and centred on its own and takes its share.
     """
 
     mean: Tensor  # (d_in,)
     weight: Tensor  # (d_in, d)
 
-    def __init__(self, mean: Tensor, weight: Tensor, *, root: bool = False) -> None:
+    def __init__(
+        self, mean: Tensor, weight: Tensor, *, root: bool = False, parts: Parts | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         # Products round differently for other strides: a saved map must give the same bits.
         self.register_buffer("weight", weight.contiguous())
         self.root = root
+        self.parts = parts
 
     @property
     def d_in(self) -> int:
@@ -42,7 +46,45 @@ class LinearMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
-        return F.normalize((directions(x, root=self.root) - self.mean) @ self.weight, dim=1)
+        if self.parts is None:
+            # The last step normalises: the length of the centred rows does not matter.
+            prepared = directions(x, root=self.root) - self.mean
+        else:
+            prepared = self.parts.centred(x, self.mean, root=self.root)
+        return F.normalize(prepared @ self.weight, dim=1)
+
+
+class AffineMap(nn.Module):
+    """Normalise, centre, project, add an offset, normalise: it lands in a space that has a mean.
+
+    ``map(x) = norm((norm(x) - mean) @ weight + offset)``. Where the other side keeps its own
+    vectors, the offset is the mean of their directions, which ``LinearMap`` would leave out.
+    """
+
+    mean: Tensor  # (d_in,)
+    weight: Tensor  # (d_in, d)
+    offset: Tensor  # (d,)
+
+    def __init__(self, mean: Tensor, weight: Tensor, offset: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        # Products round differently for other strides: a saved map must give the same bits.
+        self.register_buffer("weight", weight.contiguous())
+        self.register_buffer("offset", offset)
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Width of the space it maps into."""
+        return self.weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        return F.normalize((directions(x) - self.mean) @ self.weight + self.offset, dim=1)
 
 
 class IdentityMap(nn.Module):
@@ -178,6 +220,8 @@ class BlendMap(nn.Module):
         return torch.cat([part * weight**0.5 for part, weight in weighted], dim=1)
 
 
-def centred(x: Tensor, mean: Tensor, *, root: bool = False) -> Tensor:
-    """Unit-norm rows of ``directions(x) - mean``; ``(n, d)``."""
+def centred(x: Tensor, mean: Tensor, *, root: bool = False, parts: Parts | None = None) -> Tensor:
+    """Unit-norm rows of ``directions(x) - mean``, part by part if there are several; ``(n, d)``."""
+    if parts is not None:
+        return parts.centred(x, mean, root=root)
     return F.normalize(directions(x, root=root) - mean, dim=1)

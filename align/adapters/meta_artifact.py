@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.architecture import LARGEST
 from align.adapters.artifact import FILES, check_tensors, load, read_json, to_json
+from align.adapters.fields import LARGEST
 from align.adapters.meta_tokens import (
     Aspects,
     Heads,

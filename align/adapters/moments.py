@@ -9,6 +9,7 @@ from torch import Tensor
 
 from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
 from align.adapters.maps import LinearMap, centred, directions
+from align.adapters.parts import Parts
 from align.card import Card
 
 ROWS = 4096
@@ -71,6 +72,7 @@ class Paired:
         target: Spectrum of the prepared target rows.
         cross: ``Ux.T @ C_xy @ Uy``, ``(r_source, r_target)``, in the dtype of the spectra.
         n: Pairs behind ``cross``.
+        parts: What each side's vectors are made of, ``None`` for one part.
     """
 
     means: tuple[Tensor, Tensor]
@@ -79,6 +81,7 @@ class Paired:
     target: Spectrum
     cross: Tensor
     n: int
+    parts: tuple[Parts | None, Parts | None] = (None, None)
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -97,8 +100,8 @@ class Paired:
     def maps(self, a: Tensor, b: Tensor) -> tuple[LinearMap, LinearMap]:
         """Linear maps with weights ``a`` ``(d_source, d)`` and ``b`` ``(d_target, d)``, float32."""
         return (
-            LinearMap(self.means[0], a.float(), root=self.roots[0]),
-            LinearMap(self.means[1], b.float(), root=self.roots[1]),
+            LinearMap(self.means[0], a.float(), root=self.roots[0], parts=self.parts[0]),
+            LinearMap(self.means[1], b.float(), root=self.roots[1], parts=self.parts[1]),
         )
 
     def eyes(self) -> tuple[Tensor, Tensor]:
@@ -117,10 +120,13 @@ def second_moment(x: Tensor, y: Tensor) -> Tensor:
     return total
 
 
-def prepare(x: Tensor, *, root: bool = False) -> tuple[Tensor, Tensor]:
+def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tuple[Tensor, Tensor]:
     """Mean direction ``(d,)`` and the centred unit-norm rows ``(n, d)`` of raw embeddings."""
-    mean = directions(x, root=root).mean(dim=0)
-    return mean, centred(x, mean, root=root)
+    if parts is not None:
+        mean = parts.mean(x, root=root)
+    else:
+        mean = directions(x, root=root).mean(dim=0)
+    return mean, centred(x, mean, root=root, parts=parts)
 
 
 def check_pairs(source: Tensor, target: Tensor) -> None:

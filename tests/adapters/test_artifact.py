@@ -17,7 +17,7 @@ from align.adapters.asif import asif
 from align.adapters.bank import Bank, Expansion
 from align.adapters.centering import centering
 from align.adapters.csa import csa
-from align.adapters.maps import BlendMap, IdentityMap, LinearMap
+from align.adapters.maps import AffineMap, BlendMap, IdentityMap, LinearMap
 from align.adapters.moments import paired_moments
 from align.adapters.procrustes import procrustes
 from align.adapters.rcca import rcca, rcca_maps
@@ -28,6 +28,12 @@ from align.hubness import CSLS, NNN, InvertedSoftmax
 
 def identity(source, target):
     return Adapter(IdentityMap(6), IdentityMap(6), Card("identity", len(source), 6, 6))
+
+
+def affine(source, target):
+    found = rcca(source, target).source_map
+    maps = AffineMap(found.mean, found.weight, target.mean(dim=0)), IdentityMap(6)
+    return Adapter(*maps, Card("affine", len(source), 6, 6))
 
 
 def rooted(source, target):
@@ -47,6 +53,7 @@ def blend(source, target):
 
 METHODS = {
     "identity": identity,
+    "affine": affine,
     "linear": rcca,
     "signed root": rooted,
     "one shared weight": centering,
@@ -249,7 +256,7 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
         (lambda c: c["source_map"].update(root=1), "source_map.root must be true or false; got 1"),
         (
             lambda c: c["source_map"].update(kind="spline"),
-            "source_map.kind must be linear, identity",
+            "source_map.kind must be linear, affine, identity",
         ),
         (
             lambda c: c["source_map"].update(d_in=0),
@@ -295,7 +302,7 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
         ),
         (
             lambda c: c.update(source_map={"kind": "blend", "weights": [1], "maps": [{}]}),
-            "source_map.maps.0.kind must be linear, identity, .*got None",
+            "source_map.maps.0.kind must be linear, affine, identity, .*got None",
         ),
         (
             lambda c: c.update(source_map={"kind": "blend", "weights": [], "maps": []}),

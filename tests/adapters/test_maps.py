@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from align.adapters.maps import (
+    AffineMap,
     BlendMap,
     IdentityMap,
     LinearMap,
@@ -17,6 +18,11 @@ from align.adapters.maps import (
 def linear(rng, d_in=6, dim=4, root=False):
     mean = 0.1 * torch.randn(d_in, generator=rng)
     return LinearMap(mean, torch.randn(d_in, dim, generator=rng), root=root)
+
+
+def affine(rng, d_in=6, dim=4):
+    part = linear(rng, d_in, dim)
+    return AffineMap(part.mean, part.weight, torch.randn(dim, generator=rng))
 
 
 def relative(rng, k=3, power=2.0):
@@ -35,6 +41,7 @@ def blend(rng):
 KINDS = {
     "linear": linear,
     "root": lambda rng: linear(rng, root=True),
+    "affine": affine,
     "identity": lambda rng: IdentityMap(6),
     "relative": relative,
     "weighted": weighted,

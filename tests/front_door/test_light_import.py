@@ -32,7 +32,7 @@ def test_the_help_names_the_commands():
         [sys.executable, "-m", "align.cli", "--help"], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    for command in ("fit", "evaluate", "gap", "index", "search"):
+    for command in ("curate", "fit", "evaluate", "gap", "index", "search", "store", "upgrade"):
         assert command in run.stdout
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.losses import Group, check_groups, matryoshka_multi_vector
+from align.losses.matryoshka import Group, check_groups, matryoshka_multi_vector
 
 GROUPS = (Group(1, 1), Group(2, 3, weight=0.5), Group(3, 4, weight=2.0))
 

@@ -1,9 +1,9 @@
-"""Losses: embeddings or similarities in, a number in nats out. They never see a model."""
+"""Matryoshka losses: a loss summed over nested prefixes, of dimensions or of vectors."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_positive
+from align.losses.in_batch import check_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +128,50 @@ def matryoshka_multi_vector(
 def _prefix_score(similarities: Tensor, group: Group) -> Tensor:
     """Late-interaction scores at one budget, ``(n, m)`` from ``(n, r_q, m, r_c)``."""
     return similarities[:, : group.queries, :, : group.documents].amax(dim=3).sum(dim=1)
+
+
+def matryoshka(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    source: Tensor,
+    target: Tensor,
+    dims: Sequence[int],
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """A loss of pairs, summed over nested prefixes of their dimensions.
+
+    ``sum_k weights_k loss(source[:, :dims_k], target[:, :dims_k])`` with each prefix scaled to
+    unit norm again, so that embeddings can be cut at any of ``dims``.
+
+    Args:
+        loss: Takes both sides at unit norm, ``(n, dims_k)`` each, and gives a scalar.
+        source: Embeddings, ``(n, d)``.
+        target: Embeddings of the partners, ``(n, d)``.
+        dims: Rising numbers of leading dimensions, each in ``[1, d]``.
+        weights: Weight of each prefix, > 0; all 1 if left out.
+
+    Raises:
+        ValueError: The sides are not row-matched in one space, or ``dims`` or ``weights`` do not
+            fit.
+
+    Reference:
+        Kusupati et al. 2022, arXiv:2205.13147.
+    """
+    check_batch(source, target)
+    rising = all(a < b for a, b in itertools.pairwise(dims))
+    if not (dims and rising and dims[0] >= 1 and dims[-1] <= source.shape[1]):
+        raise ValueError(
+            f"dims must rise within 1 and {source.shape[1]}, the width of both sides; "
+            f"got {list(dims)}. Order them from short to long, as 32, 64, 128."
+        )
+    shares = [1.0] * len(dims) if weights is None else weights
+    if len(shares) != len(dims):
+        raise ValueError(
+            f"weights must be one per prefix, {len(dims)}; got {len(shares)}. "
+            "Give them in the order of dims, or leave them out."
+        )
+    total = source.new_zeros(())
+    for dim, share in zip(dims, shares, strict=True):
+        check_positive("the weight of a prefix", share)
+        prefixes = (F.normalize(side[:, :dim], dim=1) for side in (source, target))
+        total = total + share * loss(*prefixes)
+    return total

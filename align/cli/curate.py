@@ -1,0 +1,78 @@
+"""``align curate``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from align.cli.inputs import encode, read_pairs
+from align.cli.options import (
+    DEFAULT_STORE,
+    AsJson,
+    Column,
+    GroupColumn,
+    IdColumn,
+    PairsFile,
+    Seed,
+    Skip,
+    Spec,
+    StoreFolder,
+)
+from align.cli.printing import console, print_json, working
+
+
+def curate(
+    pairs: PairsFile,
+    source: Column,
+    target: Column,
+    source_encoder: Spec,
+    target_encoder: Spec,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one line per pair.")],
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    near_text: Annotated[
+        float, typer.Option(help="Least Jaccard similarity of near-duplicate texts.")
+    ] = 0.9,
+    near_vector: Annotated[
+        float, typer.Option(help="Least cosine of near-duplicate vectors, on both sides.")
+    ] = 0.98,
+    cut: Annotated[
+        float,
+        typer.Option(help="A pair is suspect if this share of false pairs fits as well."),
+    ] = 0.5,
+    seed: Seed = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find repeated pairs and pairs that may not belong together; nothing is removed.
+
+    The table has a line per pair: its id, the decision (keep, drop or suspect), why, the pair that
+    it repeats, and a score. Look at it, then filter the pairs by it.
+
+    Example: `align curate pairs.csv --source caption --target image
+    --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
+    --target-encoder image:facebook/dinov2-small -o curated.csv`
+    """
+    from align.atomic import atomic_file
+    from align.curation.report import curate as look
+    from align.encoders.spec import from_spec
+
+    items = read_pairs(pairs, source, target, id, group, skip_bad)
+    data = encode(items, from_spec(source_encoder), from_spec(target_encoder), store)
+    with working(f"comparing {len(data):,} pairs"):
+        found = look(items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed)
+    with atomic_file(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "decision", "reason", "of", "score"])
+        for each in found.findings:
+            score = "" if each.score is None else f"{each.score:.4f}"
+            lines.writerow([each.id, each.decision, each.reason, each.of, score])
+    if as_json:
+        print_json({"table": str(out), **found.to_dict()})
+        return
+    typer.echo(str(found))
+    console().print(f"written to {out}", highlight=False)

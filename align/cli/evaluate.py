@@ -1,0 +1,73 @@
+"""``align evaluate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from align.cli.inputs import encode, encoder_of, read_pairs
+from align.cli.options import (
+    DEFAULT_STORE,
+    AdapterFolder,
+    AsJson,
+    Column,
+    GroupColumn,
+    IdColumn,
+    MaybeSpec,
+    PairsFile,
+    Skip,
+    StoreFolder,
+)
+from align.cli.printing import console, percent, print_json, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from align.evaluation import Evaluation
+
+
+def evaluate(
+    adapter: AdapterFolder,
+    pairs: PairsFile,
+    source: Column,
+    target: Column,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    source_encoder: MaybeSpec = None,
+    target_encoder: MaybeSpec = None,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recall and reciprocal rank of an adapter on pairs it has not seen, both directions.
+
+    Example: `align evaluate my-adapter test.csv --source caption --target image`
+    """
+    from align.adapters.artifact import load
+    from align.evaluation import evaluate as evaluate_adapter
+
+    loaded = load(str(adapter))
+    data = encode(
+        read_pairs(pairs, source, target, id, group, skip_bad),
+        encoder_of(loaded, "source", source_encoder),
+        encoder_of(loaded, "target", target_encoder),
+        store,
+    )
+    found = evaluate_adapter(data, loaded)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        console().print(evaluation_table(found))
+
+
+def evaluation_table(found: Evaluation) -> Table:
+    """One row per direction, per cent with half of the 95 % interval."""
+    shown = table("per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR")
+    keys = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
+    for label, part in (
+        ("source → target", found.source_to_target),
+        ("target → source", found.target_to_source),
+    ):
+        cells = [percent(part.metrics[key]) for key in keys]
+        shown.add_row(label, f"{part.gallery_size:,}", *cells)
+    shown.add_row("mean", "", *(percent(found.mean[key]) for key in keys), style="bold")
+    return shown

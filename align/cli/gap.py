@@ -1,0 +1,124 @@
+"""``align gap``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from align.cli.inputs import encode, encoder_of, read_pairs
+from align.cli.options import (
+    DEFAULT_STORE,
+    AsJson,
+    GroupColumn,
+    IdColumn,
+    MaybeColumn,
+    MaybeSpec,
+    Skip,
+    StoreFolder,
+)
+from align.cli.printing import console
+
+if TYPE_CHECKING:
+    from align.adapters.adapter import Adapter
+    from align.embeddings import PairedEmbeddings
+    from align.pairs import Pairs
+
+
+def gap(
+    pairs: Annotated[
+        Path, typer.Argument(help="Pairs as for `align fit`, or .npz with arrays source, target.")
+    ],
+    adapter: Annotated[
+        Path | None, typer.Argument(help="Folder that `align fit` wrote; raw only without.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("--out", "-o", help=".html, .md, .json or .txt to write; may repeat."),
+    ] = None,
+    source: MaybeColumn = None,
+    target: MaybeColumn = None,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    source_encoder: MaybeSpec = None,
+    target_encoder: MaybeSpec = None,
+    test: Annotated[
+        float | None,
+        typer.Option(help="Measure only this share of the pairs, held out by group."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of samples, draws and nulls.")] = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the modality gap: offset, distribution, pairing, structure, pathologies.
+
+    Every value comes with a 95 % interval and with what it would be by chance. Measure pairs that
+    the adapter was not fitted on.
+
+    Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
+    """
+    from align.adapters.artifact import load
+    from probes.reporting.document import check_format
+    from probes.reporting.report import report
+
+    for path in out or ():
+        check_format(path)
+    loaded = None if adapter is None else load(str(adapter))
+    items, data = _measured_pairs(
+        pairs, source, target, id, group, skip_bad, loaded, source_encoder, target_encoder, store
+    )
+    if test is not None:
+        _, data = data.split(test=test, seed=seed)
+    partial = out[0].with_name(f".{out[0].name}.partial") if out else None
+    found = report(data, loaded, seed=seed, progress=True, resume=partial)
+    for path in out or ():
+        found.save(path, items)
+    if as_json:
+        typer.echo(found.to_json())
+        return
+    if console().is_terminal:
+        console().print(found)
+    else:
+        typer.echo(str(found))  # a file is as wide as it needs to be
+    for path in out or ():
+        console().print(f"written to {path}", highlight=False)
+
+
+def _measured_pairs(
+    path: Path,
+    source: str | None,
+    target: str | None,
+    id: str | None,
+    group: str | None,
+    skip_bad: bool,
+    adapter: Adapter | None,
+    source_encoder: str | None,
+    target_encoder: str | None,
+    store: Path,
+) -> tuple[Pairs | None, PairedEmbeddings]:
+    """Embeddings as they stand in an .npz, or items and their embeddings."""
+    if path.suffix.lower() == ".npz":
+        from align.embeddings import read_npz
+
+        told = [
+            word for word in (source, target, id, group, source_encoder, target_encoder) if word
+        ]
+        if told:
+            raise ValueError(
+                f"an .npz holds embeddings, ids and groups by itself; got {told} beside {path}. "
+                "Leave out columns and encoders."
+            )
+        return None, read_npz(path)
+    if source is None or target is None:
+        raise ValueError(
+            f"a table needs --source and --target, the columns of the two sides; got {source!r} "
+            f"and {target!r} for {path}. Name both, or pass an .npz of embeddings."
+        )
+    items = read_pairs(path, source, target, id, group, skip_bad)
+    encoders = (
+        encoder_of(adapter, "source", source_encoder),
+        encoder_of(adapter, "target", target_encoder),
+    )
+    return items, encode(items, *encoders, store)

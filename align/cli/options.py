@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PairsFile = Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, Parquet, or a folder of images.")]
+ItemsFile = Annotated[Path, typer.Argument(help="Folder of images, .txt of lines, or a table.")]
+AdapterFolder = Annotated[Path, typer.Argument(help="Folder that `align fit` wrote.")]
+AdapterOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the adapter to.")]
+Column = Annotated[str, typer.Option(help="Name of the column.")]
+MaybeColumn = Annotated[str | None, typer.Option(help="Name of the column.")]
+ItemsColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the items.")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids.")]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group", help="Column that ties pairs together, as one photo does.")
+]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Cache of encoded items.")]
+Skip = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and list them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
+Spec = Annotated[
+    str, typer.Option(help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE.")
+]
+MaybeSpec = Annotated[
+    str | None, typer.Option(help="Another encoder than the adapter remembers, same fingerprint.")
+]
+DEFAULT_STORE = Path("~/.cache/isthmus")

@@ -1,0 +1,138 @@
+"""Wrong items that score high, and are wrong as far as one can tell: mined on cached features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k, check_side
+from align.adapters.adapter import Adapter
+from align.curation.duplicates import equal_vectors
+from align.embeddings import PairedEmbeddings
+from align.groups import group_codes
+from align.kernels.scores import inner_products
+from align.kernels.topk import best_columns
+
+ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HardNegatives:
+    """The best-scoring wrong items of each query.
+
+    Attributes:
+        queries: Rows of the pairs whose query has as many negatives as were asked for, ``(q,)``
+            int64; the others are in ``lacking``.
+        rows: Rows of the pairs whose item is a negative, best-scoring first, ``(q, k)`` int64.
+        scores: Their cosines, ``(q, k)``.
+        lacking: Rows whose query has fewer, since its own item scores so low that nearly all
+            others count as possible answers.
+        withheld: How many items of other groups scored too high to be called wrong, per row of the
+            pairs, ``(n,)`` int64.
+    """
+
+    queries: Tensor
+    rows: Tensor
+    scores: Tensor
+    lacking: Tensor
+    withheld: Tensor
+
+
+@torch.no_grad()
+def hard_negatives(
+    pairs: PairedEmbeddings,
+    adapter: Adapter,
+    *,
+    k: int,
+    margin: float = 0.95,
+    side: Literal["source", "target"] = "source",
+) -> HardNegatives:
+    """The ``k`` items of the other side that score highest without being a match, for each query.
+
+    Left out are items of the query's own group, items equal to one of them, and items whose cosine
+    is above ``margin`` times that of the query's own item: they may be right answers that nobody
+    wrote down. Below zero, where a share would raise the bar, ``|cosine|`` is taken off likewise:
+    the bar is ``own - (1 - margin) |own|``. An item that occurs in several pairs is one item,
+    named by its first row. The search is exact, and of equal scores the lower row comes first.
+
+    An adapter scores pairs that it was fitted on higher than new ones; that lifts the bar.
+
+    Args:
+        pairs: Pairs to mine from.
+        adapter: Maps both sides; the hubness correction is left aside, as training leaves it.
+        k: Negatives per query, >= 1 and below the number of distinct items.
+        margin: Share of the own item's cosine that a negative may reach, in (0, 1].
+        side: The side that asks.
+
+    Raises:
+        ValueError: ``k``, ``margin`` or ``side`` is out of range, or the adapter refuses the pairs.
+
+    Reference:
+        Moreira et al. 2024, arXiv:2407.15831 (NV-Retriever), call this positive-aware mining
+        TopK-PercPos and use 95 %.
+    """
+    check_side(side)
+    if not 0 < margin <= 1:
+        raise ValueError(f"margin must lie in (0, 1]; got {margin}. 0.95 is the published value.")
+    asking, asked = adapter.source(pairs.source), adapter.target(pairs.target)
+    raw = pairs.target
+    if side == "target":
+        asking, asked, raw = asked, asking, pairs.source
+    same = equal_vectors(raw)
+    items = same.kept
+    check_k(k, len(items) - 1, of="the number of other items")
+    column = torch.zeros(len(pairs), dtype=torch.int64)
+    column[items] = torch.arange(len(items))
+    column = column[same.stands_in]  # the item of each pair
+    matches = _Matches.of(torch.from_numpy(group_codes(pairs.groups)), column)
+    gallery = asked[items]
+    found, scores, withheld = [], [], []
+    for block in torch.split(torch.arange(len(pairs)), ROWS):
+        products = inner_products(asking[block], gallery)
+        own = products.gather(1, column[block, None])
+        matches.strike(products, block)
+        above = products > own - (1 - margin) * own.abs()
+        withheld.append(above.sum(dim=1))
+        best = best_columns(products.masked_fill(above, -torch.inf), k)
+        found.append(items[best.indices])
+        scores.append(best.values)
+    values = torch.cat(scores)
+    whole = values[:, -1] > -torch.inf
+    queries = whole.nonzero().flatten()
+    lacking = (~whole).nonzero().flatten()
+    return HardNegatives(
+        queries, torch.cat(found)[queries], values[queries], lacking, torch.cat(withheld)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matches:
+    """The items that belong to each pair: those of all pairs of its group.
+
+    Attributes:
+        items: Columns of the items, group after group.
+        offsets: Group ``g`` owns ``items[offsets[g]:offsets[g + 1]]``.
+        groups: Group code of each pair, ``(n,)``.
+    """
+
+    items: Tensor
+    offsets: Tensor
+    groups: Tensor
+
+    @classmethod
+    def of(cls, groups: Tensor, column: Tensor) -> _Matches:
+        """From the group code and the item of each pair, ``(n,)`` each."""
+        known = torch.unique(torch.stack([groups, column], dim=1), dim=0)
+        ends = known[:, 0].bincount().cumsum(0)
+        return cls(known[:, 1], torch.cat([ends.new_zeros(1), ends]), groups)
+
+    def strike(self, scores: Tensor, block: Tensor) -> None:
+        """Set the scores of the queries ``block`` with their matches to minus infinity."""
+        groups = self.groups[block]
+        begin, counts = self.offsets[groups], self.offsets.diff()[groups]
+        rows = torch.arange(len(block)).repeat_interleave(counts)
+        within = torch.arange(len(rows)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        scores[rows, self.items[begin.repeat_interleave(counts) + within]] = -torch.inf

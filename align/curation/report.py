@@ -1,0 +1,171 @@
+"""One look at a training set before it is fitted on: what repeats, what does not fit, what it is.
+
+Nothing is removed: the report says of each row what is thought of it, and ``kept`` names the rows
+that a cleaned set would hold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from align.curation.duplicates import Duplicates, equal_items, near_vectors
+from align.curation.minhash import near_texts
+from align.curation.mismatches import CUT, Mismatches, mismatches
+from align.curation.mixing import Composition, composition
+from align.embeddings import PairedEmbeddings
+from align.pairs import Pairs
+
+Decision = Literal["keep", "drop", "suspect"]
+NEAR_TEXT = 0.9
+NEAR_VECTOR = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is thought of one pair.
+
+    Attributes:
+        id: Its id.
+        decision: ``"keep"``, ``"drop"`` for a repeat, ``"suspect"`` for a pair that may not
+            belong together.
+        reason: Why, in words; empty for a pair to keep.
+        of: Id of the earlier pair that it repeats; empty unless it is dropped.
+        score: Likeness to that pair for a repeat, in [0, 1]; for a suspect, the share of false
+            pairs that fit as well; ``None`` for a pair to keep.
+    """
+
+    id: str
+    decision: Decision
+    reason: str = ""
+    of: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurationReport:
+    """What a set of pairs holds and which of them deserve a look.
+
+    Attributes:
+        findings: One entry per pair, in order.
+        composition: Pairs by modality.
+        shared: Items that occur in kept pairs of several groups, source and target side: as
+            negatives of each other these pairs would be wrong, so tie them together with a group.
+        mismatched: The judgement of the pairs in ``kept``, in that order.
+    """
+
+    findings: tuple[Finding, ...]
+    composition: Composition
+    shared: tuple[int, int]
+    mismatched: Mismatches
+
+    @property
+    def kept(self) -> Tensor:
+        """Rows to keep, suspects included, int64."""
+        return self._rows("keep", "suspect")
+
+    @property
+    def unsuspected(self) -> Tensor:
+        """Rows to keep if no suspect is looked at, int64."""
+        return self._rows("keep")
+
+    def _rows(self, *decisions: Decision) -> Tensor:
+        rows = [row for row, each in enumerate(self.findings) if each.decision in decisions]
+        return torch.tensor(rows, dtype=torch.int64)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.findings):,} pairs", "", str(self.composition), ""]
+        lines += [f"{count:,} dropped: {reason}" for reason, count in self._reasons("drop")]
+        lines += [f"{count:,} suspects: {reason}" for reason, count in self._reasons("suspect")]
+        lines.append(f"about {100 * self.mismatched.share:.1f} % of those kept are mismatched")
+        for side, count in zip(("source", "target"), self.shared, strict=True):
+            if count:
+                lines.append(f"{count:,} {side} items are in several groups; tie them by a group")
+        lines.append(f"{len(self.kept):,} kept, {len(self.unsuspected):,} without suspects")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and composition, ready for JSON; the findings are a table of their own."""
+        return {
+            "pairs": len(self.findings),
+            "kept": len(self.kept),
+            "unsuspected": len(self.unsuspected),
+            "dropped": dict(self._reasons("drop")),
+            "suspects": dict(self._reasons("suspect")),
+            "mismatched_share": self.mismatched.share,
+            "shared_items": {"source": self.shared[0], "target": self.shared[1]},
+            "composition": self.composition.to_dict(),
+        }
+
+    def _reasons(self, decision: Decision) -> list[tuple[str, int]]:
+        found = Counter(each.reason for each in self.findings if each.decision == decision)
+        return sorted(found.items())
+
+
+def curate(
+    pairs: Pairs,
+    data: PairedEmbeddings,
+    *,
+    near_text: float = NEAR_TEXT,
+    near_vector: float = NEAR_VECTOR,
+    cut: float = CUT,
+    seed: int = 0,
+) -> CurationReport:
+    """Look for repeats, then, among what is left, for pairs that do not belong together.
+
+    A pair repeats another only if both of its sides do: several captions of one photo stay. Repeats
+    are exact ones; near ones by text, if both sides are texts; and near ones by vector.
+
+    Args:
+        pairs: The items.
+        data: Their embeddings, row by row.
+        near_text: Least Jaccard similarity of near-duplicate texts, in (0, 1].
+        near_vector: Least cosine of near-duplicate vectors, in (0, 1].
+        cut: Share of false pairs that fit as well, from which a pair is a suspect, in (0, 1].
+        seed: Seeds the folds.
+
+    Raises:
+        ValueError: ``pairs`` and ``data`` do not name the same rows, or an option is out of range.
+    """
+    if pairs.ids != data.ids:
+        raise ValueError(
+            "pairs and data must hold the same pairs in the same order; got "
+            f"{len(pairs)} pairs {list(pairs.ids[:3])}... and {len(data)} {list(data.ids[:3])}... "
+            "Pass what pairs.encode gave."
+        )
+    findings = [Finding(name, "keep") for name in pairs.ids]
+    rows = torch.arange(len(pairs))
+
+    def dropped(repeats: Duplicates) -> Tensor:
+        for at in repeats.dropped.tolist():
+            row, other = int(rows[at]), int(rows[repeats.stands_in[at]])
+            likeness = float(repeats.similarity[at])
+            findings[row] = Finding(
+                pairs.ids[row], "drop", repeats.rule, pairs.ids[other], likeness
+            )
+        return rows[repeats.kept]
+
+    rows = dropped(equal_items(pairs.source, pairs.target))
+    left = pairs.take(rows)
+    if all(isinstance(item, str) for item in (*left.source, *left.target)):
+        rows = dropped(near_texts(left.source, left.target, threshold=near_text))
+    rows = dropped(near_vectors(data.source[rows], data.target[rows], threshold=near_vector))
+    judged = mismatches(data.take(rows), cut=cut, seed=seed)
+    for at in judged.suspects.tolist():
+        row = int(rows[at])
+        words = f"at least {100 * cut:g} % of false pairs fit as well"
+        findings[row] = Finding(pairs.ids[row], "suspect", words, score=float(judged.chance[at]))
+    left = pairs.take(rows)
+    shared = _shared(left.source, left.groups), _shared(left.target, left.groups)
+    return CurationReport(tuple(findings), composition(data), shared, judged)
+
+
+def _shared(items: Sequence[Any], groups: Sequence[str]) -> int:
+    """How many distinct items occur in several groups."""
+    clusters = equal_items(items).clusters
+    return sum(len({groups[row] for row in rows}) > 1 for rows in clusters)

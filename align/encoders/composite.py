@@ -1,0 +1,149 @@
+"""Several encoders as one: side by side for every item, or each for its own kind of item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align.embeddings import Encoder
+from align.encoders.weights import fingerprint
+from align.modalities import Modality
+
+EncodePart = Callable[[Encoder, Sequence[Any]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class ConcatEncoder:
+    """The vectors of several encoders, or of several layers of one, side by side.
+
+    ``align.fit`` normalises and centres each part by itself and finds its weight; an
+    ``EmbeddingStore`` keeps each part under its own encoder, so that adding one encodes no other
+    again.
+
+    Attributes:
+        encoders: Encoders of one modality, two or more.
+
+    Raises:
+        ValueError: There are fewer than two, or they are of several modalities.
+    """
+
+    encoders: tuple[Encoder, ...]
+
+    def __init__(self, *encoders: Encoder) -> None:
+        object.__setattr__(self, "encoders", encoders)
+        kinds = {encoder.modality for encoder in encoders}
+        if len(encoders) < 2 or len(kinds) > 1:
+            raise ValueError(
+                "ConcatEncoder needs two or more encoders of one modality; "
+                f"got {len(encoders)} of {sorted(kinds)}. "
+                "Use MixedEncoder for items of several modalities."
+            )
+
+    @property
+    def modality(self) -> str:
+        """That of each part."""
+        return self.encoders[0].modality
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Width of each part."""
+        return tuple(encoder.dim for encoder in self.encoders)
+
+    @property
+    def dim(self) -> int:
+        """Sum of the widths of the parts."""
+        return sum(self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the fingerprint and the order of the parts."""
+        return _joined(self.modality, "concat", [e.fingerprint for e in self.encoders])
+
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """The vectors of all parts side by side, ``(n, dim)`` float32 on the CPU."""
+        return self.compose(items, _encoding(progress))
+
+    def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
+        """The same, each part taken from ``encode(encoder, items)``."""
+        return torch.cat([encode(encoder, items) for encoder in self.encoders], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedEncoder:
+    """An encoder for each kind of item, so that one index can hold several kinds.
+
+    An item is a pair ``(modality, item)``, for example ``("image", path)``. Its vector has a block
+    of columns for each modality, of which all but its own are zero. ``align.fit`` then centres each
+    modality by itself and finds one map for each, all into one space.
+
+    Attributes:
+        encoders: By the name of the modality, as ``align.modalities.Modality.parse`` reads it.
+
+    Raises:
+        ValueError: There are none, or a name is no modality.
+    """
+
+    encoders: Mapping[str, Encoder]
+
+    modality = "mixed"
+
+    def __post_init__(self) -> None:
+        if not self.encoders:
+            raise ValueError(
+                'MixedEncoder needs an encoder per modality; got none. Pass {"image": ..., ...}.'
+            )
+        for name in self.encoders:
+            Modality.parse(name)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Width of the block of each modality."""
+        return tuple(encoder.dim for encoder in self.encoders.values())
+
+    @property
+    def dim(self) -> int:
+        """Sum of the widths of the blocks."""
+        return sum(self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the modalities, their order and their encoders."""
+        named = [f"{name}={encoder.fingerprint}" for name, encoder in self.encoders.items()]
+        return _joined(self.modality, "mixed", named)
+
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """Block vectors of ``(modality, item)`` pairs, ``(n, dim)`` float32 on the CPU.
+
+        Raises:
+            ValueError: An item is of a modality that has no encoder.
+        """
+        return self.compose(items, _encoding(progress))
+
+    def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
+        """The same, each block taken from ``encode(encoder, items)``."""
+        unknown = {name for name, _ in items} - set(self.encoders)
+        if unknown:
+            raise ValueError(
+                f"every item must be of one of the modalities {sorted(self.encoders)}; "
+                f"got {sorted(unknown)}. Add an encoder for them, or leave those items out."
+            )
+        vectors = torch.zeros(len(items), self.dim)
+        start = 0
+        for (name, encoder), width in zip(self.encoders.items(), self.parts, strict=True):
+            rows = [row for row, (kind, _) in enumerate(items) if kind == name]
+            if rows:
+                vectors[rows, start : start + width] = encode(encoder, [items[r][1] for r in rows])
+            start += width
+        return vectors
+
+
+def _encoding(progress: bool) -> EncodePart:
+    return lambda encoder, items: encoder.encode(items, progress=progress)
+
+
+def _joined(modality: str, kind: str, names: Sequence[str]) -> str:
+    return fingerprint(modality, kind, str(len(names)), {"parts": [*names]})

@@ -1,0 +1,1 @@
+"""Losses: embeddings or similarities in, a scalar out. They never see a model."""

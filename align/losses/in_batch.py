@@ -1,0 +1,104 @@
+"""Which targets of a batch are positives and negatives of each source, and the loss of a row."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from align._checks import check_paired, check_positive
+
+Positives = Literal["own", "sum", "mean"]
+"""What other members of a row's group are: left out, positives of which any will do, or positives
+which all count alike."""
+
+
+def check_batch(source: Tensor, target: Tensor) -> None:
+    """Raise ``ValueError`` unless both sides are row-matched with rows, and of one width."""
+    check_paired(source, target)
+    if source.shape[1] != target.shape[1] or len(source) == 0:
+        raise ValueError(
+            "source and target must share one space and have rows, (n, d) both with n >= 1; "
+            f"got {tuple(source.shape)} and {tuple(target.shape)}. Project both sides first."
+        )
+
+
+def check_code(name: str, codes: Tensor, n: int) -> None:
+    """Raise ``ValueError`` unless ``codes`` are one int64 per row of the batch."""
+    if codes.shape != (n,) or codes.dtype != torch.int64:
+        raise ValueError(
+            f"{name} must be one code per row of the batch, int64 of shape ({n},); "
+            f"got {codes.dtype} of shape {tuple(codes.shape)}. Take them at the rows of the batch."
+        )
+
+
+def check_divisor(name: str, value: float | Tensor) -> None:
+    """Raise ``ValueError`` unless ``value`` is one number, finite and above zero."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(
+                f"{name} must be a single number; got a tensor of shape {tuple(value.shape)}. "
+                "Pass a float or a tensor without dimensions."
+            )
+        value = float(value.detach())
+    check_positive(name, value)
+
+
+def same_group(groups: Tensor | None, like: Tensor) -> Tensor:
+    """Which rows are of one group, ``(n, n)`` bool; each is its own group without ``groups``.
+
+    Args:
+        groups: Group codes, int64 ``(n,)``, or ``None``.
+        like: Any tensor of ``n`` rows on the device wanted.
+
+    Raises:
+        ValueError: ``groups`` do not fit.
+    """
+    if groups is None:
+        return torch.eye(len(like), dtype=torch.bool, device=like.device)
+    check_code("groups", groups, len(like))
+    return groups[:, None] == groups
+
+
+def row_losses(
+    logits: Tensor, same: Tensor, *, positives: Positives, comparable: Tensor | None = None
+) -> Tensor:
+    """Negative log-likelihood of each row's positives among them and its negatives, ``(n,)``.
+
+    Negatives are the columns of other groups. With ``positives="own"`` the loss of row ``u`` is
+    ``-log(e_uu / (e_uu + sum_neg e))`` for ``e = exp(logits)``; with ``"sum"`` the numerator, and
+    the first term below, are the sum of ``e`` over the group; with ``"mean"`` it is the mean of
+    ``-log(e_uv / (sum_group e + sum_neg e))`` over members ``v`` of the group.
+
+    Args:
+        logits: ``(n, n)``, scores already divided: column ``u`` belongs to row ``u``.
+        same: Which columns are of the row's group, ``(n, n)`` bool, the diagonal included.
+        positives: What other members of the group are.
+        comparable: Which columns a row may be compared with, ``(n, n)`` bool, the diagonal
+            included; all if ``None``.
+
+    Returns:
+        Losses in nats; 0 for a row without negatives, or with ``"mean"`` what its positives cost
+        each other.
+
+    Raises:
+        ValueError: ``positives`` is unknown.
+    """
+    if positives not in ("own", "sum", "mean"):
+        raise ValueError(
+            f'positives must be "own", "sum" or "mean"; got {positives!r}. '
+            "Choose what other pairs of a group are to each other."
+        )
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    right = own if positives == "own" else same
+    compared = right | ~same
+    if comparable is not None:
+        right, compared = right & comparable, compared & comparable
+    # Callers divide before this mask: infinity divided would make a temperature's gradient NaN.
+    log_likelihood = logits.masked_fill(~compared, -torch.inf).log_softmax(dim=1)
+    if positives == "own":
+        return -log_likelihood.diagonal()
+    if positives == "sum":
+        return -log_likelihood.masked_fill(~right, -torch.inf).logsumexp(dim=1)
+    return -log_likelihood.masked_fill(~right, 0).sum(dim=1) / right.sum(dim=1)

@@ -1,0 +1,175 @@
+"""``upgrade``: queries of a new encoder search an index that an old encoder filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from align.adapters.adapter import Adapter
+from align.adapters.maps import IdentityMap, directions
+from align.adapters.moments import check_pairs
+from align.card import Card, installed_versions
+from align.embeddings import PairedEmbeddings, Vectors
+from align.evaluation import Estimate
+from align.groups import group_codes
+from align.migration.recipes import old_space_moments, recipes
+from align.migration.trial import Trial
+
+MIN_ITEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class MapTried:
+    """One map from new queries to the old space, and how it did on held-out queries.
+
+    Attributes:
+        name: Method and settings, in words.
+        kept_at_1: Share of queries whose nearest item is still the nearest, in [0, 1].
+        kept_at_10: Mean share of the ten nearest that are still among the ten nearest.
+        recall_at_10: Share of queries with an item of their group among the ten found, in [0, 1],
+            or ``None`` where no groups are known.
+        chosen: Whether the adapter is made of it.
+    """
+
+    name: str
+    kept_at_1: float
+    kept_at_10: float
+    recall_at_10: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upgrade:
+    """An adapter from new queries to an old index, and what of the old index it keeps.
+
+    Intervals are 95 % bootstrap intervals over the groups of held-out queries.
+
+    Attributes:
+        adapter: Source is the new encoder; target the old one, whose vectors stay as they are.
+        kept_at_1: Share of queries that find first what the old encoder's query finds first, in
+            [0, 1].
+        kept_at_10: Mean share of the ten items that the old encoder's query finds which are among
+            the ten found, in [0, 1].
+        recall_kept: Recall@10 of new queries in the old index over that of old queries, or ``None``
+            where no groups are known; above 1 the upgrade is better than what it replaces.
+        tried: Every map that was compared, best first.
+        index_size: Items that held-out queries searched: what is kept depends on it.
+        queries: Held-out queries behind the estimates.
+    """
+
+    adapter: Adapter
+    kept_at_1: Estimate
+    kept_at_10: Estimate
+    recall_kept: Estimate | None
+    tried: tuple[MapTried, ...]
+    index_size: int
+    queries: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the adapter's weights, ready for JSON."""
+        recall = None if self.recall_kept is None else self.recall_kept.to_dict()
+        return {
+            "kept_at_1": self.kept_at_1.to_dict(),
+            "kept_at_10": self.kept_at_10.to_dict(),
+            "recall_kept": recall,
+            "index_size": self.index_size,
+            "queries": self.queries,
+            "tried": [asdict(entry) for entry in self.tried],
+            "card": self.adapter.card.to_dict(),
+        }
+
+
+@torch.no_grad()
+def upgrade(
+    new: Vectors,
+    old: Vectors,
+    *,
+    groups: Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> Upgrade:
+    """A map from a new encoder's queries into the space of an index that stays untouched.
+
+    Both encoders see the same items: those of the index or a sample of them, and better of the
+    kind that queries are. Orthogonal Procrustes, ridge regression and its low-rank form, each with
+    an offset, and regularised CCA folded into one map are fitted on four of five folds. The items
+    of the fifth ask through the map, among the old vectors of all other items.
+
+    Without ``groups`` the map is chosen that keeps most of the ten nearest that the old vectors
+    would have found. That is faithful and not always best: a new encoder that knows better loses
+    what it disagrees with. With ``groups`` the map with the best recall@10 is chosen, where items
+    of one group are each other's right answers. Either way the choice is made on the queries that
+    the estimates are made on. The chosen map is refitted on all items.
+
+    Args:
+        new: Vectors of ``n`` items by the new encoder, ``(n, d_new)``.
+        old: Vectors of the same items by the old encoder, ``(n, d_old)``; the index is searched by
+            cosine, or holds unit vectors.
+        groups: ``n`` names; items of one group are right answers for each other, and no group is
+            both fitted on and asked about. Some group needs two items.
+        folds: Parts that the groups are dealt into, >= 2.
+        seed: Seeds folds and bootstrap.
+
+    Returns:
+        The adapter, whose ``queries(new)`` search the old index, and what it keeps.
+
+    Raises:
+        ValueError: There are under 50 items, the sides are not row-matched finite matrices without
+            zero rows, no group has two items, or ``folds`` is out of range.
+
+    Reference:
+        The task and the Procrustes and low-rank affine maps are those of Drift-Adapter (Vejendla
+        2025, EMNLP); penalties, offsets, the CCA and the choice by what is kept are ours.
+    """
+    pairs = PairedEmbeddings.from_arrays(new, old, groups=groups)
+    check_pairs(pairs.source, pairs.target)
+    if len(pairs) < MIN_ITEMS:
+        raise ValueError(
+            f"upgrade needs at least {MIN_ITEMS} items to cross-validate, and better some "
+            f"thousands; got {len(pairs)}. Encode more items with both encoders."
+        )
+    x, y = directions(pairs.source.float()), directions(pairs.target.float())
+    trial = Trial(x, y, torch.from_numpy(group_codes(pairs.groups)), groups is not None)
+    candidates = recipes(x.shape[1], y.shape[1])
+    outcome = trial.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
+    means = outcome.values.mean(dim=1)
+    best = int(means[:, 1 if groups is None else 2].argmax())
+    name = list(candidates)[best]
+    at_1, at_10, recall = outcome.estimates(best, seed)
+    words = f"{100 * at_10.value:.1f} % of the old encoder's ten nearest"
+    if groups is not None:
+        words = f"{100 * recall.value:.1f} % of the old encoder's recall@10 and {words}"
+    card = Card(
+        method=f"upgrade: {name}",
+        n_pairs=len(x),
+        d_source=x.shape[1],
+        d_target=y.shape[1],
+        n_groups=len(set(pairs.groups)),
+        source_fingerprint=pairs.source_fingerprint,
+        target_fingerprint=pairs.target_fingerprint,
+        seed=seed,
+        folds=(folds, 1),
+        fold_gallery=len(x) - 1,
+        verdict=f"{name}, the best of {len(candidates)} maps, kept {words}",
+        versions=installed_versions(),
+    )
+    refitted = candidates[name](old_space_moments(x, y, torch.float64))
+    tried = [
+        MapTried(label, at_1, at_10, recall if groups is not None else None, number == best)
+        for number, (label, (at_1, at_10, recall)) in enumerate(
+            zip(candidates, means.tolist(), strict=True)
+        )
+    ]
+    tried.sort(key=lambda entry: (entry.recall_at_10 or 0, entry.kept_at_10), reverse=True)
+    return Upgrade(
+        Adapter(refitted, IdentityMap(y.shape[1]), card),
+        at_1,
+        at_10,
+        recall if groups is not None else None,
+        tuple(tried),
+        len(x) - 1,
+        outcome.values.shape[1],
+    )

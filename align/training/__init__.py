@@ -1,0 +1,1 @@
+"""Training adapters by gradients, on cached embeddings."""
