@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m experiments.demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -170,6 +170,8 @@ class PairedEmbeddings:
         source_parts: Widths of the parts that a source vector is made of, summing to
             ``d_source``, or ``None`` for one part; ``ConcatEncoder`` says more.
         target_parts: The same of the targets.
+        instructions: An embedding of what is asked for beside each source, ``(n, d_i)`` floating
+            point, zeros where nothing is; or ``None`` where no pair has an instruction.
     """
 
     source: Tensor
@@ -183,6 +185,7 @@ class PairedEmbeddings:
     target_modality: Tensor | None = None
     source_parts: tuple[int, ...] | None = None
     target_parts: tuple[int, ...] | None = None
+    instructions: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_paired(self.source, self.target)
@@ -198,6 +201,9 @@ class PairedEmbeddings:
         _check_modality("target_modality", self.target_modality, len(self.target))
         _check_parts("source_parts", self.source_parts, self.source.shape[1])
         _check_parts("target_parts", self.target_parts, self.target.shape[1])
+        if self.instructions is not None:
+            check_matrix("instructions", self.instructions)
+            check_length("instructions", range(len(self.instructions)), len(self.source))
 
     @property
     def kept_together(self) -> tuple[str, ...]:
@@ -217,6 +223,7 @@ class PairedEmbeddings:
         target_modality: Tensor | None = None,
         source_parts: Sequence[int] | None = None,
         target_parts: Sequence[int] | None = None,
+        instructions: Tensor | None = None,
     ) -> Self:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
 
@@ -230,6 +237,7 @@ class PairedEmbeddings:
             target_modality: The same of the targets.
             source_parts: Widths of the parts that sources are made of.
             target_parts: The same of the targets.
+            instructions: An embedding per pair of what is asked for, ``(n, d_i)``.
 
         Raises:
             ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
@@ -250,6 +258,7 @@ class PairedEmbeddings:
             target_modality,
             tuple(source_parts) if source_parts is not None else None,
             tuple(target_parts) if target_parts is not None else None,
+            instructions,
         )
 
     def __len__(self) -> int:
@@ -271,6 +280,7 @@ class PairedEmbeddings:
             None if self.target_modality is None else self.target_modality[index],
             self.source_parts,
             self.target_parts,
+            None if self.instructions is None else self.instructions[index],
         )
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:

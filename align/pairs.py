@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from align._checks import check_length, check_unique
 from align.groups import row_index, take_split
-from align.rows import Columns, OnError, pick
+from align.rows import Columns, OnError, pick, spelled_alike
 from align.tables import PairsError, Table, read_csv, read_folder, read_jsonl, read_parquet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-    from torch import Tensor
 
     from align.embeddings import Cache, Encoder, PairedEmbeddings
 
@@ -35,6 +34,10 @@ class Pairs:
     cells become paths, relative to the folder of the file. Images are opened and their headers
     checked; pixels are decoded only when encoded.
 
+    A side of several kinds of item needs a column that names the modality of each, as
+    ``align.modalities.Modality.parse`` reads it: then cells of modality image are paths and all
+    others texts, and ``images=`` is refused.
+
     A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
     before, or the row itself is malformed. ``on_error="raise"`` reports all bad rows in one error;
     ``"skip"`` drops them, logs a warning, and lists them in ``skipped``.
@@ -45,6 +48,10 @@ class Pairs:
         target: ``n`` items.
         groups: ``n`` group names.
         skipped: One line for each row that the reader dropped.
+        source_modality: ``n`` names of modalities, or ``None`` where nobody said.
+        target_modality: The same of the targets.
+        instructions: ``n`` texts that say what is asked for, such as ``"find the picture"``; ``""``
+            where a pair has none. ``None`` where no pair has any.
     """
 
     ids: tuple[str, ...]
@@ -52,12 +59,19 @@ class Pairs:
     target: tuple[Any, ...]
     groups: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    source_modality: tuple[str, ...] | None = None
+    target_modality: tuple[str, ...] | None = None
+    instructions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_length("source", self.source, len(self.ids))
         check_length("target", self.target, len(self.ids))
         check_length("groups", self.groups, len(self.ids))
         check_unique("ids", self.ids)
+        for name in ("source_modality", "target_modality", "instructions"):
+            values = getattr(self, name)
+            if values is not None:
+                check_length(name, values, len(self.ids))
 
     @classmethod
     def from_lists(
@@ -67,11 +81,14 @@ class Pairs:
         *,
         ids: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
+        source_modality: Sequence[str] | None = None,
+        target_modality: Sequence[str] | None = None,
+        instructions: Sequence[str] | None = None,
     ) -> Self:
         """Pair two lists; ids are ``"0"``, ``"1"``, ... and each pair its own group by default.
 
         Raises:
-            ValueError: Lengths differ or ids repeat.
+            ValueError: Lengths differ, ids repeat, or a modality has no such name.
             PairsError: A text is blank or a path leads to no file.
         """
         check_length("target", target, len(source))
@@ -88,7 +105,15 @@ class Pairs:
             )
         names = tuple(map(str, ids if ids is not None else range(len(source))))
         made = tuple(map(str, groups)) if groups is not None else names
-        return cls(names, tuple(source), tuple(target), made)
+        return cls(
+            names,
+            tuple(source),
+            tuple(target),
+            made,
+            source_modality=None if source_modality is None else spelled_alike(source_modality),
+            target_modality=None if target_modality is None else spelled_alike(target_modality),
+            instructions=None if instructions is None else tuple(instructions),
+        )
 
     @classmethod
     def from_csv(
@@ -99,6 +124,9 @@ class Pairs:
         target: str,
         id: str | None = None,
         group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
@@ -110,6 +138,9 @@ class Pairs:
             target: Column of the target items.
             id: Column of unique ids; made from row numbers if left out.
             group: Column that ties pairs together; every pair is its own group if left out.
+            source_modality: Column that names the modality of each source.
+            target_modality: The same of the targets.
+            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
             images: Which of the two columns hold image paths; ``None`` goes by suffixes.
             on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
 
@@ -117,7 +148,7 @@ class Pairs:
             PairsError: The file is malformed, a column is not there, or rows are bad.
             FileNotFoundError: There is no such file.
         """
-        columns = Columns(source, target, id, group)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_csv(Path(path), delimiter=","), columns, images, on_error)
 
     @classmethod
@@ -129,11 +160,14 @@ class Pairs:
         target: str,
         id: str | None = None,
         group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
         """Read the tab-separated file at ``path``, quoted as CSV is; else as ``from_csv``."""
-        columns = Columns(source, target, id, group)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
 
     @classmethod
@@ -145,11 +179,14 @@ class Pairs:
         target: str,
         id: str | None = None,
         group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
         """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``from_csv``."""
-        columns = Columns(source, target, id, group)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
 
     @classmethod
@@ -161,6 +198,9 @@ class Pairs:
         target: str,
         id: str | None = None,
         group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
@@ -169,7 +209,7 @@ class Pairs:
         Raises:
             ImportError: pyarrow is not installed.
         """
-        columns = Columns(source, target, id, group)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
 
     @classmethod
@@ -195,6 +235,9 @@ class Pairs:
         target: str,
         id: str | None = None,
         group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
@@ -208,6 +251,9 @@ class Pairs:
             target: Column of the target items.
             id: Column of unique ids; made from row numbers if left out.
             group: Column that ties pairs together; every pair is its own group if left out.
+            source_modality: Column that names the modality of each source.
+            target_modality: The same of the targets.
+            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
             images: Which of the two columns hold image paths; ``None`` goes by suffixes.
             on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
 
@@ -216,10 +262,10 @@ class Pairs:
             FileNotFoundError: There is no such file or folder.
         """
         path = Path(path)
-        columns = Columns(source, target, id, group)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         name = path.name.lower()
         if path.is_dir():
-            columns = Columns(source, target, id or "id", group or "image")
+            columns = replace(columns, id=id or "id", group=group or "image")
             table, images = read_folder(path), ["image"]
         elif name.endswith((".csv", ".tsv")):
             table = read_csv(path, delimiter="," if name.endswith(".csv") else "\t")
@@ -243,7 +289,7 @@ class Pairs:
         on_error: OnError,
     ) -> Self:
         picked = pick(table, columns, images, on_error)
-        return cls(picked.ids, picked.source, picked.target, picked.groups, picked.skipped)
+        return cls(**{each.name: getattr(picked, each.name) for each in fields(picked)})
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -251,12 +297,12 @@ class Pairs:
     def take(self, rows: ArrayLike) -> Self:
         """The pairs at ``rows``, in that order; rows may not repeat. ``skipped`` is left behind."""
         picked = row_index(rows, len(self)).tolist()
-        return type(self)(
-            tuple(self.ids[row] for row in picked),
-            tuple(self.source[row] for row in picked),
-            tuple(self.target[row] for row in picked),
-            tuple(self.groups[row] for row in picked),
-        )
+
+        def at(values: tuple[Any, ...] | None) -> Any:
+            return None if values is None else tuple(values[row] for row in picked)
+
+        named = (each.name for each in fields(self) if each.name != "skipped")
+        return type(self)(**{name: at(getattr(self, name)) for name in named})
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
@@ -278,47 +324,52 @@ class Pairs:
         source_encoder: Encoder,
         target_encoder: Encoder,
         *,
+        instruction_encoder: Encoder | None = None,
         store: Cache | None = None,
         progress: bool = False,
     ) -> PairedEmbeddings:
-        """Encode both sides, each distinct item once if there is a ``store``.
+        """Encode both sides and the instructions, each distinct item once if there is a ``store``.
 
         Args:
             source_encoder: For the source items.
             target_encoder: For the target items.
+            instruction_encoder: For the instructions, if there are any: each distinct one is
+                encoded once. The source encoder if left out.
             store: Where vectors are looked up and kept, such as an ``EmbeddingStore``.
             progress: Show a bar per side.
 
         Raises:
-            ValueError: An image encoder would get texts, or a text encoder files.
+            ValueError: An image encoder would get texts, or a text encoder files; a
+                ``MixedEncoder`` is not told the modalities; or the instructions would go to an
+                encoder that takes no text.
         """
         from align.embeddings import PairedEmbeddings
+        from align.encoding import encode_instructions, encode_items, items_for, parts_of
+        from align.modalities import modality_codes
 
-        _check_modality("source", source_encoder, self.source)
-        _check_modality("target", target_encoder, self.target)
-
-        def vectors(encoder: Encoder, items: Sequence[Any]) -> Tensor:
-            if store is None:
-                return encoder.encode(items, progress=progress)
-            return store.encode(encoder, items, progress=progress)
-
+        source = items_for(source_encoder, self.source, self.source_modality, side="source")
+        target = items_for(target_encoder, self.target, self.target_modality, side="target")
+        told = None
+        if self.instructions is not None:
+            asked = source_encoder if instruction_encoder is None else instruction_encoder
+            told = encode_instructions(asked, self.instructions, store=store, progress=progress)
+        source_modality, target_modality = (
+            None if names is None else modality_codes(names)
+            for names in (self.source_modality, self.target_modality)
+        )
         return PairedEmbeddings(
-            vectors(source_encoder, self.source),
-            vectors(target_encoder, self.target),
+            encode_items(source_encoder, source, store=store, progress=progress),
+            encode_items(target_encoder, target, store=store, progress=progress),
             self.ids,
             self.groups,
             source_encoder.fingerprint,
             target_encoder.fingerprint,
-            source_parts=_parts(source_encoder),
-            target_parts=_parts(target_encoder),
+            source_modality=source_modality,
+            target_modality=target_modality,
+            source_parts=parts_of(source_encoder),
+            target_parts=parts_of(target_encoder),
+            instructions=told,
         )
-
-
-def _parts(encoder: Encoder) -> tuple[int, ...] | None:
-    """Widths of the parts of an encoder made of several."""
-    from align.embeddings import CompositeEncoder
-
-    return encoder.parts if isinstance(encoder, CompositeEncoder) else None
 
 
 def _item_problem(item: object) -> str:
@@ -328,15 +379,3 @@ def _item_problem(item: object) -> str:
     if isinstance(item, Path) and not item.is_file():
         return f"there is no file {item}"
     return ""
-
-
-def _check_modality(side: str, encoder: Encoder, items: Sequence[object]) -> None:
-    """Raise where plain texts would go to an image encoder, or files to one of text or code."""
-    unfit = {"image": str, "text": Path, "code": Path}.get(encoder.modality)
-    row = next((i for i, item in enumerate(items) if unfit and isinstance(item, unfit)), None)
-    if row is not None:
-        raise ValueError(
-            f"the {side} items must suit the {side} encoder, whose modality is "
-            f"{encoder.modality!r}; row {row} is {items[row]!r}. Swap the encoders, or say with "
-            "images= which columns hold image paths; in a list, image files are pathlib.Path."
-        )

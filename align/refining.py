@@ -26,6 +26,7 @@ from align.gallery import Projection
 from align.training.config import TrainConfig
 from align.training.loop import train
 
+ENOUGH = 2000  # pairs below which training on top was never kept, so that "auto" leaves it out
 HIDDEN = 1024
 DROPOUT = 0.2
 BATCH = 1000
@@ -34,7 +35,7 @@ CONFIG = TrainConfig(
     steps=50,
     learning_rate=4e-5,
     weight_decay=0.0,
-    anchor=1.0,
+    anchor=0.3,
 )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -18,17 +18,20 @@ OnError = Literal["raise", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column is what; ``id`` and ``group`` may be left out."""
+    """Which column is what; all but the two sides may be left out."""
 
     source: str
     target: str
-    id: str | None
-    group: str | None
+    id: str | None = None
+    group: str | None = None
+    source_modality: str | None = None
+    target_modality: str | None = None
+    instruction: str | None = None
 
     @property
     def named(self) -> list[str]:
         """The columns that are wanted, each once."""
-        wanted = (self.source, self.target, self.id, self.group)
+        wanted = (getattr(self, each.name) for each in fields(self))
         return list(dict.fromkeys(name for name in wanted if name is not None))
 
 
@@ -41,6 +44,22 @@ class Picked:
     target: tuple[str | Path, ...]
     groups: tuple[str, ...]
     skipped: tuple[str, ...]
+    source_modality: tuple[str, ...] | None
+    target_modality: tuple[str, ...] | None
+    instructions: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One row as it was read; names of modalities are empty where no column gives them."""
+
+    id: str = ""
+    group: str = ""
+    source: str | Path = ""
+    target: str | Path = ""
+    source_modality: str = ""
+    target_modality: str = ""
+    instruction: str = ""
 
 
 def pick(
@@ -69,7 +88,7 @@ def pick(
             f"Choose among those that it has: {list(table.columns)}."
         )
     reader = _RowReader(table, columns, _image_columns(table, columns, images))
-    good: list[tuple[str, str | Path, str | Path, str]] = []
+    good: list[_Pair] = []
     bad: list[str] = []
     for position, row in enumerate(table.rows):
         found, problems = reader.read(position, row)
@@ -91,10 +110,23 @@ def pick(
             len(table.rows),
             bad[0],
         )
-    ids, source, target, groups = zip(*good, strict=True)
+    source, target = tuple(pair.source for pair in good), tuple(pair.target for pair in good)
     if columns.group is None:
         _warn_of_repeats(table.path, {columns.source: source, columns.target: target})
-    return Picked(ids, source, target, groups, tuple(bad))
+
+    def told(column: str | None, each: Iterable[str]) -> tuple[str, ...] | None:
+        return None if column is None else tuple(each)
+
+    return Picked(
+        tuple(pair.id for pair in good),
+        source,
+        target,
+        tuple(pair.group for pair in good),
+        tuple(bad),
+        told(columns.source_modality, (pair.source_modality for pair in good)),
+        told(columns.target_modality, (pair.target_modality for pair in good)),
+        told(columns.instruction, (pair.instruction for pair in good)),
+    )
 
 
 def _image_columns(
@@ -103,6 +135,12 @@ def _image_columns(
     """The columns whose cells are image paths: the ones named, or else by their suffixes."""
     sides = (columns.source, columns.target)
     if images is not None:
+        named = (columns.source_modality, columns.target_modality)
+        if any(named):
+            raise ValueError(
+                "images are named once, by images= or by a column of modalities; got images="
+                f"{images!r} and {[name for name in named if name]}. Leave images out."
+            )
         if isinstance(images, str) or not set(images) <= set(sides):
             raise ValueError(
                 f"images must be a collection of columns among {list(sides)}; got {images!r}. "
@@ -131,16 +169,18 @@ class _RowReader:
         self._images = images
         self._where_of_id: dict[str, str] = {}
         self._problem_of_image: dict[Path, str] = {}
+        self._modality_of_cell: dict[str, tuple[str, str]] = {}
 
-    def read(
-        self, position: int, row: Row
-    ) -> tuple[tuple[str, str | Path, str | Path, str], list[str]]:
-        """``(id, source, target, group)`` of a row, and its problems, if any."""
+    def read(self, position: int, row: Row) -> tuple[_Pair, list[str]]:
+        """What a row holds, and its problems, if any."""
         if row.problem:
-            return ("", "", "", ""), [row.problem]
+            return _Pair(), [row.problem]
         problems: list[str] = []
-        source = self._item(row, self._columns.source, problems)
-        target = self._item(row, self._columns.target, problems)
+        source_modality = self._modality(row, self._columns.source_modality, problems)
+        target_modality = self._modality(row, self._columns.target_modality, problems)
+        source = self._item(row, self._columns.source, source_modality, problems)
+        target = self._item(row, self._columns.target, target_modality, problems)
+        instruction = self._instruction(row, problems)
         name = str(position)
         if self._columns.id is not None:
             name = self._name(row, self._columns.id, problems)
@@ -150,14 +190,41 @@ class _RowReader:
         group = name
         if self._columns.group is not None:
             group = self._name(row, self._columns.group, problems)
-        return (name, source, target, group), list(dict.fromkeys(problems))
+        pair = _Pair(name, group, source, target, source_modality, target_modality, instruction)
+        return pair, list(dict.fromkeys(problems))
 
-    def _item(self, row: Row, column: str, problems: list[str]) -> str | Path:
+    def _modality(self, row: Row, column: str | None, problems: list[str]) -> str:
+        """The name of a modality in one spelling, or ``""`` where no column tells."""
+        if column is None:
+            return ""
         cell = row.cells.get(column)
         if not isinstance(cell, str) or not cell.strip():
             problems.append(_cell_problem(column, cell, "text"))
             return ""
-        if column not in self._images:
+        if cell not in self._modality_of_cell:
+            self._modality_of_cell[cell] = _parsed(cell)
+        found, problem = self._modality_of_cell[cell]
+        if problem:
+            problems.append(f"{column!r}: {problem}")
+        return found
+
+    def _instruction(self, row: Row, problems: list[str]) -> str:
+        """The instruction of a row; an empty cell is none."""
+        cell = (
+            None if self._columns.instruction is None else row.cells.get(self._columns.instruction)
+        )
+        if cell is None or isinstance(cell, str):
+            return (cell or "").strip()
+        problems.append(_cell_problem(str(self._columns.instruction), cell, "text"))
+        return ""
+
+    def _item(self, row: Row, column: str, modality: str, problems: list[str]) -> str | Path:
+        cell = row.cells.get(column)
+        if not isinstance(cell, str) or not cell.strip():
+            problems.append(_cell_problem(column, cell, "text"))
+            return ""
+        is_image = modality == "image" if modality else column in self._images
+        if not is_image:
             return cell
         path = self._folder / cell
         if path not in self._problem_of_image:
@@ -175,6 +242,27 @@ class _RowReader:
             problems.append(_cell_problem(column, cell, "text or a whole number"))
             return ""
         return cell
+
+
+def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of modalities in small letters without spaces.
+
+    Raises:
+        ValueError: A name is no modality.
+    """
+    from align.modalities import Modality
+
+    for name in dict.fromkeys(names):
+        Modality.parse(name)
+    return tuple("".join(name.lower().split()) for name in names)
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    """The modality of a cell, and what is wrong with it."""
+    try:
+        return spelled_alike([name])[0], ""
+    except ValueError as error:
+        return "", str(error)
 
 
 def _cell_problem(column: str, cell: object, wanted: str) -> str:

