@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter as Adapter
     from align.adapters.artifact import load as load
+    from align.adapters.instructed import with_instructions as with_instructions
     from align.adapters.meta_artifact import load_meta_tokens as load_meta_tokens
     from align.adapters.meta_tokens import MetaTokens as MetaTokens
     from align.adapters.projection import projection_network as projection_network
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from align.evaluation import compare as compare
     from align.evaluation import evaluate as evaluate
     from align.fde import FDE as FDE
+    from align.instructing import instruct as instruct
     from align.late_interaction import maxsim as maxsim
     from align.late_interaction import topk as topk
     from align.losses.contrastive import info_nce as info_nce
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from align.training.loop import train as train
     from align.training.stages import Stage as Stage
     from align.training.stages import train_stages as train_stages
+    from align.tuning.study import tune as tune
 
 _HOME = {
     "Pairs": "align.pairs",
@@ -96,10 +99,13 @@ _HOME = {
     "TrainConfig": "align.training.config",
     "Batch": "align.training.batch",
     "train_stages": "align.training.stages",
+    "tune": "align.tuning.study",
     "Stage": "align.training.stages",
     "upgrade": "align.migration.upgrade",
     "nudge": "align.retrieval.nudge",
     "info_nce": "align.losses.contrastive",
+    "instruct": "align.instructing",
+    "with_instructions": "align.adapters.instructed",
     "n_pairs": "align.losses.contrastive",
     "mamcl": "align.losses.modality_aware",
     "mac": "align.losses.modality_aware",

@@ -18,12 +18,15 @@ class Items:
     Attributes:
         ids: The id column if one was named; else the text itself, or the path as it was written.
         items: Texts, or paths of images.
+        modality: Name of the modality of each: images of a folder, texts of a ``.txt``, or what a
+            column of a table says; ``None`` where none was named.
         repeats: Rows that repeated an earlier item and were not taken again.
         skipped: One line for each bad row that was dropped.
     """
 
     ids: tuple[str, ...]
     items: tuple[str | Path, ...]
+    modality: tuple[str, ...] | None = None
     repeats: int = 0
     skipped: tuple[str, ...] = ()
 
@@ -33,6 +36,7 @@ def read_items(
     *,
     column: str | None = None,
     id: str | None = None,
+    modality: str | None = None,
     on_error: OnError = "raise",
 ) -> Items:
     """Read what is to be indexed; an item that occurs several times is taken once.
@@ -42,6 +46,7 @@ def read_items(
             per line; or a table as ``Pairs.read`` takes it, with ``column`` named.
         column: The column that holds the items; for tables only.
         id: The column that holds their ids; for tables only.
+        modality: The column that names the modality of each; for tables only.
         on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them.
 
     Raises:
@@ -54,15 +59,24 @@ def read_items(
         return _from_folder(path, on_error)
     if path.suffix.lower() == ".txt":
         lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-        return _distinct(path, list(zip(lines, lines, strict=True)), ())
+        return _distinct(path, [(line, line, "text") for line in lines], ())
     if column is None:
         raise ValueError(
             f"a table needs the name of the column to index; {path} came without one. "
             "Name it with --column, or column= in Python."
         )
-    pairs = Pairs.read(path, source=column, target=column, id=id, on_error=on_error)
+    pairs = Pairs.read(
+        path,
+        source=column,
+        target=column,
+        id=id,
+        source_modality=modality,
+        target_modality=modality,
+        on_error=on_error,
+    )
     names = pairs.ids if id is not None else [str(item) for item in pairs.source]
-    return _distinct(path, list(zip(names, pairs.source, strict=True)), pairs.skipped)
+    kinds = pairs.source_modality or [None] * len(pairs)
+    return _distinct(path, list(zip(names, pairs.source, kinds, strict=True)), pairs.skipped)
 
 
 def _from_folder(folder: Path, on_error: OnError) -> Items:
@@ -79,16 +93,23 @@ def _from_folder(folder: Path, on_error: OnError) -> Items:
             'Mend or remove them, or skip them with on_error="skip":',
             bad,
         )
-    good = [(str(file), file) for file in found if not problems[file]]
+    good = [(str(file), file, "image") for file in found if not problems[file]]
     return _distinct(folder, good, bad)
 
 
 def _distinct(
-    path: Path, named: Sequence[tuple[str, str | Path]], skipped: tuple[str, ...]
+    path: Path, named: Sequence[tuple[str, str | Path, str | None]], skipped: tuple[str, ...]
 ) -> Items:
     if not named:
         raise PairsError(f"{path} must hold something to index; it has no items. Check the path.")
-    first: dict[str | Path, str] = {}
-    for name, item in named:
-        first.setdefault(item, name)
-    return Items(tuple(first.values()), tuple(first), len(named) - len(first), skipped)
+    first: dict[tuple[str | Path, str | None], str] = {}
+    for name, item, kind in named:
+        first.setdefault((item, kind), name)
+    kinds = tuple(kind for _, kind in first if kind is not None)
+    return Items(
+        tuple(first.values()),
+        tuple(item for item, _ in first),
+        kinds or None,
+        len(named) - len(first),
+        skipped,
+    )

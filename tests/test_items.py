@@ -29,6 +29,23 @@ def test_a_table_gives_a_column_with_its_ids(tmp_path):
     assert items.ids == ("x", "y") and items.items == ("one", "two")
 
 
+def test_a_column_of_modalities_tells_items_apart(tmp_path):
+    path = picture(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("kind,what\nimage,a.png\ntext,a.png\nimage,a.png\n")
+    items = read_items(tmp_path / "t.csv", column="what", modality="kind")
+    assert items.items == (path, "a.png") and items.modality == ("image", "text")
+    assert items.repeats == 1
+
+
+def test_a_folder_holds_images_and_a_text_file_texts(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "lines.txt").write_text("one\ntwo")
+    assert read_items(tmp_path).modality == ("image",)
+    assert read_items(tmp_path / "lines.txt").modality == ("text", "text")
+    (tmp_path / "t.csv").write_text("id,text\nx,one")
+    assert read_items(tmp_path / "t.csv", column="text").modality is None
+
+
 def test_a_table_without_a_column_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("id,text\nx,one")
     with pytest.raises(ValueError, match="needs the name of the column"):

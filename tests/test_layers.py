@@ -14,7 +14,8 @@ LAYERS = (
     ("align.__version__", "align._checks", "align.groups", "align.atomic"),
     (
         "align.modalities", "align.multivector", "align.embeddings",
-        "align.tables", "align.rows", "align.encoding", "align.pairs", "align.items", "align.token_pairs",
+        "align.tables", "align.rows", "align.encoding", "align.pairs", "align.items",
+        "align.token_pairs",
     ),
     (
         "align.kernels", "align.late_interaction", "align.token_pooling", "align.fde",
@@ -29,7 +30,7 @@ LAYERS = (
         "align.evaluation", "align.meta_evaluation", "align.curation", "align.migration",
         "align.training",
         "align.crossval", "align.choosing", "align.gallery", "align.refining", "align.shares",
-        "align.selection", "align.tuning",
+        "align.selection", "align.tuning", "align.preferring", "align.instructing",
         "align.meta_start", "align.meta_training", "align.meta_selection",
     ),
     ("align.retrieval",),

@@ -317,3 +317,8 @@ def thirty(*, n=30, row=None, groups=None, **settings):
 def test_what_cannot_be_fitted_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         thirty(**changes)
+
+
+def test_an_unknown_effort_is_refused():
+    with pytest.raises(ValueError, match=r'effort must be "fast" or "best"; got \'most\''):
+        fit(paired(*SHARED), effort="most")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from align._checks import check_matrix, check_no_zero_rows, check_side
 from align.adapters.bank import Bank
+from align.adapters.preference import Preference
 from align.card import Card
 from align.embeddings import Embeddings, Vectors, as_tensor
 
@@ -27,11 +28,18 @@ class Adapter(nn.Module):
         source_map: ``(n, d_source)`` to unit-norm ``(n, dim)``.
         target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
         bank: Expansion and hubness correction of gallery vectors, or ``None``.
+        preference: Kinds of target that the instruction of a source prefers, or ``None``.
         card: How this adapter came to be.
     """
 
     def __init__(
-        self, source_map: nn.Module, target_map: nn.Module, card: Card, *, bank: Bank | None = None
+        self,
+        source_map: nn.Module,
+        target_map: nn.Module,
+        card: Card,
+        *,
+        bank: Bank | None = None,
+        preference: Preference | None = None,
     ) -> None:
         super().__init__()
         if source_map.dim != target_map.dim:
@@ -39,15 +47,28 @@ class Adapter(nn.Module):
                 "both maps of an adapter must end in one space; "
                 f"got widths {source_map.dim} and {target_map.dim}. Give both the same dim."
             )
+        if preference is not None and sum(preference.widths) != target_map.d_in:
+            raise ValueError(
+                "the parts that a preference tells apart must be those of the targets, of width "
+                f"{target_map.d_in}; got widths {list(preference.widths)}. "
+                "Take them from target_parts of the pairs."
+            )
         self.source_map = source_map
         self.target_map = target_map
         self.bank = bank
+        self.preference = preference
         self.card = card
 
     @property
     def dim(self) -> int:
         """Width of the shared space."""
         return int(self.source_map.dim)  # type: ignore[arg-type]  # nn.Module hides attributes
+
+    @property
+    def d_search(self) -> int:
+        """Width of the vectors that ``queries`` and ``gallery`` give where sources ask."""
+        corrected = self.bank is not None and self.bank.hubness is not None
+        return self.dim + corrected + (0 if self.preference is None else self.preference.dim)
 
     @torch.inference_mode()
     def source(self, x: Vectors) -> Tensor:
@@ -77,16 +98,19 @@ class Adapter(nn.Module):
             side: Which side that is.
 
         Returns:
-            ``(n, dim)``, or ``(n, dim + 1)`` with a last column of ones if there is a hubness
-            correction.
+            ``(n, dim)``, and further columns: ones if there is a hubness correction, and for
+            sources, what their instructions prefer, if there is a preference.
 
         Raises:
             ValueError: As for ``source``, or ``side`` is neither ``"source"`` nor ``"target"``.
         """
         z = self._map(side, x)
-        if self.bank is None or self.bank.hubness is None:
-            return z
-        return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+        columns = [z]
+        if self.bank is not None and self.bank.hubness is not None:
+            columns.append(z.new_ones(len(z), 1))
+        if self.preference is not None and side == "source":
+            columns.append(self.preference.queries(as_tensor(x).float()))
+        return torch.cat(columns, dim=1) if len(columns) > 1 else z
 
     @torch.inference_mode()
     def gallery(self, y: Vectors, *, side: Side = "target") -> Tensor:
@@ -97,14 +121,18 @@ class Adapter(nn.Module):
             side: Which side that is.
 
         Returns:
-            ``(m, dim)``, or ``(m, dim + 1)`` with minus the hubness bias in the last column. The
-            inner product with ``queries`` of the other side is the corrected score.
+            ``(m, dim)``, and further columns: minus the hubness bias, if there is a correction,
+            and for targets their kinds, if there is a preference. The inner product with
+            ``queries`` of the other side is the corrected score.
 
         Raises:
             ValueError: As for ``queries``.
         """
         z = self._map(side, y)
-        return z if self.bank is None else self.bank.gallery(z, side=side)
+        found = z if self.bank is None else self.bank.gallery(z, side=side)
+        if self.preference is None or side != "target":
+            return found
+        return torch.cat([found, self.preference.gallery(as_tensor(y).float())], dim=1)
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.save``."""

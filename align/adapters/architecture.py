@@ -34,6 +34,7 @@ from align.adapters.maps import (
     WeightedMap,
 )
 from align.adapters.parts import Parts
+from align.adapters.preference import Preference
 from align.adapters.projection import LinearHead, ProjectionMap
 from align.adapters.residual import Delta, LinearDelta, LowRankDelta, MLPDelta, ResidualMap
 from align.card import Card
@@ -52,6 +53,9 @@ def describe(adapter: Adapter) -> Config:
         "source_map": _describe_map(adapter.source_map),
         "target_map": _describe_map(adapter.target_map),
         "bank": None if adapter.bank is None else _describe_bank(adapter.bank),
+        "preference": None
+        if adapter.preference is None
+        else _describe_preference(adapter.preference),
     }
 
 
@@ -61,8 +65,13 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.
     """
-    source, target, bank = fields(
-        config, "config.json", source_map=OBJECT, target_map=OBJECT, bank=OBJECT_OR_NULL
+    source, target, bank, preference = fields(
+        config,
+        "config.json",
+        source_map=OBJECT,
+        target_map=OBJECT,
+        bank=OBJECT_OR_NULL,
+        preference=OBJECT_OR_NULL,
     )
     maps = _build_map(source, "source_map"), _build_map(target, "target_map")
     widths: list[Any] = [part.d_in for part in maps]
@@ -73,7 +82,12 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
             "If card.json and config.json come from two adapters, save or download one again."
         )
     dim: Any = maps[0].dim
-    return Adapter(*maps, card, bank=None if bank is None else _build_bank(bank, dim))
+    return Adapter(
+        *maps,
+        card,
+        bank=None if bank is None else _build_bank(bank, dim),
+        preference=None if preference is None else _build_preference(preference),
+    )
 
 
 def _describe_map(part: nn.Module) -> Config:
@@ -139,6 +153,10 @@ def _describe_bank(bank: Bank) -> Config:
         "expansion": None if bank.expansion is None else asdict(bank.expansion),
         "hubness": None if bank.hubness is None else _describe_hubness(bank.hubness),
     }
+
+
+def _describe_preference(preference: Preference) -> Config:
+    return {"d_instruction": preference.d_instruction, "widths": list(preference.widths)}
 
 
 def _describe_hubness(hubness: Hubness) -> Config:
@@ -250,6 +268,11 @@ def _build_bank(config: Mapping[str, Any], dim: int) -> Bank:
         expansion=expansion,
         hubness=None if hubness is None else _build_hubness(hubness, "bank.hubness"),
     )
+
+
+def _build_preference(config: Mapping[str, Any]) -> Preference:
+    d_instruction, widths = fields(config, "preference", d_instruction=SIZE, widths=SIZES)
+    return Preference(_shape(d_instruction, len(widths)), widths)
 
 
 def _build_hubness(config: Mapping[str, Any], at: str) -> Hubness:

@@ -96,8 +96,8 @@ def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:
 
     Args:
         embeddings: Vectors of the items, ``(n, d)``, no row zero.
-        instructions: An embedding of the instruction of each item, ``(n, d_instruction)``; a row of
-            zeros is no instruction.
+        instructions: An embedding of the instruction of each item, ``(n, d_instruction)``, or of
+            all of them, ``(1, d_instruction)``; a row of zeros is no instruction.
 
     Returns:
         ``(n, d + d_instruction)``.
@@ -105,6 +105,8 @@ def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:
     Raises:
         ValueError: The two are not row-matched finite matrices, or an item is zero.
     """
+    if instructions.ndim == 2 and len(instructions) == 1:
+        instructions = instructions.expand(len(embeddings), -1)
     check_paired(embeddings, instructions)
     check_matrix("embeddings", embeddings)
     check_no_zero_rows("embeddings", embeddings)

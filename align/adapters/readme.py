@@ -75,7 +75,7 @@ def readme(adapter: Adapter) -> str:
         card=card,
         source=_encoder(card.source_fingerprint),
         target=_encoder(card.target_fingerprint),
-        d_search=adapter.dim + (bank is not None and bank.hubness is not None),
+        d_search=adapter.d_search,
         data=_data(card),
         verdict=_line(card.verdict) or "No verdict was recorded.",
         bank="" if bank is None else _BANK.format(rows=len(bank.source_bank)),

@@ -14,6 +14,7 @@ from align.cli.gap import gap
 from align.cli.index import index
 from align.cli.search import search
 from align.cli.store import prune, stat, verify
+from align.cli.tune import tune
 from align.cli.upgrade import upgrade
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (curate, fit, evaluate, gap, index, search, upgrade):
+for command in (curate, fit, evaluate, gap, index, search, tune, upgrade):
     app.command()(command)
 
 store_app = typer.Typer(help="Look after the cache of encoded items.", no_args_is_help=True)

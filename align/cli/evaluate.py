@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from align.cli.inputs import encode, encoder_of, read_pairs
+from align.cli.inputs import (
+    encode,
+    encoder_of,
+    instruction_encoder_of,
+    read_columns,
+    taken,
+)
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterFolder,
@@ -12,10 +18,14 @@ from align.cli.options import (
     Column,
     GroupColumn,
     IdColumn,
+    Instruction,
+    InstructionSpec,
     MaybeSpec,
     PairsFile,
     Skip,
+    SourceModality,
     StoreFolder,
+    TargetModality,
 )
 from align.cli.printing import console, percent, print_json, table
 
@@ -32,8 +42,12 @@ def evaluate(
     target: Column,
     id: IdColumn = None,
     group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
+    instruction: Instruction = None,
     source_encoder: MaybeSpec = None,
     target_encoder: MaybeSpec = None,
+    instruction_encoder: InstructionSpec = None,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
     as_json: AsJson = False,
@@ -44,15 +58,20 @@ def evaluate(
     """
     from align.adapters.artifact import load
     from align.evaluation import evaluate as evaluate_adapter
+    from align.instructing import pairs_for
+    from align.rows import Columns
 
     loaded = load(str(adapter))
+    told = taken(loaded, instruction)
+    columns = Columns(source, target, id, group, source_modality, target_modality, told)
     data = encode(
-        read_pairs(pairs, source, target, id, group, skip_bad),
+        read_columns(pairs, columns, skip_bad),
         encoder_of(loaded, "source", source_encoder),
         encoder_of(loaded, "target", target_encoder),
         store,
+        None if told is None else instruction_encoder_of(loaded, instruction_encoder),
     )
-    found = evaluate_adapter(data, loaded)
+    found = evaluate_adapter(pairs_for(loaded, data), loaded)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from align.cli.inputs import encode, read_pairs
+from align.cli.inputs import encode, read_columns
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -14,11 +14,15 @@ from align.cli.options import (
     Column,
     GroupColumn,
     IdColumn,
+    Instruction,
+    InstructionSpec,
     PairsFile,
     Seed,
     Skip,
+    SourceModality,
     Spec,
     StoreFolder,
+    TargetModality,
 )
 from align.cli.printing import console, print_json, table, working
 
@@ -32,6 +36,13 @@ def fit(
     out: AdapterOut,
     id: IdColumn = None,
     group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
+    instruction: Instruction = None,
+    instruction_encoder: InstructionSpec = None,
+    effort: Annotated[
+        Literal["fast", "best"], typer.Option(help="fast: closed forms; best: also what trains.")
+    ] = "best",
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
     ] = False,
@@ -42,6 +53,8 @@ def fit(
 ) -> None:
     """Fit an adapter on pairs; every setting is cross-validated among them.
 
+    With a column of instructions it also learns what they ask for, and keeps that if it helps.
+
     Example: `align fit pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
     --target-encoder image:facebook/dinov2-small -o my-adapter`
@@ -49,13 +62,27 @@ def fit(
     from dataclasses import replace
 
     from align.encoders.spec import from_spec
+    from align.instructing import instruct
+    from align.rows import Columns
     from align.selection import fit as fit_adapter
 
-    encoders = from_spec(source_encoder), from_spec(target_encoder)
-    data = encode(read_pairs(pairs, source, target, id, group, skip_bad), *encoders, store)
+    columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+    items = read_columns(pairs, columns, skip_bad)
+    data = encode(
+        items,
+        from_spec(source_encoder),
+        from_spec(target_encoder),
+        store,
+        None if instruction_encoder is None else from_spec(instruction_encoder),
+    )
     with working(f"cross-validating maps on {len(data):,} pairs"):
-        adapter = fit_adapter(data, side="source" if query_only else "both", seed=seed)
+        side: Literal["source", "both"] = "source" if query_only else "both"
+        adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
     specs = {"source": source_encoder, "target": target_encoder}
+    if instruction is not None:
+        with working("learning what instructions ask for"):
+            adapter = instruct(adapter, data, seed=seed)
+        specs["instruction"] = instruction_encoder or source_encoder
     adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)
     card = adapter.card

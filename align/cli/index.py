@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ def index(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index to.")],
     column: ItemsColumn = None,
     id: IdColumn = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
+    ] = None,
     side: Annotated[str, typer.Option(help="Side the items are on: source or target.")] = "target",
     encoder: MaybeSpec = None,
     store: StoreFolder = DEFAULT_STORE,
@@ -41,15 +44,21 @@ def index(
     from align._checks import check_side
     from align.adapters.artifact import load
     from align.embeddings import Embeddings
+    from align.encoding import items_for
+    from align.instructing import sources_for
     from align.items import read_items
     from align.retrieval.index import Index
 
     check_side(side)
     loaded = load(str(adapter))
-    found = read_items(items, column=column, id=id, on_error="skip" if skip_bad else "raise")
+    on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
+    found = read_items(items, column=column, id=id, modality=modality, on_error=on_error)
     report_skipped(found.skipped)
     frozen = encoder_of(loaded, side, encoder)
-    vectors = open_store(store).encode(frozen, found.items, progress=True)
+    named = items_for(frozen, found.items, found.modality, side=side)
+    vectors = open_store(store).encode(frozen, named, progress=True)
+    if side == "source":
+        vectors = sources_for(loaded, vectors)
     made = Index.create(out, loaded, side="source" if side == "source" else "target")
     made.add(found.ids, Embeddings(vectors, frozen.fingerprint, found.ids))
     made.save()

@@ -18,12 +18,28 @@ IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids
 GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column that ties pairs together, as one photo does.")
 ]
+SourceModality = Annotated[
+    str | None, typer.Option(help="Column of each source's modality: text, image, code, ...")
+]
+TargetModality = Annotated[
+    str | None, typer.Option(help="Column of each target's modality: text, image, code, ...")
+]
+Instruction = Annotated[
+    str | None, typer.Option(help="Column of what each source asks for; may be empty.")
+]
+InstructionSpec = Annotated[
+    str | None, typer.Option(help="Encoder of instructions; that of the sources if left out.")
+]
 StoreFolder = Annotated[Path, typer.Option("--store", help="Cache of encoded items.")]
 Skip = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and list them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[
-    str, typer.Option(help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE.")
+    str,
+    typer.Option(
+        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE; several side by "
+        "side as A+B; for mixed items by modality as 'image=A;code=B'."
+    ),
 ]
 MaybeSpec = Annotated[
     str | None, typer.Option(help="Another encoder than the adapter remembers, same fingerprint.")

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from align.embeddings import Encoder
+
+
+KIND = "(?:text|code|image|python):"
+_NAMED = re.compile(rf"\s*([\w|]+)=(?={KIND})")
+_BETWEEN_NAMED = re.compile(rf";(?=\s*(?:[\w|]+=)?{KIND})")
+_BETWEEN_PARTS = re.compile(rf"\+(?={KIND})")
 
 
 def from_spec(spec: str) -> Encoder:
@@ -16,13 +23,43 @@ def from_spec(spec: str) -> Encoder:
     Args:
         spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id or a
             local folder; or ``python:MODULE:ATTRIBUTE``, an encoder in an importable module, or
-            a function or class that gives one when it is called without arguments.
+            a function or class that gives one when it is called without arguments. Several with
+            ``+`` between them stand side by side, as in ``text:A+text:B``; several by modality
+            with ``;`` between them are one encoder of mixed items, as in
+            ``image=image:A;code=text:B``.
 
     Raises:
         ValueError: ``spec`` is of no such form, or the attribute gives no encoder.
         ModuleNotFoundError: MODULE cannot be found.
         AttributeError: MODULE has no such attribute.
     """
+    if _NAMED.match(spec):
+        return _mixed(_BETWEEN_NAMED.split(spec))
+    parts = _BETWEEN_PARTS.split(spec)
+    if len(parts) > 1:
+        from align.encoders.composite import ConcatEncoder
+
+        return ConcatEncoder(*map(_single, parts))
+    return _single(spec)
+
+
+def _mixed(specs: list[str]) -> Encoder:
+    from align.encoders.composite import MixedEncoder
+
+    named: dict[str, Encoder] = {}
+    for spec in specs:
+        found = _NAMED.match(spec)
+        name = "" if found is None else found[1].lower()
+        if found is None or name in named:
+            raise ValueError(
+                "a mixed encoder must name each modality once, as in image=image:A;code=text:B; "
+                f"got {spec!r} among {specs}. Write MODALITY=ENCODER between semicolons."
+            )
+        named[name] = from_spec(spec[found.end() :].strip())
+    return MixedEncoder(named)
+
+
+def _single(spec: str) -> Encoder:
     kind, _, rest = spec.partition(":")
     match kind:
         case "text" if rest:

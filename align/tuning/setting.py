@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
+import torch
+
 from align._checks import check_at_least
 from align.adapters.bank import Bank, Expansion
 from align.adapters.maps import LinearMap
@@ -141,7 +143,7 @@ class Judge:
             len(widths)
             if widths is not None
             and len(widths) > 1
-            and all(bool(present(part).all()) for part in x.split(list(widths), dim=1))
+            and all(bool(present(part).all()) for part in torch.split(x, list(widths), dim=1))
             else 0
             for x, widths in sides
         )
@@ -179,7 +181,7 @@ def _maps(setting: Setting, moments: Paired) -> tuple[LinearMap, LinearMap]:
 
 
 def _weights(params: Params, side: str) -> tuple[float, ...]:
-    found = []
+    found: list[float] = []
     while (name := f"{side}_part_{len(found) + 2}") in params:
         found.append(LEAN ** params[name])
     return tuple(found)

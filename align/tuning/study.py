@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME, IDENTITY, SCORES = "align-tune-1", "identity", "scores"
-LEAST_DIM = 16
+LEAST_DIM = 32
 RANDOM = 10  # trials before the sampler models what was found
 MARGIN = 2.0  # standard errors by which another must lead on the first fold
 SEEN = 10  # whole trials below which importance is not told
-TOP = 0.2  # share of the trials nearest the front that importance looks at
 JOURNAL = b'{"op_code":'  # how every line of a journal begins
 
 
@@ -125,8 +124,8 @@ def tune(
         pairs: Pairs to learn from; some hundreds at least.
         study: Journal to write to; if it is there already, the search goes on.
         trials: Trials in all, those of earlier calls included.
-        dims: Least and greatest width of the shared space; by default 16 and as wide as the folds
-            allow.
+        dims: Least and greatest width of the shared space; by default 32, or less for narrow
+            vectors, and as wide as the folds allow.
         timeout: Seconds after which this call begins no further trial, or ``None``.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds, samples and the search.
@@ -150,12 +149,14 @@ def tune(
             _next(run, judge, space, done)
             done += 1
             bar.update()
+    finished = _finished(run)
+    spent = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
     raw = judge.raw()
     return Tuning(
-        tuple(_read(trial, number) for number, trial in enumerate(_finished(run))),
-        _importance(run),
+        tuple(_read(trial, number) for number, trial in enumerate(finished)),
+        _importance(run, seed),
         None if raw is None else raw.mrr,
-        round(sum(trial.duration.total_seconds() for trial in _finished(run)), 3),
+        round(sum(spent), 3),
         judge,
     )
 
@@ -224,13 +225,14 @@ def _open(path: Path, identity: Mapping[str, str]) -> optuna.Study:
     _mend(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     backend = journal.JournalFileBackend(str(path), journal.JournalFileOpenLock(str(path)))
+    storage = optuna.storages.JournalStorage(backend)
     with _quiet():
-        run = optuna.create_study(
-            study_name=NAME,
-            storage=optuna.storages.JournalStorage(backend),
-            directions=("maximize", "minimize"),
-            load_if_exists=True,
-        )
+        # Asked to create a study that exists, Optuna writes so to the journal before it loads it.
+        if NAME in optuna.get_all_study_names(storage):
+            run = optuna.load_study(study_name=NAME, storage=storage)
+        else:
+            directions = ("maximize", "minimize")
+            run = optuna.create_study(study_name=NAME, storage=storage, directions=directions)
     if IDENTITY not in run.user_attrs and not run.trials:
         run.set_user_attr(IDENTITY, dict(identity))
     theirs = run.user_attrs.get(IDENTITY, {})
@@ -288,18 +290,23 @@ def _read(trial: optuna.trial.FrozenTrial, number: int) -> Trial:
     )
 
 
-def _importance(run: optuna.Study) -> dict[str, float]:
-    """How far the trials nearest the front differ from all in each parameter; sums to 1.
+def _importance(run: optuna.Study, seed: int) -> dict[str, float]:
+    """Share of the variance of the score that each parameter of every trial explains.
 
     Reference:
-        Watanabe et al. 2023, arXiv:2304.10255 (PED-ANOVA), as Optuna has it.
+        Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", ICML
+        (fANOVA), as Optuna has it.
     """
     import optuna
 
     if sum(trial.values is not None for trial in _finished(run)) < SEEN:
         return {}
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP)
-    return optuna.importance.get_param_importances(run, evaluator=evaluator)
+    shares = optuna.importance.get_param_importances(
+        run,
+        evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed),
+        target=lambda trial: trial.values[0],
+    )
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _identity(judge: Judge, space: Space) -> dict[str, str]:
@@ -318,7 +325,7 @@ def _identity(judge: Judge, space: Space) -> dict[str, str]:
 
 def _dims(dims: tuple[int, int] | None, widest: int) -> tuple[int, int]:
     if dims is None:
-        return min(LEAST_DIM, widest), widest
+        return max(1, min(LEAST_DIM, widest // 4)), widest
     if not 1 <= dims[0] <= dims[1] <= widest:
         raise ValueError(
             f"dims must rise and lie in [1, {widest}], the directions that every fold has; "

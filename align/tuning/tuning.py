@@ -53,8 +53,8 @@ class Tuning:
 
     Attributes:
         trials: Pruned ones too.
-        importance: How much each parameter matters for reaching the front; sums to 1. Empty with
-            fewer than ten whole trials, of which nothing can be said.
+        importance: Share of the variance of the score that each parameter explains, of those that
+            every trial has; sums to 1. Empty with fewer than ten whole trials.
         raw_mrr: Mean reciprocal rank of the raw cosine on the same folds, or ``None`` where the
             sides differ in width.
         seconds: Seconds spent on these trials, over all calls.

@@ -85,5 +85,5 @@ PEER = Peer(
     f"[0.001, 0.5], AdamW, weight decay 0.1, cosine. Scaled to few pairs: {BLOCKS} block in place "
     f"of 4, batches of {BATCH} in place of 40,960, the number of steps.",
     fit,
-    (Setting(100, 3e-4), Setting(100, 1e-3)),
+    (Setting(50, 3e-4), Setting(100, 3e-4), Setting(200, 1e-3)),
 )

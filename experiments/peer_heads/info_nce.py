@@ -55,11 +55,11 @@ LINEAR = Peer(
     "linear heads, InfoNCE",
     f"To {WIDTH} on both sides; {_COMMON}.",
     _linear,
-    (Setting(100, 3e-4), Setting(100, 1e-3), Setting(200, 1e-3), Setting(100, 3e-3)),
+    (Setting(50, 1e-3), Setting(200, 1e-3), Setting(100, 3e-3)),
 )
 MLP = Peer(
     "MLP heads, InfoNCE",
     f"One hidden layer of {HIDDEN}, GELU, dropout {DROPOUT}; {_COMMON}.",
     _mlp,
-    (Setting(100, 1e-4), Setting(50, 3e-4), Setting(200, 3e-4), Setting(200, 1e-3)),
+    (Setting(100, 1e-4), Setting(100, 3e-4), Setting(200, 6e-4)),
 )

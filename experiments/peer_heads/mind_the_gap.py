@@ -46,5 +46,5 @@ PEER = Peer(
     f"loss with a penalty on squared norms. Ours, as we found none published: {HIDDEN} hidden "
     f"units, a penalty of {L2:g}, batches of {BATCH}, AdamW, steps and learning rate.",
     fit,
-    (Setting(200, 1e-3), Setting(400, 1e-3), Setting(200, 3e-3)),
+    (Setting(100, 1e-3), Setting(200, 1e-3), Setting(400, 1e-3)),
 )

@@ -31,7 +31,8 @@ class Setting:
     unit: str = "steps"
 
     def __str__(self) -> str:
-        return f"{self.length} {self.unit} at {self.learning_rate:g}"
+        unit = self.unit if self.length > 1 else self.unit.removesuffix("s")
+        return f"{self.length} {unit} at {self.learning_rate:g}"
 
 
 @dataclass(frozen=True, slots=True)

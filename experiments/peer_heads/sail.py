@@ -69,5 +69,5 @@ PEER = Peer(
     f"{WIDTH_FACTOR} times the input's in place of 8, batches of {BATCH} in place of 32,768, the "
     "number of steps and the learning rate.",
     fit,
-    (Setting(100, 1e-4), Setting(200, 1e-4), Setting(100, 3e-4)),
+    (Setting(50, 3e-4), Setting(100, 1e-3), Setting(100, 3e-3)),
 )

@@ -51,5 +51,5 @@ PEER = Peer(
     f"Scaled to few pairs: batches of {BATCH} in place of 4,096, the penalty's weight rising over "
     f"{WARM_UP} steps in place of 1,000, the number of steps and the learning rate.",
     fit,
-    (Setting(50, 1e-3), Setting(100, 1e-3), Setting(200, 1e-3), Setting(100, 3e-3)),
+    (Setting(50, 1e-3), Setting(200, 1e-3), Setting(100, 3e-3)),
 )

@@ -140,13 +140,14 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
     }
     assert json.loads((saved / "config.json").read_text()) == {
         "schema": "isthmus-adapter-1",
-        "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False},
-        "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False},
+        "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
+        "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "bank": {
             "rows": 80,
             "expansion": {"weight": 0.15, "sharpness": 20.0},
             "hubness": {"kind": "csls", "k": 10},
         },
+        "preference": None,
     }
 
 

@@ -74,6 +74,8 @@ def test_a_loaded_instructed_adapter_gives_the_same_bits(pairs, told, wrap, scal
 def test_items_and_instructions_are_joined(pairs, told):
     assert told.shape == (80, 11)
     assert told[:, :8].equal(pairs[0])
+    for_all = with_instructions(pairs[0], told[:1, 8:])
+    assert for_all[:, 8:].equal(told[:1, 8:].expand(80, 3))
 
 
 def test_what_cannot_be_instructed_is_refused(pairs):

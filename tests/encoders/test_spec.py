@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from align.encoders.composite import ConcatEncoder, MixedEncoder
 from align.encoders.image import ImageEncoder
 from align.encoders.spec import from_spec
 from align.encoders.text import CodeEncoder, TextEncoder
@@ -59,6 +60,41 @@ def test_an_encoder_a_function_or_a_class_of_a_module_gives_an_encoder(module):
 def test_a_spec_of_another_form_is_refused_and_the_known_ones_are_listed(spec):
     with pytest.raises(ValueError, match=r"text:MODEL, code:MODEL, image:MODEL or python:MOD.*got"):
         from_spec(spec)
+
+
+def test_a_plus_puts_encoders_side_by_side(bert, module):
+    both = from_spec(f"text:{bert}+text:{bert}")
+    assert type(both) is ConcatEncoder and both.parts == (16, 16)
+    assert [type(each) for each in both.encoders] == [TextEncoder, TextEncoder]
+    with pytest.raises(ValueError, match="two or more encoders of one modality"):
+        from_spec(f"text:{bert}+code:{bert}")
+
+
+def test_a_plus_or_a_semicolon_in_a_name_does_not_part_it(bert, tmp_path):
+    odd = tmp_path / "a+b;c=d"
+    odd.symlink_to(bert)
+    assert type(from_spec(f"text:{odd}")) is TextEncoder
+    assert from_spec(f"text:{odd}+text:{odd}").parts == (16, 16)
+    assert list(from_spec(f"text=text:{odd};code=code:{odd}").encoders) == ["text", "code"]
+
+
+def test_named_specs_give_an_encoder_of_mixed_items(bert, vit):
+    mixed = from_spec(f"image=image:{vit}; Code=text:{bert}+text:{bert}")
+    assert type(mixed) is MixedEncoder and list(mixed.encoders) == ["image", "code"]
+    assert type(mixed.encoders["image"]) is ImageEncoder
+    assert type(mixed.encoders["code"]) is ConcatEncoder
+    assert type(from_spec(f"image=image:{vit}")) is MixedEncoder
+
+
+@pytest.mark.parametrize("second", ["image=image:x", "text:x"])
+def test_a_modality_is_named_once_and_for_each_encoder(bert, second):
+    with pytest.raises(ValueError, match=r"must name each modality once.*got '(image=|text:)"):
+        from_spec(f"image=text:{bert};{second}")
+
+
+def test_a_name_that_is_no_modality_is_refused(bert):
+    with pytest.raises(ValueError, match=r"a modality is one of text, image.*got 'smell'"):
+        from_spec(f"smell=text:{bert}")
 
 
 def test_what_a_python_spec_lacks_is_named(module):

@@ -18,7 +18,7 @@ from align.adapters.maps import centred
 from align.adapters.projection import mean_directions
 from align.embeddings import PairedEmbeddings
 from align.evaluation import evaluate
-from experiments import heads, record
+from experiments import heads, record, trials
 from experiments.heads import OURS, REFERENCE, Config, compare_on, peers, remarks, render
 from experiments.peer_heads import (
     csa as csa_peer,
@@ -78,8 +78,9 @@ def result(task):
         return adapter
 
     with pytest.MonkeyPatch.context() as patch:
-        # Takes seconds for each draw, and has tests of its own.
+        # These take seconds, and have tests of their own.
         patch.setattr(heads, "fit", fit)
+        patch.setattr(trials, "call_microseconds", lambda *_, **__: [1.0])
         # The trainer of sentence-transformers may be absent, and takes seconds to load if not.
         patch.setattr(dense, "missing", lambda: dense.NEEDED)
         return compare_on(task, CONFIG)
@@ -266,7 +267,7 @@ def test_the_trainer_of_sentence_transformers_learns_a_planted_latent(capfd, tmp
     monkeypatch.chdir(tmp_path)
     pairs = planted(160, 14, seed=1)
     train, other = pairs.take(range(120)), pairs.take(range(120, 160))
-    setting = Setting(20, 1e-2, "epochs")
+    setting = Setting(10, 1e-2, "epochs")
     one, again = (dense.TUNED.fit(train, setting, 0) for _ in range(2))
     assert mrr(other, one) > 0.4
     assert torch.equal(one.source(other.source), again.source(other.source))
@@ -284,7 +285,7 @@ def test_the_table_and_its_remarks_show_every_system(result):
     assert "60 training pairs, 40 in the gallery" in printed
     lines = remarks(result)
     linear = next(line for line in lines if line.startswith(info_nce.LINEAR.name))
-    assert linear.endswith("Setting by draw: 2 steps at 0.0003, 2 steps at 0.0003.")
+    assert linear.endswith("Setting by draw: 2 steps at 0.001, 2 steps at 0.001.")
     for effort in ("fast", "best"):
         told = [line for line in lines if line.startswith(f"align.fit, {effort}, draw")]
         assert len(told) == 2
@@ -302,7 +303,7 @@ def test_a_full_run_leaves_a_record_and_a_figure(result, monkeypatch, tmp_path, 
     assert found["config"] == {"data": "emoji", "n": 900, "draws": 2, "length": None}
     line = found["result"]["lines"][0]
     assert line["note"] == llama_index.SHIPPED.note
-    assert line["chosen"][0]["setting"] == "1 epochs at 2e-05"
+    assert line["chosen"][0]["setting"] == "1 epoch at 2e-05"
     assert (tmp_path / "heads-emoji-900.png").read_bytes().startswith(b"\x89PNG")
     assert "heads-emoji-900.png" in capsys.readouterr().out
 

@@ -32,7 +32,17 @@ def test_the_help_names_the_commands():
         [sys.executable, "-m", "align.cli", "--help"], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    for command in ("curate", "fit", "evaluate", "gap", "index", "search", "store", "upgrade"):
+    for command in (
+        "curate",
+        "fit",
+        "evaluate",
+        "gap",
+        "index",
+        "search",
+        "store",
+        "tune",
+        "upgrade",
+    ):
         assert command in run.stdout
 
 

@@ -1,0 +1,288 @@
+"""``instruct``: what is asked for beside a query, learned on top of a fitted adapter."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from align._checks import check_at_least
+from align.adapters.adapter import Adapter
+from align.adapters.instructed import InstructedMap, instructed, with_instructions
+from align.adapters.maps import IdentityMap
+from align.adapters.preference import Preference
+from align.card import Candidate, Card
+from align.crossval import Outcome
+from align.embeddings import PairedEmbeddings, Vectors, as_tensor
+from align.groups import folds as deal
+from align.groups import group_codes
+from align.preferring import holds_several_kinds, learn_preference
+from align.ranking import rank_positives
+from align.selection import HARMLESS
+from align.training.config import TrainConfig
+from align.training.loop import train
+from align.training.objectives import contrastive, modality_aware
+
+log = logging.getLogger(__name__)
+
+BATCH = 512
+CONFIG = TrainConfig(
+    steps=100,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    warmup=0.03,
+    temperature=0.1,
+    learn_temperature=False,
+)
+
+
+def instruct(
+    adapter: Adapter,
+    pairs: PairedEmbeddings,
+    *,
+    config: TrainConfig = CONFIG,
+    folds: int = 3,
+    seed: int = 0,
+) -> Adapter:
+    """The adapter with sources that bring an instruction, if that helps held-out queries.
+
+    Two things are learned, and each is kept only if it gains two standard errors of reciprocal
+    rank, over held-out groups, in the mixed gallery of their targets. There an answer is of the
+    query's group and of its own target's modality.
+
+    - A preference (``align.adapters.preference``), where targets are of several kinds: how much an
+      instruction adds to the score of each kind. A convex problem.
+    - A shift of the query (``InstructedMap``), in the manner of UNITE's second stage: from source
+      to target only, with targets of other modalities masked where the pairs say what those are.
+
+    The adapter's maps stay as they are, and so does its correction of galleries: that is about
+    gallery vectors and queries without instructions, which do not change. Sources without an
+    instruction are ranked as before. An instruction that no pair had works too, as it is a vector.
+
+    What the adapter was fitted on it ranks better than new pairs, with an instruction or without.
+    So on pairs that it knows the gain is not that on new ones: ``evaluate`` on others to know it.
+
+    Args:
+        adapter: Of sources without instructions.
+        pairs: With ``instructions``, and with ``target_modality`` if targets are of several. They
+            may be those that the adapter was fitted on.
+        config: How the shift is trained. Its batches hold ``BATCH`` pairs, or all if those are
+            fewer, where it says nothing, and at most what the other folds leave. ``seed`` takes
+            the place of its seed.
+        folds: Parts that the groups are dealt into, >= 2.
+        seed: Seeds folds, samples and batches.
+
+    Returns:
+        An adapter whose sources are ``with_instructions``; or, where nothing helped, the maps as
+        they were. ``sources_for`` gives either what it takes; the card tells what was tried.
+
+    Raises:
+        ValueError: The pairs have no instructions or do not fit the adapter, its sources bring
+            instructions already, or there are fewer groups than folds.
+
+    Reference:
+        Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
+        temperature, the rate and the preference are ours.
+    """
+    _check(adapter, pairs, folds)
+    start = time.perf_counter()
+    learning = _Learning(adapter, pairs, config, seed)
+    kept, outcome, tried = _judged(learning, folds, seed)
+    found = adapter
+    if kept:
+        log.info("instructions: %s", " and ".join(kept))
+        found = learning.adapter(torch.arange(len(pairs)), kept)
+    story = "instructions did not help and were not kept"
+    if kept:
+        gain, error = outcome.gain_over(tried[0][1])
+        story = f"{' and '.join(kept)} by instruction gained {gain:+.4f} ± {error:.4f} MRR"
+    seconds = {**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)}
+    card = replace(
+        found.card,
+        candidates=(*adapter.card.candidates, *_candidates(tried, kept)),
+        verdict="; ".join(filter(None, (adapter.card.verdict, story))),
+        seconds=seconds,
+        source_fingerprint=adapter.card.source_fingerprint or pairs.source_fingerprint,
+    )
+    return _adapter(found, card, found.preference)
+
+
+def takes_instructions(adapter: Adapter) -> bool:
+    """Whether the sources of an adapter are items with instructions beside them."""
+    return isinstance(adapter.source_map, InstructedMap)
+
+
+def sources_for(
+    adapter: Adapter, embeddings: Vectors, instructions: Tensor | None = None
+) -> Tensor:
+    """Sources as an adapter takes them: with instructions, or zeros for none, if it takes any.
+
+    Args:
+        adapter: As ``instruct`` gave it.
+        embeddings: Vectors of the items, ``(n, d)``.
+        instructions: An embedding of the instruction of each, ``(n, d_instruction)``, or of all,
+            ``(1, d_instruction)``. An adapter that takes none leaves them out.
+    """
+    rows = as_tensor(embeddings).float()
+    if not isinstance(adapter.source_map, InstructedMap):
+        return rows
+    if instructions is None:
+        instructions = rows.new_zeros(1, adapter.source_map.parts[1])
+    return with_instructions(rows, instructions.to(rows))
+
+
+def pairs_for(adapter: Adapter, pairs: PairedEmbeddings) -> PairedEmbeddings:
+    """Pairs whose sources are as ``sources_for`` gives them, for ``evaluate`` and probes."""
+    if not takes_instructions(adapter):
+        return pairs
+    source = sources_for(adapter, pairs.source, pairs.instructions)
+    return replace(pairs, source=source, source_parts=None, instructions=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learning:
+    """What is learned, from any of the pairs."""
+
+    base: Adapter
+    pairs: PairedEmbeddings
+    config: TrainConfig
+    seed: int
+
+    @property
+    def codes(self) -> Tensor:
+        """Pairs of one group and modality answer each other; ``(n,)`` int64."""
+        modality = self.pairs.target_modality
+        kinds = [0] * len(self.pairs) if modality is None else modality.tolist()
+        names = [f"{kind}:{group}" for kind, group in zip(kinds, self.pairs.groups, strict=True)]
+        return torch.from_numpy(group_codes(names))
+
+    def adapter(self, rows: Tensor, wanted: tuple[str, ...]) -> Adapter:
+        """The base with what is wanted, learned from the pairs at ``rows``."""
+        data, codes = self.pairs.take(rows), self.codes[rows]
+        assert data.instructions is not None
+        made = instructed(self.base, data.instructions.shape[1])
+        preference = None
+        if PREFERENCE in wanted:
+            preference = learn_preference(self.base, data, codes, seed=self.seed)
+        if SHIFT in wanted:
+            shift = _learn_shift(self.base, data, codes, replace(self.config, seed=self.seed))
+            made.source_map = InstructedMap(self.base.source_map, shift)
+        return _adapter(made, made.card, preference)
+
+    def ranks(self, adapter: Adapter, rows: Tensor) -> Tensor:
+        """Rank of the best answer of each of ``rows`` among the targets of all of them."""
+        data, codes = self.pairs.take(rows), self.codes[rows]
+        queries = adapter.queries(pairs_for(adapter, data).source)
+        return rank_positives(queries, adapter.gallery(data.target), codes, codes).first
+
+
+PREFERENCE, SHIFT = "a preference", "a shift"
+_Tried = tuple[str, Outcome]
+
+
+def _judged(
+    learning: _Learning, folds: int, seed: int
+) -> tuple[tuple[str, ...], Outcome, list[_Tried]]:
+    """What earned its place, held-out results with it, and everything that was tried."""
+    numbers = torch.from_numpy(deal(learning.pairs.kept_together, folds, seed=seed))
+    parts = [(numbers == number).nonzero().flatten() for number in range(folds)]
+    order = torch.cat(parts)
+    codes = torch.from_numpy(group_codes([learning.pairs.kept_together[i] for i in order.tolist()]))
+
+    def outcome(make: Callable[[Tensor], Adapter]) -> Outcome:
+        ranks = [
+            learning.ranks(make((numbers != number).nonzero().flatten()), part)
+            for number, part in enumerate(parts)
+        ]
+        return _by_group(torch.cat(ranks).double(), codes)
+
+    kept: tuple[str, ...] = ()
+    best = outcome(lambda _: learning.base)
+    tried = [("no instructions", best)]
+    options = [PREFERENCE, SHIFT] if holds_several_kinds(learning.pairs) else [SHIFT]
+    for option in options:
+        wanted = (*kept, option)
+        found = outcome(partial(learning.adapter, wanted=wanted))
+        tried.append((" and ".join(wanted), found))
+        gain, error = found.gain_over(best)
+        if gain > HARMLESS * error:
+            kept, best = wanted, found
+    return kept, best, tried
+
+
+def _by_group(ranks: Tensor, codes: Tensor) -> Outcome:
+    """Results of held-out queries, averaged over those that were held out together."""
+    sizes = torch.bincount(codes).double()
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.zeros_like(sizes).index_add(0, codes, values) / sizes
+
+    return Outcome(mean(ranks.reciprocal()), mean((ranks <= 10).double()))
+
+
+def _learn_shift(
+    base: Adapter, pairs: PairedEmbeddings, codes: Tensor, config: TrainConfig
+) -> Tensor:
+    """The matrix ``(d_instruction, dim)`` of an ``InstructedMap``, beside mapped vectors."""
+    assert pairs.instructions is not None
+    # The maps stay, so that everything goes through them once and not at every step.
+    z, w = base.source(pairs.source).clone(), base.target(pairs.target).clone()
+    mapped = PairedEmbeddings.from_arrays(
+        with_instructions(z, pairs.instructions.float()),
+        w,
+        groups=list(map(str, codes.tolist())),
+        target_modality=pairs.target_modality,
+    )
+    same = IdentityMap(base.dim)
+    card = Card("mapped", len(pairs), base.dim, base.dim)
+    start = instructed(Adapter(same, same, card), pairs.instructions.shape[1])
+    if config.batch_size is None:
+        config = replace(config, batch_size=min(BATCH, len(pairs)))
+    masked = pairs.target_modality is not None
+    loss = modality_aware if masked else partial(contrastive, symmetric=False)
+    with torch.enable_grad():
+        learned = train(start, mapped, loss=loss, config=config)
+    assert isinstance(learned.source_map, InstructedMap)
+    return learned.source_map.shift.detach()
+
+
+def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapter:
+    return Adapter(like.source_map, like.target_map, card, bank=like.bank, preference=preference)
+
+
+def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:
+    found = []
+    chosen = " and ".join(kept) or tried[0][0]
+    for name, outcome in tried:
+        half = 1.96 * outcome.standard_error
+        found.append(
+            Candidate(
+                "instructions",
+                name,
+                mrr=outcome.mrr,
+                low=outcome.mrr - half,
+                high=outcome.mrr + half,
+                recall_at_10=outcome.hits_at_10.mean().item(),
+                chosen=name == chosen,
+            )
+        )
+    return found
+
+
+def _check(adapter: Adapter, pairs: PairedEmbeddings, folds: int) -> None:
+    check_at_least("folds", folds, 2)
+    if takes_instructions(adapter):
+        raise ValueError(
+            "instructions are learned on top of an adapter without; the sources of this one bring "
+            f"{adapter.source_map.parts} already. Start from the adapter that align.fit gave."
+        )
+    if pairs.instructions is None or not bool((pairs.instructions != 0).any()):
+        raise ValueError(
+            "instructions are learned from pairs that have some; these have none. Name their "
+            "column, instruction=, when reading the pairs."
+        )
