@@ -23,12 +23,14 @@ from align.groups import folds as deal
 from align.groups import group_codes
 from align.preferring import holds_several_kinds, learn_preference
 from align.ranking import rank_positives
-from align.selection import HARMLESS
+from align.selection import HARMLESS, fit
 from align.training.config import TrainConfig
 from align.training.loop import train
 from align.training.objectives import contrastive, modality_aware
 
 log = logging.getLogger(__name__)
+
+FitAdapter = Callable[[PairedEmbeddings], Adapter]
 
 BATCH = 512
 CONFIG = TrainConfig(
@@ -41,11 +43,17 @@ CONFIG = TrainConfig(
 )
 
 
+def closed_form(pairs: PairedEmbeddings) -> Adapter:
+    """The adapter of ``align.fit`` without what it trains."""
+    return fit(pairs, effort="fast")
+
+
 def instruct(
     adapter: Adapter,
     pairs: PairedEmbeddings,
     *,
     config: TrainConfig = CONFIG,
+    fit_adapter: FitAdapter = closed_form,
     folds: int = 3,
     seed: int = 0,
 ) -> Adapter:
@@ -64,8 +72,8 @@ def instruct(
     gallery vectors and queries without instructions, which do not change. Sources without an
     instruction are ranked as before. An instruction that no pair had works too, as it is a vector.
 
-    What the adapter was fitted on it ranks better than new pairs, with an instruction or without.
-    So on pairs that it knows the gain is not that on new ones: ``evaluate`` on others to know it.
+    Pairs that an adapter was fitted on it ranks better than new ones, and that would be taken for
+    what instructions do. So each fold is judged with an adapter fitted to the others.
 
     Args:
         adapter: Of sources without instructions.
@@ -74,6 +82,8 @@ def instruct(
         config: How the shift is trained. Its batches hold ``BATCH`` pairs, or all if those are
             fewer, where it says nothing, and at most what the other folds leave. ``seed`` takes
             the place of its seed.
+        fit_adapter: How the adapter of a fold is fitted to the pairs outside; ``align.fit`` without
+            training if left out. ``lambda _: adapter`` where the adapter has not seen the pairs.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds, samples and batches.
 
@@ -91,16 +101,14 @@ def instruct(
     """
     _check(adapter, pairs, folds)
     start = time.perf_counter()
-    learning = _Learning(adapter, pairs, config, seed)
-    kept, outcome, tried = _judged(learning, folds, seed)
-    found = adapter
+    learning = _Learning(pairs, config, seed)
+    kept, outcome, tried = _judged(learning, fit_adapter, folds)
+    story, found = "instructions did not help and were not kept", adapter
     if kept:
-        log.info("instructions: %s", " and ".join(kept))
-        found = learning.adapter(torch.arange(len(pairs)), kept)
-    story = "instructions did not help and were not kept"
-    if kept:
+        found = learning.on_top(adapter, torch.arange(len(pairs)), kept)
         gain, error = outcome.gain_over(tried[0][1])
         story = f"{' and '.join(kept)} by instruction gained {gain:+.4f} ± {error:.4f} MRR"
+    log.info("%s", story)
     seconds = {**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)}
     card = replace(
         found.card,
@@ -148,7 +156,6 @@ def pairs_for(adapter: Adapter, pairs: PairedEmbeddings) -> PairedEmbeddings:
 class _Learning:
     """What is learned, from any of the pairs."""
 
-    base: Adapter
     pairs: PairedEmbeddings
     config: TrainConfig
     seed: int
@@ -161,17 +168,19 @@ class _Learning:
         names = [f"{kind}:{group}" for kind, group in zip(kinds, self.pairs.groups, strict=True)]
         return torch.from_numpy(group_codes(names))
 
-    def adapter(self, rows: Tensor, wanted: tuple[str, ...]) -> Adapter:
-        """The base with what is wanted, learned from the pairs at ``rows``."""
+    def on_top(self, base: Adapter, rows: Tensor, wanted: tuple[str, ...]) -> Adapter:
+        """An adapter with what is wanted, learned from the pairs at ``rows``."""
+        if not wanted:
+            return base
         data, codes = self.pairs.take(rows), self.codes[rows]
         assert data.instructions is not None
-        made = instructed(self.base, data.instructions.shape[1])
+        made = instructed(base, data.instructions.shape[1])
         preference = None
         if PREFERENCE in wanted:
-            preference = learn_preference(self.base, data, codes, seed=self.seed)
+            preference = learn_preference(base, data, codes, seed=self.seed)
         if SHIFT in wanted:
-            shift = _learn_shift(self.base, data, codes, replace(self.config, seed=self.seed))
-            made.source_map = InstructedMap(self.base.source_map, shift)
+            shift = _learn_shift(base, data, codes, replace(self.config, seed=self.seed))
+            made.source_map = InstructedMap(base.source_map, shift)
         return _adapter(made, made.card, preference)
 
     def ranks(self, adapter: Adapter, rows: Tensor) -> Tensor:
@@ -186,28 +195,31 @@ _Tried = tuple[str, Outcome]
 
 
 def _judged(
-    learning: _Learning, folds: int, seed: int
+    learning: _Learning, fit_adapter: FitAdapter, folds: int
 ) -> tuple[tuple[str, ...], Outcome, list[_Tried]]:
     """What earned its place, held-out results with it, and everything that was tried."""
-    numbers = torch.from_numpy(deal(learning.pairs.kept_together, folds, seed=seed))
-    parts = [(numbers == number).nonzero().flatten() for number in range(folds)]
-    order = torch.cat(parts)
-    codes = torch.from_numpy(group_codes([learning.pairs.kept_together[i] for i in order.tolist()]))
+    pairs = learning.pairs
+    numbers = torch.from_numpy(deal(pairs.kept_together, folds, seed=learning.seed))
+    inside = [(numbers == number).nonzero().flatten() for number in range(folds)]
+    outside = [(numbers != number).nonzero().flatten() for number in range(folds)]
+    bases = [fit_adapter(pairs.take(rows)) for rows in outside]
+    order = torch.cat(inside).tolist()
+    codes = torch.from_numpy(group_codes([pairs.kept_together[row] for row in order]))
 
-    def outcome(make: Callable[[Tensor], Adapter]) -> Outcome:
+    def outcome(wanted: tuple[str, ...]) -> Outcome:
+        parts = zip(bases, outside, inside, strict=True)
         ranks = [
-            learning.ranks(make((numbers != number).nonzero().flatten()), part)
-            for number, part in enumerate(parts)
+            learning.ranks(learning.on_top(base, seen, wanted), new) for base, seen, new in parts
         ]
         return _by_group(torch.cat(ranks).double(), codes)
 
     kept: tuple[str, ...] = ()
-    best = outcome(lambda _: learning.base)
+    best = outcome(kept)
     tried = [("no instructions", best)]
     options = [PREFERENCE, SHIFT] if holds_several_kinds(learning.pairs) else [SHIFT]
     for option in options:
         wanted = (*kept, option)
-        found = outcome(partial(learning.adapter, wanted=wanted))
+        found = outcome(wanted)
         tried.append((" and ".join(wanted), found))
         gain, error = found.gain_over(best)
         if gain > HARMLESS * error:

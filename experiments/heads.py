@@ -28,6 +28,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from align.adapters.adapter import Adapter
 from align.embeddings import PairedEmbeddings
@@ -148,7 +149,9 @@ def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
         train = draw(task.pool, config.n, seed=seed)
         if seed == 0:
             _warm_up(train, found)
-        for name, system in systems.items():
+        bar = tqdm(systems.items(), desc=f"draw {seed}", unit="system")
+        for name, system in bar:
+            bar.set_postfix_str(name)
             trials.setdefault(name, []).append(trial(system, train, task.gallery, seed=seed))
 
     notes = {peer.name: peer.note for peer in found}
@@ -269,11 +272,12 @@ def figure(config: Config, result: Result, path: Path) -> None:
     recall.set_xlabel("recall at 10, %, with 95 % interval")
     recall.set_xlim(left=0)
     seconds.set_xscale("log")
-    seconds.set_xlabel("seconds: one fit (dot), with choosing (bar)")
+    seconds.set_xlabel("seconds of a fit; bar: with choosing")
     for axes in (recall, seconds):
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
     drawn.suptitle(f"{config.data}, {config.n:,} training pairs, {result.gallery:,} in the gallery")
     drawn.savefig(path, dpi=150)
 

@@ -146,7 +146,10 @@ def over_draws(
     values = _values(evaluations)
     if minus is not None:
         values = values - _values(minus)
-    return _estimates(values, evaluations[0])
+    both = evaluations[0].source_to_target, evaluations[0].target_to_source
+    groups = torch.cat([direction.groups for direction in both])
+    found = intervals(values, groups, [len(direction.ranks) for direction in both])
+    return dict(zip(METRICS, found, strict=True))
 
 
 def _values(evaluations: Sequence[Evaluation]) -> Tensor:
@@ -160,23 +163,30 @@ def _values(evaluations: Sequence[Evaluation]) -> Tensor:
     return torch.stack(by_draw, dim=1)
 
 
-def _estimates(values: Tensor, evaluation: Evaluation) -> dict[str, Estimate]:
-    """Means over draws, queries and directions, with intervals by a bootstrap of draws and queries.
+def intervals(values: Tensor, groups: Tensor, sizes: Sequence[int]) -> list[Estimate]:
+    """Means over draws, queries and parts, with intervals by a bootstrap of draws and queries.
 
     Each resample takes queries, whole groups at a time, and draws, both with replacement: the
     pigeonhole bootstrap of Owen 2007, doi:10.1214/07-AOAS122. Three draws say little of the spread
     between training sets, and one says nothing.
+
+    Args:
+        values: Of every query in every draw, part after part, ``(q, draws, c)`` float64.
+        groups: Group code of each query, ``(q,)`` int64.
+        sizes: Queries of each part, summing to ``q``. Parts, such as directions, weigh the same.
+
+    Returns:
+        One estimate for each of the ``c`` columns.
     """
-    both = evaluation.source_to_target, evaluation.target_to_source
-    sizes = [len(direction.ranks) for direction in both]
-    groups = torch.cat([direction.groups for direction in both])
-    draws = values.shape[1]
+    draws, columns = values.shape[1:]
     generator = torch.Generator().manual_seed(0)
 
     def by_draw(table: Tensor, weights: Tensor) -> Tensor:
-        parts = zip(torch.split(table, sizes), torch.split(weights, sizes, dim=1), strict=True)
+        parts = zip(
+            torch.split(table, list(sizes)), torch.split(weights, list(sizes), dim=1), strict=True
+        )
         means = torch.stack([weighted_mean(*part) for part in parts]).mean(dim=0)
-        return means.reshape(-1, draws, len(METRICS))
+        return means.reshape(-1, draws, columns)
 
     def resampled(table: Tensor, weights: Tensor) -> Tensor:
         picked = torch.randint(draws, (len(weights), draws, 1), generator=generator)
@@ -188,4 +198,4 @@ def _estimates(values: Tensor, evaluation: Evaluation) -> dict[str, Estimate]:
         table, groups=groups, generator=torch.Generator().manual_seed(1), statistic=resampled
     )
     bounds = zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+    return [Estimate(*bound) for bound in bounds]

@@ -70,6 +70,11 @@ def planted_offsets(n, seed):
     return align.Adapter(IdentityMap(D), IdentityMap(D), Card("identity", 2 * n, D, D)), pairs
 
 
+def learned_on(adapter, pairs, **options):
+    """``instruct`` where the adapter has not seen the pairs, as a planted one has not."""
+    return instruct(adapter, pairs, config=QUICK, fit_adapter=lambda _: adapter, **options)
+
+
 def found_share(adapter, pairs):
     """Share of sources whose own target comes first."""
     scores = adapter.queries(pairs_for(adapter, pairs).source) @ adapter.gallery(pairs.target).T
@@ -80,7 +85,7 @@ def found_share(adapter, pairs):
 def told():
     """An adapter that learned to prefer kinds, and what it started from."""
     adapter, pairs = planted_kinds(60, 0)
-    return instruct(adapter, pairs, config=QUICK), adapter
+    return learned_on(adapter, pairs), adapter
 
 
 def test_the_kind_that_an_instruction_names_is_found(told):
@@ -143,7 +148,7 @@ def test_an_instructed_adapter_is_evaluated_saved_and_searched(told, tmp_path):
 
 def test_instructions_that_tell_nothing_leave_the_adapter_as_it_was():
     adapter, pairs = planted_kinds(60, 0, informed=False)
-    found = instruct(adapter, pairs, config=QUICK)
+    found = learned_on(adapter, pairs)
     assert not takes_instructions(found)
     assert found.source_map is adapter.source_map and found.preference is None
     assert found.queries(pairs.source).equal(adapter.queries(pairs.source))
@@ -156,7 +161,7 @@ def test_instructions_that_tell_nothing_leave_the_adapter_as_it_was():
 def test_a_shift_tells_apart_answers_of_one_kind():
     adapter, pairs = planted_offsets(150, 0)
     assert not holds_several_kinds(pairs)
-    found = instruct(adapter, pairs, config=QUICK)
+    found = learned_on(adapter, pairs)
     _, fresh = planted_offsets(150, 1)
     assert found.preference is None and "a shift by instruction gained" in found.card.verdict
     assert found_share(found, fresh) > found_share(adapter, fresh) + 0.2
@@ -164,10 +169,25 @@ def test_a_shift_tells_apart_answers_of_one_kind():
 
 def test_the_same_call_gives_the_same_adapter():
     adapter, pairs = planted_offsets(60, 0)
-    one, two = (instruct(adapter, pairs, config=QUICK, seed=3) for _ in range(2))
+    one, two = (learned_on(adapter, pairs, seed=3) for _ in range(2))
     assert takes_instructions(one)
     for name, tensor in one.state_dict().items():
         assert tensor.equal(two.state_dict()[name])
+
+
+def test_held_out_pairs_are_new_to_the_adapter_that_judges_them():
+    adapter, pairs = planted_kinds(60, 0)
+    seen = []
+
+    def fit_adapter(rest):
+        seen.append(rest)
+        return adapter
+
+    found = instruct(adapter, pairs, config=QUICK, fit_adapter=fit_adapter, folds=3)
+    assert [len(rest) for rest in seen] == [80, 80, 80]
+    left_out = [set(pairs.groups) - set(rest.groups) for rest in seen]
+    assert set.union(*left_out) == set(pairs.groups) and sum(map(len, left_out)) == 60
+    assert takes_instructions(found)
 
 
 def test_what_cannot_be_learned_from_is_refused(told):

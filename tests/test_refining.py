@@ -20,7 +20,7 @@ def folded(n=200):
 
 
 def bent(n, seed=0):
-    """Targets hold the factors and, as strongly, their sizes without sign, which no line follows."""
+    """Targets hold the factors and, thrice as strongly, their sizes, which no line follows."""
     rng = torch.Generator().manual_seed(seed)
     factors = torch.randn(n, 6, generator=rng)
     source = factors @ rotation(6, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from align.adapters.adapter import Adapter
+from align.adapters.instructed import InstructedMap
 from align.card import Candidate, Card
 
 _TEMPLATE = """\
@@ -37,7 +38,7 @@ gallery = adapter.gallery(y, side="target")  # (m, {card.d_target}) -> (m, {d_se
 scores = queries @ gallery.T  # higher is nearer; any inner-product index does the same
 ```
 
-`pip install isthmus` brings `align`. Loading runs no code from this folder.
+{told}`pip install isthmus` brings `align`. Loading runs no code from this folder.
 
 ## How it was made
 
@@ -55,6 +56,10 @@ scores = queries @ gallery.T  # higher is nearer; any inner-product index does t
 above for programs, with versions of the software and seconds per stage.
 """
 
+_INSTRUCTIONS = (
+    "Sources bring an instruction: `x = align.with_instructions(items, instructions)`, of vectors "
+    "of width {} and {}. An instruction of zeros is none.\n\n"
+)
 _BANK = (
     "\n\nThe weights hold {rows} of the training pairs, projected into the shared space, "
     "to correct and expand gallery vectors."
@@ -77,6 +82,7 @@ def readme(adapter: Adapter) -> str:
         target=_encoder(card.target_fingerprint),
         d_search=adapter.d_search,
         data=_data(card),
+        told=_told(adapter),
         verdict=_line(card.verdict) or "No verdict was recorded.",
         bank="" if bank is None else _BANK.format(rows=len(bank.source_bank)),
         candidates=_candidates(card),
@@ -85,6 +91,13 @@ def readme(adapter: Adapter) -> str:
 
 def _encoder(fingerprint: str | None) -> str:
     return "not recorded" if fingerprint is None else f"`{_cell(fingerprint)}`"
+
+
+def _told(adapter: Adapter) -> str:
+    """How sources bring their instructions, if they do."""
+    if not isinstance(adapter.source_map, InstructedMap):
+        return ""
+    return _INSTRUCTIONS.format(*adapter.source_map.parts)
 
 
 def _data(card: Card) -> str:

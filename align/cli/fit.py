@@ -60,6 +60,7 @@ def fit(
     --target-encoder image:facebook/dinov2-small -o my-adapter`
     """
     from dataclasses import replace
+    from functools import partial
 
     from align.encoders.spec import from_spec
     from align.instructing import instruct
@@ -80,8 +81,9 @@ def fit(
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
     specs = {"source": source_encoder, "target": target_encoder}
     if instruction is not None:
-        with working("learning what instructions ask for"):
-            adapter = instruct(adapter, data, seed=seed)
+        with working("learning what instructions ask for, with an adapter per fold"):
+            fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
+            adapter = instruct(adapter, data, fit_adapter=fold_fit, seed=seed)
         specs["instruction"] = instruction_encoder or source_encoder
     adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.cli.inputs import encode, encoder_of, read_pairs
+from align.cli.inputs import (
+    encode,
+    encoder_of,
+    instruction_encoder_of,
+    read_columns,
+    taken,
+)
 from align.cli.options import (
     DEFAULT_STORE,
     AsJson,
     GroupColumn,
     IdColumn,
+    Instruction,
+    InstructionSpec,
     MaybeColumn,
     MaybeSpec,
     Skip,
+    SourceModality,
     StoreFolder,
+    TargetModality,
 )
 from align.cli.printing import console
 
@@ -41,8 +52,12 @@ def gap(
     target: MaybeColumn = None,
     id: IdColumn = None,
     group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
+    instruction: Instruction = None,
     source_encoder: MaybeSpec = None,
     target_encoder: MaybeSpec = None,
+    instruction_encoder: InstructionSpec = None,
     test: Annotated[
         float | None,
         typer.Option(help="Measure only this share of the pairs, held out by group."),
@@ -66,9 +81,17 @@ def gap(
     for path in out or ():
         check_format(path)
     loaded = None if adapter is None else load(str(adapter))
-    items, data = _measured_pairs(
-        pairs, source, target, id, group, skip_bad, loaded, source_encoder, target_encoder, store
-    )
+    columns = {
+        "source": source,
+        "target": target,
+        "id": id,
+        "group": group,
+        "source_modality": source_modality,
+        "target_modality": target_modality,
+        "instruction": None if loaded is None else taken(loaded, instruction),
+    }
+    specs = source_encoder, target_encoder, instruction_encoder
+    items, data = _measured_pairs(pairs, columns, skip_bad, loaded, specs, store)
     if test is not None:
         _, data = data.split(test=test, seed=seed)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
@@ -88,37 +111,37 @@ def gap(
 
 def _measured_pairs(
     path: Path,
-    source: str | None,
-    target: str | None,
-    id: str | None,
-    group: str | None,
+    columns: Mapping[str, str | None],
     skip_bad: bool,
     adapter: Adapter | None,
-    source_encoder: str | None,
-    target_encoder: str | None,
+    specs: tuple[str | None, str | None, str | None],
     store: Path,
 ) -> tuple[Pairs | None, PairedEmbeddings]:
     """Embeddings as they stand in an .npz, or items and their embeddings."""
     if path.suffix.lower() == ".npz":
         from align.embeddings import read_npz
 
-        told = [
-            word for word in (source, target, id, group, source_encoder, target_encoder) if word
-        ]
+        told = [word for word in (*columns.values(), *specs) if word]
         if told:
             raise ValueError(
                 f"an .npz holds embeddings, ids and groups by itself; got {told} beside {path}. "
                 "Leave out columns and encoders."
             )
         return None, read_npz(path)
+    from align.instructing import pairs_for
+    from align.rows import Columns
+
+    source, target = columns["source"], columns["target"]
     if source is None or target is None:
         raise ValueError(
             f"a table needs --source and --target, the columns of the two sides; got {source!r} "
             f"and {target!r} for {path}. Name both, or pass an .npz of embeddings."
         )
-    items = read_pairs(path, source, target, id, group, skip_bad)
-    encoders = (
-        encoder_of(adapter, "source", source_encoder),
-        encoder_of(adapter, "target", target_encoder),
-    )
-    return items, encode(items, *encoders, store)
+    rest = {name: column for name, column in columns.items() if name not in ("source", "target")}
+    items = read_columns(path, Columns(source, target, **rest), skip_bad)
+    teller = None
+    if adapter is not None and columns["instruction"] is not None:
+        teller = instruction_encoder_of(adapter, specs[2])
+    sides = encoder_of(adapter, "source", specs[0]), encoder_of(adapter, "target", specs[1])
+    data = encode(items, *sides, store, teller)
+    return items, data if adapter is None else pairs_for(adapter, data)

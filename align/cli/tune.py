@@ -90,8 +90,8 @@ def tune(
             f"interrupted; finished trials are kept in {study}. The same command goes on.", err=True
         )
         raise typer.Exit(130) from None
-    chosen = found.best()
-    adapter = found.fit(chosen.number)
+    chosen = found.best(max_bytes=max_bytes)
+    adapter = found.fit(max_bytes=max_bytes)
     specs = {"source": source_encoder, "target": target_encoder}
     adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)

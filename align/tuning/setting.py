@@ -1,4 +1,4 @@
-"""One setting of a regularised CCA and its gallery: its name, its cost, and how well it does."""
+"""One setting of a map and its gallery: its name, its cost, and how well it does."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 
 from align._checks import check_at_least
 from align.adapters.bank import Bank, Expansion
-from align.adapters.maps import LinearMap
+from align.adapters.maps import BlendMap, LinearMap
 from align.adapters.moments import Paired, check_pairs
 from align.adapters.parts import Parts, present
 from align.adapters.rcca import rcca_maps
+from align.choosing import Maps
 from align.crossval import CrossValidation, Fold, Outcome, Unpaired, pooled, score
 from align.embeddings import PairedEmbeddings
 from align.hubness import NNN, Hubness, InvertedSoftmax
@@ -29,21 +30,25 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A regularised CCA of some width, and what is done to gallery vectors before they are indexed.
+    """Maps of some width, and what is done to gallery vectors before they are indexed.
 
     Attributes:
-        ridge: ``(k_x, k_y)`` of ``align.adapters.rcca.rcca``.
-        power: Of the weights of canonical directions.
-        dim: Canonical directions kept: the width of the shared space.
+        ridge: ``(k_x, k_y)`` of ``align.adapters.rcca.rcca``, or ``None`` without one.
+        power: Of the weights of canonical directions, or ``None`` without one.
+        dim: Directions kept of each map.
+        centred: Share of the cosine of centred vectors, in their ``dim`` directions in which pairs
+            agree most: 0 for canonical directions alone, 1 for none of these. Between the two both
+            stand side by side. Only where the sides are of one width.
         roots: Which sides go through the signed square root.
         weights: Weights of the parts of the two sides beside their first part; empty for one part.
         hubness: The hubness correction, or ``None``.
         expansion: The gallery expansion, or ``None``.
     """
 
-    ridge: tuple[float, float]
-    power: float
+    ridge: tuple[float, float] | None
+    power: float | None
     dim: int
+    centred: float
     roots: tuple[bool, bool]
     weights: tuple[tuple[float, ...], tuple[float, ...]]
     hubness: Hubness | None
@@ -52,10 +57,13 @@ class Setting:
     @classmethod
     def of(cls, params: Params) -> Self:
         """The setting that parameters of ``align.tuning.study`` stand for."""
+        kind = params.get("map", "rcca")
+        plain = kind == "centred"
         return cls(
-            (params["source_ridge"], params["target_ridge"]),
-            params["power"],
+            None if plain else (params["source_ridge"], params["target_ridge"]),
+            None if plain else params["power"],
             params["dim"],
+            1.0 if plain else params["centred_share"] if kind == "both" else 0.0,
             (params["source_root"], params["target_root"]),
             (_weights(params, "source"), _weights(params, "target")),
             _hubness(params),
@@ -65,17 +73,29 @@ class Setting:
         )
 
     @property
+    def width(self) -> int:
+        """Width of the shared space."""
+        return self.dim * (2 if 0 < self.centred < 1 else 1)
+
+    @property
     def bytes_per_item(self) -> int:
         """Bytes of a gallery vector in float32: 4 a dimension, with one more for a correction.
 
-        The query's side costs in proportion: ``d_source * dim`` multiply-adds to map it, and
+        The query's side costs in proportion: ``d_source * width`` multiply-adds to map it, and
         ``bytes / 4`` to compare it with an item.
         """
-        return BYTES * (self.dim + (self.hubness is not None))
+        return BYTES * (self.width + (self.hubness is not None))
 
     def __str__(self) -> str:
-        ridge = ", ".join(f"{each:.3g}" for each in self.ridge)
-        said = [f"rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})"]
+        maps = []
+        if self.ridge is not None:
+            ridge = ", ".join(f"{each:.3g}" for each in self.ridge)
+            share = f"{1 - self.centred:.2g} " if self.centred else ""
+            maps.append(f"{share}rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})")
+        if self.centred:
+            share = f"{self.centred:.2g} " if self.centred < 1 else ""
+            maps.append(f"{share}centering(dim={self.dim})")
+        said = maps
         sides = ("source", "target")
         for side, root, weights in zip(sides, self.roots, self.weights, strict=True):
             if root:
@@ -164,20 +184,46 @@ class Judge:
         bank = cv.project(maps, fold.bank)
         return score(held_out, Bank(*bank, hubness=setting.hubness, expansion=setting.expansion))
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the two sides have one width, so that their raw cosine is defined."""
+        return self.pairs.source.shape[1] == self.pairs.target.shape[1]
+
     def raw(self) -> Outcome | None:
         """Held-out results of the raw cosine, or ``None`` where the widths of the sides differ."""
-        if self.pairs.source.shape[1] != self.pairs.target.shape[1]:
+        if not self.is_comparable:
             return None
         cv = self.cv()
         return pooled([score(cv.identity(fold.held_out), None) for fold in cv.folds], k=cv.k)
 
-    def fit(self, setting: Setting) -> tuple[LinearMap, LinearMap]:
+    def fit(self, setting: Setting) -> Maps:
         """The maps of a setting, fitted on all pairs."""
         return _maps(setting, self.cv(setting).moments(setting.roots))
 
 
-def _maps(setting: Setting, moments: Paired) -> tuple[LinearMap, LinearMap]:
-    return rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim)
+def _maps(setting: Setting, moments: Paired) -> Maps:
+    share, found = setting.centred, []
+    if setting.ridge is not None and setting.power is not None:
+        found.append(rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim))
+    if share:
+        found.append(_centred_maps(moments, setting.dim))
+    if len(found) == 1:
+        return found[0]
+    source, target = (BlendMap(side, (1 - share, share)) for side in zip(*found, strict=True))
+    return source, target
+
+
+def _centred_maps(moments: Paired, dim: int) -> tuple[LinearMap, LinearMap]:
+    """The same projection of both sides, on the directions in which pairs agree most.
+
+    Of all orthonormal ``P`` ``(d, dim)`` it has the largest mean ``<P.T x, P.T y>`` over pairs: the
+    first eigenvectors of the symmetric part of their cross-covariance. All of them turn the centred
+    space, and change nothing.
+    """
+    cross = moments.source.vectors @ moments.cross @ moments.target.vectors.T
+    _, vectors = torch.linalg.eigh(cross + cross.T)  # rising
+    kept = vectors[:, -dim:].flip(1)
+    return moments.maps(kept, kept)
 
 
 def _weights(params: Params, side: str) -> tuple[float, ...]:

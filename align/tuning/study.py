@@ -43,10 +43,12 @@ class Space:
     Attributes:
         dims: Least and greatest width of the shared space.
         parts: Parts of each side whose shares are chosen.
+        comparable: Whether the sides have one width, so that a shared projection is an option.
     """
 
     dims: tuple[int, int]
     parts: tuple[int, int]
+    comparable: bool = False
 
     def starts(self) -> list[dict[str, Any]]:
         """What is tried first: plain settings that do well on most data, wide and narrow."""
@@ -59,7 +61,7 @@ class Space:
             "expansion": False,
             **{name: 0 for name in self._shares()},
         }
-        return [
+        starts = [
             {"source_ridge": ridge, "target_ridge": ridge, "power": power, "dim": dim, **plain}
             for ridge, power, dim in (
                 (3.0, 1.0, high),
@@ -68,13 +70,27 @@ class Space:
                 (3.0, 1.0, max(low, high // 4)),
             )
         ]
+        if not self.comparable:
+            return starts
+        return [
+            *({"map": "rcca", **start} for start in starts),
+            {"map": "centred", "dim": high, **plain},
+            {"map": "both", "centred_share": 0.5, **starts[1]},
+        ]
 
     def suggest(self, trial: optuna.Trial) -> Params:
         """Parameters of a trial; some are asked for only where they mean something."""
+        kind = "rcca"
+        if self.comparable:
+            kind = trial.suggest_categorical("map", ("rcca", "centred", "both"))
+        if kind == "both":
+            trial.suggest_float("centred_share", 0.1, 0.9)
         for side in ("source", "target"):
-            trial.suggest_float(f"{side}_ridge", 0.03, 100, log=True)
+            if kind != "centred":
+                trial.suggest_float(f"{side}_ridge", 0.03, 300, log=True)
             trial.suggest_categorical(f"{side}_root", (False, True))
-        trial.suggest_float("power", 0.25, 2)
+        if kind != "centred":
+            trial.suggest_float("power", 0, 2)
         trial.suggest_int("dim", *self.dims, log=True)
         for name in self._shares():
             trial.suggest_int(name, -2, 2)
@@ -106,13 +122,15 @@ def tune(
     seed: int = 0,
     progress: bool = False,
 ) -> Tuning:
-    """Settings of a regularised CCA that trade held-out score against bytes per gallery vector.
+    """Settings of closed-form maps that trade held-out score against bytes per gallery vector.
 
     Optuna's tree-structured Parzen estimator looks for both at once: mean reciprocal rank on folds
     that keep groups and domains whole, and bytes per gallery vector. It chooses ridges, power and
-    width of the map, signed roots, shares of parts, and the correction and the expansion of the
-    gallery. Nothing outside ``pairs`` is looked at. A trial whose first fold is behind that of one
-    no dearer, by more than two standard errors, is given up: it is pruned, and counts.
+    width of a regularised CCA (great ridges are PLS, and without power Procrustes); where the sides
+    are of one width, whether the centred cosine stands in for it or beside it; signed roots, shares
+    of parts, and the correction and the expansion of the gallery. Nothing outside ``pairs`` is
+    looked at. A trial whose first fold is behind that of one no dearer, by more than two standard
+    errors, is given up: it is pruned, and counts.
 
     Every step is written to ``study`` at once. A call that was stopped, even by ``kill -9``, is
     called again to go on; a trial that was under way is repeated. What is tried depends on the
@@ -140,7 +158,7 @@ def tune(
     if timeout is not None:
         check_positive("timeout", timeout)
     judge = Judge(pairs, folds=folds, seed=seed)
-    space = Space(_dims(dims, judge.widest), judge.weighed)
+    space = Space(_dims(dims, judge.widest), judge.weighed, judge.is_comparable)
     run = _open(Path(study).expanduser(), _identity(judge, space))
     stop = time.monotonic() + (float("inf") if timeout is None else timeout)
     done = len(_finished(run))
@@ -231,8 +249,9 @@ def _open(path: Path, identity: Mapping[str, str]) -> optuna.Study:
         if NAME in optuna.get_all_study_names(storage):
             run = optuna.load_study(study_name=NAME, storage=storage)
         else:
-            directions = ("maximize", "minimize")
-            run = optuna.create_study(study_name=NAME, storage=storage, directions=directions)
+            run = optuna.create_study(
+                study_name=NAME, storage=storage, directions=("maximize", "minimize")
+            )
     if IDENTITY not in run.user_attrs and not run.trials:
         run.set_user_attr(IDENTITY, dict(identity))
     theirs = run.user_attrs.get(IDENTITY, {})

@@ -13,7 +13,7 @@ from align.card import Candidate, Card, installed_versions
 from align.crossval import pooled
 from align.gallery import GalleryChoice
 from align.selection import HARMLESS
-from align.tuning.setting import Judge, Params, Setting
+from align.tuning.setting import BYTES, Judge, Params, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ class Tuning:
     def fit(self, number: int | None = None, *, max_bytes: int | None = None) -> Adapter:
         """The adapter of one setting, refitted on all pairs.
 
-        Where the raw cosine is defined and not beaten by two standard errors on the held-out
-        folds, the identity comes back, as from ``align.fit``.
+        Where the raw cosine is defined, within the budget, and not beaten by two standard errors
+        on the held-out folds, the identity comes back, as from ``align.fit``. A trial that was
+        named by its number and is cheaper than raw vectors stays.
 
         Args:
             number: Of the trial; by default the best within ``max_bytes``.
@@ -124,17 +125,24 @@ class Tuning:
         raw = judge.raw()
         if raw is not None:
             gain, error = outcome.gain_over(raw)
-            if gain <= HARMLESS * error:
+            if gain <= HARMLESS * error and self._may_be_raw(trial, number, max_bytes):
                 verdict = (
                     f"{setting} did not beat the raw cosine by two standard errors "
                     f"({gain:+.4f} ± {error:.4f}) on held-out folds"
                 )
                 d = self.judge.pairs.source.shape[1]
                 return Adapter(IdentityMap(d), IdentityMap(d), self._card("identity", verdict))
-            verdict += f", and gained {gain:+.4f} ± {error:.4f} over the raw cosine"
+            verdict += f", {gain:+.4f} ± {error:.4f} from the raw cosine"
         maps = judge.fit(setting)
         bank = GalleryChoice(setting.hubness, setting.expansion, outcome).bank(cv, maps)
         return Adapter(*maps, self._card(str(setting), verdict, trial), bank=bank)
+
+    def _may_be_raw(self, trial: Trial, number: int | None, max_bytes: int | None) -> bool:
+        """Whether raw vectors are cheap enough to stand in for a trial."""
+        raw = BYTES * self.judge.pairs.source.shape[1]
+        if number is None:
+            return max_bytes is None or raw <= max_bytes
+        return raw <= trial.cost
 
     def _trial(self, number: int | None, max_bytes: int | None) -> Trial:
         if number is None:

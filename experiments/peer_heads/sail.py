@@ -44,8 +44,8 @@ def fit(train: PairedEmbeddings, setting: Setting, seed: int) -> Adapter:
     """A star head per side.
 
     Reference:
-        Zhang et al. 2025, CVPR (SAIL), and ``model/linear.py``, ``model/sail_model.py`` and
-        ``scripts/sail_train.sh`` of its code.
+        SAIL (Swift Alignment of Image and Language), CVPR 2025: ``model/linear.py``,
+        ``model/sail_model.py`` and ``scripts/sail_train.sh`` of its code.
     """
     with kept_random_state(torch.device("cpu"), seed=seed):
         heads = StarMLP(train.source.shape[1]), StarMLP(train.target.shape[1])

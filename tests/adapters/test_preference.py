@@ -85,7 +85,9 @@ def test_a_loaded_preference_gives_the_same_bits(adapter, told, blocks, tmp_path
     again = align.load(tmp_path / "adapter")
     assert again.queries(told).equal(adapter.queries(told))
     assert again.gallery(blocks).equal(adapter.gallery(blocks))
-    assert f"-> (n, {adapter.d_search})" in (tmp_path / "adapter/README.md").read_text()
+    readme = (tmp_path / "adapter/README.md").read_text()
+    assert f"-> (n, {adapter.d_search})" in readme
+    assert "with_instructions(items, instructions)`, of vectors of width 4 and 3." in readme
 
 
 def test_a_residual_keeps_the_preference(adapter, told):

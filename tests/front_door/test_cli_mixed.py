@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import align
 from align import cli
 
 COLUMNS = ["--source", "query", "--target", "answer", "--target-modality", "kind", "--id", "id"]
@@ -17,11 +19,8 @@ ASKED = {"image": "a bridge", "code": "under the beach", "text": "sits"}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs a command in a folder with thirty queries to learn from and ten others.
-
-    Each has a picture, a code and a text.
-    """
+def folder(tmp_path_factory):
+    """Thirty queries to learn from and ten others, each with a picture, a code and a text."""
     folder = tmp_path_factory.mktemp("mixed")
     for part, numbers in (("train", range(30)), ("test", range(30, 40))):
         rows = [["id", "query", "answer", "kind", "task", "what"]]
@@ -34,7 +33,11 @@ def run(tmp_path_factory):
                 rows.append([f"{number}/{kind}", query, answer, kind, ASKED[kind], str(number)])
         with (folder / f"{part}.csv").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+    return folder
 
+
+@pytest.fixture(scope="module")
+def run(folder):
     def call(*words):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
@@ -88,8 +91,14 @@ def test_a_mixed_table_is_fitted_evaluated_indexed_and_searched(run, fitted, sbe
 
 
 @pytest.mark.usefixtures("fitted")
+def test_the_gap_of_mixed_items_is_measured(run):
+    found = run("gap", "test.csv", "adapter", *COLUMNS, "--instruction", "task", "--store", "store")
+    assert "aligned" in found.stdout
+
+
+@pytest.mark.usefixtures("fitted")
 def test_a_folder_of_images_goes_into_a_mixed_index_and_a_bare_table_does_not(run):
-    assert "40 items" in run("index", "adapter", ".", "-o", "idx", "--store", "store").stdout
+    assert "40 items" in run("index", "adapter", ".", "-o", "pictures", "--store", "store").stdout
     with pytest.raises(ValueError, match=r"told which each target item is of"):
         run("index", "adapter", "test.csv", "--column", "answer", "-o", "i", "--store", "store")
 
@@ -104,13 +113,13 @@ def test_sources_are_indexed_without_instructions_and_asked_by_kind(run):
         run("search", "back", "the dog", "--instruction", "sits")
 
 
-def test_an_adapter_without_instructions_says_that_they_change_nothing(run, sbert, vit):
-    run(
-        "fit", "train.csv", *COLUMNS, "--source-encoder", f"text:{sbert}", "--effort", "fast",
-        "--target-encoder", f"image=image:{vit};code=code:{sbert};text=text:{sbert}",
-        "-o", "plain", "--store", "store",
-    )  # fmt: skip
+@pytest.mark.usefixtures("fitted")
+def test_an_adapter_without_instructions_says_that_they_change_nothing(run, folder):
+    told = align.load(folder / "adapter")
+    card = replace(told.card, d_source=told.source_map.inner.d_in)
+    plain = align.Adapter(told.source_map.inner, told.target_map, card, bank=told.bank)
+    plain.save(folder / "plain")
     asked = ("evaluate", "plain", "test.csv", *COLUMNS, "--store", "store", "--json")
-    told = run(*asked, "--instruction", "task")
-    assert "takes no instructions" in told.stderr
-    assert json.loads(told.stdout) == json.loads(run(*asked).stdout)
+    found = run(*asked, "--instruction", "task")
+    assert "takes no instructions" in found.stderr
+    assert json.loads(found.stdout) == json.loads(run(*asked).stdout)

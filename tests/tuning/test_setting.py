@@ -5,6 +5,7 @@ import torch
 from planted import shared_factors
 
 from align.adapters.bank import Expansion
+from align.adapters.centering import centering
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
 from align.hubness import NNN, InvertedSoftmax
@@ -21,6 +22,10 @@ def made(*, parts=None, **params):
     x, y = SIDES
     pairs = PairedEmbeddings.from_arrays(x, y, source_parts=parts)
     return Judge(pairs, folds=2, seed=0), Setting.of({**PLAIN, **params})
+
+
+def maps_of(adapter):
+    return adapter.source_map, adapter.target_map
 
 
 def test_a_setting_is_fitted_as_the_closed_form_of_that_name():
@@ -52,6 +57,47 @@ def test_parameters_are_read_as_the_values_that_they_name():
         "rcca(ridge=(1, 0.5), power=1.5, dim=3) + source parts at 1:3:0.33 + NNN(k=3, alpha=0.5) "
         "+ Expansion(0.3, 20)"
     )
+
+
+def test_the_centred_cosine_is_a_setting_where_the_sides_are_of_one_width():
+    x, y = shared_factors(80, (10, 10), shared=4, noise=0.3)
+    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    assert judge.is_comparable and not made()[0].is_comparable
+    plain = {name: PLAIN[name] for name in ("source_root", "target_root", "correction")}
+    setting = Setting.of({**plain, "map": "centred", "dim": 10, "expansion": False})
+    similar, wanted = (
+        maps[0](x) @ maps[1](y).T for maps in (judge.fit(setting), maps_of(centering(x, y)))
+    )
+    torch.testing.assert_close(similar, wanted)
+    assert setting.width == 10 and str(setting) == "centering(dim=10)"
+
+
+def test_the_directions_of_the_centred_cosine_are_those_in_which_pairs_agree():
+    """Three coordinates are shared, and the other seven are louder but not."""
+    rng = torch.Generator().manual_seed(0)
+    shared = torch.randn(400, 3, generator=rng)
+    x, y = (torch.cat([shared, 2 * torch.randn(400, 7, generator=rng)], dim=1) for _ in range(2))
+    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    narrow = {**PLAIN, "map": "centred", "dim": 3}
+    weight = judge.fit(Setting.of(narrow))[0].weight
+    assert weight[:3].square().sum() > 0.9 * 3
+    kept, whole = (next(judge.outcomes(Setting.of({**narrow, "dim": dim}))).mrr for dim in (3, 10))
+    assert kept > 2 * whole
+
+
+def test_both_maps_side_by_side_cost_twice_and_score_the_sum_of_their_cosines():
+    x, y = shared_factors(80, (10, 10), shared=4, noise=0.3)
+    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    both, rcca_alone, centred_alone = (
+        Setting.of({**PLAIN, **step})
+        for step in ({"map": "both", "centred_share": 0.75}, {"map": "rcca"}, {"map": "centred"})
+    )
+    similar = [
+        maps[0](x) @ maps[1](y).T for maps in map(judge.fit, (both, rcca_alone, centred_alone))
+    ]
+    torch.testing.assert_close(similar[0], 0.25 * similar[1] + 0.75 * similar[2])
+    assert both.bytes_per_item == 2 * rcca_alone.bytes_per_item == 24
+    assert str(both) == ("0.25 rcca(ridge=(1, 0.5), power=1.5, dim=3) + 0.75 centering(dim=3)")
 
 
 def test_every_pair_is_held_out_and_scored():

@@ -60,15 +60,31 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path, pairs_of):
     assert study.read_text() == "dear diary"
 
 
-def test_a_line_cut_short_is_dropped_and_said(tmp_path, caplog, pairs_of):
+def test_a_line_cut_short_is_dropped_and_said(pairs_of, tuned, tmp_path, caplog):
     study = tmp_path / "study"
-    whole = tune(pairs_of(), study=study, trials=2, **SMALL)
+    tune(pairs_of(), study=study, trials=2, **SMALL)
     with study.open("ab") as file:
         file.write(b'{"op_code":4,"wor')
     with caplog.at_level(logging.WARNING, logger="align"):
-        again = tune(pairs_of(), study=study, trials=2, **SMALL)
+        again = tune(pairs_of(), study=study, trials=3, **SMALL)
     assert "dropped the unfinished last line" in caplog.text
-    assert again.trials == whole.trials
+    assert again.trials == tuned.trials[:3]
+    assert tune(pairs_of(), study=study, trials=3, **SMALL).trials == again.trials
+
+
+def test_a_setting_left_in_the_queue_is_tried_once(pairs_of, tuned, tmp_path, monkeypatch):
+    study = tmp_path / "study"
+
+    def stopped(run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "ask", stopped)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                tune(pairs_of(), study=study, trials=6, **SMALL)
+    found = tune(pairs_of(), study=study, trials=6, **SMALL)
+    assert found.trials == tuned.trials[:6]
 
 
 def test_a_second_process_on_one_study_is_told(tmp_path, monkeypatch, pairs_of):
