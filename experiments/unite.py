@@ -91,7 +91,7 @@ class Mixture:
         counts: Training pairs by kind.
         systems: A line each.
         differences: A line for each of ``COMPARED`` that is there.
-        verdicts: What ``align.fit`` and ``instruct`` said in each draw.
+        verdicts: What ``align.fit`` said in each draw.
     """
 
     counts: Mapping[str, int]

@@ -18,7 +18,9 @@ from align.adapters.projection import linear_heads
 from align.adapters.residual import residual
 from align.curation.mixing import composition, temperature_weights
 from align.embeddings import PairedEmbeddings
-from align.instructing import instruct, pairs_for
+from align.groups import group_codes
+from align.instructing import pairs_for
+from align.preferring import learn_preference
 from align.selection import fit
 from align.training.batch import Loss
 from align.training.config import TrainConfig
@@ -34,7 +36,7 @@ LOSSES: Mapping[str, Loss] = {
 }
 TEMPERATURES = (1.0, 2.0, math.inf)
 
-CLOSED, TOLD = "closed form", "closed form, instruct()"
+CLOSED, PREFERRING = "closed form", "closed form, preference"
 STAGE_1, STAGE_2, RANDOM = "stage 1", "stages 1+2", "random start"
 COSINES, STANDARDISED = "adapter per kind, cosines", "adapter per kind, standardised"
 
@@ -63,7 +65,7 @@ COMPARED = (
         (uncentred(told(f"{STAGE_2}, {loss}")), f"{STAGE_2}, {loss}")
         for loss in ("mask", "no mask")
     ),
-    (TOLD, CLOSED),
+    (PREFERRING, CLOSED),
     (COSINES, CLOSED),
     (STANDARDISED, CLOSED),
     *((drawn_at(temperature), drawn_at(TEMPERATURES[0])) for temperature in TEMPERATURES[1:]),
@@ -99,7 +101,7 @@ class Arena:
         gallery: Held-out pairs of all kinds.
         training: How systems are trained.
         seed: Of random starts.
-        verdicts: What ``fit`` and ``instruct`` said is added here.
+        verdicts: What ``fit`` said is added here.
     """
 
     pairs: PairedEmbeddings
@@ -113,9 +115,8 @@ def balanced(arena: Arena) -> Iterator[tuple[str, Tensor]]:
     """Every system but those that draw by temperature: its name and its scores of the gallery."""
     closed = fit(arena.pairs, effort="fast")
     yield CLOSED, scores(closed, arena.gallery)
-    informed = instruct(closed, arena.pairs)
-    arena.verdicts.append(informed.card.verdict)
-    yield TOLD, scores(informed, arena.gallery)
+    arena.verdicts.append(closed.card.verdict)
+    yield PREFERRING, scores(_preferring(closed, arena), arena.gallery)
     own = {kind: fit(only(arena.pairs, kind), effort="fast") for kind in KINDS}
     for name, standardised in ((COSINES, False), (STANDARDISED, True)):
         yield name, side_by_side(own, arena.gallery, standardised=standardised)
@@ -165,6 +166,17 @@ def side_by_side(
             block = adapter.source(gallery.source) @ adapter.target(target).T
         found[:, rows_of(gallery, kind)] = block
     return found
+
+
+def _preferring(closed: Adapter, arena: Arena) -> Adapter:
+    """The closed form with a preference by instruction, whether or not ``instruct`` would keep it.
+
+    Its gate fits several closed forms, and what it would say can be read from the table.
+    """
+    made = instructed(closed, _d_instruction(arena.pairs))
+    codes = torch.from_numpy(group_codes(arena.pairs.groups))
+    learned = learn_preference(closed, arena.pairs, codes, seed=arena.seed)
+    return Adapter(made.source_map, made.target_map, made.card, bank=made.bank, preference=learned)
 
 
 def _staged(closed: Adapter, arena: Arena) -> Iterator[tuple[str, Tensor]]:
