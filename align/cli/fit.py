@@ -91,7 +91,9 @@ def fit(
     if as_json:
         print_json({"adapter": str(out), "card": card.to_dict()})
         return
-    best = sorted((c for c in card.candidates if c.chosen), key=lambda c: c.mrr)
+    # What instructions gained is about other galleries; the verdict tells it.
+    chosen = (c for c in card.candidates if c.chosen and c.stage != "instructions")
+    best = sorted(chosen, key=lambda c: c.mrr)
     shown = table(
         f"chosen on held-out folds of {card.fold_gallery:,}", "stage", "what", "MRR", "R@10"
     )
