@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ def instruct(
     adapter: Adapter,
     pairs: PairedEmbeddings,
     *,
+    side: Literal["both", "source"] = "both",
     config: TrainConfig = CONFIG,
     fit_adapter: FitAdapter = closed_form,
     folds: int = 3,
@@ -79,6 +81,8 @@ def instruct(
         adapter: Of sources without instructions.
         pairs: With ``instructions``, and with ``target_modality`` if targets are of several. They
             may be those that the adapter was fitted on.
+        side: ``"both"``, or ``"source"`` to leave gallery vectors, and an index of them, as they
+            are: a preference, which an index holds the kinds of its items for, is not tried then.
         config: How the shift is trained. Its batches hold ``BATCH`` pairs, or all if those are
             fewer, where it says nothing, and at most what the other folds leave. ``seed`` takes
             the place of its seed.
@@ -93,16 +97,18 @@ def instruct(
 
     Raises:
         ValueError: The pairs have no instructions or do not fit the adapter, its sources bring
-            instructions already, or there are fewer groups than folds.
+            instructions already, ``side`` is unknown, or there are fewer groups than folds.
 
     Reference:
         Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
         temperature, the rate and the preference are ours.
     """
-    _check(adapter, pairs, folds)
+    _check(adapter, pairs, side, folds)
     start = time.perf_counter()
     learning = _Learning(pairs, config, seed)
-    kept, outcome, tried = _judged(learning, fit_adapter, folds)
+    tells_kinds = side == "both" and holds_several_kinds(pairs)
+    options = (PREFERENCE, SHIFT) if tells_kinds else (SHIFT,)
+    kept, outcome, tried = _judged(learning, options, fit_adapter, folds)
     story, found = "instructions did not help and were not kept", adapter
     if kept:
         found = learning.on_top(adapter, torch.arange(len(pairs)), kept)
@@ -195,7 +201,7 @@ _Tried = tuple[str, Outcome]
 
 
 def _judged(
-    learning: _Learning, fit_adapter: FitAdapter, folds: int
+    learning: _Learning, options: tuple[str, ...], fit_adapter: FitAdapter, folds: int
 ) -> tuple[tuple[str, ...], Outcome, list[_Tried]]:
     """What earned its place, held-out results with it, and everything that was tried."""
     pairs = learning.pairs
@@ -216,7 +222,6 @@ def _judged(
     kept: tuple[str, ...] = ()
     best = outcome(kept)
     tried = [("no instructions", best)]
-    options = [PREFERENCE, SHIFT] if holds_several_kinds(learning.pairs) else [SHIFT]
     for option in options:
         wanted = (*kept, option)
         found = outcome(wanted)
@@ -286,8 +291,13 @@ def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:
     return found
 
 
-def _check(adapter: Adapter, pairs: PairedEmbeddings, folds: int) -> None:
+def _check(adapter: Adapter, pairs: PairedEmbeddings, side: str, folds: int) -> None:
     check_at_least("folds", folds, 2)
+    if side not in ("both", "source"):
+        raise ValueError(
+            f'side must be "both" or "source"; got {side!r}. '
+            'Use "source" to leave gallery vectors as they are.'
+        )
     if takes_instructions(adapter):
         raise ValueError(
             "instructions are learned on top of an adapter without; the sources of this one bring "

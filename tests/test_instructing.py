@@ -158,6 +158,14 @@ def test_instructions_that_tell_nothing_leave_the_adapter_as_it_was():
     assert sources_for(found, pairs.source, pairs.instructions).equal(pairs.source)
 
 
+def test_with_the_source_side_alone_the_gallery_stays_as_it_is():
+    adapter, pairs = planted_kinds(60, 0)
+    found = learned_on(adapter, pairs, side="source")
+    assert found.preference is None
+    assert found.gallery(pairs.target).equal(adapter.gallery(pairs.target))
+    assert [each.name for each in found.card.candidates] == ["no instructions", "a shift"]
+
+
 def test_a_shift_tells_apart_answers_of_one_kind():
     adapter, pairs = planted_offsets(150, 0)
     assert not holds_several_kinds(pairs)
@@ -202,6 +210,8 @@ def test_what_cannot_be_learned_from_is_refused(told):
         )
     with pytest.raises(ValueError, match=rf"the sources of this one bring .*{ASKED}.* already"):
         instruct(told[0], pairs)
+    with pytest.raises(ValueError, match='side must be "both" or "source"; got \'target\''):
+        instruct(adapter, pairs, side="target")
     with pytest.raises(ValueError, match="folds must be finite and at least 2; got 1"):
         instruct(adapter, pairs, folds=1)
     with pytest.raises(ValueError, match=r"folds must lie in \[2, 5\], the number of groups"):

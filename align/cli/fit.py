@@ -83,7 +83,7 @@ def fit(
     if instruction is not None:
         with working("learning what instructions ask for, with an adapter per fold"):
             fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
-            adapter = instruct(adapter, data, fit_adapter=fold_fit, seed=seed)
+            adapter = instruct(adapter, data, side=side, fit_adapter=fold_fit, seed=seed)
         specs["instruction"] = instruction_encoder or source_encoder
     adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)

@@ -137,7 +137,7 @@ def fit_cost(n: int, *, seed: int) -> FitCost:
     pairs = synthetic_pairs(n, seed=seed)
     before = peak_mib()
     start = time.perf_counter()
-    adapter = fit(pairs)
+    adapter = fit(pairs, effort="fast")
     seconds = time.perf_counter() - start
     data = (pairs.source.nbytes + pairs.target.nbytes) / 2**20
     return FitCost(n, seconds, peak_mib(), before, data, adapter.card.method)
