@@ -14,8 +14,9 @@ class Candidate:
     """One thing that cross-validation tried.
 
     Attributes:
-        stage: ``"map"`` (some folds), ``"final"`` or ``"blend"`` (all folds), ``"hubness"``,
-            ``"expansion"`` or ``"identity"``.
+        stage: ``"shares"`` (of parts), ``"map"`` (some folds), ``"final"`` or ``"blend"`` (all
+            folds), ``"hubness"``, ``"expansion"``, ``"refine"``, ``"identity"`` or
+            ``"instructions"``.
         name: The method and its settings, in words.
         mrr: Mean reciprocal rank over held-out queries of both directions, in [0, 1].
         low: Lower end of its 95 % interval (normal approximation over groups).
