@@ -179,6 +179,14 @@ def _preferring(closed: Adapter, arena: Arena) -> Adapter:
     return Adapter(made.source_map, made.target_map, made.card, bank=made.bank, preference=learned)
 
 
+def seeing_kinds(adapter: Adapter) -> Adapter:
+    """The adapter with a further shift to learn, which sees targets that are not centred.
+
+    A target that is centred with its kind says little of its kind; its mean is what does.
+    """
+    return residual(adapter, means=(None, torch.zeros(adapter.card.d_target)))
+
+
 def _staged(closed: Adapter, arena: Arena) -> Iterator[tuple[str, Tensor]]:
     """UNITE's stages on top of the closed form; the first is trained once and then resumed."""
     training, pairs, gallery = arena.training, arena.pairs, arena.gallery
@@ -196,8 +204,7 @@ def _staged(closed: Adapter, arena: Arena) -> Iterator[tuple[str, Tensor]]:
         for name, stage in seconds.items():
             tuned = train_stages(closed, pairs, [first, stage], folder=here)
             yield f"{STAGE_2}, {name}", scores(tuned, gallery)
-        # A centred target says little of its kind; this shift sees the mean of its kind as well.
-        seeing = residual(adapted, means=(None, torch.zeros(pairs.target.shape[1])))
+        seeing = seeing_kinds(adapted)
         for name in ("mask", "no mask"):
             for start, system in ((adapted, told), (seeing, lambda each: uncentred(told(each)))):
                 label = system(f"{STAGE_2}, {name}")

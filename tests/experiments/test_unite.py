@@ -12,6 +12,7 @@ import torch
 from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
 from align.adapters.rcca import rcca
+from align.adapters.residual import ResidualMap
 from align.card import Card
 from align.embeddings import PairedEmbeddings
 from align.encoders.callable import CallableEncoder
@@ -173,6 +174,20 @@ def test_every_system_scores_the_gallery_in_its_own_way(task, monkeypatch):
         assert scores.shape == (60, 60)
         for other, theirs in found[:number]:
             assert not torch.equal(scores, theirs), (name, other)
+
+
+def test_the_shift_that_sees_kinds_gets_targets_as_they_are(task):
+    closed = plain(task.pool, "fast")
+    found = unite_systems.seeing_kinds(closed)
+    assert isinstance(found.target_map, ResidualMap)
+    assert found.target_map.mean.count_nonzero() == 0
+    assert torch.equal(found.source_map.mean, closed.source_map.mean)
+    seen = []
+    found.target_map.delta.register_forward_hook(lambda _, rows, out: seen.append(rows[0]))
+    found.target(task.pool.target)
+    torch.testing.assert_close(
+        seen[0], torch.nn.functional.normalize(task.pool.target, dim=1), rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.fixture
