@@ -258,7 +258,7 @@ def figure(result: Result, path: Path) -> None:
     shares.set_title(f"{last.counts[KINDS[0]]:,} training pairs of each kind")
     shares.set_xlabel("share of the top 10 that is of the kind wanted, %")
     shares.set_xlim(0, 103)
-    shares.legend(loc="lower left", fontsize=8)
+    shares.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=4, fontsize=8)
     for number, found in enumerate(even):
         lines = found.differences
         estimates = [line.metrics[MEAN]["recall_at_10"] for line in lines]
@@ -271,7 +271,7 @@ def figure(result: Result, path: Path) -> None:
     gains.axvline(0, color="grey", linewidth=1)
     gains.set_title("the first minus the second, 95 % intervals")
     gains.set_xlabel("recall at 10 in the mixed gallery, points")
-    gains.legend(loc="lower right", fontsize=8)
+    gains.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=2, fontsize=8)
     labels = [f"{line.system}\n- {line.minus}" for line in last.differences]
     for axes, ticks in ((shares, names), (gains, labels)):
         axes.set_yticks(range(len(ticks)), ticks, fontsize=8)

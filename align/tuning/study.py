@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from align._checks import check_at_least, check_positive
 from align.crossval import Outcome, pooled
 from align.embeddings import PairedEmbeddings
 from align.training.checkpoints import digest
-from align.tuning.setting import Judge, Params, Setting
+from align.tuning.setting import Judge, Setting
+from align.tuning.space import Space
 from align.tuning.tuning import Trial, Tuning
 
 if TYPE_CHECKING:
@@ -29,85 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME, IDENTITY, SCORES = "align-tune-1", "identity", "scores"
-LEAST_DIM = 32
 RANDOM = 10  # trials before the sampler models what was found
 MARGIN = 2.0  # standard errors by which another must lead on the first fold
 SEEN = 10  # whole trials below which importance is not told
 JOURNAL = b'{"op_code":'  # how every line of a journal begins
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Where settings are looked for.
-
-    Attributes:
-        dims: Least and greatest width of the shared space.
-        parts: Parts of each side whose shares are chosen.
-        comparable: Whether the sides have one width, so that a shared projection is an option.
-    """
-
-    dims: tuple[int, int]
-    parts: tuple[int, int]
-    comparable: bool = False
-
-    def starts(self) -> list[dict[str, Any]]:
-        """What is tried first: plain settings that do well on most data, wide and narrow."""
-        low, high = self.dims
-        plain = {
-            "source_root": False,
-            "target_root": False,
-            "correction": "inverted_softmax",
-            "sharpness": 10.0,
-            "expansion": False,
-            **{name: 0 for name in self._shares()},
-        }
-        starts = [
-            {"source_ridge": ridge, "target_ridge": ridge, "power": power, "dim": dim, **plain}
-            for ridge, power, dim in (
-                (3.0, 1.0, high),
-                (10.0, 0.5, high),
-                (3.0, 1.0, max(low, high // 2)),
-                (3.0, 1.0, max(low, high // 4)),
-            )
-        ]
-        if not self.comparable:
-            return starts
-        return [
-            *({"map": "rcca", **start} for start in starts),
-            {"map": "centred", "dim": high, **plain},
-            {"map": "both", "centred_share": 0.5, **starts[1]},
-        ]
-
-    def suggest(self, trial: optuna.Trial) -> Params:
-        """Parameters of a trial; some are asked for only where they mean something."""
-        kind = "rcca"
-        if self.comparable:
-            kind = trial.suggest_categorical("map", ("rcca", "centred", "both"))
-        if kind == "both":
-            trial.suggest_float("centred_share", 0.1, 0.9)
-        for side in ("source", "target"):
-            if kind != "centred":
-                trial.suggest_float(f"{side}_ridge", 0.03, 300, log=True)
-            trial.suggest_categorical(f"{side}_root", (False, True))
-        if kind != "centred":
-            trial.suggest_float("power", 0, 2)
-        trial.suggest_int("dim", *self.dims, log=True)
-        for name in self._shares():
-            trial.suggest_int(name, -2, 2)
-        match trial.suggest_categorical("correction", ("none", "nnn", "inverted_softmax")):
-            case "nnn":
-                trial.suggest_int("nnn_k", 4, 256, log=True)
-                trial.suggest_float("nnn_alpha", 0.1, 1)
-            case "inverted_softmax":
-                trial.suggest_float("sharpness", 2, 40, log=True)
-        if trial.suggest_categorical("expansion", (False, True)):
-            trial.suggest_float("expansion_weight", 0.05, 0.8)
-            trial.suggest_float("expansion_sharpness", 5, 80, log=True)
-        return trial.params
-
-    def _shares(self) -> list[str]:
-        sides = zip(("source", "target"), self.parts, strict=True)
-        return [f"{side}_part_{part}" for side, n in sides for part in range(2, n + 1)]
 
 
 @torch.no_grad()
@@ -158,7 +83,7 @@ def tune(
     if timeout is not None:
         check_positive("timeout", timeout)
     judge = Judge(pairs, folds=folds, seed=seed)
-    space = Space(_dims(dims, judge.widest), judge.weighed, judge.is_comparable)
+    space = Space.of(judge, dims)
     run = _open(Path(study).expanduser(), _identity(judge, space))
     stop = time.monotonic() + (float("inf") if timeout is None else timeout)
     done = len(_finished(run))
@@ -340,17 +265,6 @@ def _identity(judge: Judge, space: Space) -> dict[str, str]:
         "folds": str(judge.folds),
         "seed": str(judge.seed),
     }
-
-
-def _dims(dims: tuple[int, int] | None, widest: int) -> tuple[int, int]:
-    if dims is None:
-        return max(1, min(LEAST_DIM, widest // 4)), widest
-    if not 1 <= dims[0] <= dims[1] <= widest:
-        raise ValueError(
-            f"dims must rise and lie in [1, {widest}], the directions that every fold has; "
-            f"got {dims}. Choose others, or leave them out."
-        )
-    return dims
 
 
 @contextmanager

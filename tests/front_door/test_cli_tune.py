@@ -18,7 +18,7 @@ WORDS = ("dog", "cat", "beach", "bridge", "red", "blue", "sits", "runs")
 @pytest.fixture
 def run(tmp_path, monkeypatch, bert, sbert):
     lines = ["a,b"]
-    lines += [f"{one} {two},{one} {two} on the {one}" for one, two in product(WORDS, WORDS)]
+    lines += [f"{one} {two},query {two} under a {one} bridge" for one, two in product(WORDS, WORDS)]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
 
@@ -62,16 +62,18 @@ def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, t
 
     monkeypatch.setattr(Judge, "on_fold", counted)
     told = json.loads(run("--trials", "12", "--json").stdout)
-    assert told["trials"] == 12 and len(set(left)) >= 9
-    assert left[0] == tried[3] and not set(tried[:3]) & set(left[:-20])
+    assert told["trials"] == 12
+    # At the end the chosen setting is scored once more, on all 25 folds.
+    assert left[0] == tried[3] and not set(tried[:3]) & set(left[:-25])
 
 
 def test_the_best_within_a_budget_is_written_and_remembers_its_encoders(run, tmp_path, bert):
-    told = json.loads(run("--trials", "12", "--json").stdout)
-    assert told["chosen"] == told["front"][-1] != told["front"][0]
-    budget = told["front"][0]["bytes_per_item"]
-    told = json.loads(run("--trials", "12", "--max-bytes", str(budget), "--json").stdout)
-    assert told["chosen"] == told["front"][0]
+    with pytest.raises(ValueError, match=r"max_bytes must be at least the .* got 3"):
+        run("--trials", "12", "--max-bytes", "3")
+    assert not (tmp_path / "tuned").exists()
+    told = json.loads(run("--trials", "12", "--max-bytes", "40", "--json").stdout)
+    assert told["chosen"]["bytes_per_item"] <= 40
+    assert told["chosen"] == [t for t in told["front"] if t["bytes_per_item"] <= 40][-1]
     assert told["pruned"] + len(told["card"]["candidates"]) == 12
     adapter = align.load(tmp_path / "tuned")
     assert adapter.card.encoders["source"] == f"text:{bert}"
