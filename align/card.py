@@ -15,8 +15,8 @@ class Candidate:
 
     Attributes:
         stage: ``"shares"`` (of parts), ``"map"`` (some folds), ``"final"`` or ``"blend"`` (all
-            folds), ``"hubness"``, ``"expansion"``, ``"refine"``, ``"identity"`` or
-            ``"instructions"``.
+            folds), ``"hubness"``, ``"expansion"``, ``"refine"``, ``"identity"``,
+            ``"instructions"`` or ``"tuned"``.
         name: The method and its settings, in words.
         mrr: Mean reciprocal rank over held-out queries of both directions, in [0, 1].
         low: Lower end of its 95 % interval (normal approximation over groups).

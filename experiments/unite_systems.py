@@ -171,7 +171,7 @@ def side_by_side(
 def _preferring(closed: Adapter, arena: Arena) -> Adapter:
     """The closed form with a preference by instruction, whether or not ``instruct`` would keep it.
 
-    Its gate fits several closed forms, and what it would say can be read from the table.
+    The gate of ``instruct`` would fit a closed form per fold.
     """
     made = instructed(closed, _d_instruction(arena.pairs))
     codes = torch.from_numpy(group_codes(arena.pairs.groups))

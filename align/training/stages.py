@@ -121,7 +121,9 @@ def unite_stages(*, steps: int = 200, batch_size: int | None = None) -> tuple[St
 
     To instruct, start from ``instructed(residual(adapter), d_instruction)`` and pass sources
     ``with_instructions``, zero in the first stage. Each stage may bring its own pairs, by
-    ``dataclasses.replace(stage, pairs=...)``.
+    ``dataclasses.replace(stage, pairs=...)``. Where targets were of several modalities, each
+    centred by itself, this gained no recall (``experiments/results/unite.json``): to say which
+    modality is wanted, use ``align.instructing.instruct``.
 
     Args:
         steps: Of each stage.
