@@ -26,7 +26,7 @@ from align.gallery import Projection
 from align.training.config import TrainConfig
 from align.training.loop import train
 
-ENOUGH = 2000  # pairs below which training on top was never kept, so that "auto" leaves it out
+ENOUGH = 2000  # pairs from which "auto" tries: with fewer, what it could learn is mostly noise
 HIDDEN = 1024
 DROPOUT = 0.2
 BATCH = 1000
@@ -82,18 +82,26 @@ def refine(cv: CrossValidation, best: Choice, final: Maps) -> Maps:
     return source, target
 
 
+def can_judge(cv: CrossValidation) -> bool:
+    """Whether every fold leaves two groups or more, so that the rest can be folded again."""
+    names = cv.data.kept_together
+    return all(len({names[row] for row in f.train.tolist()}) > 1 for f in cv.folds[:JUDGES])
+
+
 def judged(cv: CrossValidation, best: Choice) -> list[Projection]:
     """Held-out pairs of the first folds through maps refined without them, start to end.
 
     Everything is done anew without the fold, its cross-fitting included. Cheaper would be to learn
     beside the vectors that are there already; but the maps that gave them have seen the fold, and
-    what is learned beside them does worse on it than on pairs that are new.
+    what is learned beside them does worse on it than on pairs that are new. Where the other folds
+    hold fewer groups than there are folds, they are dealt into as many as there are groups.
     """
     found = []
     for fold in cv.folds[:JUDGES]:
+        rest = cv.data.take(fold.train)
         without = CrossValidation(
-            cv.data.take(fold.train),
-            folds_wanted=cv.k,
+            rest,
+            folds_wanted=min(cv.k, len(set(rest.kept_together))),
             seed=cv.seed,
             unpaired=cv.unpaired,
             parts=cv.parts,

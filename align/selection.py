@@ -21,7 +21,7 @@ from align.choosing import Choice, Maps, MapSearch, Search
 from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
 from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.gallery import GalleryChoice, choose_gallery, projections
-from align.refining import ENOUGH, HIDDEN, judged
+from align.refining import ENOUGH, HIDDEN, can_judge, judged
 from align.refining import refine as refine_maps
 from align.shares import SidesParts, choose_parts
 
@@ -79,7 +79,7 @@ def fit(
             parts and tries ``refine``.
         refine: Whether to try a trained shift on top of the closed form, kept only if it gains two
             standard errors on held-out folds. ``"auto"`` tries from 2,000 pairs on with the best
-            effort.
+            effort. Needs two groups or more outside every fold.
         unpaired_source: More source embeddings, ``(u, d_source)``, for means and covariances;
             kept only if cross-validation is better with them.
         unpaired_target: More target embeddings, ``(v, d_target)``, likewise.
@@ -94,7 +94,7 @@ def fit(
         ValueError: There are under 20 pairs or fewer groups than folds, a row is zero or not
             finite, or the unpaired widths do not fit.
     """
-    _check(train, side, effort, folds)
+    _check(train, side, effort, refine, folds)
     unpaired = Unpaired(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
@@ -114,7 +114,8 @@ def fit(
     with clock.stage("refit"):
         maps = search.best.build(cv.moments(search.best.roots))
     refinement = None
-    if refine is True or (refine == "auto" and effort == "best" and len(train) >= ENOUGH):
+    wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
+    if wanted and can_judge(cv):
         with clock.stage("refine"):
             refinement = _refined(cv, search.best, gallery, query_only)
             if refinement.pays:
@@ -263,7 +264,7 @@ def _unpaired(
     return rows
 
 
-def _check(train: PairedEmbeddings, side: str, effort: str, folds: int) -> None:
+def _check(train: PairedEmbeddings, side: str, effort: str, refine: object, folds: int) -> None:
     check_pairs(train.source.float(), train.target.float())
     if len(train) < MIN_PAIRS:
         raise ValueError(
@@ -278,6 +279,10 @@ def _check(train: PairedEmbeddings, side: str, effort: str, folds: int) -> None:
     if effort not in ("fast", "best"):
         raise ValueError(
             f'effort must be "fast" or "best"; got {effort!r}. Use "fast" for closed forms alone.'
+        )
+    if refine not in (True, False, "auto"):
+        raise ValueError(
+            f'refine must be True, False or "auto"; got {refine!r}. Use "auto" to go by the effort.'
         )
     if folds < 2:
         raise ValueError(

@@ -147,3 +147,22 @@ def test_few_pairs_are_not_refined_unless_asked():
     sides = shared_factors(60, (12, 10), shared=6, noise=0.7)
     card = fit(PairedEmbeddings.from_arrays(*sides), folds=2).card
     assert "refine" not in card.seconds
+
+
+def test_few_domains_are_dealt_into_as_many_folds_as_there_are():
+    sides = shared_factors(90, (12, 10), shared=6, noise=0.7)
+    domains = [f"project {row % 3}" for row in range(90)]
+    data = PairedEmbeddings.from_arrays(*sides, domains=domains)
+    assert "training on top" in fit(data, folds=3, refine=True).card.verdict
+
+
+def test_two_domains_leave_nothing_to_fold_again_and_are_not_refined():
+    sides = shared_factors(90, (12, 10), shared=6, noise=0.7)
+    data = PairedEmbeddings.from_arrays(*sides, domains=[str(row % 2) for row in range(90)])
+    assert "training on top" not in fit(data, folds=2, refine=True).card.verdict
+
+
+def test_an_unknown_refine_is_refused():
+    sides = shared_factors(40, (12, 10), shared=6, noise=0.7)
+    with pytest.raises(ValueError, match=r'refine must be True, False or "auto"; got \'never\''):
+        fit(PairedEmbeddings.from_arrays(*sides), refine="never")
