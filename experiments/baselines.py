@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import centred
+from align.adapters.maps import IdentityMap, centred
 from align.adapters.moments import prepare
 from align.adapters.ridge import ridge
-from align.embeddings import Vectors, as_tensor
+from align.card import Card
+from align.embeddings import PairedEmbeddings, Vectors, as_tensor
 from align.evaluation import Side
 from align.ranking import mean_reciprocal_rank, ranks
 
@@ -90,6 +91,12 @@ def projection_n_pairs(source: Tensor, target: Tensor, *, seed: int, steps: int 
 
     _train(network, loss, len(x), steps=steps, learning_rate=1e-3, generator=generator)
     return heads.eval()
+
+
+def raw_cosine(train: PairedEmbeddings, seed: int) -> Adapter:
+    """The encoders as they are, of equal width; ``seed`` draws nothing."""
+    width = train.source.shape[1]
+    return Adapter(IdentityMap(width), IdentityMap(width), Card("raw cosine", 0, width, width))
 
 
 def tuned_ridge(source: Tensor, target: Tensor, *, seed: int) -> Adapter:

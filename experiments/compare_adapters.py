@@ -25,10 +25,8 @@ from align.adapters.adapter import Adapter
 from align.adapters.asif import asif
 from align.adapters.bank import Bank
 from align.adapters.csa import csa
-from align.adapters.maps import IdentityMap
 from align.adapters.procrustes import procrustes
 from align.adapters.rcca import cca, rcca
-from align.card import Card
 from align.embeddings import PairedEmbeddings
 from align.evaluation import Estimate
 from align.hubness import NNN
@@ -36,7 +34,7 @@ from align.selection import fit
 from experiments import baselines
 from experiments.record import write_record
 from experiments.tasks import TASKS, Task, load_task
-from experiments.trials import Fit, Fitted, Row, Trial, draw, summarise, trial
+from experiments.trials import Fit, Fitted, Row, on_draws, summarise
 
 OURS = "align.fit"
 QUICK_PAIRS, QUICK_STEPS = 300, 5
@@ -93,7 +91,6 @@ def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
     Raises:
         ValueError: The pool has fewer than ``n`` pairs.
     """
-    trials: dict[str, list[Trial]] = {}
     chosen: list[str] = []
 
     def ours(train: PairedEmbeddings, seed: int) -> Adapter:
@@ -103,10 +100,12 @@ def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
 
     # The first optimiser of a process loads modules for seconds; no system should be charged.
     baselines.linear_info_nce(task.pool.source[:2], task.pool.target[:2], seed=0, steps=1)
-    for seed in range(config.draws):
-        train = draw(task.pool, config.n, seed=seed)
-        for name, system in (systems(config, train) | {OURS: ours}).items():
-            trials.setdefault(name, []).append(trial(system, train, task.gallery, seed=seed))
+    trials = on_draws(
+        task,
+        n=config.n,
+        draws=config.draws,
+        systems=lambda train: systems(config, train) | {OURS: ours},
+    )
     rows = tuple(summarise(name, found, trials[OURS]) for name, found in trials.items())
     return Result(len(task.gallery), len(task.pool), rows, tuple(chosen))
 
@@ -122,7 +121,7 @@ def systems(config: Config, train: PairedEmbeddings) -> dict[str, Fit]:
     steps = {} if config.steps is None else {"steps": config.steps}
     found: dict[str, Fit] = {}
     if train.source.shape[1] == train.target.shape[1]:
-        found["raw cosine"] = _raw
+        found["raw cosine"] = baselines.raw_cosine
     found |= {
         "plain CCA": _closed(cca),
         "CSA": _closed(csa),
@@ -144,11 +143,6 @@ def _closed(method: Callable[[Tensor, Tensor], Adapter]) -> Fit:
 
 def _seeded(method: Callable[..., Fitted]) -> Fit:
     return lambda train, seed: method(train.source, train.target, seed=seed)
-
-
-def _raw(train: PairedEmbeddings, seed: int) -> Adapter:
-    width = train.source.shape[1]
-    return Adapter(IdentityMap(width), IdentityMap(width), Card("raw cosine", 0, width, width))
 
 
 def _corrected_rcca(train: PairedEmbeddings, seed: int) -> Adapter:

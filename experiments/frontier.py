@@ -23,19 +23,17 @@ from rich.console import Console
 from rich.table import Table
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap
 from align.adapters.procrustes import procrustes
 from align.adapters.rcca import rcca
 from align.adapters.residual import residual
-from align.card import Card
 from align.embeddings import PairedEmbeddings
 from align.selection import fit
 from align.training.config import TrainConfig
 from align.training.loop import train as train_adapter
-from experiments.baselines import tuned_ridge
+from experiments.baselines import raw_cosine, tuned_ridge
 from experiments.record import RESULTS, write_record
 from experiments.tasks import TASKS, Task, load_task
-from experiments.trials import Fit, Fitted, Row, Trial, draw, summarise, trial
+from experiments.trials import Fit, Fitted, Row, Trial, on_draws, summarise
 
 BEST = "align.fit"
 QUICK_PAIRS = 300
@@ -95,15 +93,13 @@ def compare_on(task: Task[PairedEmbeddings], config: Config) -> Result:
     Raises:
         ValueError: The pool has fewer than ``n`` pairs.
     """
-    trials: dict[str, list[Trial]] = {}
     chosen: list[str] = []
-    for seed in range(config.draws):
-        train = draw(task.pool, config.n, seed=seed)
-        compared = systems(train, chosen.append)
-        if not config.brief:
-            compared |= tried(task.pool, fit(train, effort="fast"))
-        for name, system in compared.items():
-            trials.setdefault(name, []).append(trial(system, train, task.gallery, seed=seed))
+
+    def compared(train: PairedEmbeddings) -> dict[str, Fit]:
+        known = systems(train, chosen.append)
+        return known if config.brief else known | tried(task.pool, fit(train, effort="fast"))
+
+    trials = on_draws(task, n=config.n, draws=config.draws, systems=compared)
     rows = tuple(summarise(name, found, trials[BEST]) for name, found in trials.items())
     cells = {name: tuple(map(_recalls, found)) for name, found in trials.items()}
     return Result(len(task.gallery), len(task.pool), rows, cells, tuple(chosen))
@@ -119,7 +115,7 @@ def systems(train: PairedEmbeddings, tell: Callable[[str], None]) -> dict[str, F
 
     found: dict[str, Fit] = {}
     if train.source.shape[1] == train.target.shape[1]:
-        found["raw cosine"] = _raw
+        found["raw cosine"] = raw_cosine
     return found | {
         "Procrustes": lambda pairs, seed: procrustes(pairs.source, pairs.target),
         "ridge both ways, tuned": lambda pairs, seed: tuned_ridge(
@@ -143,11 +139,6 @@ def tried(pool: PairedEmbeddings, closed: Adapter) -> dict[str, Fit]:
         "fast, then linear residual": partial(_trained, closed, "linear"),
         "fast, then MLP residual": partial(_trained, closed, "mlp"),
     }
-
-
-def _raw(pairs: PairedEmbeddings, seed: int) -> Adapter:
-    width = pairs.source.shape[1]
-    return Adapter(IdentityMap(width), IdentityMap(width), Card("raw cosine", 0, width, width))
 
 
 def _with_unpaired(pool: PairedEmbeddings, pairs: PairedEmbeddings, seed: int) -> Adapter:

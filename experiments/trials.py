@@ -16,6 +16,7 @@ from align.evaluation import Estimate, Evaluation, Side, evaluate
 from align.ranking import hits_at_k, reciprocal_ranks
 from align.resampling import bootstrap_interval, weighted_mean
 from experiments.baselines import Heads
+from experiments.tasks import Task
 
 METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
 WARM_UP, CALLS = 30, 300  # queries adapted one at a time before timing, and timed
@@ -78,6 +79,32 @@ def draw(pool: PairedEmbeddings, n: int, *, seed: int) -> PairedEmbeddings:
             "Ask for a number in that range."
         )
     return pool.take(torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:n])
+
+
+def on_draws(
+    task: Task[PairedEmbeddings],
+    *,
+    n: int,
+    draws: int,
+    systems: Callable[[PairedEmbeddings], Mapping[str, Fit]],
+) -> dict[str, list[Trial]]:
+    """One trial of each system per draw of ``n`` pairs; draw ``s`` and its fits are of seed ``s``.
+
+    Args:
+        task: Its pool is drawn from, and its gallery judges.
+        n: Pairs of a draw.
+        draws: How many.
+        systems: Names the systems for the pairs of one draw.
+
+    Raises:
+        ValueError: The pool has fewer than ``n`` pairs.
+    """
+    trials: dict[str, list[Trial]] = {}
+    for seed in range(draws):
+        train = draw(task.pool, n, seed=seed)
+        for name, system in systems(train).items():
+            trials.setdefault(name, []).append(trial(system, train, task.gallery, seed=seed))
+    return trials
 
 
 def trial(fit: Fit, train: PairedEmbeddings, gallery: PairedEmbeddings, *, seed: int) -> Trial:
