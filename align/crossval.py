@@ -16,6 +16,7 @@ from align.adapters.maps import BlendMap, LinearMap, directions
 from align.adapters.moments import Paired, Spectrum, prepare, second_moment
 from align.adapters.parts import Parts
 from align.adapters.residual import ResidualMap
+from align.card import Candidate
 from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
 from align.hubness import Hubness, InvertedSoftmax
@@ -61,6 +62,12 @@ class Outcome:
         """Mean paired difference in reciprocal rank, and its standard error."""
         difference = self.reciprocal_ranks - other.reciprocal_ranks
         return difference.mean().item(), self._error_of(difference)
+
+    def candidate(self, stage: str, name: str, *, chosen: bool) -> Candidate:
+        """What the card of an adapter says of it, with a 95 % interval."""
+        half = 1.96 * self.standard_error
+        hits = self.hits_at_10.mean().item()
+        return Candidate(stage, name, self.mrr, self.mrr - half, self.mrr + half, hits, chosen)
 
     def first(self, n: int) -> Outcome:
         """The results of the first ``n`` held-out pairs alone."""

@@ -273,22 +273,8 @@ def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapte
 
 
 def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:
-    found = []
     chosen = " and ".join(kept) or tried[0][0]
-    for name, outcome in tried:
-        half = 1.96 * outcome.standard_error
-        found.append(
-            Candidate(
-                "instructions",
-                name,
-                mrr=outcome.mrr,
-                low=outcome.mrr - half,
-                high=outcome.mrr + half,
-                recall_at_10=outcome.hits_at_10.mean().item(),
-                chosen=name == chosen,
-            )
-        )
-    return found
+    return [found.candidate("instructions", name, chosen=name == chosen) for name, found in tried]
 
 
 def _check(adapter: Adapter, pairs: PairedEmbeddings, side: str, folds: int) -> None:

@@ -16,11 +16,11 @@ from align.adapters.adapter import Adapter
 from align.adapters.bank import Bank
 from align.adapters.maps import IdentityMap
 from align.adapters.moments import check_pairs
-from align.card import Candidate, Card, installed_versions
+from align.card import Card, installed_versions
 from align.choosing import Choice, Maps, MapSearch, Search
 from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
 from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
-from align.gallery import GalleryChoice, choose_gallery, projections
+from align.gallery import GalleryChoice, Step, choose_gallery, projections
 from align.refining import ENOUGH, HIDDEN, can_judge, judged
 from align.refining import refine as refine_maps
 from align.shares import SidesParts, choose_parts
@@ -121,16 +121,18 @@ def fit(
             if refinement.pays:
                 maps, gallery = refine_maps(cv, search.best, maps), refinement.gallery
     built = _guarded(cv, search, maps, gallery, refinement)
-    candidates = [_candidate("shares", *found) for found in shares]
-    candidates += [_candidate(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
-    candidates += [_candidate(*step) for step in gallery.tried]
+    steps: list[Step] = [("shares", *found) for found in shares]
+    steps += [(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
+    steps += gallery.tried
     if refinement is not None:
         step = f"residual of {HIDDEN} hidden units", refinement.gallery.outcome, refinement.pays
-        candidates.append(_candidate("refine", *step))
+        steps.append(("refine", *step))
+    candidates = [found.candidate(stage, name, chosen=kept) for stage, name, found, kept in steps]
     if built.identity is not None:
         if built.harmful:
             candidates = [replace(candidate, chosen=False) for candidate in candidates]
-        candidates.append(_candidate("identity", "raw cosine", built.identity, built.harmful))
+        raw = built.identity.candidate("identity", "raw cosine", chosen=built.harmful)
+        candidates.append(raw)
     card = Card(
         method="identity" if built.harmful else _method(search, refinement),
         n_pairs=len(train),
@@ -239,12 +241,6 @@ def _guarded(
 def _method(search: Search, refinement: _Refinement | None) -> str:
     refined = refinement is not None and refinement.pays
     return f"{search.best.name} + mlp residual" if refined else search.best.name
-
-
-def _candidate(stage: str, name: str, outcome: Outcome, chosen: bool) -> Candidate:
-    half = 1.96 * outcome.standard_error
-    mrr, hits = outcome.mrr, outcome.hits_at_10.mean().item()
-    return Candidate(stage, name, mrr, mrr - half, mrr + half, hits, chosen)
 
 
 def _unpaired(

@@ -34,11 +34,18 @@ def choose_parts(
     """
     sample = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     data = train.take(sample.sort().values)
+    folds = min(folds, len(set(data.kept_together)))  # a sample may miss a small group
     chosen: SidesParts = _even(train.source_parts), _even(train.target_parts)
     tried: list[tuple[str, Outcome, bool]] = []
     for side, name in enumerate(("source", "target")):
         even = chosen[side]
-        if not weigh or even is None or len(even.widths) == 1 or _is_mixed(data, side, even):
+        if (
+            not weigh
+            or folds < 2
+            or even is None
+            or len(even.widths) == 1
+            or _is_mixed(data, side, even)
+        ):
             continue
         best, outcome = even, _outcome(data, chosen, folds, seed)
         found = [(even, outcome)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from planted import shared_factors
 
+from align import shares
 from align.embeddings import PairedEmbeddings
 from align.shares import choose_parts
 
@@ -50,3 +51,13 @@ def test_a_side_with_a_block_for_each_kind_stays_even(sides):
     data = paired(source, blocks, target_parts=(10, 10))
     (_, parts), tried = choose_parts(data, folds=3, seed=0, weigh=True)
     assert parts.shares == (0.5, 0.5) and tried == []
+
+
+def test_groups_that_the_sample_misses_cost_folds_and_no_error(sides, monkeypatch):
+    source, target = sides
+    monkeypatch.setattr(shares, "SAMPLE", 40)
+    groups = ["large"] * 150 + ["other"] * 149 + ["alone"]
+    both = torch.cat([source, source], dim=1)
+    data = paired(both, target, groups=groups, source_parts=(12, 12))
+    (parts, _), tried = choose_parts(data, folds=3, seed=0, weigh=True)
+    assert len(parts.shares) == 2 and tried
