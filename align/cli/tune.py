@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.cli.inputs import encode, read_pairs
+from align.cli.inputs import encode, read_columns
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -18,8 +18,10 @@ from align.cli.options import (
     PairsFile,
     Seed,
     Skip,
+    SourceModality,
     Spec,
     StoreFolder,
+    TargetModality,
 )
 from align.cli.printing import console, print_json, table
 
@@ -56,6 +58,8 @@ def tune(
     ] = None,
     id: IdColumn = None,
     group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
     seed: Seed = 0,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
@@ -74,13 +78,15 @@ def tune(
     from dataclasses import replace
 
     from align.encoders.spec import from_spec
+    from align.rows import Columns
     from align.tuning.figures import check_matplotlib, save_figures
     from align.tuning.study import tune as search
 
     if figures is not None:
         check_matplotlib()
     encoders = from_spec(source_encoder), from_spec(target_encoder)
-    data = encode(read_pairs(pairs, source, target, id, group, skip_bad), *encoders, store)
+    columns = Columns(source, target, id, group, source_modality, target_modality)
+    data = encode(read_columns(pairs, columns, skip_bad), *encoders, store)
     try:
         found = search(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
