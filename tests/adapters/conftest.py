@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from banks import BANKS, with_bank
+
+from align.adapters.rcca import rcca
 
 
 @pytest.fixture
@@ -27,3 +30,17 @@ def make_pairs(rng):
 def pairs(make_pairs):
     """80 pairs of widths 8 and 6."""
     return make_pairs()
+
+
+@pytest.fixture
+def square(make_pairs):
+    """80 pairs of width 6 on both sides."""
+    return make_pairs(d_source=6)
+
+
+@pytest.fixture
+def saved(square, tmp_path):
+    """The folder of an adapter with a correction."""
+    adapter = with_bank(rcca(*square), square, BANKS["csls and expansion"])
+    adapter.save(tmp_path / "adapter")
+    return tmp_path / "adapter"
