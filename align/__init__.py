@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from align.pairs import Pairs as Pairs
     from align.retrieval.cascade import candidates_for as candidates_for
     from align.retrieval.cascade import cascade as cascade
+    from align.retrieval.embedder import Embedder as Embedder
     from align.retrieval.first_stages import first_stage as first_stage
+    from align.retrieval.hits import Hit as Hit
     from align.retrieval.index import Index as Index
     from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
     from align.retrieval.nudge import nudge as nudge
@@ -80,6 +82,8 @@ _HOME = {
     "evaluate": "align.evaluation",
     "compare": "align.evaluation",
     "Index": "align.retrieval.index",
+    "Hit": "align.retrieval.hits",
+    "Embedder": "align.retrieval.embedder",
     "MetaTokens": "align.adapters.meta_tokens",
     "load_meta_tokens": "align.adapters.meta_artifact",
     "maxsim": "align.late_interaction",

@@ -1,11 +1,14 @@
-"""What a search of an index answers."""
+"""What a search answers, and what can be searched with raw items."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from align.kernels.topk import Neighbours
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Hit(NamedTuple):
@@ -13,12 +16,24 @@ class Hit(NamedTuple):
 
     Attributes:
         id: The id it was added under.
-        score: What it was ranked by. In an ``Index``, the inner product in the shared space, the
-            adapter's hubness correction included; in a ``MultiVectorIndex``, MaxSim.
+        score: What it was ranked by: an inner product in the shared space, the hubness correction
+            included, or MaxSim of several vectors; higher is better.
+        modality: Kind of the item, such as ``"image"``, or ``None`` where nobody said.
+        metadata: What was stored beside the item.
     """
 
     id: str
     score: float
+    modality: str | None = None
+    metadata: Mapping[str, Any] = NOTHING
+
+
+class Searcher(Protocol):
+    """Anything that answers raw items with hits: a ``Retriever``, or what ``wrap`` gives."""
+
+    def search(self, items: Sequence[Any], *, k: int = 10) -> list[list[Hit]]:
+        """Up to ``k`` hits for each item, best first."""
+        ...
 
 
 def name_hits(ids: Sequence[str], found: Neighbours) -> list[list[Hit]]:

@@ -1,0 +1,167 @@
+"""Raw items to vectors of the shared space: an adapter beside the encoders it was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from align._checks import check_length, check_side
+from align.adapters.adapter import Adapter, Side
+from align.embeddings import Cache, Embeddings, Encoder
+from align.encoders.spec import from_spec
+from align.encoding import encode_instructions, encode_items, items_for
+from align.instructing import sources_for, takes_instructions
+
+
+class Embedder:
+    """Items of either side in, vectors for an inner-product index out.
+
+    An encoder that is not given is built from the adapter's card when it is first needed, so that
+    text queries load no image model.
+
+    Attributes:
+        adapter: Maps both sides into the shared space.
+        store: Where encoded items are looked up and kept, or ``None``.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        source: Encoder | None = None,
+        target: Encoder | None = None,
+        instructions: Encoder | None = None,
+        store: Cache | None = None,
+    ) -> None:
+        """Keep an adapter and the encoders that are at hand.
+
+        Args:
+            adapter: A fitted adapter.
+            source: Encoder of the source side, the one that the adapter was fitted on.
+            target: Encoder of the target side, likewise.
+            instructions: Encoder of instructions, if the adapter takes any.
+            store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
+        """
+        self.adapter = adapter
+        self.store = store
+        given = {"source": source, "target": target, "instruction": instructions}
+        self._encoders = {role: encoder for role, encoder in given.items() if encoder is not None}
+
+    def encoder(self, side: Side) -> Encoder:
+        """The encoder of a side.
+
+        Raises:
+            ValueError: ``side`` is neither side, or the encoder was not given and the card of the
+                adapter does not say how to build it.
+        """
+        check_side(side)
+        return self._encoder(side)
+
+    def queries(
+        self,
+        items: Sequence[Any],
+        *,
+        side: Side = "source",
+        modality: str | Sequence[str] | None = None,
+        instruction: str | None = None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Query vectors of raw items, for ``gallery`` vectors of the other side; ``(n, d)``.
+
+        Args:
+            items: ``n`` texts, or ``pathlib.Path`` or PIL images, as the encoder of ``side`` takes.
+            side: The side that asks.
+            modality: Modality of each item, or of all; only where the encoder is of several.
+            instruction: What to look for, if the adapter takes instructions and sources ask.
+            progress: Show a bar.
+
+        Raises:
+            ValueError: An item does not suit the encoder, a modality is missing, the encoder is
+                not the one that the adapter was fitted on, or there is an instruction that the
+                adapter cannot take.
+        """
+        return self.adapter.queries(
+            self._encoded(items, side, modality, instruction, progress), side=side
+        )
+
+    def gallery(
+        self,
+        items: Sequence[Any],
+        *,
+        side: Side = "target",
+        modality: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Gallery vectors of raw items, hubness correction included; ``(n, d)``.
+
+        Raises:
+            ValueError: As for ``queries``.
+        """
+        return self.adapter.gallery(self._encoded(items, side, modality, None, progress), side=side)
+
+    def encode(
+        self,
+        items: Sequence[Any],
+        *,
+        side: Side,
+        modality: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Vectors of raw items as the encoder gives them, before the adapter; ``(n, d_side)``.
+
+        Raises:
+            ValueError: As for ``queries``.
+        """
+        encoder = self.encoder(side)
+        kinds = [modality] * len(items) if isinstance(modality, str) else modality
+        if kinds is not None:
+            check_length("modality", kinds, len(items))
+        named = items_for(encoder, items, kinds, side=side)
+        return encode_items(encoder, named, store=self.store, progress=progress)
+
+    def _encoded(
+        self,
+        items: Sequence[Any],
+        side: Side,
+        modality: str | Sequence[str] | None,
+        instruction: str | None,
+        progress: bool,
+    ) -> Embeddings:
+        vectors = self.encode(items, side=side, modality=modality, progress=progress)
+        if side == "source":
+            told = None if instruction is None else self._told(instruction)
+            vectors = sources_for(self.adapter, vectors, told)
+        elif instruction is not None:
+            raise ValueError(
+                f"an instruction belongs to a source; here targets ask; got {instruction!r}. "
+                "Leave it out."
+            )
+        return Embeddings(
+            vectors, self._encoder(side).fingerprint, tuple(map(str, range(len(vectors))))
+        )
+
+    def _told(self, instruction: str) -> Tensor:
+        if not takes_instructions(self.adapter):
+            raise ValueError(
+                f"this adapter was fitted without instructions; got {instruction!r}. "
+                "Leave it out, or fit an adapter with align.instruct."
+            )
+        remembered = self.adapter.card.encoders
+        same = remembered.get("instruction") == remembered.get("source")
+        role = "source" if same and "instruction" not in self._encoders else "instruction"
+        return encode_instructions(
+            self._encoder(role), [instruction], store=self.store, progress=False
+        )
+
+    def _encoder(self, role: str) -> Encoder:
+        if role not in self._encoders:
+            spec = self.adapter.card.encoders.get(role)
+            if spec is None:
+                raise ValueError(
+                    f"the {role} encoder must be known; it was not given, and the adapter, which "
+                    f"`align fit` did not write, does not remember one. Pass it to the Embedder."
+                )
+            self._encoders[role] = from_spec(spec)
+        return self._encoders[role]
