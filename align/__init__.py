@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from align.retrieval.index import Index as Index
     from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
     from align.retrieval.nudge import nudge as nudge
+    from align.retrieval.wrap import wrap as wrap
     from align.selection import fit as fit
     from align.store import EmbeddingStore as EmbeddingStore
     from align.token_pairs import TokenPairs as TokenPairs
@@ -84,6 +85,7 @@ _HOME = {
     "Index": "align.retrieval.index",
     "Hit": "align.retrieval.hits",
     "Embedder": "align.retrieval.embedder",
+    "wrap": "align.retrieval.wrap",
     "MetaTokens": "align.adapters.meta_tokens",
     "load_meta_tokens": "align.adapters.meta_artifact",
     "maxsim": "align.late_interaction",

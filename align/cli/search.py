@@ -59,5 +59,5 @@ def search(
         return
     shown = table("", "", "score", "item")
     for place, hit in enumerate(hits, start=1):
-        shown.add_row(str(place), f"{hit.score:.3f}", hit.id)
+        shown.add_row(str(place), f"{hit.score:.3f}", str(hit.id))
     console().print(shown)

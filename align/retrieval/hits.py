@@ -15,14 +15,14 @@ class Hit(NamedTuple):
     """One found item.
 
     Attributes:
-        id: The id it was added under.
+        id: The id it was added under; a wrapped retriever may have whole numbers.
         score: What it was ranked by: an inner product in the shared space, the hubness correction
             included, or MaxSim of several vectors; higher is better.
         modality: Kind of the item, such as ``"image"``, or ``None`` where nobody said.
         metadata: What was stored beside the item.
     """
 
-    id: str
+    id: str | int
     score: float
     modality: str | None = None
     metadata: Mapping[str, Any] = NOTHING

@@ -1,0 +1,101 @@
+"""An adapter beside its encoders gives for raw items what it gives for their vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from align import Embedder, EmbeddingStore, MixedEncoder, fit
+from align.adapters.adapter import Adapter
+from align.adapters.instructed import instructed
+from align.adapters.maps import IdentityMap
+from align.card import Card
+from tests.counting_encoder import CountingEncoder
+from tests.retrieval.lookups import lookup, planted_pairs
+
+PAIRS, SOURCE, TARGET = planted_pairs()
+
+
+@pytest.fixture(scope="module")
+def adapter():
+    return fit(PAIRS, effort="fast")
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_items_give_the_vectors_of_their_embeddings(adapter, side):
+    embedder = Embedder(adapter, source=SOURCE, target=TARGET)
+    rows = {"source": PAIRS.source, "target": PAIRS.target}[side][:3]
+    items = [f"{side[0]}{row}" for row in range(3)]
+    assert torch.equal(embedder.queries(items, side=side), adapter.queries(rows, side=side))
+    assert torch.equal(embedder.gallery(items, side=side), adapter.gallery(rows, side=side))
+    assert torch.equal(embedder.encode(items, side=side), rows)
+
+
+def test_encoders_are_built_from_the_card_only_when_needed(adapter):
+    spec = "python:tests.retrieval.test_embedder:SOURCE"
+    card = replace(adapter.card, encoders={"source": spec, "target": "text:no/such-model"})
+    embedder = Embedder(Adapter(adapter.source_map, adapter.target_map, card))
+    assert embedder.encoder("source").fingerprint == SOURCE.fingerprint
+    assert len(embedder.queries(["s0"])) == 1
+
+
+def test_an_encoder_that_nobody_knows_is_asked_for(adapter):
+    embedder = Embedder(adapter, source=SOURCE)
+    with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass it"):
+        embedder.gallery(["t0"])
+
+
+def test_another_encoder_than_the_fitted_one_is_refused(adapter):
+    other = lookup("s", PAIRS.source, name="another")
+    with pytest.raises(ValueError, match="source side was fitted on vectors of"):
+        Embedder(adapter, source=other).queries(["s0"])
+
+
+def test_an_unknown_side_is_refused(adapter):
+    with pytest.raises(ValueError, match="left"):
+        Embedder(adapter, source=SOURCE).encoder("left")
+
+
+def test_items_known_to_the_store_are_not_encoded_again(tmp_path):
+    encoder = CountingEncoder()
+    adapter = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
+    embedder = Embedder(adapter, source=encoder, store=EmbeddingStore(tmp_path))
+    first = embedder.queries(["a", "b"])
+    assert torch.equal(embedder.queries(["b", "a"]), first.flip(0))
+    assert sorted(encoder.items) == ["a", "b"]
+
+
+def test_an_encoder_of_several_modalities_is_told_which():
+    mixed = MixedEncoder({"text": lookup("t", torch.eye(4)), "code": lookup("c", torch.eye(4))})
+    adapter = Adapter(IdentityMap(8), IdentityMap(8), Card("identity", 1, 8, 8))
+    embedder = Embedder(adapter, source=mixed)
+    found = embedder.queries(["t1", "c1"], modality=["text", "code"])
+    assert torch.equal(found.argmax(dim=1), torch.tensor([1, 5]))
+    assert torch.equal(embedder.queries(["t1"], modality="text"), found[:1])
+    with pytest.raises(ValueError, match="must be told which"):
+        embedder.queries(["t1"])
+    with pytest.raises(ValueError, match=r"modality must have one entry per row, 2; got 1"):
+        embedder.queries(["t1", "c1"], modality=["text"])
+
+
+def test_an_instruction_moves_the_query_and_none_does_not():
+    plain = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
+    told = instructed(plain, 2)
+    with torch.no_grad():
+        told.source_map.shift[1, 3] = 9.0
+    embedder = Embedder(
+        told, source=lookup("s", torch.eye(4)), instructions=lookup("w", torch.eye(2))
+    )
+    assert embedder.queries(["s0"]).argmax() == 0
+    assert embedder.queries(["s0"], instruction="w1").argmax() == 3
+    assert embedder.queries(["s0"], instruction="w0").argmax() == 0
+
+
+def test_an_instruction_that_nothing_can_take_is_refused(adapter):
+    embedder = Embedder(adapter, source=SOURCE, target=TARGET)
+    with pytest.raises(ValueError, match=r"fitted without instructions; got 'w'"):
+        embedder.queries(["s0"], instruction="w")
+    with pytest.raises(ValueError, match="an instruction belongs to a source"):
+        embedder.queries(["t0"], side="target", instruction="w")

@@ -1,0 +1,140 @@
+"""A wrapped retriever answers the other side; one filled by another encoder is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from align import fit, upgrade, wrap
+from tests.retrieval.lookups import lookup, planted_pairs
+
+PAIRS, SOURCE, TARGET = planted_pairs()
+ITEMS = [f"t{row}" for row in range(len(PAIRS))]
+
+
+def inner_product(vectors, ids=None):
+    """A retriever as users have them: exact, over stored vectors that it never changes."""
+    held = np.array(np.asarray(vectors), dtype=np.float32)
+    held.flags.writeable = False
+
+    def search(queries, k):
+        assert queries.dtype == np.float32 and queries.flags.c_contiguous
+        scores = queries @ held.T
+        found = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        named = found if ids is None else np.array(ids)[found]
+        return named, np.take_along_axis(scores, found, axis=1)
+
+    return search
+
+
+@pytest.fixture(scope="module")
+def both():
+    return fit(PAIRS, effort="fast")
+
+
+def own_vectors():
+    return torch.nn.functional.normalize(PAIRS.target, dim=1)
+
+
+def test_a_query_only_adapter_asks_the_vectors_that_are_there():
+    adapter = fit(PAIRS, side="source", effort="fast")
+    wrapped = wrap(inner_product(own_vectors(), ITEMS), adapter, SOURCE)
+    hits = wrapped.search([f"s{row}" for row in range(50)], k=3)
+    expected = (adapter.queries(PAIRS.source[:50]) @ own_vectors().T).topk(3)
+    assert [[hit.id for hit in row] for row in hits] == [
+        [f"t{row}" for row in rows] for rows in expected.indices.tolist()
+    ]
+    assert [hit.score for hit in hits[0]] == pytest.approx(expected.values[0].tolist())
+    found = [f"t{row}" in {hit.id for hit in hits[row]} for row in range(50)]
+    assert sum(found) > 20  # of 200, three by chance would be under one
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_scores_are_the_corrected_ones_over_gallery_vectors(both, side):
+    asking, held = (
+        (PAIRS.source, PAIRS.target) if side == "source" else (PAIRS.target, PAIRS.source)
+    )
+    other = "target" if side == "source" else "source"
+    encoder = {"source": SOURCE, "target": TARGET}[side]
+    wrapped = wrap(inner_product(both.gallery(held, side=other)), both, encoder, side=side)
+    expected = both.queries(asking[:9], side=side) @ both.gallery(held, side=other).T
+    hits = wrapped.search([f"{side[0]}{row}" for row in range(9)], k=5)
+    assert [[hit.id for hit in row] for row in hits] == expected.topk(5).indices.tolist()
+
+
+def test_a_new_encoder_asks_an_old_index():
+    new = torch.cat([PAIRS.target @ torch.randn(9, 12, generator=torch.Generator().manual_seed(1))])
+    adapter = upgrade(new, PAIRS.target).adapter
+    wrapped = wrap(inner_product(own_vectors(), ITEMS), adapter, lookup("t", new, name="new"))
+    hits = wrapped.search(ITEMS[:50], k=1)
+    assert sum(found[0].id == f"t{row}" for row, found in enumerate(hits)) > 45
+
+
+@pytest.mark.parametrize("storage", [np.float32, np.float16, "int8"], ids=str)
+@pytest.mark.parametrize("length", [1.0, 37.0])
+def test_stored_vectors_of_the_right_encoder_pass_however_they_are_stored(both, storage, length):
+    vectors = both.gallery(PAIRS.target[:20]).numpy() * length
+    if storage == "int8":
+        scale = np.abs(vectors).max() / 127
+        vectors = np.round(vectors / scale) * scale
+    else:
+        vectors = vectors.astype(storage)
+    stored = ITEMS[:20], vectors
+    wrap(inner_product(vectors), both, SOURCE, stored=stored, stored_encoder=TARGET)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda v: v.flip(0), "mean cosine"),
+        (lambda v: torch.randn(v.shape, generator=torch.Generator().manual_seed(0)), "mean cosine"),
+        (lambda v: v[:, 1:], r"stored vectors must be \(20, \d+\)"),
+        (lambda v: v[1:], r"stored vectors must be \(20, \d+\)"),
+        (lambda v: v * torch.inf, "finite"),
+    ],
+    ids=["another order", "another encoder", "another width", "one short", "infinite"],
+)
+def test_an_index_of_another_encoder_is_refused(both, spoil, message):
+    stored = ITEMS[:20], spoil(both.gallery(PAIRS.target[:20]))
+    with pytest.raises(ValueError, match=message):
+        wrap(inner_product(own_vectors()), both, SOURCE, stored=stored, stored_encoder=TARGET)
+
+
+def test_rows_that_the_retriever_padded_are_left_out(both):
+    def search(queries, k):
+        return [["a", None, -1]] * len(queries), np.full((len(queries), k), 0.5)
+
+    hits = wrap(search, both, SOURCE).search(["s0", "s1"], k=3)
+    assert [[(hit.id, hit.score) for hit in row] for row in hits] == [[("a", 0.5)]] * 2
+
+
+def test_whole_numbers_and_tensors_come_back_as_python_values(both):
+    def search(queries, k):
+        return torch.arange(k).repeat(len(queries), 1), [np.ones(k, dtype=np.float32)]
+
+    (hit,) = wrap(search, both, SOURCE).search(["s0"], k=1)[0]
+    assert (type(hit.id), type(hit.score)) == (int, float)
+
+
+def test_no_queries_have_no_hits(both):
+    assert wrap(inner_product(own_vectors()), both, SOURCE).search([]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (([[1]], [[1.0], [2.0]]), "ids that search returned must have one entry per row, 2; got 1"),
+        (([[1], [2]], [[1.0]]), "scores that search returned must have one entry per row, 2"),
+        (([[1], [2, 3]], [[1.0], [2.0]]), "scores of one query must have one entry per row, 2"),
+        (([[1], [2]], [[1.0], [float("nan")]]), "scores must be numbers; the retriever gave NaN"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_queries_is_refused(both, answer, message):
+    with pytest.raises(ValueError, match=message):
+        wrap(lambda queries, k: answer, both, SOURCE).search(["s0", "s1"], k=1)
+
+
+def test_k_below_one_is_refused(both):
+    with pytest.raises(ValueError, match="k must be finite and at least 1; got 0"):
+        wrap(inner_product(own_vectors()), both, SOURCE).search(["s0"], k=0)
