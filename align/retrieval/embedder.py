@@ -82,9 +82,10 @@ class Embedder:
                 not the one that the adapter was fitted on, or there is an instruction that the
                 adapter cannot take.
         """
-        return self.adapter.queries(
-            self._encoded(items, side, modality, instruction, progress), side=side
+        found = self.encode(
+            items, side=side, modality=modality, instruction=instruction, progress=progress
         )
+        return self.adapter.queries(found, side=side)
 
     def gallery(
         self,
@@ -99,7 +100,8 @@ class Embedder:
         Raises:
             ValueError: As for ``queries``.
         """
-        return self.adapter.gallery(self._encoded(items, side, modality, None, progress), side=side)
+        found = self.encode(items, side=side, modality=modality, progress=progress)
+        return self.adapter.gallery(found, side=side)
 
     def encode(
         self,
@@ -107,40 +109,29 @@ class Embedder:
         *,
         side: Side,
         modality: str | Sequence[str] | None = None,
+        instruction: str | None = None,
         progress: bool = False,
-    ) -> Tensor:
-        """Vectors of raw items as the encoder gives them, before the adapter; ``(n, d_side)``.
+    ) -> Embeddings:
+        """Raw items as the adapter takes them, named by their rows; ``(n, d_side)``.
 
         Raises:
             ValueError: As for ``queries``.
         """
+        if side == "target" and instruction is not None:
+            raise ValueError(
+                f"an instruction belongs to a source; here targets ask; got {instruction!r}. "
+                "Leave it out."
+            )
         encoder = self.encoder(side)
         kinds = [modality] * len(items) if isinstance(modality, str) else modality
         if kinds is not None:
             check_length("modality", kinds, len(items))
         named = items_for(encoder, items, kinds, side=side)
-        return encode_items(encoder, named, store=self.store, progress=progress)
-
-    def _encoded(
-        self,
-        items: Sequence[Any],
-        side: Side,
-        modality: str | Sequence[str] | None,
-        instruction: str | None,
-        progress: bool,
-    ) -> Embeddings:
-        vectors = self.encode(items, side=side, modality=modality, progress=progress)
+        vectors = encode_items(encoder, named, store=self.store, progress=progress)
         if side == "source":
             told = None if instruction is None else self._told(instruction)
             vectors = sources_for(self.adapter, vectors, told)
-        elif instruction is not None:
-            raise ValueError(
-                f"an instruction belongs to a source; here targets ask; got {instruction!r}. "
-                "Leave it out."
-            )
-        return Embeddings(
-            vectors, self._encoder(side).fingerprint, tuple(map(str, range(len(vectors))))
-        )
+        return Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
 
     def _told(self, instruction: str) -> Tensor:
         if not takes_instructions(self.adapter):

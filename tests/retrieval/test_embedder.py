@@ -30,7 +30,7 @@ def test_items_give_the_vectors_of_their_embeddings(adapter, side):
     items = [f"{side[0]}{row}" for row in range(3)]
     assert torch.equal(embedder.queries(items, side=side), adapter.queries(rows, side=side))
     assert torch.equal(embedder.gallery(items, side=side), adapter.gallery(rows, side=side))
-    assert torch.equal(embedder.encode(items, side=side), rows)
+    assert torch.equal(embedder.encode(items, side=side).vectors, rows)
 
 
 def test_encoders_are_built_from_the_card_only_when_needed(adapter):
