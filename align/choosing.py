@@ -59,10 +59,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Everything tried, in order, and the best of it."""
+    """Everything tried, in order, the best of it, and the best that is no blend."""
 
     tried: Sequence[Choice]
     best: Choice
+    single: Choice
 
 
 class MapSearch:
@@ -82,10 +83,9 @@ class MapSearch:
         others = [self._best(choices) for choices in self._families(best)]
         fit_for_final = [c for c in self.tried if c.roots in (best.roots, (False, False))]
         by_score = sorted(fit_for_final, key=lambda choice: -choice.outcome.mrr)
-        best = self._best([self._on_all_folds(choice) for choice in by_score[:FINALISTS]])
-        if not self.query_only:
-            best = self._blended(best, others)
-        return Search(self.tried, best)
+        single = self._best([self._on_all_folds(choice) for choice in by_score[:FINALISTS]])
+        best = single if self.query_only else self._blended(single, others)
+        return Search(self.tried, best, single)
 
     def _on_all_folds(self, choice: Choice) -> Choice:
         if len(self.cv.screening_folds) == len(self.cv.folds):

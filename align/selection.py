@@ -113,16 +113,18 @@ def fit(
         gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
     with clock.stage("refit"):
         maps = search.best.build(cv.moments(search.best.roots))
-    refinement = None
+    base, refinement = search.best, None
     wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
     if wanted and can_judge(cv):
         with clock.stage("refine"):
-            refinement = _refined(cv, search.best, gallery, query_only)
+            # A blend has twice the coordinates, in which the same steps learn more noise.
+            refinement = _refined(cv, search.single, gallery, query_only)
             if refinement.pays:
-                maps, gallery = refine_maps(cv, search.best, maps), refinement.gallery
+                base, gallery = search.single, refinement.gallery
+                maps = refine_maps(cv, base, base.build(cv.moments(base.roots)))
     built = _guarded(cv, search, maps, gallery, refinement)
     steps: list[Step] = [("shares", *found) for found in shares]
-    steps += [(c.stage, c.name, c.outcome, c is search.best) for c in search.tried]
+    steps += [(c.stage, c.name, c.outcome, c is base) for c in search.tried]
     steps += gallery.tried
     if refinement is not None:
         step = f"residual of {HIDDEN} hidden units", refinement.gallery.outcome, refinement.pays
@@ -134,7 +136,7 @@ def fit(
         raw = built.identity.candidate("identity", "raw cosine", chosen=built.harmful)
         candidates.append(raw)
     card = Card(
-        method="identity" if built.harmful else _method(search, refinement),
+        method="identity" if built.harmful else _method(base, refinement),
         n_pairs=len(train),
         d_source=train.source.shape[1],
         d_target=train.target.shape[1],
@@ -232,15 +234,16 @@ def _guarded(
         verdict += f"; gallery: {' and '.join(steps)}"
     if refinement is not None:
         verdict += (
-            f"; training on top gained {refinement.gain:+.4f} ± {refinement.error:.4f} MRR and "
+            f"; training on top of {'it' if best is search.single else search.single.name} gained "
+            f"{refinement.gain:+.4f} ± {refinement.error:.4f} MRR and "
             f"{'is' if refinement.pays else 'was not'} kept"
         )
     return _Built(maps, gallery.bank(cv, maps), verdict, raw)
 
 
-def _method(search: Search, refinement: _Refinement | None) -> str:
+def _method(base: Choice, refinement: _Refinement | None) -> str:
     refined = refinement is not None and refinement.pays
-    return f"{search.best.name} + mlp residual" if refined else search.best.name
+    return f"{base.name} + mlp residual" if refined else base.name
 
 
 def _unpaired(

@@ -1,14 +1,16 @@
 """Training on top of a closed form: beside vectors of pairs it has not seen, behind a gate."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from planted import mean_reciprocal_rank, rotation, shared_factors
 
 import align
-from align import refining
-from align.adapters.maps import IdentityMap
+from align import refining, selection
+from align.adapters.maps import BlendMap, IdentityMap, LinearMap
 from align.adapters.residual import ResidualMap
-from align.choosing import MapSearch
+from align.choosing import MapSearch, _blend
 from align.crossval import CrossValidation, Unpaired
 from align.embeddings import PairedEmbeddings
 from align.selection import fit
@@ -141,6 +143,27 @@ def test_a_query_only_refinement_leaves_targets_alone():
     best = MapSearch(cv, query_only=True).run().best
     refined = refining.refine(cv, best, best.build(cv.moments(best.roots)))
     assert isinstance(refined[1], IdentityMap) and isinstance(refined[0], ResidualMap)
+
+
+@pytest.mark.usefixtures("given_to_training")
+def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
+    """A blend is kept where training does not pay, and given up where it does."""
+
+    def blended(search, best, others):
+        blend = replace(best, name="a blend", build=_blend(best, others[0], 0.25))
+        search.tried.append(blend)
+        return blend
+
+    monkeypatch.setattr(MapSearch, "_blended", blended)
+    data = PairedEmbeddings.from_arrays(*shared_factors(120, (12, 10), shared=6, noise=0.7))
+    kept = fit(data, folds=2, refine=True)
+    assert isinstance(kept.source_map, BlendMap) and kept.card.method == "a blend"
+    monkeypatch.setattr(selection._Refinement, "pays", property(lambda refinement: True))
+    trained = fit(data, folds=2, refine=True)
+    assert isinstance(trained.source_map.inner, LinearMap)
+    (name,) = [c.name for c in trained.card.candidates if c.chosen and c.stage in ("map", "final")]
+    assert trained.card.method == f"{name} + mlp residual" and name != "a blend"
+    assert f"training on top of {name} gained" in trained.card.verdict
 
 
 def test_few_pairs_are_not_refined_unless_asked():
