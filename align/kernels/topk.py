@@ -136,7 +136,7 @@ def _by_groups(scores: Tensor, groups: int, k: int) -> Neighbours:
     behind ``k`` columns of those, so none of its own is among the best. To find a maximum is many
     times cheaper than to sort.
     """
-    grouped = scores[:, : groups * _GROUP].unflatten(1, (groups, _GROUP))
+    grouped = torch.unflatten(scores[:, : groups * _GROUP], 1, (groups, _GROUP))
     chosen = _by_score(grouped.amax(2), k).indices.sort(dim=1).values
     inside = torch.arange(_GROUP, device=scores.device)
     rest = torch.arange(groups * _GROUP, scores.shape[1], device=scores.device)
