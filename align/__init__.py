@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from align.retrieval.first_stages import first_stage as first_stage
     from align.retrieval.hits import Hit as Hit
     from align.retrieval.index import Index as Index
-    from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
     from align.retrieval.nudge import nudge as nudge
+    from align.retrieval.retriever import Retriever as Retriever
     from align.retrieval.wrap import wrap as wrap
     from align.selection import fit as fit
     from align.store import EmbeddingStore as EmbeddingStore
@@ -85,6 +85,7 @@ _HOME = {
     "Index": "align.retrieval.index",
     "Hit": "align.retrieval.hits",
     "Embedder": "align.retrieval.embedder",
+    "Retriever": "align.retrieval.retriever",
     "wrap": "align.retrieval.wrap",
     "MetaTokens": "align.adapters.meta_tokens",
     "load_meta_tokens": "align.adapters.meta_artifact",
@@ -95,7 +96,6 @@ _HOME = {
     "evaluate_meta_tokens": "align.meta_evaluation",
     "FDE": "align.fde",
     "pool_tokens": "align.token_pooling",
-    "MultiVectorIndex": "align.retrieval.multi_index",
     "cascade": "align.retrieval.cascade",
     "candidates_for": "align.retrieval.cascade",
     "first_stage": "align.retrieval.first_stages",

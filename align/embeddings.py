@@ -34,6 +34,7 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
 class TokenEncoder(Encoder, Protocol):
     """An encoder that also gives the token or patch states behind its pooled vector."""
 
