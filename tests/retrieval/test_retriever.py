@@ -49,11 +49,9 @@ def test_items_find_their_partners_in_the_order_of_the_corrected_scores(adapter,
 
 
 def test_what_was_saved_is_opened_with_the_encoders_that_the_card_remembers(adapter, tmp_path):
-    encoders = {
-        side: f"python:tests.retrieval.test_retriever:{side.upper()}"
-        for side in ("source", "target")
-    }
-    card = adapter.card.__class__.from_dict(adapter.card.to_dict() | {"encoders": encoders})
+    home = "python:tests.retrieval.test_retriever"
+    encoders = {"source": f"{home}:SOURCE", "target": f"{home}:TARGET"}
+    card = replace(adapter.card, encoders=encoders)
     remembering = Adapter(adapter.source_map, adapter.target_map, card, bank=adapter.bank)
     retriever = filled(remembering, tmp_path)
     retriever.index.save()
@@ -116,7 +114,7 @@ def test_meta_tokens_need_an_encoder_with_token_states(tmp_path, rng):
     case = made(rng=rng)
     plain = lookup("", case.sides[1])
     retriever = Retriever(Index.create(tmp_path, case.head), target=plain)
-    with pytest.raises(ValueError, match="its encoder, .*gives none"):
+    with pytest.raises(ValueError, match=r"its encoder, .*gives none"):
         retriever.add(["0"], ["0"])
 
 
