@@ -27,8 +27,8 @@ def in_a_folder_of_pictures(tmp_path, monkeypatch, sbert, vit):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_has_its_five_examples():
-    assert len(BLOCKS) == 5
+def test_the_readme_has_its_six_examples():
+    assert len(BLOCKS) == 6
 
 
 def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, capsys):
@@ -47,9 +47,15 @@ def test_starting_from_items_runs_with_tiny_models(capsys):
     assert 0 <= float(capsys.readouterr().out) <= 1
 
 
-def test_training_starts_from_the_fitted_adapter(capsys):
+def test_a_running_retriever_answers_the_other_side(capsys):
     names: dict[str, object] = {}
     exec(BLOCKS[2], names)
+    assert capsys.readouterr().out.startswith("[Hit(id=500, score=")
+
+
+def test_training_starts_from_the_fitted_adapter(capsys):
+    names: dict[str, object] = {}
+    exec(BLOCKS[3], names)
     assert "trained on 400 pairs for 20 of 20 steps" in capsys.readouterr().out
     assert names["trained"].dim == names["adapter"].dim
 
@@ -57,7 +63,7 @@ def test_training_starts_from_the_fitted_adapter(capsys):
 def test_measuring_a_planted_gap_says_what_was_planted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(BLOCKS[3], names)
+    exec(BLOCKS[4], names)
     said = capsys.readouterr().out
     assert "the centroids lie apart" in said and "The two sides are not aligned" in said
     report = names["report"]
@@ -66,7 +72,7 @@ def test_measuring_a_planted_gap_says_what_was_planted(tmp_path, monkeypatch, ca
 
 
 def test_late_interaction_finds_the_items_that_the_queries_were_cut_from(capsys):
-    exec(BLOCKS[4], {})
+    exec(BLOCKS[5], {})
     printed = capsys.readouterr().out
     assert printed.startswith("tensor([[")
     assert printed.rstrip().endswith("[2]])")
