@@ -96,9 +96,7 @@ class BM25:
         return [self._search(self._split(item), k) for item in items]
 
     def _search(self, asked: list[str], k: int) -> list[Hit]:
-        known = self._scorer.get_tokens_ids(asked)
-        if not known:
-            return []
+        known = self._scorer.get_tokens_ids(asked)  # get_scores refuses a query without words
         scores = torch.from_numpy(self._scorer.get_scores_from_ids(known))
         found = best_columns(scores[None], k)
         return [
