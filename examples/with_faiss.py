@@ -1,7 +1,7 @@
 """A FAISS index searched from the other side, and FAISS as the first stage of an exact search.
 
-    pip install 'isthmus[faiss]'
-    python examples/with_faiss.py
+pip install 'isthmus[faiss]'
+python examples/with_faiss.py
 """
 
 from __future__ import annotations
