@@ -77,7 +77,8 @@ def faiss_stage(factory: str, *, settings: str = "") -> Callable[[MultiVector], 
         index.train(vectors)
         index.add(vectors)
         if settings:
-            faiss.ParameterSpace().set_index_parameters(index, settings)
+            space: Any = faiss.ParameterSpace()  # typed by its C++ overload, which takes numbers
+            space.set_index_parameters(index, settings)
         return FaissStage(index)
 
     return stage

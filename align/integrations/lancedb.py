@@ -100,7 +100,7 @@ def lancedb_search(
     def search(vectors: Floats, k: int) -> tuple[list[list[Any]], Floats]:
         if distance != "dot":
             check_unit_norm(vectors, space=distance)
-        asked = table.search(list(vectors), vector_column_name=column).distance_type(distance)
+        asked = _query(table, list(vectors), column).distance_type(distance)
         ids: list[list[Any]] = [[] for _ in vectors]
         scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
         for row in asked.select([id_column, "_distance"]).limit(k).to_list():
@@ -138,7 +138,7 @@ def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[lis
     further = [field for field in table.schema.names if field not in (ID, DENSE, TOKENS)]
     found = []
     for query in tokens.to(dtype=torch.float32):
-        asked = table.search(query.numpy(), vector_column_name=TOKENS).distance_type("dot")
+        asked = _query(table, query.numpy(), TOKENS).distance_type("dot")
         rows = asked.select([ID, *further, "_distance"]).limit(k).to_list()
         # LanceDB sums 1 - max <q_i, x_j> over the vectors of the query.
         found.append(
@@ -152,6 +152,11 @@ def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[lis
             ]
         )
     return found
+
+
+def _query(table: Table, vectors: Any, column: str) -> Any:
+    """A search by vectors; the type that LanceDB states covers searches by text too."""
+    return table.search(vectors, vector_column_name=column)
 
 
 def _fixed(vectors: torch.Tensor) -> Any:

@@ -12,16 +12,16 @@ import torch
 pytest.importorskip("chromadb", reason="needs isthmus[chroma]")
 
 import chromadb
-from chroma_encoders import PICTURES, TEXTS
 from chromadb.config import Settings
+from named_encoders import PICTURES, TEXTS
 from PIL import Image
 from planted_gallery import planted, ranked
 
 from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
 
 ENCODERS = {
-    "source": "python:chroma_encoders:TEXTS",
-    "target": "python:chroma_encoders:PICTURES",
+    "source": "python:named_encoders:TEXTS",
+    "target": "python:named_encoders:PICTURES",
 }
 QUESTIONS = ["a red house", "the sea", "a dog on a beach"]
 
