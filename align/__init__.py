@@ -47,9 +47,12 @@ if TYPE_CHECKING:
     from align.retrieval.cascade import cascade as cascade
     from align.retrieval.embedder import Embedder as Embedder
     from align.retrieval.first_stages import first_stage as first_stage
+    from align.retrieval.fusion import reciprocal_rank_fusion as reciprocal_rank_fusion
+    from align.retrieval.fusion import z_score_fusion as z_score_fusion
     from align.retrieval.hits import Hit as Hit
     from align.retrieval.index import Index as Index
     from align.retrieval.nudge import nudge as nudge
+    from align.retrieval.rescoring import rescore_hits as rescore_hits
     from align.retrieval.retriever import Retriever as Retriever
     from align.retrieval.wrap import wrap as wrap
     from align.selection import fit as fit
@@ -99,6 +102,9 @@ _HOME = {
     "cascade": "align.retrieval.cascade",
     "candidates_for": "align.retrieval.cascade",
     "first_stage": "align.retrieval.first_stages",
+    "rescore_hits": "align.retrieval.rescoring",
+    "reciprocal_rank_fusion": "align.retrieval.fusion",
+    "z_score_fusion": "align.retrieval.fusion",
     "projection_network": "align.adapters.projection",
     "residual": "align.adapters.residual",
     "train": "align.training.loop",

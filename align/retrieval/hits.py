@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+Id = str | int
+"""What an item is known by: a string in an ``Index``, what it will in a wrapped retriever."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -20,7 +23,7 @@ class Hit(NamedTuple):
         metadata: What was stored beside the item.
     """
 
-    id: str | int
+    id: Id
     score: float
     modality: str | None = None
     metadata: Mapping[str, Any] = NOTHING

@@ -1,0 +1,164 @@
+"""LanceDB: a table of one and of several vectors per item, and searches over it or any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from align._checks import check_at_least, check_length, check_unique
+from align.embeddings import Vectors, as_tensor
+from align.integrations.extras import extra
+from align.integrations.spaces import Floats, check_unit_norm
+from align.multivector import MultiVector
+from align.retrieval.hits import Hit
+
+with extra("lancedb"):
+    import pyarrow as pa
+    from lancedb import DBConnection
+    from lancedb.table import Table
+
+Distance = Literal["dot", "cosine", "l2"]
+
+ID, DENSE, TOKENS = "id", "vector", "tokens"
+"""Columns of a gallery."""
+
+
+def create_gallery(
+    database: DBConnection,
+    name: str,
+    ids: Sequence[str],
+    vectors: Vectors,
+    *,
+    tokens: MultiVector | None = None,
+    metadata: Mapping[str, Sequence[Any]] | None = None,
+) -> Table:
+    """A new table with the columns ``id``, ``vector``, and ``tokens`` where there are any.
+
+    Args:
+        database: What ``lancedb.connect`` gives.
+        name: Name of the new table.
+        ids: ``n`` unique names.
+        vectors: Gallery vectors, ``(n, d)``, correction included: ``adapter.gallery(...)``.
+        tokens: Several vectors per item, ``n`` packed items, for ``maxsim_search``.
+        metadata: Further columns by name, ``n`` values each.
+
+    Raises:
+        ValueError: The sides differ in number, an id repeats, a further column has the name of
+            one of the gallery's, or LanceDB holds such a table.
+    """
+    dense = as_tensor(vectors).float()
+    check_length("vectors", range(len(dense)), len(ids))
+    check_unique("ids", ids)
+    columns: dict[str, Any] = {ID: list(ids), DENSE: _fixed(dense)}
+    if tokens is not None:
+        check_length("tokens", range(len(tokens)), len(ids))
+        each = tokens.to(dtype=torch.float32)
+        ends = pa.array(each.offsets.numpy(), type=pa.int32())
+        columns[TOKENS] = pa.ListArray.from_arrays(ends, _fixed(each.tokens))
+    for field, values in (metadata or {}).items():
+        check_length(field, values, len(ids))
+        if field in (ID, DENSE, TOKENS):
+            raise ValueError(
+                f"metadata must not name the columns {ID}, {DENSE} and {TOKENS}; got {field!r}. "
+                "Rename that field."
+            )
+        columns[field] = list(values)
+    return database.create_table(name, pa.table(columns))
+
+
+def lancedb_search(
+    table: Table, *, column: str = DENSE, id_column: str = ID, distance: Distance = "dot"
+) -> Callable[[Floats, int], tuple[list[list[Any]], Floats]]:
+    """A search over a table, for ``align.wrap``.
+
+    Args:
+        table: A table of one vector per item.
+        column: The column of vectors.
+        id_column: The column of ids.
+        distance: ``"dot"``, the inner product; or ``"cosine"`` or ``"l2"``, as the search index of
+            the table may demand, over stored vectors of unit norm, where the score is their inner
+            product all the same.
+
+    Returns:
+        Query vectors ``(q, d)`` and ``k`` in; ids and scores out, both ``(q, k)``, and ``None`` as
+        the id where LanceDB finds fewer.
+
+    Raises:
+        ValueError: A column is missing; later, the queries are of another width, or not of unit
+            norm where the distance is not ``"dot"``.
+    """
+    missing = {column, id_column} - set(table.schema.names)
+    if missing:
+        raise ValueError(
+            f"column and id_column must name columns of the table; {sorted(missing)} are not "
+            f"among {table.schema.names}. Pass the names of the vectors and the ids."
+        )
+
+    def search(vectors: Floats, k: int) -> tuple[list[list[Any]], Floats]:
+        if distance != "dot":
+            check_unit_norm(vectors, space=distance)
+        asked = _query(table, list(vectors), column).distance_type(distance)
+        ids: list[list[Any]] = [[] for _ in vectors]
+        scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
+        for row in asked.select([id_column, "_distance"]).limit(k).to_list():
+            number = row.get("query_index", 0)  # there is no such column for one query
+            # LanceDB has 1 - <q, x> for dot and cosine, and the squared distance for l2.
+            score = 1 - row["_distance"] / (2 if distance == "l2" else 1)
+            scores[number, len(ids[number])] = score
+            ids[number].append(row[id_column])
+        return [found + [None] * (k - len(found)) for found in ids], scores
+
+    return search
+
+
+def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[list[Hit]]:
+    """Up to ``k`` hits for each query, best first by exact MaxSim over the whole table.
+
+    Args:
+        table: One that ``create_gallery`` filled with several vectors per item, without a search
+            index on them.
+        tokens: ``q`` packed queries of the width of the items.
+        k: Hits per query, at least 1.
+
+    Returns:
+        Hits whose metadata are the further columns of the table.
+
+    Raises:
+        ValueError: The table has no several vectors per item, or ``k`` is below 1.
+    """
+    check_at_least("k", k, 1)
+    if TOKENS not in table.schema.names:
+        raise ValueError(
+            f"a table needs the column {TOKENS!r} to be searched by MaxSim; it has "
+            f"{table.schema.names}. Pass tokens= to create_gallery."
+        )
+    further = [field for field in table.schema.names if field not in (ID, DENSE, TOKENS)]
+    found = []
+    for query in tokens.to(dtype=torch.float32):
+        asked = _query(table, query.numpy(), TOKENS).distance_type("dot")
+        rows = asked.select([ID, *further, "_distance"]).limit(k).to_list()
+        # LanceDB sums 1 - max <q_i, x_j> over the vectors of the query.
+        found.append(
+            [
+                Hit(
+                    row[ID],
+                    len(query) - row["_distance"],
+                    metadata={field: row[field] for field in further},
+                )
+                for row in rows
+            ]
+        )
+    return found
+
+
+def _query(table: Table, vectors: Any, column: str) -> Any:
+    """A search by vectors; the type that LanceDB states covers searches by text too."""
+    return table.search(vectors, vector_column_name=column)
+
+
+def _fixed(vectors: torch.Tensor) -> Any:
+    flat = pa.array(vectors.contiguous().numpy().ravel(), type=pa.float32())
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])

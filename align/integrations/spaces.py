@@ -1,0 +1,34 @@
+"""Where a database does not rank by inner product, and when it ranks the same all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_UNIT = 1e-3
+"""How far a length may be from 1 to count as unit norm."""
+
+
+def check_unit_norm(vectors: NDArray[Any], *, space: str) -> None:
+    """Raise ``ValueError`` unless all rows have unit norm, where a cosine is an inner product.
+
+    Vectors of an adapter with a hubness correction or a preference have further columns and are
+    longer, so a search by cosine or distance would rank them by something else.
+
+    Args:
+        vectors: Query vectors, ``(q, d)``.
+        space: What the database ranks by.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    far = np.abs(lengths - 1) > _UNIT
+    if far.any():
+        raise ValueError(
+            f"this collection ranks by {space}, which is the inner product for vectors of unit "
+            f"norm only; {int(far.sum())} of {len(far)} queries have another, the first "
+            f"{lengths[far][0]:.4g}. An adapter with a hubness correction gives such vectors: "
+            "store its gallery vectors in a collection that ranks by inner product."
+        )

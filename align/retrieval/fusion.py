@@ -1,0 +1,135 @@
+"""One ranking from the answers of several searchers to the same queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from statistics import fmean, pstdev
+
+from align._checks import check_at_least, check_unique
+from align.retrieval.hits import Hit, Id
+
+Answers = Sequence[Sequence[Hit]]
+"""What ``search`` gives: for each query its hits, best first."""
+
+_Points = tuple[Mapping[Id, float], float]
+"""What each item of one ranking is worth, and what an item is worth that the ranking lacks."""
+
+
+def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60) -> list[list[Hit]]:
+    """All items found for each query, best first by ``sum_r 1 / (constant + rank_r)``.
+
+    Ranks count from 1. A ranking adds nothing for an item that it lacks, as if the item stood at
+    an infinite rank in it. Scores are not looked at, so rankings of any scales can be fused.
+
+    Args:
+        rankings: What each searcher answered to the same ``q`` queries, such as
+            ``[bm25.search(texts, k=100), retriever.search(texts, k=100)]``.
+        constant: How little the first ranks stand out, at least 0; 60 in the paper.
+
+    Returns:
+        For each query every item of its rankings, with the fused score. What is said of an item
+        (modality, metadata) is what the first ranking that says anything says. Of equal scores
+        the item that the first ranking has higher comes first; those that it lacks follow in the
+        order of the second, and so on.
+
+    Raises:
+        ValueError: There are no rankings, they are of different numbers of queries, an item
+            stands in one ranking twice, or ``constant`` is below 0.
+
+    Reference:
+        Cormack, Clarke and Buettcher 2009, SIGIR:758-759, doi:10.1145/1571941.1572114.
+    """
+    check_at_least("constant", constant, 0)
+
+    def points(hits: Sequence[Hit]) -> _Points:
+        return {hit.id: 1 / (constant + rank) for rank, hit in enumerate(hits, start=1)}, 0.0
+
+    return _fused(rankings, points)
+
+
+def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
+    """All items found for each query, best first by the sum of their standardised scores.
+
+    For each query, the scores of one ranking are shifted and scaled to mean 0 and standard
+    deviation 1 over its candidates (that of the candidates themselves, divided by their number).
+
+    An item that a ranking lacks gets the lowest of its standardised scores there. A searcher gives
+    its best, so the item scored no more than that; the mean, 0, would set it above items that were
+    found. A ranking whose scores are all equal, or that found nothing, does not tell items apart
+    and adds 0 to all.
+
+    How deep the rankings go matters: ask each searcher for as many candidates, some dozens.
+
+    Args:
+        rankings: What each searcher answered to the same ``q`` queries; scores are finite, and
+            higher is better.
+
+    Returns:
+        As for ``reciprocal_rank_fusion``.
+
+    Raises:
+        ValueError: There are no rankings, they are of different numbers of queries, an item
+            stands in one ranking twice, or a score is NaN or infinite.
+
+    Reference:
+        Zero mean and unit variance: Montague and Aslam 2001, CIKM:427-433,
+        doi:10.1145/502585.502657. What a missing item gets is ours.
+    """
+    return _fused(rankings, _standardised)
+
+
+def check_ranking(hits: Sequence[Hit]) -> None:
+    """Raise ``ValueError`` if an item stands in the ranking twice."""
+    check_unique("the ids of one ranking", [hit.id for hit in hits])
+
+
+def _standardised(hits: Sequence[Hit]) -> _Points:
+    scores = [hit.score for hit in hits]
+    bad = [hit for hit in hits if not math.isfinite(hit.score)]
+    if bad:
+        raise ValueError(
+            f"scores must be finite to be standardised; {len(bad)} of {len(hits)} are not, the "
+            f"first is {bad[0].score} of {bad[0].id!r}. Leave those hits out, or use "
+            "reciprocal_rank_fusion, which looks at ranks only."
+        )
+    if not hits or min(scores) == max(scores):
+        return dict.fromkeys((hit.id for hit in hits), 0.0), 0.0
+    mean, deviation = fmean(scores), pstdev(scores)
+    points = {hit.id: (hit.score - mean) / deviation for hit in hits}
+    return points, min(points.values())
+
+
+def _fused(
+    rankings: Sequence[Answers], points: Callable[[Sequence[Hit]], _Points]
+) -> list[list[Hit]]:
+    sizes = [len(answers) for answers in rankings]
+    if not sizes or len(set(sizes)) > 1:
+        raise ValueError(
+            "fusion needs one or more rankings of the same queries; "
+            f"got {len(sizes)} of {sizes} queries. Search each with the same list of items."
+        )
+    fused = []
+    for answers in zip(*rankings, strict=True):
+        for hits in answers:
+            check_ranking(hits)
+        worth = [points(hits) for hits in answers]
+        found: dict[Id, Hit] = {}
+        for hit in chain.from_iterable(answers):
+            found[hit.id] = _more_said(found.get(hit.id, hit), hit)
+        # Added up exactly, so that a tie does not depend on the order of the rankings.
+        items = [
+            item._replace(score=math.fsum(known.get(item.id, lacking) for known, lacking in worth))
+            for item in found.values()
+        ]
+        fused.append(sorted(items, key=lambda hit: -hit.score))
+    return fused
+
+
+def _more_said(known: Hit, also: Hit) -> Hit:
+    """The first hit, with what it does not say filled in from another of the same item."""
+    return known._replace(
+        modality=also.modality if known.modality is None else known.modality,
+        metadata=known.metadata or also.metadata,
+    )

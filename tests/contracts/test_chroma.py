@@ -1,0 +1,157 @@
+"""A collection that remembers the adapter, against exact products, by the installed Chroma."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("chromadb", reason="needs isthmus[chroma]")
+
+import chromadb
+from chromadb.config import Settings
+from named_encoders import PICTURES, TEXTS
+from PIL import Image
+from planted_gallery import planted, ranked
+
+from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
+
+ENCODERS = {
+    "source": "python:named_encoders:TEXTS",
+    "target": "python:named_encoders:PICTURES",
+}
+QUESTIONS = ["a red house", "the sea", "a dog on a beach"]
+
+
+def connect(folder):
+    return chromadb.PersistentClient(folder, settings=Settings(anonymized_telemetry=False))
+
+
+def arrays(count=40):
+    drawn = np.random.default_rng(0)
+    return [drawn.integers(0, 256, (6, 5, 3), dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    adapter, _, _ = planted(corrected=True)
+    adapter.card = replace(adapter.card, encoders=ENCODERS)
+    adapter.save(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def exact(embedding, count=40):
+    """Scores and rows of the pictures for the questions, best first, without Chroma."""
+    pictures = PICTURES.encode([Image.fromarray(array) for array in arrays(count)])
+    return ranked(embedding.embedder.adapter, TEXTS.encode(QUESTIONS), pictures, 5)
+
+
+def fill(client, embedding):
+    collection = client.create_collection("pictures", embedding_function=embedding)
+    collection.add(ids=[str(row) for row in range(40)], images=arrays())
+    return collection
+
+
+def test_texts_find_images_as_the_adapter_ranks_them(tmp_path, folder):
+    embedding = AlignEmbeddingFunction(folder)
+    collection = fill(connect(tmp_path / "db"), embedding)
+    found = collection.query(query_texts=QUESTIONS, n_results=5)
+    scores, rows = exact(embedding)
+    assert found["ids"] == [[str(row) for row in some] for some in rows.tolist()]
+    np.testing.assert_allclose(1 - np.array(found["distances"]), scores.numpy(), atol=1e-5)
+    assert collection.configuration_json["hnsw"]["space"] == "ip"
+
+
+def test_images_find_texts_where_sources_are_added(tmp_path, folder):
+    embedding = AlignEmbeddingFunction(folder, side="source")
+    collection = connect(tmp_path / "db").create_collection("texts", embedding_function=embedding)
+    collection.add(ids=["a", "b", "c"], documents=QUESTIONS)
+    found = collection.query(query_images=arrays(4), n_results=3)
+    adapter = embedding.embedder.adapter
+    pictures = PICTURES.encode([Image.fromarray(array) for array in arrays(4)])
+    scores = (
+        adapter.queries(pictures, side="target")
+        @ adapter.gallery(TEXTS.encode(QUESTIONS), side="source").T
+    )
+    best = scores.sort(dim=1, descending=True)
+    assert found["ids"] == [["abc"[row] for row in rows] for rows in best.indices.tolist()]
+    np.testing.assert_allclose(1 - np.array(found["distances"]), best.values.numpy(), atol=1e-5)
+
+
+def test_another_process_opens_the_collection_without_being_told_the_adapter(tmp_path, folder):
+    found = fill(connect(tmp_path / "db"), AlignEmbeddingFunction(folder)).query(
+        query_texts=QUESTIONS, n_results=5
+    )
+    code = (
+        "import sys, chromadb, align.integrations.chroma\n"
+        "from chromadb.config import Settings\n"
+        "client = chromadb.PersistentClient(sys.argv[1], Settings(anonymized_telemetry=False))\n"
+        "found = client.get_collection('pictures').query(query_texts=sys.argv[2:], n_results=5)\n"
+        "print(found['ids'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "db"), *QUESTIONS],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(found["ids"])
+
+
+def test_the_configuration_holds_the_folder_and_the_side(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    embedding = AlignEmbeddingFunction("adapter", side="source")
+    config = embedding.get_config()
+    assert config == {"adapter": str(folder), "side": "source"}
+    again = AlignEmbeddingFunction.build_from_config(config)
+    assert again.get_config() == config
+    assert np.array_equal(again(QUESTIONS), embedding(QUESTIONS))
+
+
+def test_chroma_warns_of_a_space_that_would_rank_otherwise(tmp_path, folder):
+    with pytest.warns(UserWarning, match="space cosine is not supported by isthmus"):
+        connect(tmp_path / "db").create_collection(
+            "pictures",
+            embedding_function=AlignEmbeddingFunction(folder),
+            configuration={"hnsw": {"space": "cosine"}},
+        )
+
+
+def test_wrong_adapters_are_refused(tmp_path, folder):
+    with pytest.raises(ValueError, match=r"side must be .* got 'pictures'"):
+        AlignEmbeddingFunction(folder, side="pictures")
+    adapter, _, _ = planted(corrected=False)
+    adapter.save(tmp_path / "silent")
+    with pytest.raises(ValueError, match=r"silent lacks \['source', 'target'\]. Fit it"):
+        AlignEmbeddingFunction(tmp_path / "silent")
+
+
+@pytest.mark.parametrize("space", ["ip", "cosine", "l2"])
+def test_a_collection_of_ones_own_gives_inner_products(tmp_path, space):
+    adapter, source, target = planted(corrected=False)
+    collection = connect(tmp_path / "db").create_collection(
+        "own", embedding_function=None, configuration={"hnsw": {"space": space}}
+    )
+    collection.add(ids=[str(row) for row in range(90)], embeddings=adapter.gallery(target).numpy())
+    ids, scores = chroma_search(collection)(adapter.queries(source).numpy(), 10)
+    best = ranked(adapter, source, target, 10)
+    assert ids == [[str(row) for row in rows] for rows in best.indices.tolist()]
+    np.testing.assert_allclose(scores, best.values.numpy(), atol=1e-5)
+
+
+def test_short_answers_are_padded_and_corrected_queries_refused_by_cosine(tmp_path):
+    client = connect(tmp_path / "db")
+    for space in ("ip", "cosine"):
+        collection = client.create_collection(
+            f"own-{space}", embedding_function=None, configuration={"hnsw": {"space": space}}
+        )
+        collection.add(ids=["a", "b"], embeddings=np.eye(2, dtype=np.float32))
+    ids, scores = chroma_search(client.get_collection("own-ip"))(np.eye(2, dtype=np.float32), 3)
+    assert ids == [["a", "b", None], ["b", "a", None]]
+    assert scores.tolist() == [[1.0, 0.0, -np.inf]] * 2
+    with pytest.raises(ValueError, match="ranks by cosine, which is the inner product for"):
+        chroma_search(collection)(torch.ones(1, 2).numpy(), 1)

@@ -1,0 +1,193 @@
+"""An adapter as an MTEB model, run by the installed mteb on its own mock tasks."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip("mteb", reason="needs isthmus[mteb]")
+
+import mteb
+from datasets import Dataset
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.mocks import mock_tasks
+from mteb.models.models_protocols import EncoderProtocol
+from mteb.types import PromptType
+from named_encoders import PICTURES, TEXTS, letters
+from PIL import Image
+from planted_gallery import planted
+
+from align.adapters.rcca import rcca
+from align.encoders.callable import CallableEncoder
+from align.integrations.mteb import AlignEncoder
+from align.retrieval.embedder import Embedder
+
+CAPTIONS = [f"caption {row}" for row in range(30)]
+IMAGES = [
+    Image.fromarray(array)
+    for array in np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3), dtype=np.uint8)
+]
+
+
+class PlantedTask(mock_tasks.MockAny2AnyRetrievalT2ITask):
+    """Captions ask for pictures; which belong together is drawn at random."""
+
+    def load_data(self, num_proc=None, **kwargs):
+        ids = [f"d{row}" for row in range(30)]
+        self.dataset = {
+            "default": {
+                "test": RetrievalSplitData(
+                    queries=Dataset.from_dict({"id": CAPTIONS, "text": CAPTIONS}),
+                    corpus=Dataset.from_dict({"id": ids, "image": IMAGES}),
+                    relevant_docs={name: {own: 1} for name, own in zip(CAPTIONS, ids, strict=True)},
+                    top_ranked=None,
+                )
+            }
+        }
+        self.data_loaded = True
+
+
+def model(*, corrected=True, name="isthmus/planted"):
+    adapter, _, _ = planted(corrected=corrected)
+    return AlignEncoder(Embedder(adapter, source=TEXTS, target=PICTURES), name=name)
+
+
+def run(encoder, task):
+    results = mteb.evaluate(encoder, task, cache=None, show_progress_bar=False, co2_tracker=False)
+    return results.task_results[0].scores["test"][0]
+
+
+def encoded(encoder, field, items, prompt, category="t2i"):
+    metadata = mock_tasks.MockAny2AnyRetrievalT2ITask.metadata.model_copy()
+    metadata.category = category
+    return encoder.encode(
+        [{field: items[:20]}, {field: items[20:]}],
+        task_metadata=metadata,
+        hf_split="test",
+        hf_subset="default",
+        prompt_type=prompt,
+    )
+
+
+def test_recall_of_a_task_is_that_of_the_corrected_gallery():
+    encoder = model()
+    scores = run(encoder, PlantedTask())
+    adapter = encoder.embedder.adapter
+    products = adapter.queries(TEXTS.encode(CAPTIONS)) @ adapter.gallery(PICTURES.encode(IMAGES)).T
+    ranks = (products >= products.diagonal()[:, None]).sum(dim=1)
+    for k in (1, 5, 10):
+        assert scores[f"recall_at_{k}"] == pytest.approx(
+            (ranks <= k).float().mean().item(), abs=1e-4
+        )
+    plain = adapter.source(TEXTS.encode(CAPTIONS)) @ adapter.target(PICTURES.encode(IMAGES)).T
+    uncorrected = (plain >= plain.diagonal()[:, None]).sum(dim=1)
+    assert not torch.equal(ranks, uncorrected)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "MockRetrievalTask",
+        "MockAny2AnyRetrievalI2TTask",
+        "MockRerankingTask",
+        "MockSTSTask",
+        "MockImageTextPairClassificationTask",
+        "MockClassificationTask",
+        "MockImageClassificationTask",
+    ],
+)
+def test_mock_tasks_of_texts_and_images_run(task):
+    assert 0 <= run(model(), getattr(mock_tasks, task)())["main_score"] <= 1
+
+
+def test_across_sides_vectors_carry_the_correction():
+    encoder = model()
+    adapter = encoder.embedder.adapter
+    texts, pictures = TEXTS.encode(CAPTIONS), PICTURES.encode(IMAGES)
+    ask, answer = PromptType.query, PromptType.document
+    assert torch.equal(encoded(encoder, "text", CAPTIONS, ask), adapter.queries(texts))
+    assert torch.equal(encoded(encoder, "image", IMAGES, answer), adapter.gallery(pictures))
+    backwards = encoded(encoder, "image", IMAGES, ask, "i2t")
+    assert torch.equal(backwards, adapter.queries(pictures, side="target"))
+    found = encoded(encoder, "text", CAPTIONS, answer, "i2t")
+    assert torch.equal(found, adapter.gallery(texts, side="source"))
+
+
+def test_within_one_side_and_outside_retrieval_vectors_are_plain():
+    encoder = model()
+    adapter = encoder.embedder.adapter
+    texts, pictures = (
+        adapter.source(TEXTS.encode(CAPTIONS)),
+        adapter.target(PICTURES.encode(IMAGES)),
+    )
+    for prompt, category in (
+        (PromptType.query, "t2t"),
+        (PromptType.document, "t2t"),
+        (None, "t2i"),
+    ):
+        assert torch.equal(encoded(encoder, "text", CAPTIONS, prompt, category), texts)
+    assert torch.equal(encoded(encoder, "image", IMAGES, None), pictures)
+    torch.testing.assert_close(encoder.similarity(texts, pictures), texts @ pictures.T)
+
+
+def test_where_both_sides_are_of_text_queries_are_sources():
+    code = CallableEncoder(letters, name="code 1", dim=12, modality="code")
+    sides = torch.randn(2, 60, 12, generator=torch.Generator().manual_seed(0))
+    adapter = rcca(sides[0], sides[0] + 0.1 * sides[1])
+    encoder = AlignEncoder(Embedder(adapter, source=TEXTS, target=code), name="isthmus/code")
+    vectors = TEXTS.encode(CAPTIONS)
+    asked = encoded(encoder, "text", CAPTIONS, PromptType.query, "t2t")
+    found = encoded(encoder, "text", CAPTIONS, PromptType.document, "t2t")
+    assert torch.equal(asked, adapter.queries(vectors))
+    assert torch.equal(found, adapter.gallery(vectors))
+    assert not torch.equal(asked, found)
+    assert encoder.mteb_model_meta.modalities == ["text"]
+
+
+def test_the_model_says_what_it_is():
+    encoder = model()
+    about = encoder.mteb_model_meta
+    assert isinstance(encoder, EncoderProtocol)
+    assert (about.name, about.modalities) == ("isthmus/planted", ["image", "text"])
+    assert about.similarity_fn_name.value == "dot"
+
+
+def test_the_revision_changes_with_the_adapter_and_with_its_encoders():
+    revisions = [model().mteb_model_meta.revision, model(corrected=False).mteb_model_meta.revision]
+    adapter, _, _ = planted(corrected=True)
+    other = CallableEncoder(letters, name="letters 2", dim=12)
+    again = AlignEncoder(Embedder(adapter, source=other, target=PICTURES), name="isthmus/planted")
+    revisions.append(again.mteb_model_meta.revision)
+    adapter.source_map.weight.add_(1e-3)
+    revisions.append(
+        AlignEncoder(
+            Embedder(adapter, source=TEXTS, target=PICTURES), name="isthmus/planted"
+        ).mteb_model_meta.revision
+    )
+    assert len(set(revisions)) == 4
+    assert model().mteb_model_meta.revision == revisions[0]
+
+
+def test_items_that_no_side_takes_are_refused():
+    code = CallableEncoder(letters, name="code 1", dim=12, modality="code")
+    x = F.normalize(torch.randn(60, 12, generator=torch.Generator().manual_seed(0)), dim=1)
+    texts_only = AlignEncoder(Embedder(rcca(x, x), source=TEXTS, target=code), name="a/b")
+    with pytest.raises(ValueError, match=r"must be of \['text'\], .* this task has 'image'"):
+        encoded(texts_only, "image", IMAGES, PromptType.query)
+    with pytest.raises(ValueError, match=r"gives items with \['text', 'image'\]"):
+        model().encode(
+            [{"text": CAPTIONS, "image": IMAGES}],
+            task_metadata=PlantedTask.metadata,
+            hf_split="test",
+            hf_subset="default",
+        )
+
+
+def test_wrong_names_and_modalities_are_refused():
+    for name in ("planted", "/planted", "a/b/c"):
+        with pytest.raises(ValueError, match=f'"organisation/model"; got {name!r}'):
+            model(name=name)
+    adapter, _, _ = planted(corrected=False)
+    sound = CallableEncoder(letters, name="sound 1", dim=12, modality="audio")
+    with pytest.raises(ValueError, match=r"of \['code', 'image', 'text'\]; got \['audio'\]"):
+        AlignEncoder(Embedder(adapter, source=sound, target=PICTURES), name="a/b")
