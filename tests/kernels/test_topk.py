@@ -44,6 +44,47 @@ def test_a_gallery_of_one_repeated_row_comes_back_in_order(rng):
             assert (found.indices == torch.arange(m)).all(), (m, q)
 
 
+@pytest.mark.parametrize("m", [700, 1024, 3001])
+@pytest.mark.parametrize("k", [1, 2, 10])
+def test_the_best_of_many_groups_are_the_best_of_all_and_ties_go_to_the_lower_row(rng, m, k):
+    for highest in (2, 5, 1000):
+        scores = torch.randint(highest, (30, m), generator=rng).float()
+        scores[:, ::7] = -torch.inf
+        values, indices = scores.sort(dim=1, descending=True, stable=True)
+        found = topk.best_columns(scores, k)
+        assert torch.equal(found.values, values[:, :k])
+        assert torch.equal(found.indices, indices[:, :k])
+
+
+@pytest.mark.parametrize("q", [1, 2, 5, 9])
+@pytest.mark.parametrize("d", [16, 33])
+def test_a_large_gallery_is_searched_as_the_whole_matrix_is(rng, monkeypatch, q, d):
+    queries = torch.randn(q, d, generator=rng)
+    gallery = torch.randn(20_001, d, generator=rng)
+    monkeypatch.setattr("align.kernels.scores._SHARED_BYTES", 2**12)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    found = nearest(queries, gallery, k=10)
+    values, indices = whole_matrix(queries, gallery, 10)
+    torch.testing.assert_close(found.values, values)
+    assert torch.equal(found.indices, indices)
+
+
+@pytest.mark.parametrize("q", [1, 2, 8, 9])
+@pytest.mark.parametrize(("m", "d"), [(1100, 16), (5003, 48), (5003, 33)])
+def test_equal_rows_of_a_large_gallery_score_equally_wherever_they_lie(rng, q, m, d):
+    gallery = torch.randn(1, d, generator=rng).repeat(m, 1)
+    scores = inner_products(torch.randn(q, d, generator=rng), gallery)
+    assert (scores == scores[:, :1]).all()
+
+
+@pytest.mark.parametrize("q", [1, 3])
+def test_one_query_like_several_refuses_scores_without_an_order(q):
+    gallery = torch.ones(3, 4)
+    gallery[1, 2] = float("nan")
+    with pytest.raises(ValueError, match="scores must be finite to be ranked"):
+        nearest(torch.ones(q, 4), gallery, k=1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_equal_gallery_rows_score_equally_to_the_last_bit(rng, dtype):
     for m, d in [(5, 17), (33, 3), (100, 64), (1003, 100)]:
