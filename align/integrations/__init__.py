@@ -1,0 +1,1 @@
+"""Adapters inside the frameworks that people already use: one file per framework."""
