@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import zlib
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -83,3 +84,22 @@ def fitted() -> tuple[align.Adapter, list[str], list[Image.Image]]:
     captions, pictures = flags()
     adapter = rcca(TEXTS.encode(captions[:400]), PICTURES.encode(pictures[:400]))
     return adapter, captions[400:], pictures[400:]
+
+
+class PictureSearch:
+    """Captions in, pictures out: a plain search, as ``align`` or any vector database gives one."""
+
+    def __init__(self, embedder: align.Embedder, pictures: Sequence[Image.Image]) -> None:
+        self.embedder = embedder
+        self.gallery = embedder.gallery(pictures)
+
+    def search(self, items: Sequence[str], *, k: int = 10) -> list[list[align.Hit]]:
+        """The ``k`` best pictures for each caption; the metadata says where each one is."""
+        found = (self.embedder.queries(items) @ self.gallery.T).topk(k)
+        return [
+            [
+                align.Hit(f"flag-{row}", score, "image", {"path": f"flags/{row}.png"})
+                for row, score in each
+            ]
+            for each in map(zip, found.indices.tolist(), found.values.tolist())
+        ]

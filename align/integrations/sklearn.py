@@ -15,8 +15,7 @@ from align.selection import Effort, fit
 Array = np.ndarray[Any, Any]
 
 
-# scikit-learn is untyped.
-class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Two sides into one space: ``transform`` for sources, ``transform_target`` for targets.
 
     Inner products of the two are the scores that the adapter ranks by, hubness correction included,
