@@ -28,18 +28,18 @@ class AlignedEmbeddings(Embeddings):
     Attributes:
         embedder: The adapter with its encoders.
         documents: The side that documents belong to.
-        modality: Modality of texts, needed where an encoder is of several.
+        modality: What texts are where an encoder is of several modalities, such as ``"code"``.
     """
 
     def __init__(
-        self, embedder: Embedder, *, documents: Side = "target", modality: str | None = None
+        self, embedder: Embedder, *, documents: Side = "target", modality: str = "text"
     ) -> None:
         """Keep an adapter and its encoders.
 
         Args:
             embedder: The adapter with its encoders.
             documents: The side that documents belong to.
-            modality: Modality of texts, needed where an encoder is of several.
+            modality: What texts are where an encoder is of several modalities, such as ``"code"``.
 
         Raises:
             ValueError: ``documents`` is neither side.
@@ -57,14 +57,13 @@ class AlignedEmbeddings(Embeddings):
         """
         return self._gallery(texts, self.modality)
 
-    def embed_images(self, images: Sequence[Any], *, modality: str | None = None) -> list[Any]:
-        """A gallery vector for each image, for stores that take vectors.
+    def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """A gallery vector for each ``pathlib.Path`` or PIL image, for stores that take vectors.
 
-        Args:
-            images: ``pathlib.Path`` or PIL images.
-            modality: ``"image"`` where the encoder of the documents is of several modalities.
+        Raises:
+            ValueError: The encoder of the documents takes no images.
         """
-        return self._gallery(images, modality)
+        return self._gallery(images, "image")
 
     def embed_query(self, text: str) -> list[float]:
         """The query vector of a text."""
@@ -74,7 +73,7 @@ class AlignedEmbeddings(Embeddings):
         vector: list[float] = asked[0].tolist()
         return vector
 
-    def _gallery(self, items: Sequence[Any], modality: str | None) -> list[list[float]]:
+    def _gallery(self, items: Sequence[Any], modality: str) -> list[list[float]]:
         if not items:
             return []
         found = self.embedder.gallery(items, side=self.documents, modality=modality)
