@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import align
 from align.adapters.rcca import rcca
@@ -57,15 +56,7 @@ def test_awaited_embeddings_are_the_same(embedder):
 
 
 def test_pictures_are_embedded_from_files_and_from_bytes(adapter, tmp_path):
-    def opened(images):
-        return [Image.open(each) if isinstance(each, Path) else each for each in images]
-
-    seeing = align.CallableEncoder(
-        lambda images: world.pictures().function(opened(images)),
-        name="pictures from files 1",
-        dim=9,
-        modality="image",
-    )
+    seeing = world.picture_files()
     model = AlignedEmbedding(align.Embedder(adapter, source=world.questions(), target=seeing))
     world.PICTURES[3].save(tmp_path / "3.png")
     expected = adapter.gallery(world.TARGET[3:4])[0].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -56,9 +57,19 @@ def pictures() -> align.CallableEncoder:
     )
 
 
+def picture_files() -> align.CallableEncoder:
+    """Pictures as paths or opened images."""
+
+    def looked_at(items: Sequence[Any]) -> Tensor:
+        opened = [Image.open(each) if isinstance(each, Path) else each for each in items]
+        return pictures().encode(opened)
+
+    return align.CallableEncoder(looked_at, name="picture files 1", dim=9, modality="image")
+
+
 def both() -> align.MixedEncoder:
     """Answers and pictures side by side: 18 columns."""
-    return align.MixedEncoder({"text": answers(), "image": pictures()})
+    return align.MixedEncoder({"text": answers(), "image": picture_files()})
 
 
 def scores(adapter: Adapter) -> Tensor:
@@ -93,3 +104,7 @@ def hit(row: int, score: float) -> Hit:
 
 def _rows(vectors: Tensor, texts: Sequence[str]) -> Tensor:
     return vectors[[int(text.split()[-1]) for text in texts]]
+
+
+def search() -> PlainSearch:
+    return PlainSearch(plain_adapter())
