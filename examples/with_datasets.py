@@ -7,7 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets
-import toy
+from flags import PICTURES, TEXTS, draw_flags
 
 import align
 from align.adapters.rcca import rcca
@@ -15,7 +15,7 @@ from align.integrations.datasets import to_paired, with_vectors
 
 
 def main() -> None:
-    captions, pictures = toy.flags()
+    captions, pictures = draw_flags()
     flags = datasets.Dataset.from_dict(
         {"caption": captions, "flag": pictures},
         features=datasets.Features({"caption": datasets.Value("string"), "flag": datasets.Image()}),
@@ -23,8 +23,8 @@ def main() -> None:
     print("columns:", flags.features)
 
     # Encoded batch by batch; the cache of `datasets` knows the result by the encoder.
-    flags = with_vectors(flags, "caption", toy.TEXTS, into="caption_vector")
-    flags = with_vectors(flags, "flag", toy.PICTURES, into="flag_vector")
+    flags = with_vectors(flags, "caption", TEXTS, into="caption_vector")
+    flags = with_vectors(flags, "flag", PICTURES, into="flag_vector")
     pairs = to_paired(flags, source="caption_vector", target="flag_vector")
 
     train, test = pairs.split(test=0.2)

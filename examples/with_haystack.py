@@ -9,7 +9,7 @@ from pathlib import Path
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
-import toy
+import flags
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.components.writers import DocumentWriter
@@ -22,21 +22,21 @@ from align.integrations.haystack import AlignedDocumentEmbedder, AlignedTextEmbe
 
 def text_encoder() -> align.CallableEncoder:
     """Found again by its name when a pipeline is read back."""
-    return toy.TEXTS
+    return flags.TEXTS
 
 
 def picture_encoder() -> align.CallableEncoder:
-    return toy.PICTURES
+    return flags.PICTURES
 
 
-def png(row: int, image: toy.Image.Image) -> Document:
+def png(row: int, image: flags.Image.Image) -> Document:
     data = BytesIO()
     image.save(data, format="png")
     return Document(blob=ByteStream(data.getvalue()), meta={"row": row})
 
 
 def main(folder: str) -> None:
-    adapter, captions, pictures = toy.fitted()
+    adapter, captions, pictures = flags.fitted()
     adapter.save(Path(folder, "adapter"))
     path = str(Path(folder, "adapter"))
 

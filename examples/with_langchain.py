@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import toy
+import flags
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
@@ -13,11 +13,11 @@ from align.integrations.langchain import AlignedEmbeddings, AlignReranker, Align
 
 
 def main() -> None:
-    adapter, captions, pictures = toy.fitted()
-    embedder = align.Embedder(adapter, source=toy.TEXTS, target=toy.PICTURES)
+    adapter, captions, pictures = flags.fitted()
+    embedder = align.Embedder(adapter, source=flags.TEXTS, target=flags.PICTURES)
 
     # A retriever over a search of ours, in a chain.
-    retriever = AlignRetriever(searcher=toy.PictureSearch(embedder, pictures), k=3)
+    retriever = AlignRetriever(searcher=flags.PictureSearch(embedder, pictures), k=3)
     chain = retriever | RunnableLambda(lambda found: [each.metadata["path"] for each in found])
     print(f"asked for {captions[7]!r}")
     print("retriever:", chain.invoke(captions[7]))

@@ -6,7 +6,7 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
-import toy
+import flags
 from llama_index.core.schema import NodeWithScore, TextNode
 
 import align
@@ -15,12 +15,12 @@ from align.integrations.llama_index import AlignedEmbedding, AlignReranker, Alig
 
 
 def main() -> None:
-    adapter, captions, pictures = toy.fitted()
-    embedder = align.Embedder(adapter, source=toy.TEXTS, target=toy.PICTURES)
+    adapter, captions, pictures = flags.fitted()
+    embedder = align.Embedder(adapter, source=flags.TEXTS, target=flags.PICTURES)
     print(f"asked for {captions[7]!r}")
 
     # A retriever over a search of ours: hits of pictures come as image nodes.
-    retriever = AlignRetriever(toy.PictureSearch(embedder, pictures), k=3)
+    retriever = AlignRetriever(flags.PictureSearch(embedder, pictures), k=3)
     found = retriever.retrieve(captions[7])
     print("retriever:", [(each.node.image_path, round(each.score, 2)) for each in found])
 
@@ -40,7 +40,7 @@ def main() -> None:
         nodes = [NodeWithScore(node=TextNode(text=f"{row}.png")) for row in range(5, 10)]
         reranker = AlignReranker(
             rescore=by_adapter(embedder),
-            item=lambda node: toy.Image.open(Path(folder, node.text)),
+            item=lambda node: flags.Image.open(Path(folder, node.text)),
             top_n=2,
         )
         best = reranker.postprocess_nodes(nodes, query_str=captions[7])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+import flags
 import torch
-import toy
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -57,12 +57,12 @@ def token_model(tokenizer: Tokenizer, folder: str) -> MultiVectorEncoder:
 
 
 def main() -> None:
-    captions, pictures = toy.flags()
+    captions, pictures = flags.draw_flags()
     tokenizer = word_tokenizer(captions)
     texts = word_model(tokenizer)
-    seen = toy.PICTURES.encode(pictures[:400])
+    seen = flags.PICTURES.encode(pictures[:400])
     adapter = rcca(texts.encode(captions[:400], convert_to_tensor=True), seen)
-    gallery = adapter.gallery(toy.PICTURES.encode(pictures[400:]))
+    gallery = adapter.gallery(flags.PICTURES.encode(pictures[400:]))
 
     with tempfile.TemporaryDirectory() as folder:
         exported = to_sentence_transformers(adapter, source=texts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import flags
 import numpy as np
-import toy
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -12,9 +12,9 @@ from align.integrations.sklearn import AlignTransformer
 
 
 def main() -> None:
-    captions, pictures = toy.flags()
-    source = toy.TEXTS.encode(captions).numpy()
-    target = toy.PICTURES.encode(pictures).numpy()
+    captions, pictures = flags.draw_flags()
+    source = flags.TEXTS.encode(captions).numpy()
+    target = flags.PICTURES.encode(pictures).numpy()
 
     search = GridSearchCV(
         make_pipeline(PCA(), AlignTransformer(side="source", effort="fast", folds=2)),

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, List, Value
 
 from align.embeddings import Cache, Embeddings, Encoder, PairedEmbeddings
 from align.encoding import encode_items, items_for
+from align.integrations.extras import extra
 from align.pairs import Pairs
 from align.tables import PairsError
+
+with extra("datasets"):
+    from datasets import Dataset, Features, List, Value
 
 
 def to_pairs(

@@ -8,8 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.utils import deserialize_callable, serialize_callable
 from PIL import Image
 
 from align._checks import check_side
@@ -18,8 +16,13 @@ from align.adapters.artifact import load
 from align.embeddings import Encoder
 from align.encoding import MIXED
 from align.integrations.content import text_of
+from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
+
+with extra("haystack"):
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.utils import deserialize_callable, serialize_callable
 
 Make = Callable[[], Encoder]
 

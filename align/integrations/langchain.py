@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks
-from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.embeddings import Embeddings
-from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict, SkipValidation
-
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.integrations.content import Rescore, best_first, other_side, text_of
+from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
+
+with extra("langchain"):
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks
+    from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.retrievers import BaseRetriever
+    from pydantic import ConfigDict, SkipValidation
 
 
 class AlignedEmbeddings(Embeddings):

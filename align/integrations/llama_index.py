@@ -8,25 +8,28 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.embeddings import MultiModalEmbedding
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import (
-    BaseNode,
-    ImageNode,
-    MetadataMode,
-    NodeWithScore,
-    QueryBundle,
-    TextNode,
-)
 from PIL import Image
-from pydantic import Field, PrivateAttr, SkipValidation
 
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.integrations.content import Rescore, best_first, other_side, text_of
+from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
+
+with extra("llama-index"):
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.embeddings import MultiModalEmbedding
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import (
+        BaseNode,
+        ImageNode,
+        MetadataMode,
+        NodeWithScore,
+        QueryBundle,
+        TextNode,
+    )
+    from pydantic import Field, PrivateAttr, SkipValidation
 
 
 class AlignedEmbedding(MultiModalEmbedding):

@@ -27,6 +27,15 @@ CANNOT = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_folds():
+    """Small data is folded again and again to choose well; here any choice will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("align.crossval.WANTED_QUERIES", 40)
+        patch.setattr("align.crossval.SCREENING_QUERIES", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
 def sides():
     source, target = shared_factors(160, (12, 9), shared=6, noise=0.3)

@@ -35,7 +35,7 @@ COLOURS = {
 WIDTH = 64
 
 
-def flags() -> tuple[list[str], list[Image.Image]]:
+def draw_flags() -> tuple[list[str], list[Image.Image]]:
     """512 captions and their pictures, in a fixed random order."""
     found = list(itertools.product(COLOURS, repeat=3))
     random.Random(0).shuffle(found)
@@ -81,7 +81,7 @@ def fitted() -> tuple[align.Adapter, list[str], list[Image.Image]]:
 
     ``align.fit`` would choose among some fifty maps; one of them, named here, is fitted at once.
     """
-    captions, pictures = flags()
+    captions, pictures = draw_flags()
     adapter = rcca(TEXTS.encode(captions[:400]), PICTURES.encode(pictures[:400]))
     return adapter, captions[400:], pictures[400:]
 
