@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-integrations lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -19,6 +19,14 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# What other frameworks ask of us, against the real ones; without them these tests are skipped.
+$(VENV)/.integrations: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[integrations]'
+	touch $@
+
+test-integrations: $(VENV)/.integrations
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/contracts
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,0 +1,249 @@
+"""Haystack: embedders of texts and documents, and a retriever, as components that serialise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from align._checks import check_side
+from align.adapters.adapter import Side
+from align.adapters.artifact import load
+from align.embeddings import Encoder
+from align.encoding import MIXED
+from align.integrations.content import text_of
+from align.integrations.extras import extra
+from align.retrieval.embedder import Embedder
+from align.retrieval.hits import Hit, Searcher
+
+with extra("haystack"):
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.utils import deserialize_callable, serialize_callable
+
+Make = Callable[[], Encoder]
+
+
+@component
+class AlignedTextEmbedder:
+    """The query vector of a text, for documents of ``AlignedDocumentEmbedder``.
+
+    The document store must rank by inner product: ``embedding_similarity_function="dot_product"``
+    of ``InMemoryDocumentStore``, which is its default. The cosine undoes part of a hubness
+    correction.
+    """
+
+    def __init__(
+        self,
+        adapter: str,
+        *,
+        encoder: Make | None = None,
+        side: Side = "source",
+        modality: str = "text",
+    ) -> None:
+        """Remember what to load; nothing is loaded before ``warm_up``.
+
+        Args:
+            adapter: Folder or hub id of a saved adapter.
+            encoder: A function of a module that makes the encoder of ``side``; ``None`` builds the
+                one that the adapter's card names.
+            side: The side that asks.
+            modality: What texts are where the encoder is of several modalities.
+
+        Raises:
+            ValueError: ``side`` is neither side.
+        """
+        check_side(side)
+        self.adapter = adapter
+        self.encoder = encoder
+        self.side: Side = side
+        self.modality = modality
+        self._embedder: Embedder | None = None
+
+    def warm_up(self) -> None:
+        """Load the adapter and its encoder, once."""
+        if self._embedder is None:
+            self._embedder = _embedder(self.adapter, self.encoder, self.side)
+
+    @component.output_types(embedding=list[float])
+    def run(self, text: str) -> dict[str, Any]:
+        """The query vector of ``text`` as ``embedding``."""
+        self.warm_up()
+        assert self._embedder is not None
+        [asked] = self._embedder.queries([text], side=self.side, modality=self.modality)
+        return {"embedding": asked.tolist()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings: the path of the adapter, and the name of the function."""
+        return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> AlignedTextEmbedder:
+        """The component that ``to_dict`` described."""
+        return _restored(cls, data, "encoder")  # type: ignore[no-any-return]
+
+
+@component
+class AlignedDocumentEmbedder:
+    """Documents with gallery vectors: of their ``content``, or of the image they stand for.
+
+    A document is an image where the encoder is one of images, or is of several modalities and the
+    document has no ``content``. The image is its ``blob``, or the file that ``meta["file_path"]``
+    names.
+    """
+
+    def __init__(
+        self,
+        adapter: str,
+        *,
+        encoder: Make | None = None,
+        side: Side = "target",
+        modality: str = "text",
+    ) -> None:
+        """Remember what to load; nothing is loaded before ``warm_up``.
+
+        Args:
+            adapter: Folder or hub id of a saved adapter.
+            encoder: A function of a module that makes the encoder of ``side``; ``None`` builds the
+                one that the adapter's card names.
+            side: The side that documents belong to.
+            modality: What ``content`` is where the encoder is of several modalities.
+
+        Raises:
+            ValueError: ``side`` is neither side.
+        """
+        check_side(side)
+        self.adapter = adapter
+        self.encoder = encoder
+        self.side: Side = side
+        self.modality = modality
+        self._embedder: Embedder | None = None
+
+    def warm_up(self) -> None:
+        """Load the adapter and its encoder, once."""
+        if self._embedder is None:
+            self._embedder = _embedder(self.adapter, self.encoder, self.side)
+
+    @component.output_types(documents=list[Document])
+    def run(self, documents: list[Document]) -> dict[str, Any]:
+        """Copies of ``documents`` with an ``embedding``.
+
+        Raises:
+            ValueError: A document has nothing to encode.
+        """
+        if not documents:
+            return {"documents": []}
+        self.warm_up()
+        assert self._embedder is not None
+        kind = self._embedder.encoder(self.side).modality
+        images = [
+            kind == "image" or (kind == MIXED and document.content is None)
+            for document in documents
+        ]
+        found = self._embedder.gallery(
+            [_item(document, image) for document, image in zip(documents, images, strict=True)],
+            side=self.side,
+            modality=["image" if image else self.modality for image in images],
+        )
+        embedded = zip(documents, found.tolist(), strict=True)
+        return {"documents": [replace(document, embedding=row) for document, row in embedded]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings: the path of the adapter, and the name of the function."""
+        return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> AlignedDocumentEmbedder:
+        """The component that ``to_dict`` described."""
+        return _restored(cls, data, "encoder")  # type: ignore[no-any-return]
+
+
+@component
+class AlignRetriever:
+    """Hits of any search of ours as documents with scores.
+
+    The ``content`` of a document is the ``text`` in the metadata of the hit, if there is any; an
+    image has none. ``meta`` holds the metadata and the ``modality``.
+    """
+
+    def __init__(self, searcher: Callable[[], Searcher], *, k: int = 10) -> None:
+        """Remember what to open; nothing is opened before ``warm_up``.
+
+        Args:
+            searcher: A function of a module that opens the search: a ``Retriever``, or what
+                ``wrap`` gives. Haystack writes it into a pipeline by name.
+            k: Documents per query.
+        """
+        self.searcher = searcher
+        self.k = k
+        self._opened: Searcher | None = None
+
+    def warm_up(self) -> None:
+        """Open the search, once."""
+        if self._opened is None:
+            self._opened = self.searcher()
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, k: int | None = None) -> dict[str, Any]:
+        """The best ``documents`` for ``query``, best first; ``k`` of them if it is given."""
+        self.warm_up()
+        assert self._opened is not None
+        [hits] = self._opened.search([query], k=self.k if k is None else k)
+        return {"documents": [_document(hit) for hit in hits]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, with the name of the function that opens the search."""
+        return default_to_dict(self, searcher=serialize_callable(self.searcher), k=self.k)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> AlignRetriever:
+        """The component that ``to_dict`` described."""
+        return _restored(cls, data, "searcher")  # type: ignore[no-any-return]
+
+
+def _document(hit: Hit) -> Document:
+    meta = {**hit.metadata, "modality": hit.modality}
+    content = text_of(hit) if "text" in hit.metadata else None
+    return Document(id=str(hit.id), content=content, meta=meta, score=hit.score)
+
+
+def _embedder(adapter: str, make: Make | None, side: Side) -> Embedder:
+    loaded = load(adapter)
+    if make is None:
+        return Embedder(loaded)
+    return Embedder(loaded, source=make()) if side == "source" else Embedder(loaded, target=make())
+
+
+def _item(document: Document, image: bool) -> Any:
+    """What the encoder gets of a document."""
+    if not image and document.content is not None:
+        return document.content
+    if image and document.blob is not None:
+        return Image.open(BytesIO(document.blob.data))
+    if image and "file_path" in document.meta:
+        return Path(document.meta["file_path"])
+    wanted = 'a blob, or a path in meta["file_path"],' if image else "content"
+    raise ValueError(
+        f"every document needs {wanted} to be encoded; document {document.id!r} has none. "
+        "Give it one, or leave it out."
+    )
+
+
+def _settings(embedder: AlignedTextEmbedder | AlignedDocumentEmbedder) -> dict[str, Any]:
+    made_by = embedder.encoder
+    return {
+        "adapter": embedder.adapter,
+        "encoder": None if made_by is None else serialize_callable(made_by),
+        "side": embedder.side,
+    }
+
+
+def _restored(cls: type, data: dict[str, Any], function: str) -> Any:
+    """Built from settings in which a function stands by name; Haystack decides which it trusts."""
+    settings = dict(data["init_parameters"])
+    if settings.get(function) is not None:
+        settings[function] = deserialize_callable(settings[function])
+    return default_from_dict(cls, {**data, "init_parameters": settings})

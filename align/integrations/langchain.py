@@ -1,0 +1,146 @@
+"""LangChain: embeddings, a retriever over any search of ours, and a reranker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from align._checks import check_side
+from align.adapters.adapter import Side
+from align.integrations.content import Rescore, best_first, other_side, text_of
+from align.integrations.extras import extra
+from align.retrieval.embedder import Embedder
+from align.retrieval.hits import Hit, Searcher
+
+with extra("langchain"):
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks
+    from langchain_core.documents import BaseDocumentCompressor, Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.retrievers import BaseRetriever
+    from pydantic import ConfigDict, SkipValidation
+
+
+class AlignedEmbeddings(Embeddings):
+    """Documents as gallery vectors of one side, queries as query vectors of the other.
+
+    The vector store must rank by inner product. Where the adapter corrects for hubness
+    (``adapter.d_search > adapter.dim``), vectors are not of unit norm, and a store that ranks by
+    cosine, as ``InMemoryVectorStore`` does, undoes part of the correction.
+
+    Attributes:
+        embedder: The adapter with its encoders.
+        documents: The side that documents belong to.
+        modality: What texts are where an encoder is of several modalities, such as ``"code"``.
+    """
+
+    def __init__(
+        self, embedder: Embedder, *, documents: Side = "target", modality: str = "text"
+    ) -> None:
+        """Keep an adapter and its encoders.
+
+        Args:
+            embedder: The adapter with its encoders.
+            documents: The side that documents belong to.
+            modality: What texts are where an encoder is of several modalities, such as ``"code"``.
+
+        Raises:
+            ValueError: ``documents`` is neither side.
+        """
+        check_side(documents)
+        self.embedder = embedder
+        self.documents = documents
+        self.modality = modality
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A gallery vector for each text.
+
+        Raises:
+            ValueError: The encoder of the documents takes no texts.
+        """
+        return self._gallery(texts, self.modality)
+
+    def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """A gallery vector for each ``pathlib.Path`` or PIL image, for stores that take vectors.
+
+        Raises:
+            ValueError: The encoder of the documents takes no images.
+        """
+        return self._gallery(images, "image")
+
+    def embed_query(self, text: str) -> list[float]:
+        """The query vector of a text."""
+        asked = self.embedder.queries(
+            [text], side=other_side(self.documents), modality=self.modality
+        )
+        vector: list[float] = asked[0].tolist()
+        return vector
+
+    def _gallery(self, items: Sequence[Any], modality: str) -> list[list[float]]:
+        if not items:
+            return []
+        found = self.embedder.gallery(items, side=self.documents, modality=modality)
+        vectors: list[list[float]] = found.tolist()
+        return vectors
+
+
+class AlignRetriever(BaseRetriever):
+    """Hits of any search of ours as documents; ``metadata`` holds ``score`` and ``modality``.
+
+    Attributes:
+        searcher: Answers texts with hits: a ``Retriever``, or what ``wrap`` gives.
+        k: Documents per query.
+        content: What a document's ``page_content`` is. By default the ``text`` in the metadata of
+            the hit, or its id where there is none.
+    """
+
+    searcher: SkipValidation[Searcher]
+    k: int = 10
+    content: Callable[[Hit], str] = text_of
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        [hits] = self.searcher.search([query], k=self.k)
+        return [self._document(hit) for hit in hits]
+
+    def _document(self, hit: Hit) -> Document:
+        known = {**hit.metadata, "score": hit.score, "modality": hit.modality}
+        return Document(page_content=self.content(hit), metadata=known, id=str(hit.id))
+
+
+class AlignReranker(BaseDocumentCompressor):
+    """Documents in a new order, each with its ``relevance_score`` in the metadata.
+
+    Attributes:
+        rescore: ``by_adapter`` or ``by_maxsim`` of ``align.integrations.content``, or any function
+            of a query and items that gives a score per item.
+        top_n: Documents to keep; ``None`` keeps all.
+        item: What is scored of a document: its ``page_content`` by default.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    rescore: SkipValidation[Rescore]
+    top_n: int | None = None
+    item: Callable[[Document], Any] = lambda document: document.page_content
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> Sequence[Document]:
+        """The best documents for a query, best first; the documents given are not changed.
+
+        Args:
+            documents: Candidates, of any retriever.
+            query: What is asked.
+            callbacks: Not used.
+
+        Raises:
+            ValueError: ``top_n`` is below 1, or ``rescore`` gives not one score per document.
+        """
+        items = [self.item(document) for document in documents]
+        return [
+            documents[row].model_copy(
+                update={"metadata": {**documents[row].metadata, "relevance_score": score}}
+            )
+            for row, score in best_first(self.rescore, query, items, top_n=self.top_n)
+        ]

@@ -1,0 +1,136 @@
+"""``fit`` as a scikit-learn estimator: for pipelines, grid searches and clones."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from align.embeddings import PairedEmbeddings
+from align.evaluation import evaluate
+from align.selection import Effort, fit
+
+Array = np.ndarray[Any, Any]
+
+
+class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Two sides into one space: ``transform`` for sources, ``transform_target`` for targets.
+
+    Inner products of the two are the scores that the adapter ranks by, hubness correction included,
+    so a nearest-neighbour estimator behind it must use the inner product and not the cosine where
+    ``adapter_.d_search`` exceeds ``adapter_.dim``.
+
+    ``Y`` may be one number per row, as scikit-learn's targets are. Each number then becomes the
+    direction of ``(y, 1)``, since only directions are aligned.
+
+    Attributes:
+        side: As for ``align.fit``.
+        effort: As for ``align.fit``.
+        refine: As for ``align.fit``.
+        folds: As for ``align.fit``.
+        seed: As for ``align.fit``.
+        adapter_: The fitted ``Adapter``.
+        n_features_in_: Width of a source.
+        n_targets_: Width of a target, or 1 for numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        side: Literal["both", "source"] = "both",
+        effort: Effort = "best",
+        refine: bool | Literal["auto"] = "auto",
+        folds: int = 5,
+        seed: int = 0,
+    ) -> None:
+        self.side = side
+        self.effort = effort
+        self.refine = refine
+        self.folds = folds
+        self.seed = seed
+
+    def fit(self, X: Any, Y: Any) -> Self:
+        """Fit on row-matched sides.
+
+        Args:
+            X: Source embeddings, ``(n, d_source)`` with ``d_source >= 2``.
+            Y: Target embeddings of the same pairs, ``(n, d_target)``, or ``(n,)`` numbers.
+
+        Raises:
+            ValueError: A side is not a finite matrix, or as for ``align.fit``.
+        """
+        X, Y = validate_data(
+            self,
+            X,
+            Y,
+            multi_output=True,
+            dtype=np.float32,
+            y_numeric=True,
+            ensure_min_samples=2,
+            ensure_min_features=2,
+        )
+        self.n_targets_ = 1 if Y.ndim == 1 else Y.shape[1]
+        self.adapter_ = fit(
+            _paired(X, Y),
+            side=self.side,
+            effort=self.effort,
+            refine=self.refine,
+            folds=self.folds,
+            seed=self.seed,
+        )
+        self._n_features_out = self.adapter_.d_search
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Sources as queries in the shared space, ``(n, d_search)`` float32.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            ValueError: ``X`` is not a finite ``(n, d_source)`` matrix without zero rows.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        return self.adapter_.queries(X).numpy()
+
+    def transform_target(self, Y: Any) -> Array:
+        """Targets as a gallery in the shared space, ``(m, d_search)`` float32.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            ValueError: ``Y`` is not as it was when this was fitted.
+        """
+        check_is_fitted(self)
+        return self.adapter_.gallery(_directed(np.asarray(Y))).numpy()
+
+    def score(self, X: Any, Y: Any) -> float:
+        """Mean of recall at 1, 5 and 10, and of both directions, in [0, 1]; higher is better.
+
+        It depends on the number of rows, which are each other's wrong answers.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            ValueError: The rows do not match or do not fit.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        found = evaluate(_paired(X, np.asarray(Y)), self.adapter_).mean
+        return float(np.mean([found[f"recall_at_{k}"].value for k in (1, 5, 10)]))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _paired(x: Array, y: Array) -> PairedEmbeddings:
+    return PairedEmbeddings.from_arrays(x, _directed(y))
+
+
+def _directed(y: Array) -> Array:
+    """Targets as they are; numbers ``(n,)`` as ``(y, 1)``, whose direction tells them apart."""
+    y = y.astype(np.float32, copy=False)
+    return y if y.ndim > 1 else np.stack([y, np.ones_like(y)], axis=1)

@@ -1,0 +1,154 @@
+"""Components against the installed Haystack: alone, in pipelines, and through YAML."""
+
+from io import BytesIO
+
+import pytest
+import torch
+
+from align.adapters.rcca import rcca
+from tests.contracts import world
+
+pytest.importorskip("haystack", reason="needs isthmus[haystack]")
+
+from haystack import Document, Pipeline
+from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
+from haystack.core.errors import DeserializationError
+from haystack.dataclasses import ByteStream
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+
+from align.integrations.haystack import (
+    AlignedDocumentEmbedder,
+    AlignedTextEmbedder,
+    AlignRetriever,
+)
+
+TRUSTED = ["align.integrations.haystack", "tests.contracts.world"]
+
+
+@pytest.fixture(params=["plain", "corrected"])
+def adapter(request):
+    return world.plain_adapter() if request.param == "plain" else world.corrected_adapter()
+
+
+@pytest.fixture
+def folder(adapter, tmp_path):
+    adapter.save(tmp_path / "adapter")
+    return str(tmp_path / "adapter")
+
+
+def png(image):
+    data = BytesIO()
+    image.save(data, format="png")
+    return ByteStream(data.getvalue(), mime_type="image/png")
+
+
+def test_a_pipeline_with_the_store_of_haystack_ranks_as_the_adapter_does(adapter, folder):
+    documents = [Document(content=text) for text in world.ANSWERS]
+    embedder = AlignedDocumentEmbedder(folder, encoder=world.answers)
+    store = InMemoryDocumentStore(embedding_similarity_function="dot_product")
+    store.write_documents(embedder.run(documents)["documents"])
+    pipeline = Pipeline()
+    pipeline.add_component("text", AlignedTextEmbedder(folder, encoder=world.questions))
+    pipeline.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=40))
+    pipeline.connect("text.embedding", "retriever.query_embedding")
+    for row in (0, 7, 31):
+        found = pipeline.run({"text": {"text": world.QUESTIONS[row]}})["retriever"]["documents"]
+        assert [each.content for each in found] == [
+            world.ANSWERS[i] for i in world.ranking(adapter, row)
+        ]
+        torch.testing.assert_close(
+            torch.tensor([each.score for each in found]),
+            world.scores(adapter)[row].sort(descending=True).values,
+        )
+    assert all(document.embedding is None for document in documents)
+
+
+def test_pictures_are_embedded_from_blobs_and_files(adapter, folder, tmp_path):
+    world.PICTURES[4].save(tmp_path / "4.png")
+    documents = [
+        Document(blob=png(world.PICTURES[3])),
+        Document(meta={"file_path": str(tmp_path / "4.png")}),
+    ]
+    embedder = AlignedDocumentEmbedder(folder, encoder=world.picture_files)
+    found = embedder.run(documents)["documents"]
+    expected = adapter.gallery(world.TARGET[3:5])
+    torch.testing.assert_close(torch.tensor([each.embedding for each in found]), expected)
+    with pytest.raises(ValueError, match=r"needs a blob, or a path in meta\[\"file_path\"\]"):
+        embedder.run([Document(content="only words")])
+
+
+def test_an_encoder_of_both_takes_texts_and_pictures_in_one_run(tmp_path):
+    targets = torch.cat([world.TARGET, torch.zeros_like(world.TARGET)], dim=1)
+    adapter = rcca(world.SOURCE, targets + 1e-3)
+    adapter.save(tmp_path / "adapter")
+    embedder = AlignedDocumentEmbedder(str(tmp_path / "adapter"), encoder=world.both)
+    documents = [Document(content=world.ANSWERS[2]), Document(blob=png(world.PICTURES[3]))]
+    found = embedder.run(documents)["documents"]
+    empty = torch.zeros(1, 9)
+    rows = [
+        torch.cat([world.TARGET[2:3], empty], dim=1),
+        torch.cat([empty, world.TARGET[3:4]], dim=1),
+    ]
+    torch.testing.assert_close(
+        torch.tensor([each.embedding for each in found]), adapter.gallery(torch.cat(rows))
+    )
+
+
+def test_a_document_without_content_is_refused_and_no_documents_are_none(folder):
+    embedder = AlignedDocumentEmbedder(folder, encoder=world.answers)
+    assert embedder.run([]) == {"documents": []}
+    with pytest.raises(ValueError, match=r"every document needs content.*has none"):
+        embedder.run([Document(content="answer 1"), Document(meta={"file_path": "a.png"})])
+
+
+def test_the_retriever_gives_hits_as_documents():
+    adapter = world.plain_adapter()
+    retriever = AlignRetriever(world.search, k=12)
+    found = retriever.run(world.QUESTIONS[3])["documents"]
+    best = world.ranking(adapter, 3)[:12]
+    assert [each.id for each in found] == [f"id {row}" for row in best]
+    for each, row in zip(found, best, strict=True):
+        hit = world.hit(row, each.score)
+        assert each.content == (None if row % 2 else world.ANSWERS[row])
+        assert each.meta == {**hit.metadata, "modality": hit.modality}
+        assert each.score == pytest.approx(world.scores(adapter)[3, row].item())
+    assert retriever.run(world.QUESTIONS[3], k=2)["documents"] == found[:2]
+
+
+def test_a_pipeline_comes_back_from_yaml_with_its_components(folder):
+    pipeline = Pipeline()
+    pipeline.add_component("text", AlignedTextEmbedder(folder, encoder=world.questions))
+    pipeline.add_component(
+        "documents", AlignedDocumentEmbedder(folder, encoder=world.answers, modality="code")
+    )
+    pipeline.add_component("retriever", AlignRetriever(world.search, k=3))
+    written = pipeline.dumps()
+    assert folder in written and "tests.contracts.world.questions" in written
+    again = Pipeline.loads(written, allowed_modules=TRUSTED)
+    assert again.dumps() == written
+    asked = {
+        "text": {"text": world.QUESTIONS[5]},
+        "documents": {"documents": [Document(content=world.ANSWERS[5])]},
+        "retriever": {"query": world.QUESTIONS[5]},
+    }
+    assert again.run(asked) == pipeline.run(asked)
+
+
+def test_what_the_card_names_need_not_be_given(folder):
+    embedder = AlignedTextEmbedder(folder)
+    assert AlignedTextEmbedder.from_dict(embedder.to_dict()).to_dict() == embedder.to_dict()
+    with pytest.raises(ValueError, match="the source encoder must be known"):
+        embedder.run("question 1")
+
+
+def test_a_function_that_haystack_does_not_trust_is_not_imported(folder):
+    pipeline = Pipeline()
+    pipeline.add_component("text", AlignedTextEmbedder(folder, encoder=world.questions))
+    with pytest.raises(DeserializationError, match="allowlist"):
+        Pipeline.loads(pipeline.dumps(), allowed_modules=TRUSTED[:1])
+
+
+@pytest.mark.parametrize("component", [AlignedTextEmbedder, AlignedDocumentEmbedder])
+def test_a_side_that_is_none_is_refused(component):
+    with pytest.raises(ValueError, match='side must be "source" or "target"'):
+        component("adapter", side="query")
