@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-integrations lint bench clean
+.PHONY: demo test test-notebooks test-integrations lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -18,7 +18,11 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m experiments.demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
+
+# Each notebook from top to bottom: real encoders, and each is one long test.
+test-notebooks: $(VENV)/.ready
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/notebooks
 
 # What other frameworks ask of us, against the real ones; without them these tests are skipped.
 $(VENV)/.integrations: $(VENV)/.ready
