@@ -5,6 +5,9 @@
 Pairs are synthetic, 384-d and 1280-d as from MiniLM and EfficientNet-Lite0, each its own group.
 Each fit runs in a fresh process, so that its peak memory is its own. Written to
 ``experiments/results/fit_cost.json``; a quick run is not.
+
+A wrapped query goes through ``align.wrap`` to an encoder and a retriever that answer at once: what
+is left is what wrapping adds, the adapter included.
 """
 
 from __future__ import annotations
@@ -19,16 +22,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.adapters.adapter import Adapter
+from align.adapters.adapter import Adapter, Side
 from align.adapters.bank import Bank
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
 from align.hubness import NNN
+from align.retrieval.wrap import wrap
 from align.selection import fit
 from experiments.bench.memory import peak_mib
 from experiments.record import write_record
@@ -154,8 +159,35 @@ def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
     for name, adapter in (("plain", plain), ("corrected", corrected)):
         text = call_microseconds(adapter, pairs.source, side="source", calls=calls)
         image = call_microseconds(adapter, pairs.target, side="target", calls=calls)
+        wrapped = wrapped_microseconds(adapter, pairs.source, calls=calls)
         found |= {f"{TEXT}, {name}": spread(text), f"{IMAGE}, {name}": spread(image)}
+        found[f"{TEXT}, {name}, wrapped"] = spread(wrapped)
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """An encoder whose items are vectors already."""
+
+    dim: int = D_SOURCE
+    modality: str = "text"
+    fingerprint: str = "prepared"
+
+    def encode(self, items: Sequence[Tensor], *, progress: bool = False) -> Tensor:
+        """The one item, ``(1, dim)``."""
+        return items[0]
+
+
+def wrapped_microseconds(adapter: Adapter, rows: Tensor, *, calls: int) -> list[float]:
+    """Times of a search for one item through ``wrap``, as ``call_microseconds`` takes them."""
+    ids, scores = [list(range(10))], np.linspace(1, 0, 10)[None]
+    wrapped = wrap(lambda vectors, k: (ids, scores), adapter, Prepared())
+
+    class Searched:
+        def queries(self, x: Tensor, *, side: Side) -> object:
+            return wrapped.search([x])
+
+    return call_microseconds(Searched(), rows, side="source", calls=calls)
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -31,7 +31,9 @@ def test_one_size_is_measured_in_a_process_of_its_own():
     assert result.fit_seconds[40].p50 == fit.seconds > 0
     assert set(result.query_microseconds) == {
         "text, 384-d, plain",
+        "text, 384-d, plain, wrapped",
         "text, 384-d, corrected",
+        "text, 384-d, corrected, wrapped",
         "image, 1280-d, plain",
         "image, 1280-d, corrected",
     }
