@@ -13,7 +13,7 @@ from pathlib import Path
 import chromadb
 import numpy as np
 from chromadb.config import Settings
-from toy import fitted
+from flags import fitted
 
 from align.integrations.chroma import AlignEmbeddingFunction
 
@@ -23,7 +23,7 @@ def main() -> None:
     adapter, captions, pictures = fitted()
     # `align fit` writes this into the card; any importable encoder can be named.
     adapter.card = replace(
-        adapter.card, encoders={"source": "python:toy:TEXTS", "target": "python:toy:PICTURES"}
+        adapter.card, encoders={"source": "python:flags:TEXTS", "target": "python:flags:PICTURES"}
     )
     with tempfile.TemporaryDirectory() as folder:
         adapter.save(Path(folder) / "adapter")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import faiss
 import torch
-from toy import PICTURES, TEXTS, fitted
+from flags import PICTURES, TEXTS, fitted
 
 import align
 from align.integrations.faiss import faiss_search, faiss_stage

@@ -10,7 +10,7 @@ import tempfile
 
 import lancedb
 import torch
-from toy import PICTURES, TEXTS, fitted
+from flags import PICTURES, TEXTS, fitted
 
 import align
 from align.integrations.lancedb import create_gallery, lancedb_search, maxsim_search
@@ -24,7 +24,8 @@ def search_pictures(database: lancedb.DBConnection) -> None:
     # align.wrap takes such a search and gives a retriever; these are the steps it takes.
     ids, _ = lancedb_search(table)(adapter.queries(TEXTS.encode(captions)).numpy(), 5)
     found = [own in row for own, row in zip(captions, ids, strict=True)]
-    print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {sum(found) / 64:.2f}")
+    recall = sum(found) / len(found)
+    print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {recall:.2f}")
 
 
 def search_pages(database: lancedb.DBConnection) -> None:

@@ -10,23 +10,23 @@ from typing import Any
 
 import mteb
 from datasets import Dataset
+from flags import PICTURES, TEXTS, fitted
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
-from toy import PICTURES, TEXTS, fitted
 
 import align
 from align.integrations.mteb import AlignEncoder
 
-ADAPTER, CAPTIONS, SCENES = fitted()
+ADAPTER, CAPTIONS, DRAWN = fitted()
 
 
-class Scenes(AbsTaskRetrieval):
+class Flags(AbsTaskRetrieval):
     """Captions ask for the picture that they describe."""
 
     metadata = TaskMetadata(
-        name="Scenes",
-        description="Captions of drawn scenes, none of which the adapter was fitted on.",
+        name="Flags",
+        description="Captions of drawn flags, none of which the adapter was fitted on.",
         reference=None,
         dataset={"path": "drawn", "revision": "1"},
         type="Any2AnyRetrieval",
@@ -46,11 +46,11 @@ class Scenes(AbsTaskRetrieval):
     )
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
-        """Put the scenes into the form that MTEB reads."""
-        ids = [f"picture {row}" for row in range(len(SCENES))]
+        """Put the flags into the form that MTEB reads."""
+        ids = [f"picture {row}" for row in range(len(DRAWN))]
         split = RetrievalSplitData(
             queries=Dataset.from_dict({"id": CAPTIONS, "text": CAPTIONS}),
-            corpus=Dataset.from_dict({"id": ids, "image": SCENES}),
+            corpus=Dataset.from_dict({"id": ids, "image": DRAWN}),
             relevant_docs={text: {own: 1} for text, own in zip(CAPTIONS, ids, strict=True)},
             top_ranked=None,
         )
@@ -61,8 +61,8 @@ class Scenes(AbsTaskRetrieval):
 def main() -> None:
     """Run the task."""
     embedder = align.Embedder(ADAPTER, source=TEXTS, target=PICTURES)
-    model = AlignEncoder(embedder, name="isthmus/toy")
-    results = mteb.evaluate(model, Scenes(), cache=None, co2_tracker=False, show_progress_bar=False)
+    model = AlignEncoder(embedder, name="isthmus/flags")
+    results = mteb.evaluate(model, Flags(), cache=None, co2_tracker=False, show_progress_bar=False)
     [scores] = results.task_results[0].scores["test"]
     for name in ("ndcg_at_10", "recall_at_1", "recall_at_5"):
         print(f"{name:12} {scores[name]:.3f}")

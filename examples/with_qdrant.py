@@ -7,8 +7,8 @@ python examples/with_qdrant.py
 from __future__ import annotations
 
 import torch
+from flags import PICTURES, TEXTS, fitted
 from qdrant_client import QdrantClient
-from toy import PICTURES, TEXTS, fitted
 
 import align
 from align.integrations.qdrant import create_gallery, qdrant_search, rescored_search
@@ -22,7 +22,8 @@ def search_pictures(client: QdrantClient) -> None:
     search = qdrant_search(client, "pictures", using="dense", id_field="id")
     ids, _ = search(adapter.queries(TEXTS.encode(captions)).numpy(), 5)
     found = [own in row for own, row in zip(captions, ids, strict=True)]
-    print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {sum(found) / 64:.2f}")
+    recall = sum(found) / len(found)
+    print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {recall:.2f}")
 
 
 def rescore_pages(client: QdrantClient) -> None:

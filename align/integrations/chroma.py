@@ -12,8 +12,8 @@ from PIL import Image
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.adapters.artifact import load
+from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.integrations.spaces import Floats, check_unit_norm
 from align.retrieval.embedder import Embedder
 
 with extra("chroma"):
@@ -98,7 +98,7 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
 
 def chroma_search(
     collection: Collection,
-) -> Callable[[Floats, int], tuple[list[list[Any]], Floats]]:
+) -> Callable[[Floats, int], Answers]:
     """A search over a collection of one's own, for ``align.wrap``.
 
     Args:
@@ -115,7 +115,7 @@ def chroma_search(
     configuration = collection.configuration_json
     space = (configuration.get("hnsw") or configuration.get("spann") or {}).get("space", "l2")
 
-    def search(vectors: Floats, k: int) -> tuple[list[list[Any]], Floats]:
+    def search(vectors: Floats, k: int) -> Answers:
         if space != "ip":
             check_unit_norm(vectors, space=space)
         found = collection.query(
@@ -123,12 +123,15 @@ def chroma_search(
             n_results=k,
             include=["distances"],
         )
-        ids = [[*row, *[None] * (k - len(row))] for row in found["ids"]]
-        scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
-        for row, distances in enumerate(found["distances"] or []):
-            # Chroma has 1 - <q, x> for ip and cosine, and the squared distance for l2.
-            scores[row, : len(distances)] = 1 - np.array(distances) / (2 if space == "l2" else 1)
-        return ids, scores
+        # Chroma has 1 - <q, x> for ip and cosine, and the squared distance for l2.
+        scale = 2 if space == "l2" else 1
+        return padded(
+            [
+                [(name, 1 - distance / scale) for name, distance in zip(*row, strict=True)]
+                for row in zip(found["ids"], found["distances"] or [], strict=True)
+            ],
+            k,
+        )
 
     return search
 

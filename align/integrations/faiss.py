@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from align._checks import check_k
+from align.integrations.answers import Floats, check_unit_norm
 from align.integrations.extras import extra
-from align.integrations.spaces import Floats, check_unit_norm
 from align.kernels.topk import Neighbours
 from align.multivector import MultiVector
 

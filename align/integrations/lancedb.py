@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from align._checks import check_at_least, check_length, check_unique
 from align.embeddings import Vectors, as_tensor
+from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.integrations.spaces import Floats, check_unit_norm
 from align.multivector import MultiVector
 from align.retrieval.hits import Hit
 
@@ -71,7 +70,7 @@ def create_gallery(
 
 def lancedb_search(
     table: Table, *, column: str = DENSE, id_column: str = ID, distance: Distance = "dot"
-) -> Callable[[Floats, int], tuple[list[list[Any]], Floats]]:
+) -> Callable[[Floats, int], Answers]:
     """A search over a table, for ``align.wrap``.
 
     Args:
@@ -97,19 +96,17 @@ def lancedb_search(
             f"among {table.schema.names}. Pass the names of the vectors and the ids."
         )
 
-    def search(vectors: Floats, k: int) -> tuple[list[list[Any]], Floats]:
+    def search(vectors: Floats, k: int) -> Answers:
         if distance != "dot":
             check_unit_norm(vectors, space=distance)
         asked = _query(table, list(vectors), column).distance_type(distance)
-        ids: list[list[Any]] = [[] for _ in vectors]
-        scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
+        # LanceDB has 1 - <q, x> for dot and cosine, and the squared distance for l2.
+        scale = 2 if distance == "l2" else 1
+        found: list[list[tuple[Any, float]]] = [[] for _ in vectors]
         for row in asked.select([id_column, "_distance"]).limit(k).to_list():
             number = row.get("query_index", 0)  # there is no such column for one query
-            # LanceDB has 1 - <q, x> for dot and cosine, and the squared distance for l2.
-            score = 1 - row["_distance"] / (2 if distance == "l2" else 1)
-            scores[number, len(ids[number])] = score
-            ids[number].append(row[id_column])
-        return [found + [None] * (k - len(found)) for found in ids], scores
+            found[number].append((row[id_column], 1 - row["_distance"] / scale))
+        return padded(found, k)
 
     return search
 

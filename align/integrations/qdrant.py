@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-import numpy as np
-
 from align._checks import check_at_least, check_k, check_length, check_unique
 from align.embeddings import Vectors, as_tensor
+from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.integrations.spaces import Floats, check_unit_norm
 from align.multivector import MultiVector
 from align.retrieval.hits import NOTHING, Hit
 
@@ -86,7 +84,7 @@ def qdrant_search(
     *,
     using: str | None = None,
     id_field: str | None = None,
-) -> Callable[[Floats, int], tuple[list[list[Any]], Floats]]:
+) -> Callable[[Floats, int], Answers]:
     """A search over a collection, for ``align.wrap``.
 
     Args:
@@ -108,7 +106,7 @@ def qdrant_search(
     """
     stored = _parameters(client, collection, using)
 
-    def search(vectors: Floats, k: int) -> tuple[list[list[Any]], Floats]:
+    def search(vectors: Floats, k: int) -> Answers:
         if vectors.shape[1] != stored.size:
             raise ValueError(
                 f"queries must have width {stored.size}, that of the vectors in {collection!r}; "
@@ -122,16 +120,19 @@ def qdrant_search(
             )
             for vector in vectors
         ]
-        ids: list[list[Any]] = []
-        scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
-        for row, found in enumerate(client.query_batch_points(collection, requests)):
-            named = [
-                point.id if id_field is None else (point.payload or {})[id_field]
-                for point in found.points
-            ]
-            ids.append(named + [None] * (k - len(named)))
-            scores[row, : len(named)] = [point.score for point in found.points]
-        return ids, scores
+        return padded(
+            [
+                [
+                    (
+                        point.id if id_field is None else (point.payload or {})[id_field],
+                        point.score,
+                    )
+                    for point in found.points
+                ]
+                for found in client.query_batch_points(collection, requests)
+            ],
+            k,
+        )
 
     return search
 

@@ -1,7 +1,8 @@
-"""Where a database does not rank by inner product, and when it ranks the same all the same."""
+"""What a search over a database answers to ``align.wrap``, and when its scores can be trusted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+Answers = tuple[list[list[Any]], Floats]
+"""Ids and scores, both ``(q, k)``, best first."""
+
 _UNIT = 1e-3
 """How far a length may be from 1 to count as unit norm."""
+
+
+def padded(found: Sequence[Sequence[tuple[Any, float]]], k: int) -> Answers:
+    """``(id, score)`` of what each query found, and ``None`` and minus infinity up to ``k``."""
+    scores = np.full((len(found), k), -np.inf, dtype=np.float32)
+    for row, hits in enumerate(found):
+        scores[row, : len(hits)] = [score for _, score in hits]
+    return [[name for name, _ in hits] + [None] * (k - len(hits)) for hits in found], scores
 
 
 def check_unit_norm(vectors: NDArray[Any], *, space: str) -> None:
