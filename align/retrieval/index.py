@@ -362,10 +362,7 @@ class Index:
                 "only an index without unsaved changes can be refreshed; this one has some. "
                 "Save it, or open the folder again."
             )
-        known = {
-            entry.file.path: part.segment
-            for entry, part in [(part.entry, part) for part in self._parts if part.entry]
-        }
+        known = {part.entry.file.path: part.segment for part in self._parts if part.entry}
         manifest, parts = read_parts(self._path, known, lambda part: _cut(part, self.budget))
         changed = manifest != self._manifest
         self._take_over(manifest, parts)
@@ -383,9 +380,11 @@ class Index:
         return [problem for problem in found if problem is not None]
 
     def _old(self) -> list[Part]:
+        """What is in the folder."""
         return [part for part in self._parts if part.entry is not None]
 
     def _new(self) -> list[Part]:
+        """What is not there yet."""
         return [part for part in self._parts if part.entry is None]
 
     def _commit(self, parts: Sequence[Part]) -> None:
