@@ -282,7 +282,8 @@ class Index:
             first: What chooses candidates: that many first vectors of each query and item, (1, 1)
                 if left out; a fixed dimensional encoding; or a function that makes a
                 ``FirstStage`` of a ``MultiVector``, called once for each segment of the index.
-                What it keeps of the items stays in memory for the next search.
+                What it keeps of the items stays in memory for the next search with the same one;
+                so name a function, since each ``lambda`` is another.
 
         Raises:
             TypeError: ``where`` is no mapping of names.
