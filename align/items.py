@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from align.pairs import Pairs
 from align.rows import OnError, image_problem
-from align.tables import IMAGE_SUFFIXES, PairsError
+from align.tables import IMAGE_SUFFIXES, PairsError, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Items:
         items: Texts, or paths of images.
         modality: Name of the modality of each: images of a folder, texts of a ``.txt``, or what a
             column of a table says; ``None`` where none was named.
+        kept: What each row holds in the columns that were to be kept.
         repeats: Rows that repeated an earlier item and were not taken again.
         skipped: One line for each bad row that was dropped.
     """
@@ -27,6 +28,7 @@ class Items:
     ids: tuple[str, ...]
     items: tuple[str | Path, ...]
     modality: tuple[str, ...] | None = None
+    kept: tuple[Mapping[str, object], ...] | None = None
     repeats: int = 0
     skipped: tuple[str, ...] = ()
 
@@ -37,6 +39,7 @@ def read_items(
     column: str | None = None,
     id: str | None = None,
     modality: str | None = None,
+    keep: Sequence[str] = (),
     on_error: OnError = "raise",
 ) -> Items:
     """Read what is to be indexed; an item that occurs several times is taken once.
@@ -47,14 +50,22 @@ def read_items(
         column: The column that holds the items; for tables only.
         id: The column that holds their ids; for tables only.
         modality: The column that names the modality of each; for tables only.
+        keep: Further columns of a table to keep, which needs ``id``; a row without one has none.
         on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them.
 
     Raises:
-        PairsError: There is nothing to index, or rows are bad and not to be skipped.
-        ValueError: A table was given without ``column``, or its ids differ for one item.
+        PairsError: There is nothing to index, rows are bad and not to be skipped, or a column to
+            keep is not there.
+        ValueError: A table was given without ``column``, its ids differ for one item, or there are
+            columns to keep without a table and ``id``.
         FileNotFoundError: There is no such file or folder.
     """
     path = Path(path)
+    if keep and (id is None or path.is_dir() or path.suffix.lower() == ".txt"):
+        raise ValueError(
+            f"columns are kept of the rows of a table with ids; got {list(keep)} of {path} with id "
+            f"column {id!r}. Name the column of ids, or keep no columns."
+        )
     if path.is_dir():
         return _from_folder(path, on_error)
     if path.suffix.lower() == ".txt":
@@ -76,7 +87,25 @@ def read_items(
     )
     names = pairs.ids if id is not None else [str(item) for item in pairs.source]
     kinds = pairs.source_modality or [None] * len(pairs)
-    return _distinct(path, list(zip(names, pairs.source, kinds, strict=True)), pairs.skipped)
+    found = _distinct(path, list(zip(names, pairs.source, kinds, strict=True)), pairs.skipped)
+    return replace(found, kept=_kept(path, str(id), keep, found.ids)) if keep else found
+
+
+def _kept(
+    path: Path, id: str, keep: Sequence[str], ids: Sequence[str]
+) -> tuple[Mapping[str, object], ...]:
+    table = read_table(path, [id, *keep])
+    absent = [name for name in keep if name not in table.columns]
+    if absent:
+        raise PairsError(
+            f"{path} must have the columns to keep, {list(keep)}; it lacks {absent}. "
+            f"Choose among those that it has: {list(table.columns)}."
+        )
+    rows = {str(row.cells.get(id)): row.cells for row in table.rows}
+    return tuple(
+        {name: rows[each][name] for name in keep if rows[each].get(name) is not None}
+        for each in ids
+    )
 
 
 def _from_folder(folder: Path, on_error: OnError) -> Items:
@@ -110,6 +139,6 @@ def _distinct(
         tuple(first.values()),
         tuple(item for item, _ in first),
         kinds or None,
-        len(named) - len(first),
-        skipped,
+        repeats=len(named) - len(first),
+        skipped=skipped,
     )

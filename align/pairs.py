@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 from align._checks import check_length, check_unique
 from align.groups import row_index, take_split
 from align.rows import Columns, OnError, pick, spelled_alike
-from align.tables import PairsError, Table, read_csv, read_folder, read_jsonl, read_parquet
+from align.tables import (
+    PairsError,
+    Table,
+    read_csv,
+    read_folder,
+    read_jsonl,
+    read_parquet,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -263,21 +271,11 @@ class Pairs:
         """
         path = Path(path)
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-        name = path.name.lower()
         if path.is_dir():
             columns = replace(columns, id=id or "id", group=group or "image")
             table, images = read_folder(path), ["image"]
-        elif name.endswith((".csv", ".tsv")):
-            table = read_csv(path, delimiter="," if name.endswith(".csv") else "\t")
-        elif name.endswith((".jsonl", ".jsonl.gz")):
-            table = read_jsonl(path)
-        elif name.endswith(".parquet"):
-            table = read_parquet(path, columns.named)
         else:
-            raise ValueError(
-                "pairs are read from .csv, .tsv, .jsonl, .jsonl.gz, .parquet or a folder; "
-                f"got {str(path)!r}. Convert the file, or check the path of the folder."
-            )
+            table = read_table(path, columns.named)
         return cls._from_table(table, columns, images, on_error)
 
     @classmethod

@@ -62,6 +62,25 @@ class Table:
     rows: tuple[Row, ...]
 
 
+def read_table(path: Path, wanted: Sequence[str]) -> Table:
+    """Rows of a .csv, .tsv, .jsonl, .jsonl.gz or .parquet file, of which ``wanted`` are needed.
+
+    Raises:
+        ValueError: The suffix is another.
+    """
+    name = path.name.lower()
+    if name.endswith((".csv", ".tsv")):
+        return read_csv(path, delimiter="," if name.endswith(".csv") else "\t")
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        return read_jsonl(path)
+    if name.endswith(".parquet"):
+        return read_parquet(path, wanted)
+    raise ValueError(
+        "pairs are read from .csv, .tsv, .jsonl, .jsonl.gz, .parquet or a folder; "
+        f"got {str(path)!r}. Convert the file, or check the path of the folder."
+    )
+
+
 def read_csv(path: Path, *, delimiter: str) -> Table:
     """Rows of a UTF-8 file with a header line; fields may be quoted and then span lines.
 

@@ -64,3 +64,24 @@ def test_a_damaged_image_is_listed_or_skipped(tmp_path):
 def test_nothing_to_index_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no items"):
         read_items(tmp_path)
+
+
+def test_columns_are_kept_with_the_item_they_belong_to(tmp_path):
+    rows = ['{"id": 3, "t": "one", "year": 2024}', '{"id": "y", "t": "two", "year": null}',
+            '{"id": "z", "t": ""}', '{"id": "w", "t": "one", "year": 1}']  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    items = read_items(
+        tmp_path / "t.jsonl", column="t", id="id", keep=["year", "id"], on_error="skip"
+    )
+    assert items.ids == ("3", "y") and items.repeats == 1 and len(items.skipped) == 1
+    assert items.kept == ({"year": 2024, "id": 3}, {"id": "y"})
+
+
+def test_columns_to_keep_need_a_table_with_ids_that_has_them(tmp_path):
+    (tmp_path / "t.csv").write_text("id,text\nx,one")
+    (tmp_path / "t.txt").write_text("one")
+    for name, id in (("t.csv", None), ("t.txt", "id")):
+        with pytest.raises(ValueError, match=r"rows of a table with ids; got \['year'\]"):
+            read_items(tmp_path / name, column="text", id=id, keep=["year"])
+    with pytest.raises(ValueError, match=r"it lacks \['year'\]\. Choose among"):
+        read_items(tmp_path / "t.csv", column="text", id="id", keep=["year"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,6 +37,10 @@ def index(
     modality: Annotated[
         str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
     ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a table to keep with each item; needs --id; repeatable."),
+    ] = None,
     side: Annotated[str, typer.Option(help="Side the items are on: source or target.")] = "target",
     dtype: Annotated[
         str, typer.Option(help="How to store vectors: float32, float16, bfloat16 or int8.")
@@ -65,7 +70,13 @@ def index(
     else:
         made = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
     on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
-    found = read_items(items, column=column, id=id, modality=modality, on_error=on_error)
+    kept = metadata or []
+    if taken := sorted({"path", "text"} & set(kept)):
+        raise ValueError(
+            f"the fields path and text hold the item itself; got --metadata {taken[0]}. "
+            "Leave it out, or name the column differently."
+        )
+    found = read_items(items, column=column, id=id, modality=modality, keep=kept, on_error=on_error)
     report_skipped(found.skipped)
     frozen = encoder_of(loaded, side, encoder)
     embedder = Embedder(
@@ -78,7 +89,10 @@ def index(
     made.add(
         found.ids,
         MultiVector.from_equal(vectors[:, None]),
-        metadata=[shown(item) for item in found.items],
+        metadata=[
+            {**held, **shown(item)}
+            for item, held in zip(found.items, found.kept or repeat({}), strict=False)
+        ],
         modality=found.modality or kind_of(frozen),
     )
     made.save()

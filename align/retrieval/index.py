@@ -282,7 +282,8 @@ class Index:
             first: What chooses candidates: that many first vectors of each query and item, (1, 1)
                 if left out; a fixed dimensional encoding; or a function that makes a
                 ``FirstStage`` of a ``MultiVector``, called once for each segment of the index.
-                What it keeps of the items stays in memory for the next search.
+                What it keeps of the items stays in memory for the next search with the same one;
+                so name a function, since each ``lambda`` is another.
 
         Raises:
             TypeError: ``where`` is no mapping of names.
@@ -362,10 +363,7 @@ class Index:
                 "only an index without unsaved changes can be refreshed; this one has some. "
                 "Save it, or open the folder again."
             )
-        known = {
-            entry.file.path: part.segment
-            for entry, part in [(part.entry, part) for part in self._parts if part.entry]
-        }
+        known = {part.entry.file.path: part.segment for part in self._parts if part.entry}
         manifest, parts = read_parts(self._path, known, lambda part: _cut(part, self.budget))
         changed = manifest != self._manifest
         self._take_over(manifest, parts)
@@ -383,9 +381,11 @@ class Index:
         return [problem for problem in found if problem is not None]
 
     def _old(self) -> list[Part]:
+        """What is in the folder."""
         return [part for part in self._parts if part.entry is not None]
 
     def _new(self) -> list[Part]:
+        """What is not there yet."""
         return [part for part in self._parts if part.entry is None]
 
     def _commit(self, parts: Sequence[Part]) -> None:

@@ -87,6 +87,13 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
     with pytest.raises(ValueError, match=r"must be FIELD=VALUE; got 'image'"):
         run("search", "idx", "a dog 31", "--where", "image")
 
+    told = ("index", "adapter", "test.csv", "--column", "image", "--id", "id", "--metadata")
+    with pytest.raises(ValueError, match="path and text hold the item itself; got --metadata path"):
+        run(*told, "path", "-o", "told", "--store", "store")
+    run(*told, "photo", "--dtype", "int8", "-o", "told", "--store", "store")
+    (hit,) = json.loads(run("search", "told", "a", "--where", "photo=41", "--json").stdout)
+    assert (hit["id"], hit["metadata"]["photo"]) == ("41a", "41")
+
     adding = ("index", "adapter", "train.csv", "--column", "image", "-o", "idx", "--add")
     with pytest.raises(ValueError, match=r"got the same adapter, source and float32"):
         run(*adding, "--store", "store", "--side", "source")

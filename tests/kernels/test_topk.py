@@ -77,6 +77,13 @@ def test_equal_rows_of_a_large_gallery_score_equally_wherever_they_lie(rng, q, m
     assert (scores == scores[:, :1]).all()
 
 
+@pytest.mark.parametrize("q", [1, 2, 9])
+@pytest.mark.parametrize(("m", "d"), [(1025, 16), (2111, 48), (1100, 33)])
+def test_every_row_of_a_gallery_that_ends_within_a_tile_is_scored_once(rng, q, m, d):
+    queries, gallery = torch.randn(q, d, generator=rng), torch.randn(m, d, generator=rng)
+    torch.testing.assert_close(inner_products(queries, gallery), queries @ gallery.T)
+
+
 @pytest.mark.parametrize("q", [1, 3])
 def test_one_query_like_several_refuses_scores_without_an_order(q):
     gallery = torch.ones(3, 4)

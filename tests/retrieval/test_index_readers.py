@@ -12,10 +12,14 @@ from align.retrieval.index import Index
 ROUNDS = 30
 
 
+def start_writer(folder, rounds, **streams):
+    script = Path(__file__).with_name("write_and_compact.py")
+    return subprocess.Popen([sys.executable, script, folder, str(rounds)], **streams)
+
+
 def test_readers_see_whole_commits_while_another_process_writes_and_compacts(tmp_path):
     Index.create(tmp_path).save()
-    script = Path(__file__).with_name("write_and_compact.py")
-    writer = subprocess.Popen([sys.executable, script, tmp_path, str(ROUNDS)])
+    writer = start_writer(tmp_path, ROUNDS, stdout=subprocess.DEVNULL)
     reader, seen = Index.open(tmp_path), set()
     query = torch.ones(1, 4)
     while True:
@@ -35,6 +39,26 @@ def test_readers_see_whole_commits_while_another_process_writes_and_compacts(tmp
             break
     assert writer.returncode == 0
     assert str(ROUNDS - 1) in seen
+
+
+@pytest.mark.parametrize("commits", [3, 14])
+def test_a_writer_killed_while_it_saves_leaves_a_whole_commit(tmp_path, commits):
+    Index.create(tmp_path).save()
+    with start_writer(tmp_path, 10_000, stdout=subprocess.PIPE) as writer:
+        for _ in range(commits):
+            last = int(writer.stdout.readline())
+        # It is somewhere inside the next rounds by now.
+        writer.kill()
+    index = Index.open(tmp_path)
+    assert index.verify() == [] and len(index) == 8
+    (round,) = {int(hit.id.split("-")[0]) for hit in index.search(torch.ones(1, 4), k=8)[0]}
+    assert round >= last
+    # The lock went with the process, and what it left is cleared.
+    index.delete([f"{round}-0"])
+    index.save()
+    held = {tmp_path / file.path for file in index._manifest.held}
+    rooms = [tmp_path / "segments", tmp_path / "deletions"]
+    assert held == {path for room in rooms for path in room.glob("*")}
 
 
 def test_a_mapped_index_goes_on_while_its_files_are_replaced(rng, tmp_path):

@@ -1,4 +1,4 @@
-"""A process that changes an index until it is told to stop; its folder comes as argument."""
+"""A process that changes an index for some rounds, and says after each commit which it was."""
 
 import sys
 from pathlib import Path
@@ -18,3 +18,5 @@ for number in range(rounds):
         index.compact()
     else:
         index.save()
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
