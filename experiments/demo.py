@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,9 @@ QUERIES = (
     "music for a party",
 )
 SHOWN = 5
+SOURCE = "python:experiments.encoders:minilm"
+TARGET = "python:experiments.encoders:efficientnet_lite0"
+"""The encoders on the command line. A card that named Python code would not be followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +109,18 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     console.print(f"{adapter.card.verdict}.\n", highlight=False)
 
     with stages.time("save, index, search"):
-        # So that the command line knows the encoders when it loads the adapter.
-        specs = {
-            "source": "python:experiments.encoders:minilm",
-            "target": "python:experiments.encoders:efficientnet_lite0",
-        }
-        adapter.card = replace(adapter.card, encoders=specs)
         adapter.save(config.out / "adapter")
         unseen = set(test.ids)
         rows = [row for row, name in enumerate(pairs.ids) if name in unseen]
         write_pairs(pairs.take(rows), config.out / "held-out.csv")
         shutil.rmtree(config.out / "index", ignore_errors=True)  # an earlier demo's
         index = align.Index.create(config.out / "index", adapter)
-        index.add(data.ids, align.Embeddings(data.target, data.target_fingerprint, data.ids))
+        index.add(
+            data.ids,
+            align.Embeddings(data.target, data.target_fingerprint, data.ids),
+            metadata=[{"path": str(path)} for path in pairs.target],
+            modality="image",
+        )
         index.save()
         asked = align.Embeddings(text.encode(QUERIES), text.fingerprint, QUERIES)
         answers = index.search(asked, k=SHOWN)
@@ -144,7 +146,10 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     console.print(
         f"\nThe gap before and after, as a page with the pictures:\n"
         f"align gap {config.out}/held-out.csv {config.out}/adapter --source source --target target "
-        f"--id id --group group --store {cache_folder()} -o {config.out}/gap.html",
+        f"--id id --group group --store {cache_folder()} -o {config.out}/gap.html "
+        f"--source-encoder {SOURCE} --target-encoder {TARGET}\n"
+        f"\nAnother search:\n"
+        f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return {

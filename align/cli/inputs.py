@@ -54,15 +54,11 @@ def encode(
 
 def encoder_of(adapter: Adapter | None, side: str, spec: str | None) -> Encoder:
     """The encoder of a side: the one named, or the one the adapter remembers."""
-    from align.encoders.spec import from_spec
+    from align.encoders.spec import from_card, from_spec
 
-    remembered = spec or (None if adapter is None else adapter.card.encoders.get(side))
-    if remembered is None:
-        raise ValueError(
-            f"the {side} encoder must be known; no adapter that `align fit` wrote remembers it. "
-            f"Name it, for example --{side}-encoder text:MODEL."
-        )
-    return from_spec(remembered)
+    if spec is not None:
+        return from_spec(spec)
+    return from_card({} if adapter is None else adapter.card.encoders, side)
 
 
 def taken(adapter: Adapter, instruction: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ KIND = "(?:text|code|image|python):"
 _NAMED = re.compile(rf"\s*([\w|]+)=(?={KIND})")
 _BETWEEN_NAMED = re.compile(rf";(?=\s*(?:[\w|]+=)?{KIND})")
 _BETWEEN_PARTS = re.compile(rf"\+(?={KIND})")
+_RUNS_CODE = re.compile(r"(?:^|[;+=])\s*python:")
 
 
 def from_spec(spec: str) -> Encoder:
@@ -41,6 +43,33 @@ def from_spec(spec: str) -> Encoder:
 
         return ConcatEncoder(*map(_single, parts))
     return _single(spec)
+
+
+def from_card(encoders: Mapping[str, str], role: str) -> Encoder:
+    """The encoder that an adapter remembers, if building it runs no code that the card names.
+
+    Args:
+        encoders: ``adapter.card.encoders``.
+        role: ``"source"``, ``"target"`` or ``"instruction"``.
+
+    Raises:
+        ValueError: Nothing is remembered, or it is a ``python:`` encoder. Whoever wrote the card
+            would choose what is imported and called; that is for the user to say.
+    """
+    spec = encoders.get(role)
+    if spec is None:
+        raise ValueError(
+            f"the {role} encoder must be known; no adapter that `align fit` wrote remembers it. "
+            f"Pass the encoder, or name it: --{role}-encoder text:MODEL (--encoder where one side "
+            "is encoded)."
+        )
+    if _RUNS_CODE.search(spec):
+        raise ValueError(
+            f"an encoder that is remembered must be one that runs no code which the adapter's card "
+            f"chooses; the {role} encoder is {spec!r}. If you trust that module, pass the encoder "
+            f"yourself, or name it: --{role}-encoder {spec} (--encoder where one side is encoded)."
+        )
+    return from_spec(spec)
 
 
 def _mixed(specs: list[str]) -> Encoder:

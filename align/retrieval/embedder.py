@@ -10,7 +10,7 @@ from torch import Tensor
 from align._checks import check_length, check_side
 from align.adapters.adapter import Adapter, Side
 from align.embeddings import Cache, Embeddings, Encoder
-from align.encoders.spec import from_spec
+from align.encoders.spec import from_card
 from align.encoding import encode_instructions, encode_items, items_for
 from align.instructing import sources_for, takes_instructions
 
@@ -54,7 +54,7 @@ class Embedder:
 
         Raises:
             ValueError: ``side`` is neither side, or the encoder was not given and the card of the
-                adapter does not say how to build it.
+                adapter does not say how to build it, or names Python code to do so.
         """
         check_side(side)
         return self._encoder(side)
@@ -148,11 +148,5 @@ class Embedder:
 
     def _encoder(self, role: str) -> Encoder:
         if role not in self._encoders:
-            spec = self.adapter.card.encoders.get(role)
-            if spec is None:
-                raise ValueError(
-                    f"the {role} encoder must be known; it was not given, and the adapter, which "
-                    f"`align fit` did not write, does not remember one. Pass it to the Embedder."
-                )
-            self._encoders[role] = from_spec(spec)
+            self._encoders[role] = from_card(self.adapter.card.encoders, role)
         return self._encoders[role]

@@ -7,7 +7,7 @@ import pytest
 
 from align.encoders.composite import ConcatEncoder, MixedEncoder
 from align.encoders.image import ImageEncoder
-from align.encoders.spec import from_spec
+from align.encoders.spec import from_card, from_spec
 from align.encoders.text import CodeEncoder, TextEncoder
 
 MODULE = """
@@ -116,3 +116,24 @@ def test_importing_the_encoders_imports_no_model_library():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "python:platform:platform",
+        " python:platform:platform",
+        "text:some/model+python:platform:platform",
+        "image=image:some/model;code=python:platform:platform",
+        "image= python:platform:platform",
+    ],
+)
+def test_no_code_that_a_card_names_is_run(spec, monkeypatch):
+    monkeypatch.setattr("align.encoders.spec.from_spec", lambda spec: pytest.fail("built"))
+    with pytest.raises(ValueError, match=r"must be one that runs no code.*the source encoder is"):
+        from_card({"source": spec}, "source")
+
+
+def test_a_folder_that_is_called_python_is_no_code(monkeypatch):
+    monkeypatch.setattr("align.encoders.spec.from_spec", lambda spec: spec)
+    assert from_card({"source": "text:models/python:x"}, "source") == "text:models/python:x"

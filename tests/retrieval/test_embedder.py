@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import align
 from align import Embedder, EmbeddingStore, MixedEncoder, fit
 from align.adapters.adapter import Adapter
 from align.adapters.instructed import instructed
@@ -33,17 +34,26 @@ def test_items_give_the_vectors_of_their_embeddings(adapter, side):
     assert torch.equal(embedder.encode(items, side=side).vectors, rows)
 
 
-def test_encoders_are_built_from_the_card_only_when_needed(adapter):
-    spec = "python:tests.retrieval.test_embedder:SOURCE"
-    card = replace(adapter.card, encoders={"source": spec, "target": "text:no/such-model"})
+def test_encoders_are_built_from_the_card_only_when_needed(sbert):
+    card = Card(
+        "identity", 1, 8, 8, encoders={"source": f"text:{sbert}", "target": "text:no/such-model"}
+    )
+    width = align.TextEncoder(str(sbert)).dim
+    embedder = Embedder(Adapter(IdentityMap(width), IdentityMap(width), card))
+    assert embedder.queries(["a text"]).shape == (1, width)
+    assert embedder.encoder("source") is embedder.encoder("source")
+
+
+def test_a_card_that_names_code_is_not_followed(adapter):
+    card = replace(adapter.card, encoders={"source": "python:tests.retrieval.lookups:lookup"})
     embedder = Embedder(Adapter(adapter.source_map, adapter.target_map, card))
-    assert embedder.encoder("source").fingerprint == SOURCE.fingerprint
-    assert len(embedder.queries(["s0"])) == 1
+    with pytest.raises(ValueError, match=r"runs no code .* 'python:tests.*pass the encoder"):
+        embedder.queries(["s0"])
 
 
 def test_an_encoder_that_nobody_knows_is_asked_for(adapter):
     embedder = Embedder(adapter, source=SOURCE)
-    with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass it"):
+    with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass the encoder"):
         embedder.gallery(["t0"])
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from meta_heads import made
 
+import align
 from align import Index, MixedEncoder, MultiVector, Retriever, fit
 from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
@@ -48,14 +47,19 @@ def test_items_find_their_partners_in_the_order_of_the_corrected_scores(adapter,
     assert sum(row[0].id[1:] == str(number) for number, row in enumerate(hits)) > 15
 
 
-def test_what_was_saved_is_opened_with_the_encoders_that_the_card_remembers(adapter, tmp_path):
-    home = "python:tests.retrieval.test_retriever"
-    encoders = {"source": f"{home}:SOURCE", "target": f"{home}:TARGET"}
-    card = replace(adapter.card, encoders=encoders)
-    remembering = Adapter(adapter.source_map, adapter.target_map, card, bank=adapter.bank)
-    retriever = filled(remembering, tmp_path)
+def test_what_was_saved_is_opened_with_the_encoders_that_the_card_remembers(tmp_path, sbert):
+    width = align.TextEncoder(str(sbert)).dim
+    encoders = dict.fromkeys(("source", "target"), f"text:{sbert}")
+    card = Card("identity", 1, width, width, encoders=encoders)
+    retriever = Retriever(
+        Index.create(tmp_path, Adapter(IdentityMap(width), IdentityMap(width), card))
+    )
+    texts = ["one text", "another one", "a third"]
+    retriever.add(texts, texts)
     retriever.index.save()
-    assert Retriever.open(tmp_path).search(["s3"], k=3) == retriever.search(["s3"], k=3)
+    found = Retriever.open(tmp_path).search(texts, k=2)
+    assert found == retriever.search(texts, k=2)
+    assert found[0][0].score == pytest.approx(1) and found[0][1].score < 1
 
 
 def test_metadata_filters_and_the_modality_of_the_encoder_come_along(adapter, tmp_path):
