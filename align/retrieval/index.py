@@ -319,7 +319,7 @@ class Index:
                 among,
                 k=k,
                 candidates=min(candidates, len(among)),
-                first=first or (1, 1),
+                first=(1, 1) if first is None else first,
                 stages=self._stages,
             )
         return hits_of(self._parts, found)

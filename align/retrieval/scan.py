@@ -24,6 +24,9 @@ _GATHER = 8
 _SCORES = 2**20
 """Scores of items with several vectors that are held at a time."""
 
+_WIDENED = 2048
+"""Vectors of a narrower dtype that are widened at a time: few enough to stay in a cache."""
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -97,7 +100,11 @@ def dense_scores(queries: Tensor, items: MultiVector, start: int, stop: int) -> 
 
     Halves are exact in float32, and so are whole numbers of int8 before their scale.
     """
-    scores = inner_products(queries, items.tokens[start:stop].float())
+    tokens = items.tokens[start:stop]
+    if tokens.dtype == torch.float32:
+        return inner_products(queries, tokens)
+    parts = torch.split(tokens, _WIDENED)
+    scores = torch.cat([inner_products(queries, part.float()) for part in parts], dim=1)
     return scores if items.scales is None else scores * items.scales[start:stop]
 
 

@@ -154,6 +154,29 @@ def test_a_stage_of_other_items_or_that_leaves_some_out_is_refused(rng, filled):
         index.search(ragged(1, rng), k=1, candidates=5, where={"odd": True}, first=Lame)
 
 
+@pytest.mark.parametrize(
+    ("least", "less", "message"),
+    [(-1, 0, "from -1 to -1"), (0, 1, r"shape \(1, 4\); got \(1, 3\)")],
+)
+def test_a_stage_that_puts_forward_too_few_is_refused(rng, filled, least, less, message):
+    class Short:
+        def __init__(self, found):
+            self.found = found
+
+        def __len__(self):
+            return len(self.found)
+
+        def __call__(self, queries, n):
+            found = torch.full((len(queries), n - less), least)
+            return Neighbours(found.float(), found)
+
+    with pytest.raises(ValueError, match=message):
+        filled[0].search(ragged(1, rng), k=1, candidates=2, first=Short)
+    filled[0].compact()
+    with pytest.raises(ValueError, match="must put forward 2 of its 290 items"):
+        filled[0].search(ragged(1, rng), k=1, candidates=2, first=Short)
+
+
 def test_a_field_is_read_once(filled, monkeypatch):
     records = filled[0]._parts[0].segment.records
     first = matching(records, {"name": "n3"})
