@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from align.retrieval.first_stages import first_stage as first_stage
     from align.retrieval.hits import Hit as Hit
     from align.retrieval.index import Index as Index
-    from align.retrieval.multi_index import MultiVectorIndex as MultiVectorIndex
     from align.retrieval.nudge import nudge as nudge
     from align.retrieval.wrap import wrap as wrap
     from align.selection import fit as fit
@@ -95,7 +94,6 @@ _HOME = {
     "evaluate_meta_tokens": "align.meta_evaluation",
     "FDE": "align.fde",
     "pool_tokens": "align.token_pooling",
-    "MultiVectorIndex": "align.retrieval.multi_index",
     "cascade": "align.retrieval.cascade",
     "candidates_for": "align.retrieval.cascade",
     "first_stage": "align.retrieval.first_stages",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,11 @@ from align.cli.options import (
 )
 from align.cli.printing import console, print_json
 
+if TYPE_CHECKING:
+    from align.adapters.adapter import Adapter
+    from align.embeddings import Encoder
+    from align.retrieval.index import Index
+
 
 def index(
     adapter: AdapterFolder,
@@ -32,6 +37,10 @@ def index(
         str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
     ] = None,
     side: Annotated[str, typer.Option(help="Side the items are on: source or target.")] = "target",
+    dtype: Annotated[
+        str, typer.Option(help="How to store vectors: float32, float16, bfloat16 or int8.")
+    ] = "float32",
+    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
     encoder: MaybeSpec = None,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
@@ -43,27 +52,61 @@ def index(
     """
     from align._checks import check_side
     from align.adapters.artifact import load
-    from align.embeddings import Embeddings
-    from align.encoding import items_for
-    from align.instructing import sources_for
     from align.items import read_items
+    from align.multivector import MultiVector
+    from align.retrieval.embedder import Embedder
     from align.retrieval.index import Index
 
     check_side(side)
     loaded = load(str(adapter))
+    if add:
+        made = Index.open(out)
+        check_same(made, loaded, side, dtype)
+    else:
+        made = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
     on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
     found = read_items(items, column=column, id=id, modality=modality, on_error=on_error)
     report_skipped(found.skipped)
     frozen = encoder_of(loaded, side, encoder)
-    named = items_for(frozen, found.items, found.modality, side=side)
-    vectors = open_store(store).encode(frozen, named, progress=True)
-    if side == "source":
-        vectors = sources_for(loaded, vectors)
-    made = Index.create(out, loaded, side="source" if side == "source" else "target")
-    made.add(found.ids, Embeddings(vectors, frozen.fingerprint, found.ids))
+    embedder = Embedder(
+        loaded,
+        source=frozen if side == "source" else None,
+        target=frozen if side == "target" else None,
+        store=open_store(store),
+    )
+    vectors = embedder.gallery(found.items, side=made.side, modality=found.modality, progress=True)
+    made.add(
+        found.ids,
+        MultiVector.from_equal(vectors[:, None]),
+        metadata=[shown(item) for item in found.items],
+        modality=found.modality or kind_of(frozen),
+    )
     made.save()
     if as_json:
         print_json({"index": str(out), "items": len(made), "repeats": found.repeats})
     else:
         again = f" ({found.repeats:,} repeats taken once)" if found.repeats else ""
         console().print(f"{len(made):,} items{again} indexed in {out}", highlight=False)
+
+
+def check_same(made: Index, adapter: Adapter, side: str, dtype: str) -> None:
+    """Raise ``ValueError`` unless an index was made with this adapter, side and dtype."""
+    held = None if made.adapter is None else made.adapter.card
+    if (held, made.side, made.dtype) != (adapter.card, side, dtype):
+        same = "the same" if held == adapter.card else "another"
+        raise ValueError(
+            f"--add needs the adapter, side and dtype of the index, {made.side} and {made.dtype}; "
+            f"got {same} adapter, {side} and {dtype}. Give the same ones, or make a new index."
+        )
+
+
+def shown(item: str | Path) -> dict[str, str]:
+    """What a hit shows of an item."""
+    return {"path": str(item)} if isinstance(item, Path) else {"text": item}
+
+
+def kind_of(encoder: Encoder) -> str | None:
+    """The modality of an encoder's items, where it is one that an index knows."""
+    from align.modalities import Modality
+
+    return encoder.modality if encoder.modality.upper() in Modality.__members__ else None

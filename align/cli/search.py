@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from align.cli.inputs import encoder_of, instruction_encoder_of, taken
 from align.cli.options import AsJson, InstructionSpec, MaybeSpec
 from align.cli.printing import console, print_json, table
+
+if TYPE_CHECKING:
+    from align.adapters.adapter import Side
 
 
 def search(
@@ -22,6 +27,10 @@ def search(
     modality: Annotated[
         str, typer.Option(help="What the query is, where the side that asks is mixed.")
     ] = "text",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="FIELD=VALUE that items must have, such as modality=image; repeatable."),
+    ] = None,
     encoder: MaybeSpec = None,
     instruction_encoder: InstructionSpec = None,
     as_json: AsJson = False,
@@ -30,34 +39,73 @@ def search(
 
     Example: `align search idx "a dog on a beach" -k 5`
     """
-    from align.embeddings import Embeddings
-    from align.encoding import MIXED, encode_instructions, items_for
-    from align.instructing import sources_for
+    from align.adapters.adapter import Adapter
+    from align.encoding import MIXED
+    from align.multivector import MultiVector
+    from align.retrieval.embedder import Embedder
     from align.retrieval.index import Index
 
     opened = Index.open(index)
-    asking = "source" if opened.side == "target" else "target"
-    frozen = encoder_of(opened.adapter, asking, encoder)
+    adapter = opened.adapter
+    if not isinstance(adapter, Adapter):
+        raise ValueError(
+            "to search with words or images, an index must hold an adapter that maps one vector "
+            f"per item; {index} holds {type(adapter).__name__}. Search it in Python."
+        )
+    asking: Side = "source" if opened.side == "target" else "target"
+    frozen = encoder_of(adapter, asking, encoder)
+    told = instruction if asking == "target" else taken(adapter, instruction)
+    teller = None
+    if told is not None and asking == "source":
+        teller = instruction_encoder_of(adapter, instruction_encoder) or frozen
     kind = modality if frozen.modality == MIXED else frozen.modality
     item = Path(query) if kind == "image" else query
-    vector = frozen.encode(items_for(frozen, [item], [kind], side=asking))
-    if asking == "source":
-        told = None
-        if taken(opened.adapter, instruction) is not None:
-            teller = instruction_encoder_of(opened.adapter, instruction_encoder) or frozen
-            told = encode_instructions(teller, [str(instruction)], store=None, progress=False)
-        vector = sources_for(opened.adapter, vector, told)
-    elif instruction is not None:
-        raise ValueError(
-            "an instruction belongs to a source; this index is of sources and targets ask; got "
-            f"{instruction!r}. Leave --instruction out."
-        )
-    asked = Embeddings(vector, frozen.fingerprint, (query,))
-    hits = opened.search(asked, k=min(k, len(opened)))[0]
+    embedder = Embedder(
+        adapter,
+        source=frozen if asking == "source" else None,
+        target=frozen if asking == "target" else None,
+        instructions=teller,
+    )
+    vector = embedder.queries([item], side=asking, modality=kind, instruction=told)
+    asked = MultiVector.from_equal(vector[:, None])
+    hits = opened.search(asked, k=min(k, len(opened)), where=filter_of(where or ()))[0]
     if as_json:
-        print_json([{"id": hit.id, "score": hit.score} for hit in hits])
+        print_json(
+            [
+                {
+                    "id": hit.id,
+                    "score": hit.score,
+                    "modality": hit.modality,
+                    "metadata": dict(hit.metadata),
+                }
+                for hit in hits
+            ]
+        )
         return
-    shown = table("", "", "score", "item")
+    shown = table("", "", "score", "modality", "item")
     for place, hit in enumerate(hits, start=1):
-        shown.add_row(str(place), f"{hit.score:.3f}", str(hit.id))
+        item = hit.metadata.get("text") or hit.metadata.get("path") or hit.id
+        name = str(item) if item == hit.id else f"{hit.id}: {item}"
+        shown.add_row(str(place), f"{hit.score:.3f}", hit.modality or "", name)
     console().print(shown)
+
+
+def filter_of(typed: Sequence[str]) -> dict[str, Callable[[Any], bool]]:
+    """``FIELD=VALUE`` as a filter; of a field that is named twice either value will do.
+
+    Raises:
+        ValueError: There is no field, or no ``=``.
+    """
+    wanted: dict[str, set[str]] = {}
+    for each in typed:
+        field, sign, value = each.partition("=")
+        if not field or not sign:
+            raise ValueError(
+                f"--where must be FIELD=VALUE; got {each!r}. Write, for example, modality=image."
+            )
+        wanted.setdefault(field, set()).add(value)
+
+    def one_of(values: set[str]) -> Callable[[Any], bool]:
+        return lambda held: (held if isinstance(held, str) else json.dumps(held)) in values
+
+    return {field: one_of(values) for field, values in wanted.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,13 @@ from align._checks import check_k
 from align.kernels.scores import check_scorable, inner_products
 
 _COLUMNS = 8192
-"""Gallery rows scored at a time: bounds a block, and is a multiple of any matrix tile."""
+"""Gallery rows scored at a time, at least: a multiple of any matrix tile."""
+
+_SCORES = 2**20
+"""Scores held at a time: few queries meet more gallery rows at once, which saves calls."""
+
+_GROUP = 64
+"""Neighbouring scores of which the largest is looked at first."""
 
 
 class Neighbours(NamedTuple):
@@ -49,10 +56,50 @@ def nearest(queries: Tensor, gallery: Tensor, *, k: int, rows: int = 1024) -> Ne
     """
     check_scorable(queries, gallery)
     check_k(k, len(gallery))
-    blocks = [_nearest_of_block(block, gallery, k) for block in torch.split(queries, rows)]
+
+    def score(block: Tensor, start: int, stop: int) -> Tensor:
+        return inner_products(block, gallery[start:stop])
+
+    return best_of_blocks(queries, len(gallery), score, k=k, rows=rows)
+
+
+def best_of_blocks(
+    queries: Tensor,
+    m: int,
+    score: Callable[[Tensor, int, int], Tensor],
+    *,
+    k: int,
+    rows: int = 1024,
+) -> Neighbours:
+    """The ``k`` best of ``m`` gallery rows for each query, whatever their scores are made of.
+
+    Args:
+        queries: ``(q, d)``.
+        m: Gallery rows.
+        score: Some queries and a range of gallery rows in, their scores out, ``(b, stop - start)``;
+            -inf takes a row out. Called with ranges that start at multiples of 64.
+        k: Neighbours per query, ``1 <= k <= m``; not checked.
+        rows: Queries scored at a time.
+
+    Returns:
+        ``values`` and ``indices``, both ``(q, k)``, ties as ``nearest`` has them.
+    """
+    found = []
+    whole = m // _COLUMNS * _COLUMNS
+    for block in torch.split(queries, rows):
+        best: list[Neighbours] = []
+        columns = max(_COLUMNS, _SCORES // max(len(block), 1) // _COLUMNS * _COLUMNS)
+        # What is left over is a block of its own, since it may have to be copied to be padded.
+        ends = [*range(columns, whole, columns), whole, m]
+        for start, stop in pairwise([0, *ends]):
+            if start == stop:
+                continue
+            values, indices = best_columns(score(block, start, stop), min(k, stop - start))
+            best = [merge_neighbours([*best, Neighbours(values, indices + start)], k=k)]
+        found += best
     return Neighbours(
-        torch.cat([block.values for block in blocks]),
-        torch.cat([block.indices for block in blocks]),
+        torch.cat([block.values for block in found]),
+        torch.cat([block.indices for block in found]),
     )
 
 
@@ -71,22 +118,40 @@ def merge_neighbours(parts: Sequence[Neighbours], *, k: int) -> Neighbours:
     return Neighbours(values[:, :k], indices.gather(1, order[:, :k]))
 
 
-def _nearest_of_block(queries: Tensor, gallery: Tensor, k: int) -> Neighbours:
-    best: list[Neighbours] = []
-    for start in range(0, len(gallery), _COLUMNS):
-        columns = gallery[start : start + _COLUMNS]
-        values, indices = best_columns(inner_products(queries, columns), min(k, len(columns)))
-        best = [merge_neighbours([*best, Neighbours(values, indices + start)], k=k)]
-    return best[0]
-
-
 def best_columns(scores: Tensor, k: int) -> Neighbours:
     """The ``k`` largest of each row of scores ``(q, m)``, and their columns; ties as ``nearest``.
 
     Args:
-        scores: Finite, ``(q, m)``.
+        scores: ``(q, m)``, neither NaN nor +inf.
         k: ``1 <= k <= m``; not checked.
     """
+    groups = scores.shape[1] // _GROUP
+    return _by_groups(scores, groups, k) if groups > 4 * k else _by_score(scores, k)
+
+
+def _by_groups(scores: Tensor, groups: int, k: int) -> Neighbours:
+    """As ``best_columns``, by way of the largest score of each group of columns.
+
+    A group that is not among the best ``k`` by its largest score, of equal ones the earlier, is
+    behind ``k`` columns of those, so none of its own is among the best. To find a maximum is many
+    times cheaper than to sort.
+    """
+    grouped = torch.unflatten(scores[:, : groups * _GROUP], 1, (groups, _GROUP))
+    chosen = _by_score(grouped.amax(2), k).indices.sort(dim=1).values
+    inside = torch.arange(_GROUP, device=scores.device)
+    rest = torch.arange(groups * _GROUP, scores.shape[1], device=scores.device)
+    columns = torch.cat(
+        [
+            (chosen[:, :, None] * _GROUP + inside).flatten(1),
+            rest.expand(len(scores), len(rest)),
+        ],
+        dim=1,
+    )
+    values, places = _by_score(scores.gather(1, columns), k)
+    return Neighbours(values, columns.gather(1, places))
+
+
+def _by_score(scores: Tensor, k: int) -> Neighbours:
     values, indices = scores.topk(k, dim=1)
     # topk may keep any of the columns that tie at the cut. Those rows are few: sort them stably.
     cut = (scores >= values[:, -1:]).sum(1, dtype=torch.int32) > k

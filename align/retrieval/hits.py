@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from align.kernels.topk import Neighbours
-
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -34,11 +32,3 @@ class Searcher(Protocol):
     def search(self, items: Sequence[Any], *, k: int = 10) -> list[list[Hit]]:
         """Up to ``k`` hits for each item, best first."""
         ...
-
-
-def name_hits(ids: Sequence[str], found: Neighbours) -> list[list[Hit]]:
-    """Ids and scores of the neighbours of each query; ``ids[row]`` names gallery row ``row``."""
-    return [
-        [Hit(ids[row], score) for row, score in zip(rows, scores, strict=True)]
-        for rows, scores in zip(found.indices.tolist(), found.values.tolist(), strict=True)
-    ]

@@ -1,167 +1,435 @@
-"""An exact index over the items of one side, searched with items of the other side."""
+"""The index: items of one or several vectors under string ids, kept in a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from align._checks import check_k, check_side
-from align.adapters.adapter import Adapter, Side
-from align.adapters.artifact import load
+from align._checks import check_at_least, check_k, check_side
+from align.adapters.adapter import Side
 from align.embeddings import Vectors
-from align.kernels.topk import Neighbours, merge_neighbours, nearest
-from align.retrieval.hits import Hit, name_hits
-from align.retrieval.segments import (
+from align.multivector import MultiVector
+from align.retrieval.candidates import First, Stages
+from align.retrieval.cascade import check_candidates
+from align.retrieval.filters import Where, check_where
+from align.retrieval.first_stages import Budget
+from align.retrieval.hits import Hit
+from align.retrieval.ids import IdTable, check_ids
+from align.retrieval.incoming import as_items, as_queries
+from align.retrieval.kept_adapter import AnyAdapter, load_adapter, save_adapter
+from align.retrieval.locating import IndexedItems, items_at, locate, without
+from align.retrieval.manifest import (
     Manifest,
-    check_free,
-    check_new_ids,
-    check_segment,
-    check_unchanged,
-    read_manifest,
-    read_segment,
+    Stored,
+    check_dtype,
+    has_manifest,
+    one_writer,
     write_manifest,
-    write_segment,
 )
+from align.retrieval.parts import Part, joined, merged, read_parts, remove_others, write_part
+from align.retrieval.records import modality_name, records_of
+from align.retrieval.scan import Asked
+from align.retrieval.searching import Findable, check_options, coarse_to_fine, exact, hits_of
+from align.retrieval.segments import STORED, Segment, stored
+from align.retrieval.standardizing import best_standardized
 
 
 class Index:
-    """Gallery items of one side under string ids; searches are exact.
+    """Items of one side under string ids, with one vector each or several; searches are exact.
 
-    ``save`` writes only what was added since the last save, as one new segment, and replaces the
-    manifest last: a process killed while it saves leaves the last saved state. ``open`` maps the
-    vectors from disk, so that a large gallery costs memory only where it is read. One process
-    writes at a time; ``save`` refuses if another has saved in between.
+    Changes are seen by the next search and kept by the next ``save``, which writes what is new and
+    replaces the manifest last: a process killed while it saves leaves the last saved state. Small
+    saves are merged, so that many leave few files. ``open`` maps the files, so that a large index
+    costs memory only where it is read. One process writes at a time; others may search meanwhile,
+    and see what was saved after ``refresh``.
 
     Attributes:
-        side: The side that the gallery items belong to.
-        adapter: Maps gallery items and queries into the shared space.
+        side: The side that the items belong to; queries come from the other.
+        adapter: Maps items and queries into the shared space; ``None`` where they come mapped.
+        dtype: How vectors are stored; int8 keeps one scale per item.
+        budget: Vectors kept of each item if the index was opened truncated, else ``None``.
     """
 
-    def __init__(self, path: Path, adapter: Adapter, side: Side) -> None:
+    def __init__(
+        self,
+        path: Path,
+        adapter: AnyAdapter | None,
+        side: Side,
+        dtype: Stored,
+        *,
+        budget: int | None = None,
+    ) -> None:
         self.side = side
         self.adapter = adapter
+        self.dtype = dtype
+        self.budget = budget
         self._path = path
-        self._ids: list[str] = []
-        self._known: set[str] = set()
-        # Vectors (n, d) in the order of the ids: first what is on disk, then what is not yet.
-        self._saved: list[Tensor] = []
-        self._fresh: list[Tensor] = []
+        self._dim: int | None = None
+        # In the order of adding: first what is in the folder, then what is not yet.
+        self._parts: list[Part] = []
+        self._stages = Stages()
         self._manifest: Manifest | None = None
 
     @classmethod
-    def create(cls, path: str | Path, adapter: Adapter, *, side: Side = "target") -> Self:
+    def create(
+        cls,
+        path: str | Path,
+        adapter: AnyAdapter | None = None,
+        *,
+        side: Side = "target",
+        dtype: Stored = "float32",
+    ) -> Self:
         """An empty index; nothing is written before ``save``.
 
         Args:
             path: Folder to save to; it may not hold an index yet.
-            adapter: A fitted adapter.
-            side: The side that the gallery items belong to; queries come from the other.
+            adapter: A fitted adapter or head of meta tokens, kept inside the index; without one,
+                items and queries come as vectors of one space.
+            side: The side that the items belong to; queries come from the other.
+            dtype: How to store vectors. int8 takes a quarter of float32.
 
         Raises:
-            ValueError: ``side`` is neither side.
+            ValueError: ``side`` or ``dtype`` is another.
             FileExistsError: The folder holds an index.
         """
         check_side(side)
+        check_dtype(dtype)
         folder = Path(path).expanduser()
-        check_free(folder, cls.__name__)
-        return cls(folder, adapter, side)
+        if has_manifest(folder):
+            raise FileExistsError(
+                f"a new index needs a folder without one; {folder} holds an index. "
+                "Use Index.open to add to it, or choose another folder."
+            )
+        return cls(folder, adapter, side, dtype)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """The index as it was last saved, with its adapter; vectors stay on disk until read.
+    def open(cls, path: str | Path, *, budget: int | None = None) -> Self:
+        """The index as it was last saved, with its adapter; files are mapped, not read.
 
         Args:
             path: Folder that ``save`` wrote.
+            budget: Read the first vectors of each item into memory and leave the rest on disk;
+                nothing can be changed then. All vectors, mapped from disk, if left out.
 
         Raises:
             FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
-            ValueError: The manifest is of another version or has unknown or missing fields, or a
-                segment does not match it.
+            ValueError: The manifest is of another version or has unknown or missing fields, a
+                segment does not match it, or ``budget`` is below 1.
         """
+        if budget is not None:
+            check_at_least("budget", budget, 1)
         folder = Path(path).expanduser()
-        manifest = read_manifest(folder, Manifest)
-        # An absolute path cannot be taken for the name of an adapter on the hub.
-        index = cls(folder, load((folder / "adapter").absolute()), manifest.side)
-        for name, rows in manifest.segments.items():
-            ids, tensors = read_segment(folder, name)
-            check_segment(folder, name, rows, len(ids), len(tensors["vectors"]))
-            index._ids += ids
-            index._saved.append(tensors["vectors"])
-        index._known.update(index._ids)
-        index._manifest = manifest
+        manifest, parts = read_parts(folder, {}, lambda segment: _cut(segment, budget))
+        index = cls(
+            folder,
+            load_adapter(folder, manifest.adapter),
+            manifest.side,
+            manifest.dtype,
+            budget=budget,
+        )
+        index._take_over(manifest, parts)
         return index
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return sum(map(len, self._parts))
 
-    def add(self, ids: Sequence[str], embeddings: Vectors) -> None:
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and locate(self._parts, [id])[0] is not None
+
+    @property
+    def dim(self) -> int | None:
+        """Width of a vector, or ``None`` before the first item."""
+        return self._dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of vectors, offsets and scales, deleted ones included."""
+        return sum(part.segment.nbytes for part in self._parts)
+
+    @property
+    def modalities(self) -> dict[str | None, int]:
+        """How many items there are of each modality, ``None`` for those that have none."""
+        counts = np.zeros(256, dtype=np.int64)
+        for part in self._parts:
+            codes = part.segment.records.modality
+            codes = codes if part.dead is None else codes[~part.dead]
+            counts += np.bincount(codes, minlength=256)
+        return {modality_name(code): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
+
+    def add(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+    ) -> None:
         """Add items; they are found at once, and kept by the next ``save``.
 
         Args:
-            ids: ``n`` strings that the index does not hold yet.
-            embeddings: Embeddings from the encoder of ``side``, ``(n, d_side)``; an
-                ``Embeddings`` has its fingerprint checked by the adapter.
+            ids: ``n`` strings that the index does not hold.
+            items: Embeddings from the encoder of ``side``, ``(n, d_side)``, whose fingerprint the
+                adapter checks if it comes with them; or ``n`` packed items, of any number of
+                vectors, that are in the index's own space. Without an adapter, matrices are too.
+            metadata: One mapping per item that JSON can write, such as ``{"path": "a.jpg"}``.
+            modality: A name of ``Modality`` for each item, such as ``"image"``, or one for all.
 
         Raises:
-            TypeError: An id is not a string.
-            ValueError: An id repeats or is in the index already, or the adapter refuses the
-                embeddings. Nothing is added then.
+            TypeError: An id is not a string, or metadata is not what JSON can write.
+            ValueError: An id repeats or is in the index already, the adapter refuses the items,
+                their width is another, a vector is not finite in the dtype of the index, a
+                modality is unknown, or lengths differ. Nothing is added then.
+            RuntimeError: The index was opened truncated.
         """
-        check_new_ids(ids, self._known, len(embeddings))
-        with torch.no_grad():
-            self._fresh.append(self.adapter.gallery(embeddings, side=self.side))
-        self._ids += ids
-        self._known.update(ids)
+        self._check_whole()
+        part = self._part(ids, items, metadata, modality)
+        there = [id for id, place in zip(ids, locate(self._parts, ids), strict=True) if place]
+        if there:
+            raise ValueError(
+                f"every id can be added once; {len(there)} are in the index already, the first "
+                f"{there[:5]}. Use update to replace those, or name the new items differently."
+            )
+        self._append(part)
 
-    def search(self, queries: Vectors, *, k: int = 10) -> list[list[Hit]]:
-        """The ``k`` best items for each query, best first; of equal ones the first added.
+    def update(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+    ) -> None:
+        """Replace items with all that is stored of them; they count as added now.
 
         Args:
-            queries: Embeddings from the encoder of the other side, ``(q, d_other)``.
-            k: Hits per query, ``1 <= k <= len(index)``.
+            ids: ``n`` ids that the index holds.
+            items: As for ``add``.
+            metadata: As for ``add``; what was there before is forgotten.
+            modality: As for ``add``; likewise.
 
         Raises:
-            ValueError: The index is empty, ``k`` is out of range, or the adapter refuses the
-                queries.
+            KeyError: An id is not in the index. Nothing is changed then.
+            TypeError: As for ``add``.
+            ValueError: As for ``add``, but for ids that are there.
+            RuntimeError: The index was opened truncated.
         """
-        if not self._ids:
+        self._check_whole()
+        part = self._part(ids, items, metadata, modality)
+        self._parts = without(self._parts, ids)
+        self._append(part)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete items; their ids may be added again. ``compact`` frees the room that they took.
+
+        Args:
+            ids: Ids that the index holds, each once.
+
+        Raises:
+            KeyError: An id is not in the index. Nothing is deleted then.
+            TypeError: An id is not a string.
+            ValueError: An id repeats.
+            RuntimeError: The index was opened truncated.
+        """
+        self._check_whole()
+        check_ids(ids, len(ids))
+        self._parts = without(self._parts, ids)
+
+    def get(self, ids: Sequence[str]) -> IndexedItems:
+        """What is stored of some items, in the order of ``ids``.
+
+        Raises:
+            KeyError: An id is not in the index.
+            ValueError: There are no ids, which leaves nothing to get.
+        """
+        if not len(ids):
+            raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
+        return items_at(self._parts, ids)
+
+    def search(
+        self,
+        queries: Vectors | MultiVector,
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        standardize: bool = False,
+        budget: Budget | None = None,
+        candidates: int | None = None,
+        first: First | None = None,
+    ) -> list[list[Hit]]:
+        """The ``k`` best items for each query, best first.
+
+        Of equal scores the item that was added first comes first; an updated item counts as added
+        at its update.
+
+        Args:
+            queries: Embeddings from the encoder of the other side, ``(q, d_other)``; or ``q``
+                packed queries in the index's own space. Without an adapter, matrices are too.
+            k: Hits per query, ``1 <= k <= len(index)``.
+            where: What found items must be like: for each field of the metadata, or
+                ``"modality"``, a value to equal, several values to be one of, or a function that
+                says of a value whether it suits. An item without the field does not. There are
+                fewer hits where fewer than ``k`` items suit.
+            standardize: Score by how far an item is above the mean of the scores of its modality
+                for the query, in standard deviations, so that no modality crowds out the others.
+                See ``standardizing.best_standardized``.
+            budget: Vectors used of each query and each item, the first ones; all if left out, and
+                all of an item that has fewer.
+            candidates: Items per query that are scored, chosen by ``first``; all if left out,
+                which is exact. ``candidates_for`` measures how many are needed.
+            first: What chooses candidates: that many first vectors of each query and item, (1, 1)
+                if left out; a fixed dimensional encoding; or a function that makes a
+                ``FirstStage`` of a ``MultiVector``, called once for each segment of the index.
+                What it keeps of the items stays in memory for the next search.
+
+        Raises:
+            TypeError: ``where`` is no mapping of names.
+            ValueError: The index is empty, ``k``, ``candidates`` or ``budget`` is out of range,
+                the adapter refuses the queries, their width is another, there is a ``first``
+                without ``candidates``, or ``standardize`` with them.
+        """
+        if not len(self):
             raise ValueError("an index needs items to search; it holds none. Call add first.")
         check_k(k, len(self), of="the number of items in the index")
-        with torch.no_grad():
-            mapped = self.adapter.queries(
-                queries, side="source" if self.side == "target" else "target"
+        check_options(budget, candidates, first, standardize)
+        if budget is not None and self.budget is not None and budget[1] > self.budget:
+            raise ValueError(
+                f"this index was opened with the first {self.budget} vectors of each item; "
+                f"got budget {budget}. Lower its second number, or open more of the index."
             )
-        self._join_fresh()
-        found, start = [], 0
-        for vectors in (*self._saved, *self._fresh):
-            values, indices = nearest(mapped, vectors, k=min(k, len(vectors)))
-            found.append(Neighbours(values, indices + start))
-            start += len(vectors)
-        return name_hits(self._ids, merge_neighbours(found, k=k))
+        asked = Asked(as_queries(queries, self.adapter, self.side, self._dim), budget)
+        if where is not None:
+            check_where(where)
+        if candidates is not None:
+            check_candidates(k, candidates, len(self))
+        among = Findable.of(self._parts, where)
+        if not len(among) or not len(asked):
+            return [[] for _ in range(len(asked))]
+        k = min(k, len(among))
+        if standardize:
+            found = best_standardized(asked, among.parts, among.keeps, k=k)
+        elif candidates is None:
+            found = exact(asked, among, k=k)
+        else:
+            found = coarse_to_fine(
+                asked,
+                among,
+                k=k,
+                candidates=min(candidates, len(among)),
+                first=first or (1, 1),
+                stages=self._stages,
+            )
+        return hits_of(self._parts, found)
 
     def save(self) -> None:
-        """Write what was added since the last save; the first save writes the adapter too.
+        """Write what has changed since the last save; the first save writes the adapter too.
 
         Raises:
-            RuntimeError: Another process has saved to the folder since this index read it.
+            RuntimeError: Another process is saving to the folder, or has saved since this index
+                read it.
         """
-        check_unchanged(self._path, self._manifest, Manifest)
-        if self._manifest is None:
-            self.adapter.save(self._path / "adapter")
-        segments = dict(self._manifest.segments) if self._manifest else {}
-        self._join_fresh()
-        for vectors in self._fresh:
-            name = write_segment(self._path, self._ids[-len(vectors) :], {"vectors": vectors})
-            segments[name] = len(vectors)
-        manifest = Manifest(self.side, segments)
-        write_manifest(self._path, manifest)
-        self._saved, self._fresh, self._manifest = [*self._saved, *self._fresh], [], manifest
+        with one_writer(self._path, self._manifest):
+            on_disk = len(self._manifest.segments) if self._manifest is not None else 0
+            as_saved = len(self._parts) == on_disk and all(part.is_saved for part in self._parts)
+            if self._manifest is None or not as_saved:
+                self._commit(merged([*self._old(), *joined(self._new())]))
 
-    def _join_fresh(self) -> None:
-        """Keep unsaved items as one tensor, however many calls of ``add`` brought them."""
-        if len(self._fresh) > 1:
-            self._fresh = [torch.cat(self._fresh)]
+    def compact(self) -> None:
+        """Save, drop what is deleted, and merge the segments; mapped files stay readable.
+
+        What remains is one segment, or one for each run of items that have one vector or several.
+        All items are held in memory meanwhile.
+
+        Raises:
+            RuntimeError: As for ``save``, or the index was opened truncated.
+        """
+        self._check_whole()
+        with one_writer(self._path, self._manifest):
+            self._commit(joined(self._parts))
+
+    def refresh(self) -> bool:
+        """Take over what another process has saved; whether there was anything.
+
+        Raises:
+            FileNotFoundError: The folder no longer holds the index.
+            RuntimeError: There are changes here that were not saved.
+            ValueError: As for ``open``.
+        """
+        if self._manifest is None or not all(part.is_saved for part in self._parts):
+            raise RuntimeError(
+                "only an index without unsaved changes can be refreshed; this one has some. "
+                "Save it, or open the folder again."
+            )
+        known = {
+            entry.file.path: part.segment
+            for entry, part in [(part.entry, part) for part in self._parts if part.entry]
+        }
+        manifest, parts = read_parts(self._path, known, lambda part: _cut(part, self.budget))
+        changed = manifest != self._manifest
+        self._take_over(manifest, parts)
+        return changed
+
+    def verify(self) -> list[str]:
+        """What is wrong with the saved files, in words; nothing if every byte is as it was written.
+
+        Raises:
+            RuntimeError: The index was never saved.
+        """
+        if self._manifest is None:
+            raise RuntimeError("verify reads saved files; this index has none. Call save first.")
+        found = [file.problem(self._path) for file in self._manifest.held]
+        return [problem for problem in found if problem is not None]
+
+    def _old(self) -> list[Part]:
+        return [part for part in self._parts if part.entry is not None]
+
+    def _new(self) -> list[Part]:
+        return [part for part in self._parts if part.entry is None]
+
+    def _commit(self, parts: Sequence[Part]) -> None:
+        """Make ``parts`` the index, on disk and here; the caller holds the lock."""
+        if self._manifest is None:
+            kind, files = save_adapter(self._path, self.adapter)
+        else:
+            kind, files = self._manifest.adapter, self._manifest.files
+        written = [write_part(self._path, part) for part in parts]
+        entries = tuple(part.entry for part in written if part.entry is not None)
+        manifest = Manifest(self.side, self.dtype, self._dim, kind, files, entries)
+        write_manifest(self._path, manifest)
+        self._take_over(manifest, written)
+        remove_others(self._path, manifest)
+
+    def _take_over(self, manifest: Manifest, parts: Sequence[Part]) -> None:
+        self._manifest, self._parts, self._dim = manifest, list(parts), manifest.dim
+
+    def _part(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        metadata: Sequence[Mapping[str, Any]] | None,
+        modality: str | Sequence[str] | None,
+    ) -> Part:
+        """New items, checked and as they will be stored."""
+        check_ids(ids, len(items))
+        records = records_of(len(items), metadata, modality)
+        vectors = as_items(items, self.adapter, self.side, self._dim)
+        return Part(Segment.of(stored(vectors, STORED[self.dtype]), IdTable.of(ids), records))
+
+    def _append(self, part: Part) -> None:
+        if not len(part):
+            return
+        self._dim = part.segment.dim
+        self._parts = [*self._old(), *merged([*self._new(), part])]
+
+    def _check_whole(self) -> None:
+        if self.budget is not None:
+            raise RuntimeError(
+                f"an index opened with a budget is only searched; this one has {self.budget}. "
+                "Open it without a budget to change it."
+            )
+
+
+def _cut(segment: Segment, budget: int | None) -> Segment:
+    return segment if budget is None else segment.prefix(budget)

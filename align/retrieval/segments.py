@@ -1,26 +1,24 @@
-"""What an index keeps on disk: a manifest, and segments that are written once and never changed."""
+"""Items that lie together: their vectors, ids and records; written once and never changed."""
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Self
 
+import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from align._checks import check_length, check_side
-from align.adapters.adapter import Side
-from align.atomic import atomic_file
-
-_SCHEMA = 1
-_MANIFEST = "index.json"
+from align.multivector import MultiVector
+from align.retrieval.ids import IdTable
+from align.retrieval.packed import Array, Packed
+from align.retrieval.records import Records
 
 STORED = {
     "float16": torch.float16,
@@ -28,164 +26,173 @@ STORED = {
     "float32": torch.float32,
     "int8": torch.int8,
 }
-"""Ways to store tokens, by the names that a manifest gives them."""
+"""Ways to store vectors, by the names that a manifest gives them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What is in the folder of an index; replaced last when the index is saved.
-
-    Attributes:
-        side: The side that the gallery items belong to.
-        segments: Number of items in each segment by its name, in the order of adding.
-        schema: Version of the layout of the folder.
-    """
-
-    side: Side
-    segments: dict[str, int]
-    schema: int = _SCHEMA
-
-    def __post_init__(self) -> None:
-        check_side(self.side)
-
-
-@dataclass(frozen=True, slots=True)
-class MultiVectorManifest:
-    """What is in the folder of an index of multi-vectors; replaced last when it is saved.
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """``n`` items in the order in which they were added.
 
     Attributes:
-        dtype: How tokens are stored, a key of ``STORED``.
-        segments: Number of items in each segment by its name, in the order of adding.
-        schema: Version of the layout of the folder.
+        tokens: All vectors end to end, ``(total, d)``, in a dtype of ``STORED``.
+        offsets: Item ``i`` owns rows ``offsets[i]:offsets[i + 1]``, ``(n + 1,)`` int64; ``None``
+            where every item has one vector.
+        scales: Of int8, one per item, ``(n,)`` float32.
+        ids: The ids of the items.
+        records: Their modality and metadata.
     """
 
-    dtype: str
-    segments: dict[str, int]
-    schema: int = _SCHEMA
+    tokens: Tensor
+    offsets: Tensor | None
+    scales: Tensor | None
+    ids: IdTable
+    records: Records
 
-    def __post_init__(self) -> None:
-        if self.dtype not in STORED:
-            raise ValueError(
-                f"dtype must be one of {sorted(STORED)}; got {self.dtype!r}. "
-                "Name one of them as a string."
+    @classmethod
+    def of(cls, vectors: MultiVector, ids: IdTable, records: Records) -> Self:
+        """A segment in memory."""
+        pooled = len(vectors.tokens) == len(vectors)
+        return cls(
+            vectors.tokens, None if pooled else vectors.offsets, vectors.scales, ids, records
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All items of several segments, which share no id, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls.of(
+            join_vectors([part.vectors for part in parts]),
+            IdTable.join([part.ids for part in parts]),
+            Records.join([part.records for part in parts]),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What ``write`` wrote, mapped: nothing is read before it is used.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not whole, or lacks a part.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                held = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: tensor.numpy() for name, tensor in held.items() if "." in name}
+            return cls(
+                held["tokens"],
+                held.get("offsets"),
+                held.get("scales"),
+                IdTable(
+                    Packed(arrays["ids.data"], arrays["ids.ends"]),
+                    arrays["ids.hashes"],
+                    arrays["ids.rows"],
+                ),
+                Records(
+                    arrays["records.modality"],
+                    Packed(arrays["records.data"], arrays["records.ends"]),
+                ),
             )
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(
+                f"{path} must be a whole segment of an index; reading it failed with: {error}. "
+                "Restore the folder from a copy, or rebuild the index."
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write one safetensors file."""
+        arrays = {
+            "ids.data": self.ids.names.data,
+            "ids.ends": self.ids.names.ends,
+            "ids.hashes": self.ids.hashes,
+            "ids.rows": self.ids.rows,
+            "records.modality": self.records.modality,
+            "records.data": self.records.metadata.data,
+            "records.ends": self.records.metadata.ends,
+        }
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        given = {"tokens": self.tokens, "offsets": self.offsets, "scales": self.scales}
+        tensors |= {name: tensor for name, tensor in given.items() if tensor is not None}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return self.tokens.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of vectors, offsets and scales."""
+        held = (self.tokens, self.offsets, self.scales)
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
+
+    @cached_property
+    def vectors(self) -> MultiVector:
+        """The vectors as packed items, also where each has one."""
+        offsets = torch.arange(len(self) + 1) if self.offsets is None else self.offsets
+        return MultiVector(self.tokens, offsets, self.scales)
+
+    def where(self, keep: Array) -> Self:
+        """The items that a mask ``(n,)`` keeps."""
+        if keep.all():
+            return self
+        rows = torch.from_numpy(np.flatnonzero(keep))
+        return self.of(self.vectors.take(rows), self.ids.where(keep), self.records.where(keep))
+
+    def prefix(self, budget: int) -> Self:
+        """The first ``budget`` vectors of each item."""
+        return self.of(self.vectors.prefix(budget), self.ids, self.records)
 
 
-M = TypeVar("M", Manifest, MultiVectorManifest)
-
-
-def has_manifest(folder: Path) -> bool:
-    """Whether an index was saved in ``folder``."""
-    return (folder / _MANIFEST).exists()
-
-
-def read_manifest(folder: Path, kind: type[M]) -> M:
-    """The manifest of the index in ``folder``, one of ``kind``.
-
-    Raises:
-        FileNotFoundError: The folder holds no index.
-        ValueError: The manifest is of another version or another kind of index, or has unknown or
-            missing fields.
-    """
-    if not has_manifest(folder):
-        raise FileNotFoundError(
-            f"an index is a folder with {_MANIFEST}; {folder} has none. "
-            "Pass the folder that an index was saved to, or create and save one."
-        )
-    found = json.loads((folder / _MANIFEST).read_text())
-    if found.get("schema") != _SCHEMA:
-        raise ValueError(
-            f"{folder / _MANIFEST} must have schema {_SCHEMA}; got {found.get('schema')!r}. "
-            "Read it with the version of this package that wrote it, or rebuild the index."
-        )
-    known = {field.name for field in fields(kind)}
-    if set(found) != known:
-        raise ValueError(
-            f"{folder / _MANIFEST} must have the fields {sorted(known)}; got {sorted(found)}. "
-            "Open it with the class that saved it (with side, Index; with dtype, "
-            "MultiVectorIndex), restore it from a copy, or rebuild the index."
-        )
-    return kind(**found)
-
-
-def write_manifest(folder: Path, manifest: Manifest | MultiVectorManifest) -> None:
-    """Replace the manifest in ``folder`` by ``manifest``, whole or not at all."""
-    with atomic_file(folder / _MANIFEST) as scratch:
-        scratch.write_text(json.dumps(asdict(manifest), indent=1))
-
-
-def write_segment(folder: Path, ids: Sequence[str], tensors: dict[str, Tensor]) -> str:
-    """Write ``ids`` and what belongs to them to ``folder`` under a new name; the name."""
-    name = uuid.uuid4().hex
-    held = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    with atomic_file(folder / "segments" / f"{name}.safetensors") as scratch:
-        save_file(held, scratch)
-    with atomic_file(folder / "segments" / f"{name}.json") as scratch:
-        scratch.write_text(json.dumps(list(ids)))
-    return name
-
-
-def read_segment(folder: Path, name: str) -> tuple[list[str], dict[str, Tensor]]:
-    """Ids and tensors of the segment ``name``; tensors stay on disk until read.
+def stored(items: MultiVector, dtype: torch.dtype) -> MultiVector:
+    """A copy on the CPU in another dtype, int8 included, whose vectors are finite.
 
     Raises:
-        FileNotFoundError: A file of the segment is missing.
+        ValueError: A vector is not finite in that dtype.
     """
-    ids = json.loads((folder / "segments" / f"{name}.json").read_text())
-    with safe_open(folder / "segments" / f"{name}.safetensors", framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    return ids, tensors
-
-
-def check_segment(folder: Path, name: str, items: int, ids: int, vectors: int) -> None:
-    """Raise ``ValueError`` unless segment ``name`` holds ``items`` ids and as many vectors."""
-    if not ids == vectors == items:
+    cast = items.quantized() if dtype == torch.int8 else items.to(dtype=dtype)
+    bad = (~cast.tokens.isfinite().all(dim=1)).nonzero().flatten()
+    if len(bad):
+        owners = torch.bucketize(bad, cast.offsets, right=True) - 1
+        rows = sorted(set(owners.tolist()))
         raise ValueError(
-            f"segment {name} of {folder} must hold {items} items; got {ids} ids and "
-            f"{vectors} vectors. Restore the folder from a copy, or rebuild the index."
+            f"items must be finite in {dtype}; {len(rows)} of {len(cast)} hold NaN, infinity "
+            f"or numbers too large for it, the first at {rows[:5]}. Drop or re-encode those "
+            "items, or choose a wider dtype for the index."
         )
+    return MultiVector(
+        cast.tokens.detach().to("cpu", copy=True),
+        cast.offsets.to("cpu", copy=True),
+        None if cast.scales is None else cast.scales.to("cpu", copy=True),
+    )
 
 
-def check_free(folder: Path, name: str) -> None:
-    """Raise ``FileExistsError`` if ``folder`` holds an index; ``name`` is the class that asks."""
-    if has_manifest(folder):
-        raise FileExistsError(
-            f"a new index needs a folder without one; {folder} holds an index. "
-            f"Use {name}.open to add to it, or choose another folder."
-        )
+def join_vectors(parts: Sequence[MultiVector]) -> MultiVector:
+    """Items of several multi-vectors of one kind, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = torch.cat([part.lengths for part in parts])
+    scales = [part.scales for part in parts if part.scales is not None]
+    return MultiVector(
+        torch.cat([part.tokens for part in parts]),
+        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        torch.cat(scales) if scales else None,
+    )
 
 
-def check_unchanged(folder: Path, manifest: M | None, kind: type[M]) -> None:
-    """Raise ``RuntimeError`` unless the folder is as it was when ``manifest`` was read or written.
-
-    ``None`` stands for a folder without an index.
-    """
-    on_disk = read_manifest(folder, kind) if has_manifest(folder) else None
-    if on_disk != manifest:
-        raise RuntimeError(
-            f"{folder} must be as this index left it; another process has saved to it "
-            "since. Open it again and add the new items there."
-        )
-
-
-def check_new_ids(ids: Sequence[str], known: AbstractSet[str], items: int) -> None:
-    """Raise unless ``ids`` are ``items`` strings, each new.
-
-    Raises:
-        TypeError: An id is not a string.
-        ValueError: Their number is another, or an id repeats or is ``known``.
-    """
-    check_length("ids", ids, items)
-    new: set[str] = set()
-    repeated = []
-    for item in ids:
-        if not isinstance(item, str):
-            raise TypeError(f"ids must be strings, as JSON keeps them; got {item!r}. Use str.")
-        if item in new or item in known:
-            repeated.append(item)
-        new.add(item)
-    if repeated:
-        raise ValueError(
-            f"every id can be added once; {len(repeated)} repeat or are in the index already, "
-            f"the first {repeated[:5]}. Leave them out, or name the new items differently."
-        )
+def take_across(parts: Sequence[MultiVector], rows: Tensor) -> MultiVector:
+    """Items at ``rows``, rising, which count through all parts."""
+    starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
+    cuts = torch.searchsorted(rows, starts).tolist()
+    return join_vectors(
+        [
+            part.take(rows[first:last] - start)
+            for part, start, (first, last) in zip(
+                parts, starts.tolist(), pairwise(cuts), strict=False
+            )
+            if last > first
+        ]
+    )

@@ -76,7 +76,21 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
         (hit["score"] for hit in hits), reverse=True
     )
     assert all(hit["id"].endswith(".png") for hit in hits)
+    assert {hit["modality"] for hit in hits} == {"image"}
+    assert all(hit["metadata"]["path"].endswith(hit["id"]) for hit in hits)
     assert "31.png" in run("search", "idx", "a dog 31", "-k", 30).stdout
+    path = hits[2]["metadata"]["path"]
+    only = run("search", "idx", "a dog 31", "--where", f"path={path}", "--json")
+    assert json.loads(only.stdout) == [hits[2]]
+    none = run("search", "idx", "a dog 31", "--where", "modality=text", "--json")
+    assert json.loads(none.stdout) == []
+    with pytest.raises(ValueError, match=r"must be FIELD=VALUE; got 'image'"):
+        run("search", "idx", "a dog 31", "--where", "image")
+
+    adding = ("index", "adapter", "train.csv", "--column", "image", "-o", "idx", "--add")
+    with pytest.raises(ValueError, match=r"got the same adapter, source and float32"):
+        run(*adding, "--store", "store", "--side", "source")
+    assert "60 items" in run(*adding, "--store", "store").stdout
 
 
 @pytest.mark.usefixtures("fitted")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from align.kernels import reference
 from align.multivector import MultiVector
-from align.retrieval.multi_index import MultiVectorIndex
+from align.retrieval.index import Index
 
 DTYPES = ("float32", "float16", "bfloat16", "int8")
 
@@ -48,8 +48,8 @@ def check_search(index, documents, queries, k, ids=None, **options):
 
 
 def saved(path, documents, *, dtype="float32", parts=(0.3, 0.6)):
-    """An index over three segments."""
-    index = MultiVectorIndex.create(path, dtype=dtype)
+    """An index that was saved after each of three parts."""
+    index = Index.create(path, dtype=dtype)
     n = len(documents)
     ends = [0, *(int(part * n) for part in parts), n]
     for start, stop in pairwise(ends):

@@ -1,4 +1,4 @@
-"""An index of multi-vectors: what it finds."""
+"""Items of several vectors in an index: what is found."""
 
 import pytest
 import torch
@@ -7,13 +7,13 @@ from multi_documents import DTYPES, as_stored, check_search, names, ragged, save
 
 from align.fde import FDE
 from align.multivector import MultiVector
+from align.retrieval import candidates as candidates_module
 from align.retrieval import cascade as cascade_module
-from align.retrieval import first_stages
-from align.retrieval import multi_index as module
+from align.retrieval import first_stages, scan
 from align.retrieval.cascade import cascade
 from align.retrieval.first_stages import first_stage
 from align.retrieval.hits import Hit
-from align.retrieval.multi_index import MultiVectorIndex
+from align.retrieval.index import Index
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -21,7 +21,7 @@ from align.retrieval.multi_index import MultiVectorIndex
 def test_search_equals_the_reference_before_and_after_saving(rng, tmp_path, dtype, budget):
     documents, queries = ragged(40, rng), ragged(5, rng)
     held = as_stored(documents, dtype)
-    index = MultiVectorIndex.create(tmp_path / "idx", dtype=dtype)
+    index = Index.create(tmp_path / "idx", dtype=dtype)
     index.add(names(15), documents[:15])
     check_search(index, held[:15], queries, 15, budget=budget)
     index.save()
@@ -30,7 +30,7 @@ def test_search_equals_the_reference_before_and_after_saving(rng, tmp_path, dtyp
     check_search(index, held, queries, 10, budget=budget)
     index.save()
     check_search(index, held, queries, 40, budget=budget)
-    again = MultiVectorIndex.open(tmp_path / "idx")
+    again = Index.open(tmp_path / "idx")
     assert (len(again), again.dim, again.dtype, again.budget) == (40, 8, dtype, None)
     check_search(again, held, queries, 40, budget=budget)
 
@@ -38,10 +38,10 @@ def test_search_equals_the_reference_before_and_after_saving(rng, tmp_path, dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_stored_comes_back_to_the_bit(rng, tmp_path, dtype):
     documents = ragged(10, rng)
-    index = MultiVectorIndex.create(tmp_path, dtype=dtype)
+    index = Index.create(tmp_path, dtype=dtype)
     index.add(names(10), documents)
     index.save()
-    (back,) = MultiVectorIndex.open(tmp_path)._saved
+    back = Index.open(tmp_path).get(names(10)).vectors
     assert back.tokens.dtype == getattr(torch, dtype)
     assert torch.equal(back.to(dtype=torch.float32).tokens, as_stored(documents, dtype).tokens)
     assert torch.equal(back.offsets, documents.offsets)
@@ -54,7 +54,7 @@ def test_documents_of_any_dtype_can_be_added(rng, tmp_path, dtype, given):
     documents = (
         documents.quantized() if given == "int8" else documents.to(dtype=getattr(torch, given))
     )
-    index = MultiVectorIndex.create(tmp_path, dtype=dtype)
+    index = Index.create(tmp_path, dtype=dtype)
     index.add(names(6), documents)
     check_search(index, as_stored(documents, dtype), ragged(2, rng), 6)
 
@@ -85,7 +85,7 @@ def test_no_queries_find_nothing(rng, tmp_path):
 
 def test_later_changes_to_added_documents_change_nothing(rng, tmp_path):
     documents, queries = ragged(6, rng), ragged(2, rng)
-    index = MultiVectorIndex.create(tmp_path, dtype="float32")
+    index = Index.create(tmp_path, dtype="float32")
     index.add(names(6), documents)
     before = index.search(queries, k=6)
     documents.tokens.zero_()
@@ -95,7 +95,7 @@ def test_later_changes_to_added_documents_change_nothing(rng, tmp_path):
 
 def test_equal_items_come_back_in_the_order_of_adding(rng, tmp_path):
     same = MultiVector.pack([torch.ones(2, 3)] * 2)
-    index = MultiVectorIndex.create(tmp_path)
+    index = Index.create(tmp_path)
     index.add(["b", "z"], same)
     index.save()
     index.add(["a"], same[:1])
@@ -109,41 +109,50 @@ def test_equal_items_come_back_in_the_order_of_adding(rng, tmp_path):
 def test_a_truncated_index_is_that_of_the_prefixes(rng, tmp_path, dtype, budget):
     documents, queries = ragged(30, rng), ragged(4, rng)
     whole = saved(tmp_path, documents, dtype=dtype)
-    opened = MultiVectorIndex.open(tmp_path, budget=budget)
+    opened = Index.open(tmp_path, budget=budget)
     assert (opened.budget, len(opened)) == (budget, 30)
     held = as_stored(documents, dtype).prefix(budget)
     check_search(opened, held, queries, 10)
     check_search(opened, held, queries, 10, budget=(2, min(budget, 2)))
     size = {"float16": 2, "int8": 1}[dtype]
     tokens = documents.lengths.clamp_max(budget).sum().item()
-    # Three segments have 33 offsets between them; int8 has a scale per item.
+    # Two segments have 32 offsets between them, if any has two vectors; int8 has a scale per item.
     scales = 30 * 4 if dtype == "int8" else 0
-    assert opened.nbytes == tokens * 8 * size + 33 * 8 + scales
+    offsets = 32 * 8 if budget > 1 else 0
+    assert opened.nbytes == tokens * 8 * size + offsets + scales
     assert opened.nbytes < whole.nbytes or budget == 99
 
 
 def test_a_truncated_index_keeps_only_the_prefix_in_memory(rng, tmp_path):
     saved(tmp_path, ragged(30, rng))
-    for block in MultiVectorIndex.open(tmp_path, budget=2)._saved:
-        assert block.tokens.untyped_storage().nbytes() == block.tokens.nbytes
+    for part in Index.open(tmp_path, budget=2)._parts:
+        tokens = part.segment.tokens
+        assert tokens.untyped_storage().nbytes() == tokens.nbytes
 
 
 def test_saving_a_truncated_index_loses_nothing(rng, tmp_path):
     documents, queries = ragged(30, rng), ragged(4, rng)
     saved(tmp_path, documents)
-    MultiVectorIndex.open(tmp_path, budget=1).save()
-    check_search(MultiVectorIndex.open(tmp_path), documents, queries, 30)
+    Index.open(tmp_path, budget=1).save()
+    check_search(Index.open(tmp_path), documents, queries, 30)
 
 
 def test_a_truncated_index_refuses_new_items_and_longer_budgets(rng, tmp_path):
     saved(tmp_path, ragged(30, rng))
-    opened = MultiVectorIndex.open(tmp_path, budget=2)
-    with pytest.raises(RuntimeError, match=r"only searched; this one has 2\. Open it without"):
-        opened.add(["new"], ragged(1, rng))
-    with pytest.raises(ValueError, match=r"first 2 vectors of each document; got budget \(9, 3\)"):
+    opened = Index.open(tmp_path, budget=2)
+    changes = (
+        lambda: opened.add(["new"], ragged(1, rng)),
+        lambda: opened.update(["item 1"], ragged(1, rng)),
+        lambda: opened.delete(["item 1"]),
+        opened.compact,
+    )
+    for change in changes:
+        with pytest.raises(RuntimeError, match=r"only searched; this one has 2\. Open it without"):
+            change()
+    with pytest.raises(ValueError, match=r"first 2 vectors of each item; got budget \(9, 3\)"):
         opened.search(ragged(1, rng), budget=(9, 3))
     with pytest.raises(ValueError, match="budget must be finite and at least 1; got 0"):
-        MultiVectorIndex.open(tmp_path, budget=0)
+        Index.open(tmp_path, budget=0)
 
 
 @pytest.mark.parametrize("first", [(1, 1), (2, 3), FDE(8, 3, 2), FDE(8, 3, 2, 4)], ids=str)
@@ -176,25 +185,25 @@ def test_saved_documents_are_encoded_once(rng, tmp_path, monkeypatch):
         encoded.append(len(documents))
         return first_stage(documents, first)
 
-    monkeypatch.setattr(module, "first_stage", counted)
+    monkeypatch.setattr(candidates_module, "first_stage", counted)
     fde = FDE(8, 2, 2)
     index.search(queries, k=2, candidates=5, first=fde)
-    assert encoded == [9, 9, 12]
+    assert encoded == [18, 12]
     index.search(queries, k=2, candidates=5, first=fde)
-    assert encoded == [9, 9, 12]
+    assert encoded == [18, 12]
     index.add(names(5, 30), ragged(5, rng))
     index.save()
     index.search(queries, k=2, candidates=5, first=fde)
     index.search(queries, k=2, candidates=5, first=FDE(8, 2, 2))
-    assert encoded == [9, 9, 12, 5]
+    assert encoded == [18, 12, 5]
     index.search(queries, k=2, candidates=5, first=FDE(8, 2, 2, seed=1))
-    assert encoded == [9, 9, 12, 5, 9, 9, 12, 5]
+    assert encoded == [18, 12, 5, 18, 12, 5]
 
 
 def test_scores_of_all_queries_with_all_documents_are_never_held(rng, tmp_path, monkeypatch):
     index = saved(tmp_path, ragged(30, rng))
     shapes = []
-    for where, name in ((cascade_module, "maxsim"), (first_stages, "nearest"), (module, "topk")):
+    for where, name in ((cascade_module, "maxsim"), (first_stages, "nearest"), (scan, "topk")):
         plain = getattr(where, name)
 
         def watched(*args, plain=plain, **options):
@@ -204,10 +213,10 @@ def test_scores_of_all_queries_with_all_documents_are_never_held(rng, tmp_path, 
 
         monkeypatch.setattr(where, name, watched)
     index.search(ragged(6, rng), k=2)
-    assert shapes == [(6, 2)] * 3
+    assert shapes == [(6, 2)] * 2
     shapes.clear()
     index.search(ragged(6, rng), k=2, candidates=4, first=FDE(8, 2, 2))
-    assert shapes == [(6, 4)] * 3 + [(1, 4)] * 6
+    assert shapes == [(6, 4)] * 2 + [(1, 4)] * 6
 
 
 def test_int8_finds_what_float32_finds_among_clusters(rng, tmp_path):
@@ -220,7 +229,7 @@ def test_int8_finds_what_float32_finds_among_clusters(rng, tmp_path):
     queries = MultiVector.from_equal(asked)
     found, sizes = {}, {}
     for dtype in ("float32", "int8"):
-        index = MultiVectorIndex.create(tmp_path / dtype, dtype=dtype)
+        index = Index.create(tmp_path / dtype, dtype=dtype)
         index.add(names(400), documents)
         found[dtype] = [{hit.id for hit in row} for row in index.search(queries, k=10)]
         sizes[dtype] = index.nbytes

@@ -1,0 +1,51 @@
+"""Byte strings end to end: a million of them open without being read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """``n`` byte strings, packed without a gap, in memory or mapped from a file.
+
+    Attributes:
+        data: All bytes, uint8.
+        ends: String ``i`` is ``data[ends[i]:ends[i + 1]]``; ``(n + 1,)`` int64.
+    """
+
+    data: Array
+    ends: Array
+
+    @classmethod
+    def of(cls, strings: Sequence[bytes]) -> Self:
+        """Pack strings in their order."""
+        ends = np.zeros(len(strings) + 1, dtype=np.int64)
+        np.cumsum([len(string) for string in strings], out=ends[1:])
+        # A bytearray can be written to, which torch asks of what it shares.
+        return cls(np.frombuffer(bytearray(b"".join(strings)), dtype=np.uint8), ends)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All strings of several, one after the other."""
+        lengths = np.concatenate([np.diff(part.ends) for part in parts])
+        ends = np.concatenate([np.zeros(1, dtype=np.int64), lengths.cumsum()])
+        return cls(np.concatenate([part.data for part in parts]), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        return self.data[self.ends[row] : self.ends[row + 1]].tobytes()
+
+    def where(self, keep: Array) -> Self:
+        """The strings that a mask ``(n,)`` keeps."""
+        lengths = np.diff(self.ends)
+        ends = np.concatenate([np.zeros(1, dtype=np.int64), lengths[keep].cumsum()])
+        return type(self)(self.data[np.repeat(keep, lengths)], ends)
