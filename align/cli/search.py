@@ -84,8 +84,8 @@ def search(
         return
     shown = table("", "", "score", "modality", "item")
     for place, hit in enumerate(hits, start=1):
-        item = hit.metadata.get("text") or hit.metadata.get("path") or hit.id
-        name = str(item) if item == hit.id else f"{hit.id}: {item}"
+        content = hit.metadata.get("text") or hit.metadata.get("path") or hit.id
+        name = str(hit.id) if content == hit.id else f"{hit.id}: {content}"
         shown.add_row(str(place), f"{hit.score:.3f}", hit.modality or "", name)
     console().print(shown)
 

@@ -234,7 +234,8 @@ function begin(found) {
     );
   }
   at("budget-set").hidden = !about.budgets.length;
-  at("budget").max = at("budget").value = Math.max(0, about.budgets.length - 1);
+  at("budget").max = Math.max(0, about.budgets.length - 1);
+  at("budget").value = at("budget").max;
   tellBudget();
   at("query").focus();
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from base64 import b64decode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -17,6 +19,14 @@ OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --remote-debugging-pipe"
 ).split()
+
+# The browser reads from its descriptor 3 and writes to 4.
+LAUNCH = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 WAITS = """new Promise((done, fail) => {
   const end = Date.now() + 15000;
@@ -31,18 +41,23 @@ WAITS = """new Promise((done, fail) => {
 })"""
 
 
+class Moved(Exception):
+    """The page went elsewhere while a script ran."""
+
+
 class Page:
     """One tab. Messages are JSON ended by a zero byte, read and written on two pipes."""
 
     def __init__(self, reader, writer):
         self._reader, self._writer, self._number, self._rest = reader, writer, 0, b""
         self._session = None
-        self.problems = []
+        self.problems, self._loaded = [], set()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method, **params):
         self._number += 1
@@ -53,12 +68,10 @@ class Page:
         while True:
             found = self._next()
             if found.get("id") == self._number:
+                if "navigated" in found.get("error", {}).get("message", ""):
+                    raise Moved
                 assert "error" not in found, found
                 return found["result"]
-            if found.get("method") == "Runtime.exceptionThrown":
-                self.problems.append(found["params"]["exceptionDetails"])
-            if found.get("method") == "Log.entryAdded":
-                self.problems.append(found["params"]["entry"])
 
     def _next(self):
         while b"\0" not in self._rest:
@@ -66,7 +79,15 @@ class Page:
             assert read, "the browser has ended"
             self._rest += read
         message, _, self._rest = self._rest.partition(b"\0")
-        return json.loads(message)
+        found = json.loads(message)
+        told = found.get("params", {})
+        if found.get("method") == "Runtime.exceptionThrown":
+            self.problems.append(told["exceptionDetails"])
+        if found.get("method") == "Log.entryAdded":
+            self.problems.append(told["entry"])
+        if found.get("method") == "Page.lifecycleEvent" and told["name"] == "load":
+            self._loaded.add(told["loaderId"])
+        return found
 
     def open(self, url, *, width=1280, height=800, dark=False, phone=False):
         self.call(
@@ -75,7 +96,9 @@ class Page:
         )  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=url)
+        loader = self.call("Page.navigate", url=url)["loaderId"]
+        while loader not in self._loaded:
+            self._next()
 
     def run(self, script):
         found = self.call(
@@ -86,7 +109,10 @@ class Page:
 
     def until(self, condition):
         """The value of a script once it is true."""
-        return self.run(WAITS % (condition, json.dumps(condition)))
+        while True:
+            # A first page may move to a process of its own after it was loaded.
+            with suppress(Moved):
+                return self.run(WAITS % (condition, json.dumps(condition)))
 
     def type(self, text):
         for letter in text:
@@ -120,12 +146,11 @@ class Page:
 @contextmanager
 def chromium(folder):
     """A page in a browser whose profile lies in ``folder``; it ends with the block."""
-    # The browser reads from its descriptor 3 and writes to 4.
     to_browser, from_browser = os.pipe(), os.pipe()
-    theirs = [os.dup(end) for end in (to_browser[0], from_browser[1])]
-    command = f'exec "$0" "$@" 3<&{theirs[0]} 4>&{theirs[1]}'
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser[0], from_browser[1])]
     running = subprocess.Popen(
-        ["sh", "-c", command, BROWSER, *OPTIONS, f"--user-data-dir={folder}"],
+        [sys.executable, "-c", LAUNCH, *map(str, theirs), BROWSER, *OPTIONS,
+         f"--user-data-dir={folder}"],
         pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
