@@ -70,12 +70,14 @@ class Budgeted:
 
     Attributes:
         vectors: Vectors used of each item.
-        quality: Share of the full budget's best ten that were found, in [0, 1].
-        full_ms: What the search with all vectors took.
+        quality: Share of the best ten with all vectors that were found, in [0, 1].
+        took_ms: Time of a search for ten, right after one with all vectors.
+        full_ms: Time of the one with all vectors.
     """
 
     vectors: int
     quality: float
+    took_ms: float
     full_ms: float
 
 
@@ -87,7 +89,7 @@ class Answer:
         view: What was ranked by: ``"aligned"`` or ``"raw"``.
         hits: The hits.
         map: Query and hits in two dimensions; ``None`` without hits.
-        encode_ms: Time for the query's vector; 0 where it was kept from before.
+        encode_ms: Time for the query's vector; 0 where it was there already.
         search_ms: Time for the search.
         budget: What the budget cost, where items have several vectors.
     """

@@ -142,7 +142,7 @@ class Gallery:
                 map=neighbour_map(*self._points(query, hits, view)) if hits else None,
                 encode_ms=1000 * (asked - start) if fresh else 0.0,
                 search_ms=1000 * (done - asked),
-                budget=self._judged(query, view, where, budget, 1000 * (done - asked)),
+                budget=self._judged(query, view, where, budget),
             )
 
     def path_of(self, id: str) -> Path:
@@ -182,7 +182,7 @@ class Gallery:
         return {"modality": list(modalities)} if modalities else None
 
     def _query(self, question: Question) -> tuple[Query, bool]:
-        """The query and whether it was made just now."""
+        """The query, and whether it was encoded just now."""
         content = question.content
         data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         key = (question.kind, sha256(data).digest())
@@ -190,15 +190,14 @@ class Gallery:
             self._recent.move_to_end(key)
             return self._recent[key], False
         if question.kind == "item":
-            made = ask_with_item(self._retriever, str(content), self._raw)
-        elif question.kind not in self._doors:
+            return ask_with_item(self._retriever, str(content), self._raw), False
+        if question.kind not in self._doors:
             raise ValueError(
                 f"queries must be of {list(self._doors)} for this index; got one of "
                 f"{question.kind!r}. None of its encoders takes that."
             )
-        else:
-            item = open_picture(content) if isinstance(content, bytes) else content
-            made = ask(self._retriever, self._doors[question.kind], item)
+        item = open_picture(content) if isinstance(content, bytes) else content
+        made = ask(self._retriever, self._doors[question.kind], item)
         self._recent[key] = made
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
@@ -229,18 +228,22 @@ class Gallery:
         )
 
     def _judged(
-        self, query: Query, view: View, where: Where | None, budget: int | None, took_ms: float
+        self, query: Query, view: View, where: Where | None, budget: int | None
     ) -> Budgeted | None:
-        """How a budget does beside all vectors; what finds that out is not part of its time."""
+        """How a budget does beside all vectors."""
         if view == "raw" or not self.about.budgets:
             return None
-        if budget in (None, self.about.budgets[-1]):
-            return Budgeted(self.about.budgets[-1], 1.0, took_ms)
         start = time.perf_counter()
         best = {hit.id for hit in self._hits(query, JUDGED, view, where, None)}
-        full_ms = 1000 * (time.perf_counter() - start)
+        between = time.perf_counter()
         found = {hit.id for hit in self._hits(query, JUDGED, view, where, budget)}
-        return Budgeted(budget, len(best & found) / len(best) if best else 1.0, full_ms)
+        end = time.perf_counter()
+        return Budgeted(
+            vectors=budget or self.about.budgets[-1],
+            quality=len(best & found) / len(best) if best else 1.0,
+            took_ms=1000 * (end - between),
+            full_ms=1000 * (between - start),
+        )
 
 
 def _everything(index: Index) -> list[Hit]:

@@ -77,6 +77,7 @@ function show(found) {
   const { hits } = found;
   at("error").textContent = "";
   at("results").replaceChildren(...hits.map(card));
+  at("results").classList.toggle("reading", hits.some((hit) => hit.text !== null));
   at("empty").hidden = hits.length > 0;
   at("empty").textContent = "Nothing of this kind was found.";
   const encoded = found.encode_ms ? `, ${time(found.encode_ms)} to encode the query` : "";
@@ -84,7 +85,7 @@ function show(found) {
     `${count(hits.length, "hit")} of ${count(about.items, "item")} in ${time(found.search_ms)}${encoded}`;
   at("budget").disabled = !found.budget;
   at("budget-cost").textContent = found.budget
-    ? `${time(found.search_ms)}; ${Math.round(100 * found.budget.quality)}% of the ten best with all ` +
+    ? `${time(found.budget.took_ms)}; ${Math.round(100 * found.budget.quality)}% of the ten best with all ` +
       `vectors, which take ${time(found.budget.full_ms)}`
     : "";
   plot(found);

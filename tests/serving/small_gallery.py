@@ -64,6 +64,16 @@ def encoders(*, wide=False):
     )
 
 
+def words():
+    """The encoder of texts, for the command line."""
+    return encoders()[0]
+
+
+def pictures():
+    """The encoder of pictures, likewise."""
+    return encoders()[1]
+
+
 class FirstColumns(torch.nn.Module):
     """A map that leaves columns out, as an adapter between two widths must."""
 
@@ -91,17 +101,17 @@ def as_bytes(colour, kind="PNG"):
 
 def colours_index(folder, *, wide=False, several=False, paths=None):
     """Pictures in an index that texts search, and the encoders of both sides."""
-    words, pictures = encoders(wide=wide)
+    reader, looker = encoders(wide=wide)
     target = FirstColumns() if wide else IdentityMap(4)
     adapter = Adapter(IdentityMap(4), target, Card("identity", 1, 4, 6 if wide else 4))
     head = MetaTokens(adapter, *_aspects(), mix=0.5, asking=4, card={}) if several else adapter
     paths = draw(folder / "photos") if paths is None else paths
     index = Index.create(folder / "idx", head)
     ids = [f"id/{name}" for name in paths]
-    rows = Embeddings(pictures.encode(list(paths.values())), pictures.fingerprint, tuple(ids))
+    rows = Embeddings(looker.encode(list(paths.values())), looker.fingerprint, tuple(ids))
     found = head.gallery(rows) if several else rows
     index.add(ids, found, metadata=[{"path": str(p)} for p in paths.values()], modality="image")
-    return index, words, pictures
+    return index, reader, looker
 
 
 def _aspects():
@@ -112,8 +122,8 @@ def _aspects():
 def gallery(folder, **options):
     """A gallery of pictures; ``roots`` and ``store`` go to it, the rest to the index."""
     served = {name: options.pop(name) for name in ("roots", "store") if name in options}
-    index, words, pictures = colours_index(folder, **options)
-    return Gallery(Retriever(index, source=words, target=pictures), **served)
+    index, reader, looker = colours_index(folder, **options)
+    return Gallery(Retriever(index, source=reader, target=looker), **served)
 
 
 TEXTS = {
@@ -126,10 +136,10 @@ TEXTS = {
 
 def texts_gallery(folder):
     """Texts and code, searched by texts of the same encoder: no picture anywhere."""
-    words, _ = encoders()
+    reader = words()
     adapter = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
     index = Index.create(folder / "idx", adapter)
     kinds, texts = zip(*TEXTS.values(), strict=True)
-    rows = Embeddings(words.encode(texts), words.fingerprint, tuple(TEXTS))
+    rows = Embeddings(reader.encode(texts), reader.fingerprint, tuple(TEXTS))
     index.add(list(TEXTS), rows, metadata=[{"text": text} for text in texts], modality=kinds)
-    return Gallery(Retriever(index, source=words, target=words))
+    return Gallery(Retriever(index, source=reader, target=reader))
