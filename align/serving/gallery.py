@@ -209,8 +209,8 @@ class Gallery:
         index = self._retriever.index
         more = min(k + (query.itself is not None), len(index))
         if view == "aligned":
-            both = None if budget is None else (budget, budget)
-            found = index.search(query.vectors, k=more, where=where, budget=both)[0]
+            cut = None if budget is None or budget == self.about.budgets[-1] else (budget, budget)
+            found = index.search(query.vectors, k=more, where=where, budget=cut)[0]
         else:
             assert self._raw is not None and query.raw is not None
             ranked = self._raw.search(query.raw, k=more, where=where)[0]

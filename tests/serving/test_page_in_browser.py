@@ -114,6 +114,8 @@ def test_texts_of_users_are_never_markup(page, tmp_path):
         page.open(url)
         page.until(READY)
         assert not page.run("document.getElementById('by-picture').checkVisibility()")
+        assert page.run("document.getElementById('view-raw').disabled")
+        assert "--store" in page.run("document.getElementById('no-raw').innerText")
         page.type("green")
         page.until(f"{CARDS}.length === 4")
         shown = page.run("[...document.querySelectorAll('.text')].map((t) => t.textContent)")

@@ -161,3 +161,13 @@ def test_an_item_asks_without_the_corrections_of_the_other_side(tmp_path):
     asked = made.search(RED, k=6).hits
     plain = F.normalize(read("red"), dim=0) @ rows.T
     assert abs(asked[0].score - float(plain.max())) > 0.1
+
+
+def test_only_so_many_queries_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("align.serving.gallery.REMEMBERED", 2)
+    made = gallery(tmp_path)
+    seen = made._retriever.embedder.encoder("source").function.seen
+    before = len(seen)
+    for text in ("red", "blue", "red", "white", "red", "blue"):  # blue is forgotten in between
+        made.search(Question("text", text), k=1)
+    assert seen[before:] == ["red", "blue", "white", "blue"]
