@@ -77,7 +77,9 @@ function show(found) {
   const { hits } = found;
   at("error").textContent = "";
   at("results").replaceChildren(...hits.map(card));
-  at("results").classList.toggle("reading", hits.some((hit) => hit.text !== null));
+  const code = hits.length > 0 && hits.every((hit) => hit.modality === "code");
+  at("results").classList.toggle("coding", code);
+  at("results").classList.toggle("reading", !code && hits.some((hit) => hit.text !== null));
   at("empty").hidden = hits.length > 0;
   at("empty").textContent = "Nothing of this kind was found.";
   const encoded = found.encode_ms ? `, ${time(found.encode_ms)} to encode the query` : "";
@@ -113,7 +115,7 @@ function card(hit, place) {
   const like = make("button", { type: "button", textContent: "More like this" });
   like.setAttribute("aria-label", `More like ${hit.text?.slice(0, 60) ?? hit.title}`);
   like.addEventListener("click", () => ask({ item: hit }));
-  const named = hit.text === null || hit.picture;
+  const named = hit.text === null || hit.picture || isCode;
   const kind = Object.keys(about.modalities).length > 1 && hit.modality ? ` \u00b7 ${hit.modality}` : "";
   made.append(
     make(

@@ -143,6 +143,16 @@ def test_an_item_and_its_own_file_ask_the_same(tmp_path, several):
     assert [hit.score for hit in by_file[1:]] == pytest.approx([hit.score for hit in by_item])
 
 
+def test_an_item_of_several_vectors_asks_with_all_of_them(tmp_path):
+    made = gallery(tmp_path, several=True)
+    index = made._retriever.index
+    own = index.get(["id/blue"]).vectors[0]
+    hits = made.search(Question("item", "id/blue"), k=6).hits
+    stored = index.get([hit.id for hit in hits]).vectors
+    by_hand = [float((own @ vectors.T).amax(dim=1).sum()) for vectors in stored]
+    assert [hit.score for hit in hits] == pytest.approx(by_hand)
+
+
 def test_an_item_asks_without_the_corrections_of_the_other_side(tmp_path):
     """A hubness correction is for queries of the other side; likeness is a plain cosine."""
     words, pictures = encoders()
