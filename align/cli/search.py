@@ -84,8 +84,10 @@ def search(
         return
     shown = table("", "", "score", "modality", "item")
     for place, hit in enumerate(hits, start=1):
-        content = hit.metadata.get("text") or hit.metadata.get("path") or hit.id
-        name = str(hit.id) if content == hit.id else f"{hit.id}: {content}"
+        name = str(hit.id)
+        item = hit.metadata.get("text") or hit.metadata.get("path") or name
+        if item != name:
+            name = f"{name}: {item}"
         shown.add_row(str(place), f"{hit.score:.3f}", hit.modality or "", name)
     console().print(shown)
 

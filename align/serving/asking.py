@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,10 +77,10 @@ def doors(retriever: Retriever) -> dict[Kind, Door]:
 
 
 def load_networks(retriever: Retriever, ways_in: Mapping[Kind, Door]) -> None:
-    """Encode something once: networks load when they are first used, and nobody should wait."""
+    """Ask something once: networks load when they are first used, and nobody should wait."""
     samples = {"text": "a query", "image": Image.new("RGB", (64, 64), "grey")}
     for kind, door in ways_in.items():
-        _encoded(retriever, door, samples[kind])
+        ask(retriever, door, samples[kind])
 
 
 def ask(retriever: Retriever, door: Door, item: Any) -> Query:
@@ -94,7 +94,9 @@ def ask(retriever: Retriever, door: Door, item: Any) -> Query:
     Raises:
         ValueError: The encoder or the adapter refuses the item.
     """
-    encoder, named, raw = _encoded(retriever, door, item)
+    encoder = retriever.embedder.encoder(door.side)
+    named = items_for(encoder, [item], [door.modality], side=door.side)
+    raw = encode_items(encoder, named, store=None, progress=False)
     base = retriever.embedder.adapter
     rows = sources_for(base, raw) if door.side == "source" else raw
     pooled = Embeddings(rows, encoder.fingerprint, ("query",))
@@ -145,13 +147,6 @@ def _uncorrected(retriever: Retriever, vectors: MultiVector) -> MultiVector:
     tokens = vectors.tokens.clone()
     tokens[:, retriever.embedder.adapter.dim : vectors.dim - (0 if part is None else part.dim)] = 0
     return MultiVector(tokens, vectors.offsets)
-
-
-def _encoded(retriever: Retriever, door: Door, item: Any) -> tuple[Encoder, Sequence[Any], Tensor]:
-    """The encoder of a door, the item as it takes it, and its vector, ``(1, d_side)``."""
-    encoder = retriever.embedder.encoder(door.side)
-    named = items_for(encoder, [item], [door.modality], side=door.side)
-    return encoder, named, encode_items(encoder, named, store=None, progress=False)
 
 
 def _takes(encoder: Encoder) -> frozenset[str]:
