@@ -35,6 +35,7 @@ LAYERS = (
     ),
     ("align.retrieval",),
     ("align.integrations", "align.__init__"),
+    ("align.serving",),
     ("align.cli",),
     ("experiments",),
 )  # fmt: skip
@@ -106,7 +107,10 @@ def test_transformers_are_imported_by_encoders_and_integrations_only(path):
         assert not tops & {"transformers", "sentence_transformers"}
 
 
-@pytest.mark.parametrize("package", ["ot", "sklearn", "optuna", "triton", "matplotlib"])
+HEAVY = ("ot", "sklearn", "optuna", "triton", "matplotlib", "starlette", "uvicorn")
+
+
+@pytest.mark.parametrize("package", HEAVY)
 @pytest.mark.parametrize("ours", ["align", "probes"])
 def test_a_heavy_package_is_imported_in_one_file(package, ours):
     users = [

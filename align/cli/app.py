@@ -13,6 +13,7 @@ from align.cli.fit import fit
 from align.cli.gap import gap
 from align.cli.index import index
 from align.cli.search import search
+from align.cli.serve import serve
 from align.cli.store import prune, stat, verify
 from align.cli.tune import tune
 from align.cli.upgrade import upgrade
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (curate, fit, evaluate, gap, index, search, tune, upgrade):
+for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade):
     app.command()(command)
 
 store_app = typer.Typer(help="Look after the cache of encoded items.", no_args_is_help=True)

@@ -4,7 +4,16 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "ot", "sklearn", "optuna")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "ot",
+    "sklearn",
+    "optuna",
+    "starlette",
+    "uvicorn",
+)
 
 IMPORT = "import align, probes"
 HELP = """
@@ -39,6 +48,7 @@ def test_the_help_names_the_commands():
         "gap",
         "index",
         "search",
+        "serve",
         "store",
         "tune",
         "upgrade",

@@ -54,12 +54,12 @@ def test_what_was_saved_is_opened_with_the_encoders_that_the_card_remembers(tmp_
     retriever = Retriever(
         Index.create(tmp_path, Adapter(IdentityMap(width), IdentityMap(width), card))
     )
-    texts = ["one text", "another one", "a third"]
+    texts = ["one text", "another", "third time"]
     retriever.add(texts, texts)
     retriever.index.save()
     found = Retriever.open(tmp_path).search(texts, k=2)
     assert found == retriever.search(texts, k=2)
-    assert found[0][0].score == pytest.approx(1) and found[0][1].score < 1
+    assert found[0][0].score == pytest.approx(1)
 
 
 def test_metadata_filters_and_the_modality_of_the_encoder_come_along(adapter, tmp_path):

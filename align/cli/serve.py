@@ -1,0 +1,63 @@
+"""``align serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from align.cli.inputs import open_store
+
+
+def serve(
+    index: Annotated[Path, typer.Argument(help="Folder that `align index` wrote.")],
+    host: Annotated[
+        str, typer.Option(help="Name or address to listen on; others than this machine may then.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8765,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder whose files may be shown, repeatable; those of the items else."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Cache of encoded items, for the raw view.")
+    ] = None,
+) -> None:
+    """A local web page to search an index with texts, pictures and its own items.
+
+    Example: `align serve idx`
+    """
+    try:
+        import uvicorn
+
+        from align.serving.app import web_app
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the web page needs uvicorn and starlette; {error.name} is not installed. "
+            "Run: pip install 'isthmus[serve]'"
+        ) from error
+    from align.retrieval.retriever import Retriever
+    from align.serving.gallery import Gallery
+    from align.serving.guards import is_loopback
+    from align.serving.roots import Roots
+
+    gallery = Gallery(
+        Retriever.open(index),
+        roots=None if root is None else Roots.of(root),
+        store=None if store is None else open_store(store),
+        progress=True,
+    )
+    if not is_loopback(host):
+        typer.echo(
+            f"note: {host} is not this machine alone; whoever reaches it can search the items and "
+            "see their thumbnails",
+            err=True,
+        )
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
+    # No log of requests: it would keep what people searched for.
+    uvicorn.run(
+        web_app(gallery, host=host), host=host, port=port, log_level="warning", access_log=False,
+        server_header=False, proxy_headers=False, ws="none",
+    )  # fmt: skip
