@@ -93,7 +93,7 @@ def test_the_index_of_llama_index_ranks_as_an_adapter_without_correction_does():
 
 
 def test_the_retriever_gives_hits_as_nodes_of_texts_and_images(adapter):
-    retriever = AlignRetriever(world.PlainSearch(adapter), k=12)
+    retriever = AlignRetriever(world.retriever(adapter), k=12)
     found = retriever.retrieve(world.QUESTIONS[3])
     best = world.ranking(adapter, 3)[:12]
     assert [each.node.node_id for each in found] == [f"id {row}" for row in best]
