@@ -115,6 +115,13 @@ def test_the_retriever_gives_hits_as_documents():
     assert retriever.run(world.QUESTIONS[3], k=2)["documents"] == found[:2]
 
 
+def test_whole_numbers_of_a_wrapped_retriever_become_strings():
+    found = AlignRetriever(world.wrapped, k=5).run(world.QUESTIONS[3])["documents"]
+    assert [each.id for each in found] == [
+        str(row) for row in world.ranking(world.plain_adapter(), 3)[:5]
+    ]
+
+
 def test_a_pipeline_comes_back_from_yaml_with_its_components(folder):
     pipeline = Pipeline()
     pipeline.add_component("text", AlignedTextEmbedder(folder, encoder=world.questions))

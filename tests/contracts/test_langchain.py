@@ -127,6 +127,13 @@ def test_the_reranker_scores_what_it_is_told_to_of_a_document(embedder):
     assert len(found) == 3
 
 
+def test_whole_numbers_of_a_wrapped_retriever_become_strings():
+    found = AlignRetriever(searcher=world.wrapped(), k=5).invoke(world.QUESTIONS[3])
+    best = [str(row) for row in world.ranking(world.plain_adapter(), 3)[:5]]
+    assert [document.id for document in found] == best
+    assert [document.page_content for document in found] == best
+
+
 def test_the_reranker_sorts_by_maxsim(rng):
     tokens = {f"{i}": torch.randn(2 + i, 8, generator=rng) for i in range(4)}
 

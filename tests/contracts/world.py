@@ -16,6 +16,7 @@ from align.adapters.bank import Bank
 from align.adapters.rcca import rcca
 from align.hubness import InvertedSoftmax
 from align.retrieval.hits import Hit
+from align.retrieval.wrap import Wrapped
 from tests.lookups import lookup
 from tests.planted import shared_factors
 
@@ -108,6 +109,18 @@ def retriever(adapter: Adapter) -> align.Retriever:
 
 def plain_retriever() -> align.Retriever:
     return retriever(plain_adapter())
+
+
+def wrapped() -> Wrapped:
+    """Answers questions with rows, as a store whose ids are whole numbers does."""
+    adapter = plain_adapter()
+    gallery = adapter.gallery(TARGET[:N])
+
+    def search(vectors: Any, k: int) -> tuple[Tensor, Tensor]:
+        best = torch.topk(torch.from_numpy(vectors) @ gallery.T, k, dim=1)
+        return best.indices, best.values
+
+    return align.wrap(search, adapter, questions())
 
 
 def hit(row: int, score: float) -> Hit:
