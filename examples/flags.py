@@ -86,20 +86,19 @@ def fitted() -> tuple[align.Adapter, list[str], list[Image.Image]]:
     return adapter, captions[400:], pictures[400:]
 
 
-class PictureSearch:
-    """Captions in, pictures out: a plain search, as ``align`` or any vector database gives one."""
+def picture_retriever() -> tuple[align.Retriever, list[str], list[Image.Image]]:
+    """The pictures that ``fitted`` holds back, found by captions; metadata says where each is."""
+    adapter, captions, pictures = fitted()
+    # An index is written by `index.save()`, which a toy does not need.
+    index = align.Index.create("flags-index", adapter)
+    found = align.Retriever(index, source=TEXTS, target=PICTURES)
+    rows = range(len(pictures))
+    paths = [{"path": f"flags/{row}.png"} for row in rows]
+    found.add([f"flag-{row}" for row in rows], pictures, metadata=paths)
+    return found, captions, pictures
 
-    def __init__(self, embedder: align.Embedder, pictures: Sequence[Image.Image]) -> None:
-        self.embedder = embedder
-        self.gallery = embedder.gallery(pictures)
 
-    def search(self, items: Sequence[str], *, k: int = 10) -> list[list[align.Hit]]:
-        """The ``k`` best pictures for each caption; the metadata says where each one is."""
-        found = (self.embedder.queries(items) @ self.gallery.T).topk(k)
-        return [
-            [
-                align.Hit(f"flag-{row}", score, "image", {"path": f"flags/{row}.png"})
-                for row, score in each
-            ]
-            for each in map(zip, found.indices.tolist(), found.values.tolist())
-        ]
+def share_found(found: Sequence[Sequence[align.Hit]], answers: Sequence[str | int]) -> float:
+    """The share of queries whose answer is among their hits."""
+    rows = zip(found, answers, strict=True)
+    return sum(any(hit.id == own for hit in hits) for hits, own in rows) / len(answers)

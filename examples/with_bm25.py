@@ -1,4 +1,4 @@
-"""Code of the standard library by its docstring: BM25, an aligned retriever, and both fused.
+"""Code of the standard library by its docstring: BM25, an aligned index, and both together.
 
 pip install 'isthmus[bm25]'
 python examples/with_bm25.py
@@ -76,10 +76,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = align.Index.create(Path(folder) / "index", adapter)
         index.add(ids, code.encode(bodies))
-        aligned = index.search(texts.encode(queries), k=DEPTH)
-    keywords = BM25(ids, bodies, split=pieces).search(queries, k=DEPTH)
+        asked = texts.encode(queries)
+        aligned = index.search(asked, k=DEPTH)
+        keywords = BM25(ids, bodies, split=pieces).search(queries, k=DEPTH)
+        # The candidates of BM25 in the order of the adapter, by the vectors that the index holds.
+        rescored = align.rescore_hits(
+            adapter.queries(asked), keywords, lambda ids: index.get(ids).vectors
+        )
     answers = {
         "BM25": keywords,
+        "BM25, rescored": rescored,
         "aligned": aligned,
         "reciprocal ranks": align.reciprocal_rank_fusion([keywords, aligned]),
         "z-scores": align.z_score_fusion([keywords, aligned]),

@@ -13,9 +13,10 @@ from pathlib import Path
 import chromadb
 import numpy as np
 from chromadb.config import Settings
-from flags import fitted
+from flags import TEXTS, fitted, share_found
 
-from align.integrations.chroma import AlignEmbeddingFunction
+import align
+from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
 
 
 def main() -> None:
@@ -37,10 +38,13 @@ def main() -> None:
 
         # As in another process: the collection names the embedding function and its settings.
         again = client.get_collection("pictures")
-        found = again.query(query_texts=captions, n_results=5)
-        recall = np.mean([own in row for own, row in zip(captions, found["ids"], strict=True)])
+        found = again.query(query_texts=captions[:1], n_results=2)
+        print(f"{captions[0]!r} finds {found['ids'][0]}")
+
+        # Or as a retriever of ours, which any collection of inner products can be.
+        retriever = align.wrap(chroma_search(again), adapter, TEXTS)
+        recall = share_found(retriever.search(captions, k=5), captions)
         print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {recall:.2f}")
-        print(f"{captions[0]!r} finds {found['ids'][0][:2]}")
 
 
 if __name__ == "__main__":

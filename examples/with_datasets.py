@@ -1,4 +1,8 @@
-"""Vectors as columns of a Hugging Face data set, and an adapter fitted on them."""
+"""Vectors as columns of a Hugging Face data set, and an adapter fitted on them.
+
+pip install 'isthmus[datasets]'
+python examples/with_datasets.py
+"""
 
 from __future__ import annotations
 

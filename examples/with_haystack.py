@@ -1,4 +1,8 @@
-"""Captions find pictures in Haystack: two pipelines, one of them written to YAML and read back."""
+"""Captions find pictures in Haystack: in a store of its own by two pipelines, and in our index.
+
+pip install 'isthmus[haystack]'
+python examples/with_haystack.py
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,11 @@ from haystack.dataclasses import ByteStream
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 import align
-from align.integrations.haystack import AlignedDocumentEmbedder, AlignedTextEmbedder
+from align.integrations.haystack import (
+    AlignedDocumentEmbedder,
+    AlignedTextEmbedder,
+    AlignRetriever,
+)
 
 
 def text_encoder() -> align.CallableEncoder:
@@ -27,6 +35,11 @@ def text_encoder() -> align.CallableEncoder:
 
 def picture_encoder() -> align.CallableEncoder:
     return flags.PICTURES
+
+
+def open_search() -> align.Retriever:
+    """Found again by its name, too; it could be ``align.Retriever.open("my-index")``."""
+    return flags.picture_retriever()[0]
 
 
 def png(row: int, image: flags.Image.Image) -> Document:
@@ -59,6 +72,10 @@ def main(folder: str) -> None:
     found = searching.run({"embed": {"text": captions[7]}})["retrieve"]["documents"]
     print(f"asked for {captions[7]!r}")
     print("found pictures", [each.meta["row"] for each in found])
+
+    # An index of ours brings its own encoders: one component, and no store.
+    ours = AlignRetriever(open_search, k=3).run(captions[7])["documents"]
+    print("in our index", [each.meta["path"] for each in ours])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tempfile
 
 import lancedb
 import torch
-from flags import PICTURES, TEXTS, fitted
+from flags import PICTURES, TEXTS, fitted, share_found
 
 import align
 from align.integrations.lancedb import create_gallery, lancedb_search, maxsim_search
@@ -21,10 +21,8 @@ def search_pictures(database: lancedb.DBConnection) -> None:
     adapter, captions, pictures = fitted()
     vectors = adapter.gallery(PICTURES.encode(pictures))
     table = create_gallery(database, "pictures", captions, vectors)
-    # align.wrap takes such a search and gives a retriever; these are the steps it takes.
-    ids, _ = lancedb_search(table)(adapter.queries(TEXTS.encode(captions)).numpy(), 5)
-    found = [own in row for own, row in zip(captions, ids, strict=True)]
-    recall = sum(found) / len(found)
+    retriever = align.wrap(lancedb_search(table), adapter, TEXTS)
+    recall = share_found(retriever.search(captions, k=5), captions)
     print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {recall:.2f}")
 
 

@@ -1,4 +1,8 @@
-"""Captions find pictures in LangChain: embeddings, a retriever, a chain with a reranker."""
+"""Captions find pictures in LangChain: embeddings, a retriever, a chain with a reranker.
+
+pip install 'isthmus[langchain]'
+python examples/with_langchain.py
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,16 @@ from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 
-import align
 from align.integrations.content import by_adapter
 from align.integrations.langchain import AlignedEmbeddings, AlignReranker, AlignRetriever
 
 
 def main() -> None:
-    adapter, captions, pictures = flags.fitted()
-    embedder = align.Embedder(adapter, source=flags.TEXTS, target=flags.PICTURES)
+    searcher, captions, pictures = flags.picture_retriever()
+    embedder = searcher.embedder
 
-    # A retriever over a search of ours, in a chain.
-    retriever = AlignRetriever(searcher=flags.PictureSearch(embedder, pictures), k=3)
+    # An index of ours, in a chain.
+    retriever = AlignRetriever(searcher=searcher, k=3)
     chain = retriever | RunnableLambda(lambda found: [each.metadata["path"] for each in found])
     print(f"asked for {captions[7]!r}")
     print("retriever:", chain.invoke(captions[7]))

@@ -1,4 +1,8 @@
-"""Captions find pictures in LlamaIndex: an index of image vectors, a retriever, a reranker."""
+"""Captions find pictures in LlamaIndex: an index of image vectors, a retriever, a reranker.
+
+pip install 'isthmus[llama-index]'
+python examples/with_llama_index.py
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,17 @@ from pathlib import Path
 import flags
 from llama_index.core.schema import NodeWithScore, TextNode
 
-import align
 from align.integrations.content import by_adapter
 from align.integrations.llama_index import AlignedEmbedding, AlignReranker, AlignRetriever
 
 
 def main() -> None:
-    adapter, captions, pictures = flags.fitted()
-    embedder = align.Embedder(adapter, source=flags.TEXTS, target=flags.PICTURES)
+    searcher, captions, pictures = flags.picture_retriever()
+    embedder = searcher.embedder
     print(f"asked for {captions[7]!r}")
 
-    # A retriever over a search of ours: hits of pictures come as image nodes.
-    retriever = AlignRetriever(flags.PictureSearch(embedder, pictures), k=3)
+    # An index of ours: hits of pictures come as image nodes.
+    retriever = AlignRetriever(searcher, k=3)
     found = retriever.retrieve(captions[7])
     print("retriever:", [(each.node.image_path, round(each.score, 2)) for each in found])
 

@@ -7,7 +7,7 @@ python examples/with_qdrant.py
 from __future__ import annotations
 
 import torch
-from flags import PICTURES, TEXTS, fitted
+from flags import PICTURES, TEXTS, fitted, share_found
 from qdrant_client import QdrantClient
 
 import align
@@ -18,11 +18,9 @@ def search_pictures(client: QdrantClient) -> None:
     """Pictures lie in a collection; captions ask."""
     adapter, captions, pictures = fitted()
     create_gallery(client, "pictures", captions, adapter.gallery(PICTURES.encode(pictures)))
-    # align.wrap takes such a search and gives a retriever; these are the steps it takes.
     search = qdrant_search(client, "pictures", using="dense", id_field="id")
-    ids, _ = search(adapter.queries(TEXTS.encode(captions)).numpy(), 5)
-    found = [own in row for own, row in zip(captions, ids, strict=True)]
-    recall = sum(found) / len(found)
+    retriever = align.wrap(search, adapter, TEXTS)
+    recall = share_found(retriever.search(captions, k=5), captions)
     print(f"{len(captions)} captions, {len(pictures)} pictures: recall@5 {recall:.2f}")
 
 

@@ -3,6 +3,8 @@
 The text side of the adapter becomes layers of a SentenceTransformer that anyone can load. It
 searches pictures, which were indexed once through the adapter. Nothing but built-in modules is
 saved: no remote code.
+
+python examples/with_sentence_transformers.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``AlignTransformer`` in a scikit-learn pipeline, chosen by a grid search."""
+"""``AlignTransformer`` in a scikit-learn pipeline, chosen by a grid search.
+
+python examples/with_sklearn.py
+"""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ import chromadb
 from chromadb.config import Settings
 from named_encoders import PICTURES, TEXTS
 from PIL import Image
-from planted_gallery import planted, ranked
 
 from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
+from tests.contracts import world
 
 ENCODERS = {
     "source": "python:named_encoders:TEXTS",
@@ -37,7 +37,7 @@ def arrays(count=40):
 
 @pytest.fixture
 def folder(tmp_path):
-    adapter, _, _ = planted(corrected=True)
+    adapter, _, _ = world.planted(corrected=True)
     adapter.card = replace(adapter.card, encoders=ENCODERS)
     adapter.save(tmp_path / "adapter")
     return tmp_path / "adapter"
@@ -46,7 +46,7 @@ def folder(tmp_path):
 def exact(embedding, count=40):
     """Scores and rows of the pictures for the questions, best first, without Chroma."""
     pictures = PICTURES.encode([Image.fromarray(array) for array in arrays(count)])
-    return ranked(embedding.embedder.adapter, TEXTS.encode(QUESTIONS), pictures, 5)
+    return world.ranked(embedding.embedder.adapter, TEXTS.encode(QUESTIONS), pictures, 5)
 
 
 def fill(client, embedding):
@@ -124,7 +124,7 @@ def test_chroma_warns_of_a_space_that_would_rank_otherwise(tmp_path, folder):
 def test_wrong_adapters_are_refused(tmp_path, folder):
     with pytest.raises(ValueError, match=r"side must be .* got 'pictures'"):
         AlignEmbeddingFunction(folder, side="pictures")
-    adapter, _, _ = planted(corrected=False)
+    adapter, _, _ = world.planted(corrected=False)
     adapter.save(tmp_path / "silent")
     with pytest.raises(ValueError, match=r"silent lacks \['source', 'target'\]. Fit it"):
         AlignEmbeddingFunction(tmp_path / "silent")
@@ -132,13 +132,15 @@ def test_wrong_adapters_are_refused(tmp_path, folder):
 
 @pytest.mark.parametrize("space", ["ip", "cosine", "l2"])
 def test_a_collection_of_ones_own_gives_inner_products(tmp_path, space):
-    adapter, source, target = planted(corrected=False)
+    adapter, source, target = world.planted(corrected=False)
     collection = connect(tmp_path / "db").create_collection(
         "own", embedding_function=None, configuration={"hnsw": {"space": space}}
     )
-    collection.add(ids=[str(row) for row in range(90)], embeddings=adapter.gallery(target).numpy())
+    collection.add(
+        ids=[str(row) for row in range(world.N)], embeddings=adapter.gallery(target).numpy()
+    )
     ids, scores = chroma_search(collection)(adapter.queries(source).numpy(), 10)
-    best = ranked(adapter, source, target, 10)
+    best = world.ranked(adapter, source, target, 10)
     assert ids == [[str(row) for row in rows] for rows in best.indices.tolist()]
     np.testing.assert_allclose(scores, best.values.numpy(), atol=1e-5)
 

@@ -1,16 +1,20 @@
 """Every example runs to its end, offline; those of a framework that is not there are skipped."""
 
 import importlib.util
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("with_*.py"))
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(set(FOLDER.glob("*.py")) - {FOLDER / "flags.py"})
 
 
-def test_there_are_examples():
-    assert len(EXAMPLES) >= 6
+def test_the_readme_names_every_example():
+    assert len(EXAMPLES) >= 13
+    named = re.findall(r"^\| \[(.*?\.py)\]\(\1\)", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert named == [path.name for path in EXAMPLES]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -9,12 +9,12 @@ import torch
 pytest.importorskip("faiss", reason="needs isthmus[faiss]")
 
 import faiss
-from planted_gallery import planted, ranked
 from random_multivectors import ragged
 
 from align import candidates_for, cascade, first_stage, topk
 from align.integrations.faiss import faiss_search, faiss_stage
 from align.multivector import MultiVector
+from tests.contracts import world
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_a_stage_refuses_a_number_it_does_not_hold_and_other_widths():
 @pytest.mark.parametrize("corrected", [False, True])
 @pytest.mark.parametrize("factory", ["Flat", "HNSW32", "IDMap,Flat"])
 def test_an_index_of_ones_own_ranks_as_the_adapter_does(factory, corrected):
-    adapter, source, target = planted(corrected=corrected)
+    adapter, source, target = world.planted(corrected=corrected)
     index = faiss.index_factory(adapter.d_search, factory, faiss.METRIC_INNER_PRODUCT)
     names = np.arange(len(target))
     if factory.startswith("IDMap"):
@@ -107,23 +107,23 @@ def test_an_index_of_ones_own_ranks_as_the_adapter_does(factory, corrected):
     else:
         index.add(adapter.gallery(target).numpy())
     ids, scores = faiss_search(index)(adapter.queries(source).numpy(), 10)
-    exact = ranked(adapter, source, target, 10)
+    exact = world.ranked(adapter, source, target, 10)
     assert np.array_equal(ids, names[exact.indices.numpy()])
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
 
 
 def test_an_index_by_l2_over_unit_vectors_gives_the_same_scores():
-    adapter, source, target = planted(corrected=False)
+    adapter, source, target = world.planted(corrected=False)
     index = faiss.IndexFlatL2(adapter.d_search)
     index.add(adapter.gallery(target).numpy())
     ids, scores = faiss_search(index)(adapter.queries(source).numpy(), 10)
-    exact = ranked(adapter, source, target, 10)
+    exact = world.ranked(adapter, source, target, 10)
     assert np.array_equal(ids, exact.indices.numpy())
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
 
 
 def test_an_index_by_l2_refuses_queries_of_a_corrected_gallery():
-    adapter, source, target = planted(corrected=True)
+    adapter, source, target = world.planted(corrected=True)
     index = faiss.IndexFlatL2(adapter.d_search)
     index.add(adapter.gallery(target).numpy())
     with pytest.raises(ValueError, match=r"ranks by L2 distance.*7 of 7 queries.*first 1\.414"):

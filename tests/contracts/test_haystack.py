@@ -103,7 +103,7 @@ def test_a_document_without_content_is_refused_and_no_documents_are_none(folder)
 
 def test_the_retriever_gives_hits_as_documents():
     adapter = world.plain_adapter()
-    retriever = AlignRetriever(world.search, k=12)
+    retriever = AlignRetriever(world.plain_retriever, k=12)
     found = retriever.run(world.QUESTIONS[3])["documents"]
     best = world.ranking(adapter, 3)[:12]
     assert [each.id for each in found] == [f"id {row}" for row in best]
@@ -115,13 +115,20 @@ def test_the_retriever_gives_hits_as_documents():
     assert retriever.run(world.QUESTIONS[3], k=2)["documents"] == found[:2]
 
 
+def test_whole_numbers_of_a_wrapped_retriever_become_strings():
+    found = AlignRetriever(world.wrapped, k=5).run(world.QUESTIONS[3])["documents"]
+    assert [each.id for each in found] == [
+        str(row) for row in world.ranking(world.plain_adapter(), 3)[:5]
+    ]
+
+
 def test_a_pipeline_comes_back_from_yaml_with_its_components(folder):
     pipeline = Pipeline()
     pipeline.add_component("text", AlignedTextEmbedder(folder, encoder=world.questions))
     pipeline.add_component(
         "documents", AlignedDocumentEmbedder(folder, encoder=world.answers, modality="code")
     )
-    pipeline.add_component("retriever", AlignRetriever(world.search, k=3))
+    pipeline.add_component("retriever", AlignRetriever(world.plain_retriever, k=3))
     written = pipeline.dumps()
     assert folder in written and "tests.contracts.world.questions" in written
     again = Pipeline.loads(written, allowed_modules=TRUSTED)

@@ -9,13 +9,13 @@ pytest.importorskip("lancedb", reason="needs isthmus[lancedb]")
 import lancedb
 import pyarrow as pa
 from lancedb.index import IvfFlat
-from planted_gallery import planted, ranked
 from random_multivectors import ragged
 
 from align.integrations.lancedb import create_gallery, lancedb_search, maxsim_search
 from align.kernels import reference
+from tests.contracts import world
 
-IDS = [f"picture {row}" for row in range(90)]
+IDS = [f"picture {row}" for row in range(world.N)]
 
 
 @pytest.fixture
@@ -26,36 +26,36 @@ def database(tmp_path):
 @pytest.mark.parametrize("asked", [1, 7])
 @pytest.mark.parametrize("corrected", [False, True])
 def test_a_gallery_is_ranked_as_the_adapter_ranks_it(database, corrected, asked):
-    adapter, source, target = planted(corrected=corrected)
+    adapter, source, target = world.planted(corrected=corrected)
     table = create_gallery(database, "pictures", IDS, adapter.gallery(target))
     ids, scores = lancedb_search(table)(adapter.queries(source[:asked]).numpy(), 10)
-    exact = ranked(adapter, source[:asked], target, 10)
+    exact = world.ranked(adapter, source[:asked], target, 10)
     assert ids == [[IDS[row] for row in rows] for rows in exact.indices.tolist()]
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l2"])
 def test_other_distances_give_inner_products_of_unit_vectors(database, distance):
-    adapter, source, target = planted(corrected=False)
+    adapter, source, target = world.planted(corrected=False)
     table = create_gallery(database, "pictures", IDS, adapter.gallery(target))
     search = lancedb_search(table, distance=distance)
     ids, scores = search(adapter.queries(source).numpy(), 10)
-    exact = ranked(adapter, source, target, 10)
+    exact = world.ranked(adapter, source, target, 10)
     assert ids == [[IDS[row] for row in rows] for rows in exact.indices.tolist()]
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
-    corrected, source, _ = planted(corrected=True)
+    corrected, source, _ = world.planted(corrected=True)
     with pytest.raises(ValueError, match=rf"ranks by {distance}, which is the inner product"):
         search(corrected.queries(source).numpy(), 10)
 
 
 def test_a_table_of_ones_own_with_a_search_index_is_searched(database):
-    adapter, source, target = planted(corrected=False)
+    adapter, source, target = world.planted(corrected=False)
     vectors = pa.array(adapter.gallery(target).tolist(), type=pa.list_(pa.float32(), adapter.dim))
-    table = database.create_table("own", pa.table({"key": range(90), "embedding": vectors}))
+    table = database.create_table("own", pa.table({"key": range(world.N), "embedding": vectors}))
     table.create_index("embedding", config=IvfFlat(distance_type="cosine", num_partitions=1))
     search = lancedb_search(table, column="embedding", id_column="key", distance="cosine")
     ids, _ = search(adapter.queries(source).numpy(), 5)
-    assert ids == ranked(adapter, source, target, 5).indices.tolist()
+    assert ids == world.ranked(adapter, source, target, 5).indices.tolist()
 
 
 def test_short_answers_are_padded_with_none(database):

@@ -65,7 +65,7 @@ def test_the_vector_store_of_langchain_ranks_as_an_adapter_without_correction_do
 
 
 def test_the_retriever_gives_hits_as_documents(adapter):
-    retriever = AlignRetriever(searcher=world.PlainSearch(adapter), k=12)
+    retriever = AlignRetriever(searcher=world.retriever(adapter), k=12)
     found = retriever.invoke(world.QUESTIONS[3])
     best = world.ranking(adapter, 3)[:12]
     assert [document.id for document in found] == [f"id {row}" for row in best]
@@ -81,14 +81,14 @@ def test_the_retriever_gives_hits_as_documents(adapter):
 
 def test_the_content_of_a_document_can_be_chosen(adapter):
     retriever = AlignRetriever(
-        searcher=world.PlainSearch(adapter), k=3, content=lambda hit: hit.id.upper()
+        searcher=world.retriever(adapter), k=3, content=lambda hit: hit.id.upper()
     )
     found = retriever.invoke(world.QUESTIONS[3])
     assert [each.page_content for each in found] == [each.id.upper() for each in found]
 
 
 def test_the_retriever_works_in_a_chain_in_batches_and_awaited(adapter, embedder):
-    retriever = AlignRetriever(searcher=world.PlainSearch(adapter), k=4)
+    retriever = AlignRetriever(searcher=world.retriever(adapter), k=4)
     chain = retriever | RunnableLambda(lambda found: [each.id for each in found])
     asked = world.QUESTIONS[:3]
     expected = [[f"id {row}" for row in world.ranking(adapter, at)[:4]] for at in range(3)]
@@ -125,6 +125,13 @@ def test_the_reranker_scores_what_it_is_told_to_of_a_document(embedder):
     found = reranker.compress_documents(documents, world.QUESTIONS[2])
     assert found[0].metadata["answer"] == world.ANSWERS[2]
     assert len(found) == 3
+
+
+def test_whole_numbers_of_a_wrapped_retriever_become_strings():
+    found = AlignRetriever(searcher=world.wrapped(), k=5).invoke(world.QUESTIONS[3])
+    best = [str(row) for row in world.ranking(world.plain_adapter(), 3)[:5]]
+    assert [document.id for document in found] == best
+    assert [document.page_content for document in found] == best
 
 
 def test_the_reranker_sorts_by_maxsim(rng):

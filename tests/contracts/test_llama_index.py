@@ -93,7 +93,7 @@ def test_the_index_of_llama_index_ranks_as_an_adapter_without_correction_does():
 
 
 def test_the_retriever_gives_hits_as_nodes_of_texts_and_images(adapter):
-    retriever = AlignRetriever(world.PlainSearch(adapter), k=12)
+    retriever = AlignRetriever(world.retriever(adapter), k=12)
     found = retriever.retrieve(world.QUESTIONS[3])
     best = world.ranking(adapter, 3)[:12]
     assert [each.node.node_id for each in found] == [f"id {row}" for row in best]
@@ -109,6 +109,13 @@ def test_the_retriever_gives_hits_as_nodes_of_texts_and_images(adapter):
 def test_a_hit_without_text_or_path_shows_its_id():
     node = node_of(Hit("cat 7", 1.0, "image", {"year": 1999}))
     assert node.text == node.node_id == "cat 7" and node.metadata == {"year": 1999}
+
+
+def test_whole_numbers_of_a_wrapped_retriever_become_strings():
+    found = AlignRetriever(world.wrapped(), k=5).retrieve(world.QUESTIONS[3])
+    best = [str(row) for row in world.ranking(world.plain_adapter(), 3)[:5]]
+    assert [each.node.node_id for each in found] == [each.node.text for each in found] == best
+    assert node_of(Hit(7, 1.0, "image", {"path": "7.png"})).node_id == "7"
 
 
 def test_a_query_may_be_an_image_but_not_both():

@@ -15,13 +15,13 @@ from mteb.models.models_protocols import EncoderProtocol
 from mteb.types import PromptType
 from named_encoders import PICTURES, TEXTS, letters
 from PIL import Image
-from planted_gallery import planted
 
 from align.adapters.rcca import rcca
 from align.encoders.callable import CallableEncoder
 from align.hubness import InvertedSoftmax
 from align.integrations.mteb import AlignEncoder
 from align.retrieval.embedder import Embedder
+from tests.contracts import world
 
 CAPTIONS = [f"caption {row}" for row in range(30)]
 IMAGES = [
@@ -49,7 +49,7 @@ class PlantedTask(mock_tasks.MockAny2AnyRetrievalT2ITask):
 
 
 def model(*, corrected=True, name="isthmus/planted"):
-    adapter, _, _ = planted(corrected=corrected)
+    adapter, _, _ = world.planted(corrected=corrected)
     return AlignEncoder(Embedder(adapter, source=TEXTS, target=PICTURES), name=name)
 
 
@@ -158,9 +158,9 @@ def test_the_revision_changes_with_the_adapter_and_with_its_encoders():
         embedder = Embedder(adapter, source=texts, target=PICTURES)
         return AlignEncoder(embedder, name="isthmus/planted").mteb_model_meta.revision
 
-    adapter, _, _ = planted(corrected=True)
-    seen = [revision(adapter), revision(planted(corrected=False)[0])]
-    assert revision(planted(corrected=True)[0]) == seen[0]
+    adapter, _, _ = world.planted(corrected=True)
+    seen = [revision(adapter), revision(world.planted(corrected=False)[0])]
+    assert revision(world.planted(corrected=True)[0]) == seen[0]
     seen.append(revision(adapter, CallableEncoder(letters, name="letters 2", dim=12)))
     adapter.bank.hubness = InvertedSoftmax(20.0)
     seen.append(revision(adapter))
@@ -188,7 +188,7 @@ def test_wrong_names_and_modalities_are_refused():
     for name in ("planted", "/planted", "a/b/c"):
         with pytest.raises(ValueError, match=f'"organisation/model"; got {name!r}'):
             model(name=name)
-    adapter, _, _ = planted(corrected=False)
+    adapter, _, _ = world.planted(corrected=False)
     sound = CallableEncoder(letters, name="sound 1", dim=12, modality="audio")
     with pytest.raises(ValueError, match=r"of \['code', 'image', 'text'\]; got \['audio'\]"):
         AlignEncoder(Embedder(adapter, source=sound, target=PICTURES), name="a/b")

@@ -6,14 +6,14 @@ import torch
 
 pytest.importorskip("qdrant_client", reason="needs isthmus[qdrant]")
 
-from planted_gallery import planted, ranked
 from qdrant_client import QdrantClient, models
 from random_multivectors import ragged
 
 from align.integrations.qdrant import create_gallery, qdrant_search, rescored_search
 from align.kernels import reference
+from tests.contracts import world
 
-IDS = [f"picture {row}" for row in range(90)]
+IDS = [f"picture {row}" for row in range(world.N)]
 
 
 @pytest.fixture
@@ -39,27 +39,27 @@ def collect(client, vectors, distance, name="own"):
 
 @pytest.mark.parametrize("corrected", [False, True])
 def test_a_gallery_is_ranked_as_the_adapter_ranks_it(client, corrected):
-    adapter, source, target = planted(corrected=corrected)
+    adapter, source, target = world.planted(corrected=corrected)
     create_gallery(client, "pictures", IDS, adapter.gallery(target))
     search = qdrant_search(client, "pictures", using="dense", id_field="id")
     ids, scores = search(adapter.queries(source).numpy(), 10)
-    exact = ranked(adapter, source, target, 10)
+    exact = world.ranked(adapter, source, target, 10)
     assert ids == [[IDS[row] for row in rows] for rows in exact.indices.tolist()]
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("distance", [models.Distance.DOT, models.Distance.COSINE])
 def test_a_collection_of_ones_own_is_ranked_as_the_adapter_ranks_it(client, distance):
-    adapter, source, target = planted(corrected=False)
+    adapter, source, target = world.planted(corrected=False)
     collect(client, adapter.gallery(target), distance)
     ids, scores = qdrant_search(client, "own")(adapter.queries(source).numpy(), 10)
-    exact = ranked(adapter, source, target, 10)
+    exact = world.ranked(adapter, source, target, 10)
     assert ids == (exact.indices + 5).tolist()
     np.testing.assert_allclose(scores, exact.values.numpy(), atol=1e-5)
 
 
 def test_a_cosine_refuses_queries_of_a_corrected_gallery(client):
-    adapter, source, target = planted(corrected=True)
+    adapter, source, target = world.planted(corrected=True)
     collect(client, adapter.gallery(target), models.Distance.COSINE)
     with pytest.raises(ValueError, match="ranks by cosine, which is the inner product for"):
         qdrant_search(client, "own")(adapter.queries(source).numpy(), 10)
@@ -94,7 +94,7 @@ def test_candidates_of_single_vectors_are_ranked_by_maxsim(client, stored):
 
 
 def test_a_gallery_on_disk_is_found_again(tmp_path):
-    adapter, source, target = planted(corrected=True)
+    adapter, source, target = world.planted(corrected=True)
     first = QdrantClient(path=str(tmp_path))
     create_gallery(first, "pictures", IDS, adapter.gallery(target))
     first.close()
@@ -102,7 +102,7 @@ def test_a_gallery_on_disk_is_found_again(tmp_path):
     search = qdrant_search(again, "pictures", using="dense", id_field="id")
     ids, _ = search(adapter.queries(source).numpy(), 1)
     again.close()
-    exact = ranked(adapter, source, target, 1)
+    exact = world.ranked(adapter, source, target, 1)
     assert ids == [[IDS[row]] for [row] in exact.indices.tolist()]
 
 

@@ -1,4 +1,4 @@
-"""Forty planted pairs that an adapter knows, as texts and pictures, and a plain search of them."""
+"""Forty planted pairs that an adapter knows, as vectors, texts and pictures, and their ranking."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from align.adapters.bank import Bank
 from align.adapters.rcca import rcca
 from align.hubness import InvertedSoftmax
 from align.retrieval.hits import Hit
+from align.retrieval.wrap import Wrapped
+from tests.lookups import lookup
 from tests.planted import shared_factors
 
 N = 40
@@ -40,12 +43,22 @@ def corrected_adapter() -> Adapter:
     return Adapter(plain.source_map, plain.target_map, plain.card, bank=bank)
 
 
+def planted(*, corrected: bool) -> tuple[Adapter, Tensor, Tensor]:
+    """An adapter, with a correction if asked, and 7 sources that ask for all 40 targets."""
+    return corrected_adapter() if corrected else plain_adapter(), SOURCE[:7], TARGET[:N]
+
+
+def ranked(adapter: Adapter, source: Tensor, target: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Scores and rows of the best ``k``, by the plain product of queries and gallery."""
+    return torch.topk(adapter.queries(source) @ adapter.gallery(target).T, k, dim=1)
+
+
 def questions() -> align.CallableEncoder:
-    return align.CallableEncoder(lambda texts: _rows(SOURCE, texts), name="questions 1", dim=12)
+    return lookup("question ", SOURCE)
 
 
 def answers() -> align.CallableEncoder:
-    return align.CallableEncoder(lambda texts: _rows(TARGET, texts), name="answers 1", dim=9)
+    return lookup("answer ", TARGET)
 
 
 def pictures() -> align.CallableEncoder:
@@ -81,30 +94,36 @@ def ranking(adapter: Adapter, row: int) -> list[int]:
     return scores(adapter)[row].argsort(descending=True).tolist()
 
 
-class PlainSearch:
+def retriever(adapter: Adapter) -> align.Retriever:
     """Answers questions with all it knows: text in the metadata of even items only."""
+    known = [hit(row, 0) for row in range(N)]
+    index = align.Index.create("never saved", adapter)
+    index.add(
+        [f"id {row}" for row in range(N)],
+        TARGET[:N],
+        metadata=[each.metadata for each in known],
+        modality=[str(each.modality) for each in known],
+    )
+    return align.Retriever(index, source=questions())
 
-    def __init__(self, adapter: Adapter) -> None:
-        self.adapter = adapter
 
-    def search(self, items: Sequence[Any], *, k: int = 10) -> list[list[Hit]]:
-        asked = self.adapter.queries(_rows(SOURCE, items))
-        found = (asked @ self.adapter.gallery(TARGET[:N]).T).topk(k)
-        return [
-            [hit(row, score) for row, score in zip(rows, values, strict=True)]
-            for rows, values in zip(found.indices.tolist(), found.values.tolist(), strict=True)
-        ]
+def plain_retriever() -> align.Retriever:
+    return retriever(plain_adapter())
+
+
+def wrapped() -> Wrapped:
+    """Answers questions with rows, as a store whose ids are whole numbers does."""
+    adapter = plain_adapter()
+    gallery = adapter.gallery(TARGET[:N])
+
+    def search(vectors: Any, k: int) -> tuple[Tensor, Tensor]:
+        best = torch.topk(torch.from_numpy(vectors) @ gallery.T, k, dim=1)
+        return best.indices, best.values
+
+    return align.wrap(search, adapter, questions())
 
 
 def hit(row: int, score: float) -> Hit:
     if row % 2:
         return Hit(f"id {row}", score, "image", {"path": f"{row}.png"})
     return Hit(f"id {row}", score, "text", {"text": ANSWERS[row]})
-
-
-def _rows(vectors: Tensor, texts: Sequence[str]) -> Tensor:
-    return vectors[[int(text.split()[-1]) for text in texts]]
-
-
-def search() -> PlainSearch:
-    return PlainSearch(plain_adapter())

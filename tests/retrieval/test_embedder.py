@@ -14,7 +14,7 @@ from align.adapters.instructed import instructed
 from align.adapters.maps import IdentityMap
 from align.card import Card
 from tests.counting_encoder import CountingEncoder
-from tests.retrieval.lookups import lookup, planted_pairs
+from tests.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 

@@ -7,6 +7,7 @@ from random_multivectors import ragged
 from align.kernels import reference
 from align.multivector import MultiVector
 from align.retrieval.hits import Hit
+from align.retrieval.index import Index
 from align.retrieval.rescoring import rescore_hits
 
 IDS = [f"item {row}" for row in range(9)]
@@ -63,6 +64,25 @@ def test_numpy_vectors_do_as_well(rng):
     hits = [candidates(0, 5, 3)]
     as_arrays = rescore_hits(queries.numpy(), hits, lambda ids: lookup(items)(ids).numpy())
     assert as_arrays == rescore_hits(queries, hits, lookup(items))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("several", [False, True])
+def test_an_index_gives_the_vectors_of_candidates(rng, tmp_path, several, dtype):
+    queries = torch.randn(3, 5, generator=rng)
+    items = (
+        ragged([1, 4, 2, 3, 5, 1, 2, 6, 2], d=5) if several else torch.randn(9, 5, generator=rng)
+    )
+    index = Index.create(tmp_path / "index", dtype=dtype)
+    index.add(IDS, items, modality="image")
+    exact = index.search(queries, k=9)
+    first = [[Hit(hit.id, 0.0) for hit in reversed(hits[1:6])] for hits in exact]
+    found = rescore_hits(queries, first, lambda ids: index.get(ids).vectors)
+    assert [[hit.id for hit in hits] for hits in found] == [
+        [hit.id for hit in hits[1:6]] for hits in exact
+    ]
+    for hits, best in zip(found, exact, strict=True):
+        assert [hit.score for hit in hits] == pytest.approx([h.score for h in best[1:6]], abs=1e-5)
 
 
 def test_an_item_that_several_queries_share_is_looked_up_once():

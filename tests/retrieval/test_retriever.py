@@ -12,7 +12,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
 from align.card import Card
 from tests.counting_encoder import CountingEncoder
-from tests.retrieval.lookups import lookup, planted_pairs
+from tests.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 SOURCES, TARGETS = ([f"{side}{row}" for row in range(len(PAIRS))] for side in "st")
