@@ -7,13 +7,12 @@ python examples/with_chroma.py
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import chromadb
 import numpy as np
 from chromadb.config import Settings
-from flags import TEXTS, fitted, share_found
+from flags import PICTURES, TEXTS, fitted, share_found
 
 import align
 from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
@@ -22,22 +21,18 @@ from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
 def main() -> None:
     """Fill a collection, open it again, and ask it."""
     adapter, captions, pictures = fitted()
-    # `align fit` writes this into the card; any importable encoder can be named.
-    adapter.card = replace(
-        adapter.card, encoders={"source": "python:flags:TEXTS", "target": "python:flags:PICTURES"}
-    )
     with tempfile.TemporaryDirectory() as folder:
         adapter.save(Path(folder) / "adapter")
         client = chromadb.PersistentClient(
             f"{folder}/chroma", settings=Settings(anonymized_telemetry=False)
         )
-        collection = client.create_collection(
-            "pictures", embedding_function=AlignEmbeddingFunction(Path(folder) / "adapter")
-        )
+        # The card that `align fit` writes names encoders of the hub or a folder; others are given.
+        embedding = AlignEmbeddingFunction(Path(folder) / "adapter", source=TEXTS, target=PICTURES)
+        collection = client.create_collection("pictures", embedding_function=embedding)
         collection.add(ids=captions, images=[np.array(picture) for picture in pictures])
 
-        # As in another process: the collection names the embedding function and its settings.
-        again = client.get_collection("pictures")
+        # As in another process. With encoders from the card the collection knows its function.
+        again = client.get_collection("pictures", embedding_function=embedding)
         found = again.query(query_texts=captions[:1], n_results=2)
         print(f"{captions[0]!r} finds {found['ids'][0]}")
 

@@ -12,6 +12,7 @@ from PIL import Image
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.adapters.artifact import load
+from align.embeddings import Encoder
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
@@ -28,7 +29,8 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
 
     A collection keeps the folder of the adapter, and the card of the adapter says how its encoders
     are built, as ``align fit`` writes it: so a collection that is opened again, in a process that
-    has imported this module, needs nothing more.
+    has imported this module, needs nothing more. Encoders that were given, or that the card names
+    as Python code, have to be given again: ``get_collection(name, embedding_function=...)``.
 
     Documents are texts. Images are arrays as Chroma hands them around, ``(height, width)`` or
     ``(height, width, 3)`` uint8, and reach the encoder as PIL images.
@@ -38,30 +40,33 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         side: The side that is added.
     """
 
-    def __init__(self, adapter: str | Path, *, side: Side = "target") -> None:
-        """Load an adapter; its encoders are built when they are first needed.
+    def __init__(
+        self,
+        adapter: str | Path,
+        *,
+        side: Side = "target",
+        source: Encoder | None = None,
+        target: Encoder | None = None,
+    ) -> None:
+        """Load an adapter; encoders that are not given are built when they are first needed.
 
         Args:
             adapter: Folder that ``Adapter.save`` wrote, or an id on the hub.
             side: The side of what is added; the other asks.
+            source: Encoder of the source side; built from the adapter's card if left out.
+            target: Encoder of the target side, likewise.
 
         Raises:
-            ValueError: ``side`` is neither side, or the card does not name both encoders.
+            ValueError: ``side`` is neither side; later, an encoder is neither given nor in the
+                card.
             FileNotFoundError: There is no such adapter.
         """
         check_side(side)
         folder = Path(adapter).expanduser()
         # The working directory may be another when the collection is opened again.
         self._name = str(folder.resolve()) if folder.exists() else str(adapter)
-        loaded = load(self._name)
-        missing = {"source", "target"} - set(loaded.card.encoders)
-        if missing:
-            raise ValueError(
-                "the card of an adapter must name both encoders for Chroma to build them again; "
-                f"that of {self._name} lacks {sorted(missing)}. Fit it with `align fit`, or set "
-                "encoders in its card, such as python:MODULE:ATTRIBUTE, and save it again."
-            )
-        self.embedder = Embedder(loaded)
+        # What is missing is said on use: Chroma builds this from its settings to check them.
+        self.embedder = Embedder(load(self._name), source=source, target=target)
         self.side: Side = side
 
     def __call__(self, input: Embeddable) -> Embeddings:

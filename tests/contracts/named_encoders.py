@@ -1,4 +1,4 @@
-"""Encoders of any text and any picture, by which an adapter's card can name them."""
+"""Encoders of any text and any picture, whose vectors are known."""
 
 import zlib
 

@@ -16,13 +16,12 @@ from chromadb.config import Settings
 from named_encoders import PICTURES, TEXTS
 from PIL import Image
 
+import align
+from align.adapters.adapter import Adapter
+from align.adapters.rcca import rcca
 from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
 from tests.contracts import world
 
-ENCODERS = {
-    "source": "python:named_encoders:TEXTS",
-    "target": "python:named_encoders:PICTURES",
-}
 QUESTIONS = ["a red house", "the sea", "a dog on a beach"]
 
 
@@ -38,9 +37,12 @@ def arrays(count=40):
 @pytest.fixture
 def folder(tmp_path):
     adapter, _, _ = world.planted(corrected=True)
-    adapter.card = replace(adapter.card, encoders=ENCODERS)
     adapter.save(tmp_path / "adapter")
     return tmp_path / "adapter"
+
+
+def embedding_of(folder, **options):
+    return AlignEmbeddingFunction(folder, source=TEXTS, target=PICTURES, **options)
 
 
 def exact(embedding, count=40):
@@ -56,7 +58,7 @@ def fill(client, embedding):
 
 
 def test_texts_find_images_as_the_adapter_ranks_them(tmp_path, folder):
-    embedding = AlignEmbeddingFunction(folder)
+    embedding = embedding_of(folder)
     collection = fill(connect(tmp_path / "db"), embedding)
     found = collection.query(query_texts=QUESTIONS, n_results=5)
     scores, rows = exact(embedding)
@@ -66,7 +68,7 @@ def test_texts_find_images_as_the_adapter_ranks_them(tmp_path, folder):
 
 
 def test_images_find_texts_where_sources_are_added(tmp_path, folder):
-    embedding = AlignEmbeddingFunction(folder, side="source")
+    embedding = embedding_of(folder, side="source")
     collection = connect(tmp_path / "db").create_collection("texts", embedding_function=embedding)
     collection.add(ids=["a", "b", "c"], documents=QUESTIONS)
     found = collection.query(query_images=arrays(4), n_results=3)
@@ -81,29 +83,49 @@ def test_images_find_texts_where_sources_are_added(tmp_path, folder):
     np.testing.assert_allclose(1 - np.array(found["distances"]), best.values.numpy(), atol=1e-5)
 
 
-def test_another_process_opens_the_collection_without_being_told_the_adapter(tmp_path, folder):
-    found = fill(connect(tmp_path / "db"), AlignEmbeddingFunction(folder)).query(
-        query_texts=QUESTIONS, n_results=5
-    )
+def remembering(folder, sbert):
+    """An adapter from texts to texts whose card says how its encoder is built."""
+    encoder = align.TextEncoder(str(sbert))
+    rows = torch.randn(50, encoder.dim, generator=torch.Generator().manual_seed(0))
+    adapter = rcca(rows, rows.flip(1))
+    card = replace(adapter.card, encoders=dict.fromkeys(("source", "target"), f"text:{sbert}"))
+    Adapter(adapter.source_map, adapter.target_map, card).save(folder)
+    return folder
+
+
+def test_another_process_opens_the_collection_without_being_told_the_adapter(tmp_path, sbert):
+    embedding = AlignEmbeddingFunction(remembering(tmp_path / "adapter", sbert))
+    collection = connect(tmp_path / "db").create_collection("texts", embedding_function=embedding)
+    collection.add(ids=["a", "b", "c"], documents=QUESTIONS)
+    found = collection.query(query_texts=QUESTIONS, n_results=3)
     code = (
         "import sys, chromadb, align.integrations.chroma\n"
         "from chromadb.config import Settings\n"
         "client = chromadb.PersistentClient(sys.argv[1], Settings(anonymized_telemetry=False))\n"
-        "found = client.get_collection('pictures').query(query_texts=sys.argv[2:], n_results=5)\n"
+        "found = client.get_collection('texts').query(query_texts=sys.argv[2:], n_results=3)\n"
         "print(found['ids'])"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "db"), *QUESTIONS],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(found["ids"])
 
 
-def test_the_configuration_holds_the_folder_and_the_side(folder, monkeypatch):
-    monkeypatch.chdir(folder.parent)
+def test_encoders_that_were_given_are_given_again(tmp_path, folder):
+    found = fill(connect(tmp_path / "db"), embedding_of(folder)).query(query_texts=QUESTIONS)
+    again = connect(tmp_path / "db").get_collection(
+        "pictures", embedding_function=embedding_of(folder)
+    )
+    assert again.query(query_texts=QUESTIONS)["ids"] == found["ids"]
+
+
+def test_the_configuration_holds_the_folder_and_the_side(tmp_path, sbert, monkeypatch):
+    folder = remembering(tmp_path / "adapter", sbert)
+    monkeypatch.chdir(tmp_path)
     embedding = AlignEmbeddingFunction("adapter", side="source")
     config = embedding.get_config()
     assert config == {"adapter": str(folder), "side": "source"}
@@ -116,18 +138,16 @@ def test_chroma_warns_of_a_space_that_would_rank_otherwise(tmp_path, folder):
     with pytest.warns(UserWarning, match="space cosine is not supported by isthmus"):
         connect(tmp_path / "db").create_collection(
             "pictures",
-            embedding_function=AlignEmbeddingFunction(folder),
+            embedding_function=embedding_of(folder),
             configuration={"hnsw": {"space": "cosine"}},
         )
 
 
-def test_wrong_adapters_are_refused(tmp_path, folder):
+def test_wrong_sides_and_missing_encoders_are_refused(folder):
     with pytest.raises(ValueError, match=r"side must be .* got 'pictures'"):
-        AlignEmbeddingFunction(folder, side="pictures")
-    adapter, _, _ = world.planted(corrected=False)
-    adapter.save(tmp_path / "silent")
-    with pytest.raises(ValueError, match=r"silent lacks \['source', 'target'\]. Fit it"):
-        AlignEmbeddingFunction(tmp_path / "silent")
+        embedding_of(folder, side="pictures")
+    with pytest.raises(ValueError, match="the target encoder must be known"):
+        AlignEmbeddingFunction(folder, source=TEXTS)([np.zeros((2, 2, 3), dtype=np.uint8)])
 
 
 @pytest.mark.parametrize("space", ["ip", "cosine", "l2"])
