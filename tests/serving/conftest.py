@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from small_gallery import gallery
+from small_gallery import BASE, gallery
 from starlette.testclient import TestClient
 
 from align.serving.app import web_app
-
-BASE = "http://127.0.0.1:8765"
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,9 @@ from align.card import Card
 from align.retrieval.retriever import Retriever
 from align.serving.gallery import Gallery
 
+BASE = "http://127.0.0.1:8765"
+"""Where test clients think that the page lies."""
+
 COLOURS = {
     "red": (230, 20, 20),
     "green": (20, 200, 20),

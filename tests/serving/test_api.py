@@ -8,10 +8,9 @@ import re
 from importlib import resources
 
 import pytest
-from conftest import BASE
 from jsonschema import Draft202012Validator
 from PIL import Image
-from small_gallery import COLOURS, as_bytes, gallery, texts_gallery
+from small_gallery import BASE, COLOURS, as_bytes, gallery, texts_gallery
 from starlette.testclient import TestClient
 
 from align import EmbeddingStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BASE
+from small_gallery import BASE
 from starlette.testclient import TestClient
 
 from align.serving.app import web_app

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BASE
 from PIL import Image
-from small_gallery import as_bytes, colours_index, draw, encoders, gallery, texts_gallery
+from small_gallery import BASE, as_bytes, colours_index, draw, encoders, gallery, texts_gallery
 from starlette.testclient import TestClient
 
 from align import Index
