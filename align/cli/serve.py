@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from align.cli.inputs import open_store
+from align.cli.options import MaybeSpec
 
 
 def serve(
@@ -23,6 +24,8 @@ def serve(
     store: Annotated[
         Path | None, typer.Option(help="Cache of encoded items, for the raw view.")
     ] = None,
+    source_encoder: MaybeSpec = None,
+    target_encoder: MaybeSpec = None,
 ) -> None:
     """A local web page to search an index with texts, pictures and its own items.
 
@@ -37,13 +40,20 @@ def serve(
             f"the web page needs uvicorn and starlette; {error.name} is not installed. "
             "Run: pip install 'isthmus[serve]'"
         ) from error
+    from align.encoders.spec import from_spec
+    from align.retrieval.index import Index
     from align.retrieval.retriever import Retriever
     from align.serving.gallery import Gallery
     from align.serving.guards import is_loopback
     from align.serving.roots import Roots
 
+    retriever = Retriever(
+        Index.open(index),
+        source=None if source_encoder is None else from_spec(source_encoder),
+        target=None if target_encoder is None else from_spec(target_encoder),
+    )
     gallery = Gallery(
-        Retriever.open(index),
+        retriever,
         roots=None if root is None else Roots.of(root),
         store=None if store is None else open_store(store),
         progress=True,

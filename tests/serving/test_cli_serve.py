@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 import uvicorn
@@ -27,15 +26,16 @@ def started(monkeypatch):
 @pytest.fixture
 def saved(tmp_path):
     index, *_ = colours_index(tmp_path)
-    adapter = index.adapter
-    specs = {"source": "python:small_gallery:words", "target": "python:small_gallery:pictures"}
-    adapter.card = replace(adapter.card, encoders=specs)
     index.save()
     return tmp_path / "idx"
 
 
 def invoke(*arguments):
-    return RUNNER.invoke(app, ["serve", *map(str, arguments)], catch_exceptions=False)
+    encoders = (
+        "--source-encoder", "python:small_gallery:words",
+        "--target-encoder", "python:small_gallery:pictures",
+    )  # fmt: skip
+    return RUNNER.invoke(app, ["serve", *map(str, arguments), *encoders], catch_exceptions=False)
 
 
 def test_by_default_nobody_else_is_let_in(saved, started):
