@@ -25,10 +25,12 @@ WIDTH, HELD_OUT, DEPTH = 256, 400, 50
 
 
 def documented_functions() -> list[tuple[str, str]]:
-    """First line of the docstring, and the code without it, of functions of the library."""
+    """First line of the docstring, and the code without it, of functions and methods."""
     found = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        outer = ast.parse(path.read_text(encoding="utf-8")).body
+        methods = [node for each in outer if isinstance(each, ast.ClassDef) for node in each.body]
+        for node in outer + methods:
             if isinstance(node, ast.FunctionDef) and len(node.body) > 1:
                 about = (ast.get_docstring(node) or "").split("\n")[0]
                 if len(about) > 20:
