@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from flags import share_found
 from torch import Tensor
 
 import align
@@ -55,12 +56,6 @@ def count_stems(texts: list[str]) -> Tensor:
     return torch.stack([sum(direction(w[:5]) for w in ["", *pieces(text)]) for text in texts])
 
 
-def share_found(found: list[list[align.Hit]], answers: list[str], k: int) -> float:
-    """Recall at ``k``."""
-    hits = [any(h.id == own for h in row[:k]) for row, own in zip(found, answers, strict=True)]
-    return sum(hits) / len(hits)
-
-
 def main() -> None:
     """Print recall of each ranking."""
     pairs = documented_functions()
@@ -95,7 +90,8 @@ def main() -> None:
     print(f"{len(train)} pairs to learn from, {len(test)} functions to find\n")
     print(f"{'':18}recall@1  recall@10")
     for name, found in answers.items():
-        print(f"{name:18}{share_found(found, ids, 1):8.2f}{share_found(found, ids, 10):11.2f}")
+        recall = [share_found([hits[:k] for hits in found], ids) for k in (1, 10)]
+        print(f"{name:18}{recall[0]:8.2f}{recall[1]:11.2f}")
 
 
 if __name__ == "__main__":
