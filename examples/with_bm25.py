@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from flags import share_found
 from torch import Tensor
 
 import align
@@ -25,10 +26,12 @@ WIDTH, HELD_OUT, DEPTH = 256, 400, 50
 
 
 def documented_functions() -> list[tuple[str, str]]:
-    """First line of the docstring, and the code without it, of functions of the library."""
+    """First line of the docstring, and the code without it, of functions and methods."""
     found = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        outer = ast.parse(path.read_text(encoding="utf-8")).body
+        methods = [node for each in outer if isinstance(each, ast.ClassDef) for node in each.body]
+        for node in outer + methods:
             if isinstance(node, ast.FunctionDef) and len(node.body) > 1:
                 about = (ast.get_docstring(node) or "").split("\n")[0]
                 if len(about) > 20:
@@ -51,12 +54,6 @@ def direction(word: str) -> Tensor:
 def count_stems(texts: list[str]) -> Tensor:
     """First five letters of each word, summed as directions: a stand-in for a real encoder."""
     return torch.stack([sum(direction(w[:5]) for w in ["", *pieces(text)]) for text in texts])
-
-
-def share_found(found: list[list[align.Hit]], answers: list[str], k: int) -> float:
-    """Recall at ``k``."""
-    hits = [any(h.id == own for h in row[:k]) for row, own in zip(found, answers, strict=True)]
-    return sum(hits) / len(hits)
 
 
 def main() -> None:
@@ -93,7 +90,8 @@ def main() -> None:
     print(f"{len(train)} pairs to learn from, {len(test)} functions to find\n")
     print(f"{'':18}recall@1  recall@10")
     for name, found in answers.items():
-        print(f"{name:18}{share_found(found, ids, 1):8.2f}{share_found(found, ids, 10):11.2f}")
+        recall = [share_found([hits[:k] for hits in found], ids) for k in (1, 10)]
+        print(f"{name:18}{recall[0]:8.2f}{recall[1]:11.2f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main() -> None:
     target = flags.PICTURES.encode(pictures).numpy()
 
     search = GridSearchCV(
-        make_pipeline(PCA(), AlignTransformer(side="source", effort="fast", folds=2)),
+        make_pipeline(PCA(), AlignTransformer(effort="fast", folds=2)),
         {"pca__n_components": [8, 22]},
         cv=2,
     ).fit(source[:200], target[:200])

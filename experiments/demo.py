@@ -148,8 +148,10 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         f"align gap {config.out}/held-out.csv {config.out}/adapter --source source --target target "
         f"--id id --group group --store {cache_folder()} -o {config.out}/gap.html "
         f"--source-encoder {SOURCE} --target-encoder {TARGET}\n"
-        f"\nAnother search:\n"
-        f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}",
+        f"\nAnother search, and all of them as a web page on this machine:\n"
+        f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}\n"
+        f"align serve {config.out}/index --store {cache_folder()} "
+        f"--source-encoder {SOURCE} --target-encoder {TARGET}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return {

@@ -90,6 +90,16 @@ def test_filtered_items_do_not_starve_the_stage(index, factory):
     check_same(found, index.search(QUERIES, k=10, where=even))
 
 
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32"])
+def test_when_all_that_a_query_likes_is_deleted_the_next_are_put_forward(index, factory):
+    stage, query = faiss_stage(factory), QUERIES[:1]
+    likes = query[0][0] @ torch.stack([each[0] for each in DOCUMENTS]).T
+    order = [IDS[row] for row in likes.argsort(descending=True).tolist()]
+    index.delete(order[:300])
+    [hits] = index.search(query, k=2, candidates=2, first=stage)
+    assert {hit.id for hit in hits} == set(order[300:302])
+
+
 def test_one_item_in_a_hundred_is_found_by_a_narrow_search(tmp_path):
     rare = [{"rare": row % 100 == 7} for row in range(N)]
     index = Index.create(tmp_path / "index")
