@@ -59,7 +59,7 @@ def test_a_text_asks_with_all_that_the_head_makes_of_it(served, budget):
 
 def test_items_of_the_indexed_side_ask_by_likeness_alone(served):
     """Whatever the correction, an item is asked for as the head makes it without one."""
-    found, index, made_gallery = served
+    found, _, made_gallery = served
     alone = found.head.target(found.sides[1], found.tokens[1])
     hits = made_gallery.search(Question("item", "3"), k=29).hits
     others = [int(hit.id) for hit in hits]
