@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -138,6 +138,12 @@ class Index:
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and locate(self._parts, [id])[0] is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, in the order of adding."""
+        for part in self._parts:
+            rows = range(len(part.segment)) if part.alive is None else np.flatnonzero(part.alive)
+            yield from (part.segment.ids[int(row)] for row in rows)
 
     @property
     def dim(self) -> int | None:

@@ -34,6 +34,18 @@ def test_deleted_items_are_not_found_again(rng, tmp_path):
     assert len(Index.open(tmp_path)) == 4
 
 
+def test_ids_come_in_the_order_of_adding_without_those_deleted(rng, tmp_path):
+    index, vectors = plain(tmp_path, rng)
+    index.save()
+    index.delete(["item 2"])
+    index.update(["item 0"], vectors[:1])
+    index.add(["new"], vectors[:1])
+    wanted = ["item 1", "item 3", "item 4", "item 5", "item 0", "new"]
+    assert list(index) == wanted
+    index.save()
+    assert list(Index.open(tmp_path)) == wanted
+
+
 def test_an_id_that_was_deleted_may_be_added_again(rng, tmp_path):
     index, vectors = plain(tmp_path, rng)
     index.save()
