@@ -4,31 +4,16 @@ import pytest
 
 pytest.importorskip("faiss", reason="needs isthmus[faiss]")
 
-import faiss
 import torch
+from random_multivectors import ragged
 
-from align import Index, MultiVector
+from align import Index
 from align.integrations.faiss import faiss_stage
 
 N = 400
 IDS = [f"item {row}" for row in range(N)]
 EVEN = [{"even": row % 2 == 0} for row in range(N)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    yield
-    faiss.omp_set_num_threads(before)
-
-
-def items(n, t, *, seed):
-    drawn = torch.Generator().manual_seed(seed)
-    return MultiVector.from_equal(torch.randn(n, t, 8, generator=drawn))
-
-
-QUERIES, DOCUMENTS = items(6, 2, seed=1), items(N, 3, seed=2)
+QUERIES, DOCUMENTS = ragged([2] * 6, d=8, seed=1), ragged([3] * N, d=8, seed=2)
 
 
 @pytest.fixture
