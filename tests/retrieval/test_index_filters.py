@@ -47,27 +47,30 @@ def filled(request, rng, tmp_path):
 
 LIVE = [row for row in range(N) if not 40 <= row < 50]
 
-CASES = [
-    ({"n": 7}, lambda row: row == 7),
-    ({"n": [1, 45, 299, 1000]}, lambda row: row in (1, 299)),
-    ({"odd": True}, lambda row: row % 2),
-    ({"one": True}, lambda row: False),
-    ({"one": 1}, lambda row: True),
-    ({"one": (True, 2)}, lambda row: False),
-    ({"name": "n3"}, lambda row: row % 4 and row % 5 == 3),
-    ({"name": {"n3", "n1"}, "odd": False}, lambda row: row % 4 == 2 and row % 5 in (1, 3)),
-    ({"name": lambda name: name > "n2"}, lambda row: row % 4 and row % 5 > 2),
-    ({"tags": lambda tags: 2 in tags}, lambda row: row % 3 == 2),
-    ({"tags": [[2]]}, lambda row: row % 3 == 2),
-    ({"nowhere": None}, lambda row: False),
-    ({"modality": "image"}, lambda row: row % 3 == 0),
-    ({"modality": ["text", "image"]}, lambda row: row % 3 < 2),
-    ({"modality": lambda name: "text" in name}, lambda row: row % 3),
-    ({}, lambda row: True),
-]
+CASES = {
+    "equal": ({"n": 7}, lambda row: row == 7),
+    "one of": ({"n": [1, 45, 299, 1000]}, lambda row: row in (1, 299)),
+    "true": ({"odd": True}, lambda row: row % 2),
+    "true is not one": ({"one": True}, lambda row: False),
+    "one is not true": ({"one": 1}, lambda row: True),
+    "one of several kinds": ({"one": (True, 2)}, lambda row: False),
+    "a missing field never matches": ({"name": "n3"}, lambda row: row % 4 and row % 5 == 3),
+    "two fields": (
+        {"name": {"n3", "n1"}, "odd": False},
+        lambda row: row % 4 == 2 and row % 5 in (1, 3),
+    ),
+    "a function": ({"name": lambda name: name > "n2"}, lambda row: row % 4 and row % 5 > 2),
+    "a function of a list": ({"tags": lambda tags: 2 in tags}, lambda row: row % 3 == 2),
+    "a list among lists": ({"tags": [[2]]}, lambda row: row % 3 == 2),
+    "a field that is nowhere": ({"nowhere": None}, lambda row: False),
+    "a modality": ({"modality": "image"}, lambda row: row % 3 == 0),
+    "one of two modalities": ({"modality": ["text", "image"]}, lambda row: row % 3 < 2),
+    "a function of the modality": ({"modality": lambda name: "text" in name}, lambda row: row % 3),
+    "everything": ({}, lambda row: True),
+}
 
 
-@pytest.mark.parametrize(("where", "suits"), CASES, ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(("where", "suits"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("coarse", [None, (1, 1), FDE(8, 2, 2)], ids=str)
 def test_filtered_search_is_search_of_what_suits(rng, filled, where, suits, coarse):
     index, items = filled
