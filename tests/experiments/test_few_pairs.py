@@ -89,6 +89,17 @@ def test_fewer_eigenvectors_are_the_first_of_more(task):
     )
 
 
+def test_an_item_of_the_graph_is_described_by_its_neighbours_alone():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(30, 5, generator=generator)
+    made = Spectral(rows, k=3, dim=4)
+    vectors = made.get_buffer("vectors")
+    before = made(rows[:1])
+    vectors[0] += 100
+    torch.testing.assert_close(made(rows[:1]), before)
+    assert not torch.allclose(made(rows[1:]), Spectral(rows, k=3, dim=4)(rows[1:]))
+
+
 def test_features_beside_vectors_take_their_share_of_the_norm(task):
     generator = torch.Generator().manual_seed(0)
     features = RandomFeatures(
