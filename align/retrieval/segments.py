@@ -98,6 +98,15 @@ class Segment:
                 f"{path} must be a whole segment of an index; reading it failed with: {error}. "
                 "Restore the folder from a copy, or rebuild the index."
             ) from error
+        except RuntimeError as error:
+            # The header is read first and the tensors are mapped after: a writer that merged
+            # segments may have removed the file between the two.
+            if path.exists():
+                raise
+            raise FileNotFoundError(
+                f"{path} must be there; it went while it was opened. "
+                "Open the index again: a newer manifest names other files."
+            ) from error
 
     def write(self, path: Path) -> None:
         """Write one safetensors file."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from align.retrieval import segments
 from align.retrieval.index import Index
 
 ROUNDS = 30
@@ -19,24 +20,23 @@ def start_writer(folder, rounds, **streams):
 
 def test_readers_see_whole_commits_while_another_process_writes_and_compacts(tmp_path):
     Index.create(tmp_path).save()
-    writer = start_writer(tmp_path, ROUNDS, stdout=subprocess.DEVNULL)
     reader, seen = Index.open(tmp_path), set()
     query = torch.ones(1, 4)
-    while True:
-        # Looked at first, so that the last commit is read after the writer has ended.
-        ended = writer.poll() is not None
-        for index in (reader, Index.open(tmp_path)):
-            if index is reader:
-                index.refresh()
-            if not len(index):
-                continue
-            hits = index.search(query, k=8)[0]
-            rounds = {hit.id.split("-")[0] for hit in hits}
-            assert len(index) == len(hits) == 8 and len(rounds) == 1
-            seen |= rounds
-            assert {hit.score for hit in hits} == {4.0 * int(rounds.pop())}
-        if ended:
-            break
+    ended = False
+    with start_writer(tmp_path, ROUNDS, stdout=subprocess.DEVNULL) as writer:
+        while not ended:
+            # Looked at first, so that the last commit is read after the writer has ended.
+            ended = writer.poll() is not None
+            for index in (reader, Index.open(tmp_path)):
+                if index is reader:
+                    index.refresh()
+                if not len(index):
+                    continue
+                hits = index.search(query, k=8)[0]
+                rounds = {hit.id.split("-")[0] for hit in hits}
+                assert len(index) == len(hits) == 8 and len(rounds) == 1
+                seen |= rounds
+                assert {hit.score for hit in hits} == {4.0 * int(rounds.pop())}
     assert writer.returncode == 0
     assert str(ROUNDS - 1) in seen
 
@@ -98,4 +98,46 @@ def test_a_commit_between_manifest_and_segments_is_read_instead(rng, tmp_path, m
     # A file that is missing for no such reason is an error, and not waited for.
     next((tmp_path / "segments").iterdir()).unlink()
     with pytest.raises(FileNotFoundError):
+        Index.open(tmp_path)
+
+
+def test_a_segment_that_goes_while_it_is_opened_is_looked_for_in_a_newer_manifest(
+    rng, tmp_path, monkeypatch
+):
+    """safetensors opens a file twice, for its header and for its tensors."""
+    index = Index.create(tmp_path)
+    index.add(["a", "b"], torch.randn(2, 4, generator=rng))
+    index.save()
+    plain, calls = segments.safe_open, []
+
+    class Overtaken:
+        def __init__(self, path, framework):
+            self.file = plain(path, framework=framework)
+
+        def __enter__(self):
+            calls.append(self)
+            if len(calls) == 1:
+                index.delete(["a"])
+                index.compact()
+                raise RuntimeError("unable to open file in read-only mode")
+            return self.file.__enter__()
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+    monkeypatch.setattr(segments, "safe_open", Overtaken)
+    opened = Index.open(tmp_path)
+    assert list(opened) == ["b"] and len(calls) == 2
+
+
+def test_an_error_of_a_segment_that_is_there_is_not_hidden(rng, tmp_path, monkeypatch):
+    index = Index.create(tmp_path)
+    index.add(["a"], torch.randn(1, 4, generator=rng))
+    index.save()
+
+    def broken(path, framework):
+        raise RuntimeError("out of address space")
+
+    monkeypatch.setattr(segments, "safe_open", broken)
+    with pytest.raises(RuntimeError, match="out of address space"):
         Index.open(tmp_path)
