@@ -17,6 +17,11 @@ from align.embeddings import Embeddings, Vectors, as_tensor
 Side = Literal["source", "target"]
 
 
+def other_side(side: Side) -> Side:
+    """The side across."""
+    return "source" if side == "target" else "target"
+
+
 class Adapter(nn.Module):
     """Maps both sides of a pair into one space, where cosine similarity means match.
 

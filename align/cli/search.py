@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from align.cli.inputs import encoder_of, instruction_encoder_of, taken
 from align.cli.options import AsJson, InstructionSpec, MaybeSpec
 from align.cli.printing import console, print_json, table
-
-if TYPE_CHECKING:
-    from align.adapters.adapter import Side
 
 
 def search(
@@ -39,7 +36,7 @@ def search(
 
     Example: `align search idx "a dog on a beach" -k 5`
     """
-    from align.adapters.adapter import Adapter
+    from align.adapters.adapter import Adapter, other_side
     from align.encoding import MIXED
     from align.multivector import MultiVector
     from align.retrieval.embedder import Embedder
@@ -52,7 +49,7 @@ def search(
             "to search with words or images, an index must hold an adapter that maps one vector "
             f"per item; {index} holds {type(adapter).__name__}. Search it in Python."
         )
-    asking: Side = "source" if opened.side == "target" else "target"
+    asking = other_side(opened.side)
     frozen = encoder_of(adapter, asking, encoder)
     told = instruction if asking == "target" else taken(adapter, instruction)
     teller = None

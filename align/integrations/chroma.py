@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from align._checks import check_side
-from align.adapters.adapter import Side
+from align.adapters.adapter import Side, other_side
 from align.adapters.artifact import load
 from align.embeddings import Encoder
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
@@ -75,8 +75,8 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
 
     def embed_query(self, input: Embeddable) -> Embeddings:
         """Query vectors of documents or images of the other side."""
-        asking: Side = "source" if self.side == "target" else "target"
-        return _rows(self.embedder.queries(_items(input), side=asking).numpy())
+        asked = self.embedder.queries(_items(input), side=other_side(self.side))
+        return _rows(asked.numpy())
 
     @staticmethod
     def name() -> str:

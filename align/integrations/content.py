@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least
-from align.adapters.adapter import Side
+from align.adapters.adapter import Side, other_side
 from align.late_interaction import maxsim
 from align.multivector import MultiVector
 from align.retrieval.embedder import Embedder
@@ -22,11 +22,6 @@ Rescore = Callable[[str, Sequence[Any]], Tensor]
 def text_of(hit: Hit) -> str:
     """What a hit says: the ``text`` of its metadata, or its id where it has none, as a picture."""
     return str(hit.metadata.get("text", hit.id))
-
-
-def other_side(side: Side) -> Side:
-    """The side across."""
-    return "source" if side == "target" else "target"
 
 
 def by_adapter(embedder: Embedder, *, documents: Side = "target") -> Rescore:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from align._checks import check_side
-from align.adapters.adapter import Side
-from align.integrations.content import Rescore, best_first, other_side, text_of
+from align.adapters.adapter import Side, other_side
+from align.integrations.content import Rescore, best_first, text_of
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import Tensor, nn
 
 from align._checks import check_side
-from align.adapters.adapter import Adapter, Side
+from align.adapters.adapter import Adapter, Side, other_side
 from align.adapters.maps import AffineMap, BlendMap, IdentityMap, LinearMap
 from align.adapters.projection import LinearHead, ProjectionMap
 from align.adapters.residual import ResidualMap
@@ -54,7 +54,7 @@ def to_sentence_transformers(
     check_side(queries)
     given = {"source": source, "target": target}
     towers = {side: model for side, model in given.items() if model is not None}
-    documents = "target" if queries == "source" else "source"
+    documents = other_side(queries)
     if not towers:
         raise ValueError(
             "a model for sentence-transformers starts from an encoder; got neither source nor "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_matrix
-from align.adapters.adapter import Side
+from align.adapters.adapter import Side, other_side
 from align.embeddings import Vectors, as_tensor
 from align.multivector import MultiVector
 from align.retrieval.kept_adapter import AnyAdapter
@@ -50,7 +50,7 @@ def as_queries(
     elif adapter is None:
         found = _each(_matrix("queries", queries))
     else:
-        found = _each(adapter.queries(queries, side="source" if side == "target" else "target"))
+        found = _each(adapter.queries(queries, side=other_side(side)))
     check_width("queries", found, dim)
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from align.adapters.adapter import Side
+from align.adapters.adapter import Side, other_side
 from align.adapters.meta_tokens import MetaTokens, TokenAspects
 from align.embeddings import Cache, Embeddings, Encoder, TokenEncoder
 from align.multivector import MultiVector
@@ -74,7 +74,7 @@ class Retriever:
     @property
     def asking(self) -> Side:
         """The side that asks: the one that the index does not hold."""
-        return "source" if self.index.side == "target" else "target"
+        return other_side(self.index.side)
 
     def add(
         self,

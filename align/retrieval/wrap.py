@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least, check_length, check_matrix
-from align.adapters.adapter import Adapter, Side
+from align.adapters.adapter import Adapter, Side, other_side
 from align.embeddings import Encoder, Vectors, as_tensor
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit
@@ -55,7 +55,7 @@ def wrap(
     Raises:
         ValueError: The stored vectors are not those that the adapter expects.
     """
-    other: Side = "target" if side == "source" else "source"
+    other = other_side(side)
     encoders = {side: encoder, other: stored_encoder}
     embedder = Embedder(adapter, source=encoders["source"], target=encoders["target"])
     if stored is not None:
