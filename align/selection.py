@@ -117,7 +117,7 @@ def fit(
     wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
     if wanted and can_judge(cv):
         with clock.stage("refine"):
-            # A blend has twice the coordinates, in which the same steps learn more noise.
+            # A blend has twice the coordinates, and takes several times as long to train.
             refinement = _refined(cv, search.single, gallery, query_only)
             if refinement.pays:
                 base, gallery = search.single, refinement.gallery
