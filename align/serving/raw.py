@@ -56,7 +56,10 @@ def raw_view(
             retriever.embedder.encoder(side) for side in (retriever.asking, retriever.index.side)
         )
     except ValueError:
-        return Raw(None, "The encoder of the indexed items is not known.")
+        return Raw(
+            None,
+            "The raw view needs both encoders: name them with --source-encoder, --target-encoder.",
+        )
     if asking.dim != held.dim:
         return Raw(
             None,

@@ -81,7 +81,9 @@ def test_no_raw_view_says_why(tmp_path):
     bare = Gallery(Retriever(index, source=words, target=pictures), store=store)
     assert "1 items name neither a path nor a text" in (bare.about.no_raw or "")
     unknown = Gallery(Retriever(index, source=words))
-    assert unknown.about.no_raw == "The encoder of the indexed items is not known."
+    assert unknown.about.no_raw == (
+        "The raw view needs both encoders: name them with --source-encoder, --target-encoder."
+    )
     assert unknown.about.queries == ("text",)
 
 
