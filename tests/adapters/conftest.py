@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from banks import BANKS, with_bank
+from planted_banks import BANKS, with_bank
 
 from align.adapters.rcca import rcca
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from banks import BANKS, with_bank
+from planted_banks import BANKS, with_bank
 from safetensors.torch import load_file, save_file
 from torch import nn
 

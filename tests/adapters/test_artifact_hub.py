@@ -5,7 +5,7 @@ from dataclasses import replace
 import huggingface_hub
 import pytest
 import yaml
-from banks import BANKS, with_bank
+from planted_banks import BANKS, with_bank
 
 import align
 from align.adapters.artifact import FILES
