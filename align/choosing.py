@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from align.crossval import (
     score,
     screen,
 )
+from align.ties import MEANS, falling_order, first_best
 
 START = 3.0
 TOGETHER = ((1, 1), (-1, -1))
@@ -82,8 +84,9 @@ class MapSearch:
         best = self._with_roots(self._search_rcca())
         others = [self._best(choices) for choices in self._families(best)]
         fit_for_final = [c for c in self.tried if c.roots in (best.roots, (False, False))]
-        by_score = sorted(fit_for_final, key=lambda choice: -choice.outcome.mrr)
-        single = self._best([self._on_all_folds(choice) for choice in by_score[:FINALISTS]])
+        scores = torch.tensor([choice.outcome.mrr for choice in fit_for_final], dtype=torch.float64)
+        finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
+        single = self._best([self._on_all_folds(fit_for_final[at]) for at in finalists])
         best = single if self.query_only else self._blended(single, others)
         return Search(self.tried, best, single)
 
@@ -102,7 +105,8 @@ class MapSearch:
         return pooled(found, k=self.cv.k)
 
     def _best(self, choices: Iterable[Choice]) -> Choice:
-        return max(choices, key=lambda choice: choice.outcome.mrr)
+        among = list(choices)
+        return among[first_best([choice.outcome.mrr for choice in among])]
 
     def _search_rcca(self) -> Choice:
         """Walk over the lattice of ridges from the middle, to better neighbours till none is."""
@@ -114,7 +118,7 @@ class MapSearch:
                 for i, j in ((at[0] + i, at[1] + j) for i, j in steps):
                     if (i, j) not in grid and 0 <= min(i, j) and max(i, j) < len(RIDGES):
                         grid[i, j] = self._rcca((i, j), POWERS)
-                best = max(grid, key=lambda key: grid[key].outcome.mrr)
+                best = list(grid)[first_best([choice.outcome.mrr for choice in grid.values()])]
                 if best == at:
                     break
                 at = best
@@ -154,8 +158,7 @@ class MapSearch:
         gaining = []
         for roots in ((True, False), (False, True)):
             rooted = self._try(plain.name, plain.build, roots)
-            gain, error = rooted.outcome.gain_over(plain.outcome)
-            if gain > error:
+            if rooted.outcome.gains(plain.outcome):
                 gaining.append(rooted)
         if len(gaining) == 2:
             gaining.append(self._try(plain.name, plain.build, (True, True)))
@@ -201,7 +204,7 @@ class MapSearch:
             blend = Choice(name, best.roots, build, outcome, "blend")
             self.tried.append(blend)
             gain, error = blend.outcome.gain_over(best.outcome)
-            if gain > 2 * error and blend.outcome.mrr > winner.outcome.mrr:
+            if gain > 2 * error and blend.outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend
         return winner
 

@@ -21,6 +21,7 @@ from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
 from align.hubness import Hubness, InvertedSoftmax
 from align.ranking import ranks
+from align.ties import MEANS
 
 WIDEST = 1280  # directions kept of a wider side, which costs the cube of its width per fold
 GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
@@ -62,6 +63,14 @@ class Outcome:
         """Mean paired difference in reciprocal rank, and its standard error."""
         difference = self.reciprocal_ranks - other.reciprocal_ranks
         return difference.mean().item(), self._error_of(difference)
+
+    def gains(self, other: Outcome) -> bool:
+        """Whether it gains more than a standard error, by more than rounding.
+
+        Where a single pair comes out better, gain and error are equal on paper.
+        """
+        gain, error = self.gain_over(other)
+        return gain > error + MEANS
 
     def candidate(self, stage: str, name: str, *, chosen: bool) -> Candidate:
         """What the card of an adapter says of it, with a 95 % interval."""

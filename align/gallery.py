@@ -12,6 +12,7 @@ from align.adapters.bank import Bank, Expansion
 from align.choosing import Choice, Maps
 from align.crossval import BANK, CrossValidation, Outcome, Projected, pooled, score, score_each
 from align.hubness import CSLS, NNN, Hubness, InvertedSoftmax
+from align.ties import first_best
 
 CORRECTIONS: tuple[Hubness, ...] = (
     NNN(16, 0.5),
@@ -105,6 +106,5 @@ def _gaining(
     options: Sequence[T], outcomes: list[Outcome], without: Outcome
 ) -> tuple[T | None, Outcome]:
     """The best option and its outcome, or ``None`` if it gains no more than a standard error."""
-    best, outcome = max(zip(options, outcomes, strict=True), key=lambda pair: pair[1].mrr)
-    gain, error = outcome.gain_over(without)
-    return (best, outcome) if gain > error else (None, without)
+    at = first_best([outcome.mrr for outcome in outcomes])
+    return (options[at], outcomes[at]) if outcomes[at].gains(without) else (None, without)

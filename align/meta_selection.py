@@ -25,6 +25,7 @@ from align.meta_start import Kind, Reduced, Start, aspects, reduced
 from align.meta_training import Firsts, best_aspects, drawn, late_scores, parts, train
 from align.ranking import rank_scores
 from align.selection import HARMLESS, fit
+from align.ties import MEANS, first_best
 from align.token_pairs import TokenPairs
 
 log = logging.getLogger(__name__)
@@ -141,10 +142,7 @@ def fit_meta_tokens(
         )
         search.cut_folds(fit_adapter)
         alone = search.judge_adapter()
-        choice = max(
-            (search.choose(kind, epochs) for kind in search.data.kinds()),
-            key=lambda found: found.outcome.mrr,
-        )
+        choice = _best([search.choose(kind, epochs) for kind in search.data.kinds()])
         start, chosen = choice.start, choice.epochs
         gain, error = choice.outcome.gain_over(alone)
         verdict = f"further vectors gained {gain:+.4f} ± {error:.4f} MRR over the first alone"
@@ -173,6 +171,10 @@ class _Choice:
     start: Start
     epochs: int
     outcome: Outcome
+
+
+def _best(choices: Sequence[_Choice]) -> _Choice:
+    return choices[first_best([each.outcome.mrr for each in choices])]
 
 
 @dataclass(slots=True, eq=False)
@@ -224,7 +226,7 @@ class _Search:
             for mix, by_fold in zip(MIXES, zip(*judged, strict=True), strict=True):
                 start = replace(halfway, mix=mix)
                 found.append(_Choice(start, 0, self._noted("start", str(start), by_fold)))
-        best = max(found, key=lambda each: each.outcome.mrr)
+        best = _best(found)
         self.bar.total += FOLDS * epochs
         # From a small share nothing would be learned: training finds the share by itself.
         start = replace(best.start, mix=TRAINED_MIX)
@@ -239,8 +241,7 @@ class _Search:
         untrained = best.outcome
         for done, outcomes in enumerate(after, start=1):
             outcome = self._noted("trained", f"{start}, {done} epochs", outcomes)
-            gain, error = outcome.gain_over(untrained)
-            if gain > error and outcome.mrr > best.outcome.mrr:
+            if outcome.gains(untrained) and outcome.mrr > best.outcome.mrr + MEANS:
                 best = _Choice(start, done, outcome)
         return best
 

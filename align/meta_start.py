@@ -15,11 +15,13 @@ from align.adapters.meta_tokens import Aspects, Heads, Reduction, Resampler, Sel
 from align.adapters.moments import paired_moments
 from align.adapters.rcca import canonical, power_weights
 from align.multivector import MultiVector
+from align.ties import COSINES, falling_order, first_largest
 from align.token_pairs import TokenPairs
 
 SAMPLE = 65536  # token states behind means, axes and clusters: a bound on cost
 TOLD = 500  # pairs by which meta tokens are ordered
 STEPS = 50  # of k-means at most
+TELLING = 1e-3  # standard deviations by which an aspect must tell more to come first
 RIDGE, POWER = (1.0, 1.0), 0.5  # a start that training or cross-validation judges, not a result
 
 Kind = Literal["shared", "paired"]
@@ -168,7 +170,8 @@ def _put_telling_first(
         near = torch.einsum("nrd,md->rnm", part.resampler(tokens), even[1 - side])
         matched = near.diagonal(dim1=1, dim2=2).mean(dim=1)
         telling = (matched - near.mean(dim=(1, 2))) / near.std(dim=(1, 2))
-        order = [block.argsort(descending=True) for block in torch.split(telling, list(counts))]
+        blocks = torch.split(telling, list(counts))
+        order = [falling_order(block, within=TELLING) for block in blocks]
         starts = [sum(counts[:number]) for number in range(len(counts))]
         places = torch.cat([block + first for block, first in zip(order, starts, strict=True)])
         part.resampler.queries.copy_(part.resampler.queries[places].clone())
@@ -202,18 +205,23 @@ def _centres(rows: Tensor, counts: Sequence[int], generator: torch.Generator) ->
 
 
 def _spherical_k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Dhillon and Modha 2001, doi:10.1023/A:1007612920971; a centre without rows stays put."""
+    """Dhillon and Modha 2001, doi:10.1023/A:1007612920971.
+
+    A centre without rows stays put, and so does one whose rows cancel: what is left of their sum
+    is rounding.
+    """
     # With fewer rows than centres some come twice.
     picked = torch.randperm(len(rows), generator=generator)[torch.arange(k) % len(rows)]
     centres = rows[picked]
     nearest = torch.full((len(rows),), -1)
     for _ in range(STEPS):
-        before, nearest = nearest, (rows @ centres.T).argmax(dim=1)
+        before, nearest = nearest, first_largest(rows @ centres.T, within=COSINES)
         if torch.equal(before, nearest):
             break
         sums = torch.zeros_like(centres).index_add_(0, nearest, rows)
-        empty = (sums == 0).all(dim=1, keepdim=True)
-        centres = torch.where(empty, centres, F.normalize(sums, dim=1))
+        rows_of = torch.bincount(nearest, minlength=k)[:, None]
+        lost = torch.linalg.vector_norm(sums, dim=1, keepdim=True) <= COSINES * rows_of
+        centres = torch.where(lost, centres, F.normalize(sums, dim=1))
     return centres
 
 

@@ -24,6 +24,7 @@ from align.gallery import GalleryChoice, Step, choose_gallery, projections
 from align.refining import ENOUGH, HIDDEN, can_judge, judged
 from align.refining import refine as refine_maps
 from align.shares import SidesParts, choose_parts
+from align.ties import MEANS
 
 Effort = Literal["fast", "best"]
 
@@ -107,7 +108,7 @@ def fit(
         cv, search = _search(train, folds, seed, Unpaired(), parts, query_only)
         if unpaired:
             helped = _search(train, folds, seed, unpaired, parts, query_only)
-            if helped[1].best.outcome.mrr > search.best.outcome.mrr:
+            if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
                 cv, search = helped
     with clock.stage("gallery"):
         gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)

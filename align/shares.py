@@ -52,8 +52,7 @@ def choose_parts(
         for option in _options(even):
             other = _outcome(data, _with(chosen, side, option), folds, seed)
             found.append((option, other))
-            gain, error = other.gain_over(outcome)
-            if gain > error:
+            if other.gains(outcome):
                 best, outcome = option, other
         chosen = _with(chosen, side, best)
         for option, other in found:

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.multivector import MultiVector
+from align.ties import COSINES, first_largest, first_smallest
 
 _UNIT_TOLERANCE = 0.05
 """How far a norm may be from 1: rounding to bfloat16 or int8 moves it by less."""
 _CANCELLED = 1e-5
 """Norm of a mean, of unit vectors, below which its direction is rounding noise of float32."""
+_GRID = 2.0**-13
+"""Step of the squared distances that Ward's method sees, so that equal ones are equal: rounding of
+float32 moves them by a thousandth of it. Fractions with a small denominator lie off its borders."""
 _ROUNDS = 50
 """Of k-means: reassignments after which it stops if it has not converged; 10 are usual."""
 
@@ -35,9 +39,11 @@ def pool_tokens(
     a token to the direction of its cluster; it may rise as well as fall.
 
     ``"ward"`` merges the two clusters that add least to the squared distances from tokens to
-    means, until enough are gone. ``"kmeans"`` is spherical k-means from tokens far from each other
-    (Gonzalez 1985, Theoretical Computer Science 38:293-306); it is faster on long items and a
-    little worse.
+    means, until enough are gone; squared distances are rounded to 1.2e-4, so that rounding does not
+    decide between equals. ``"kmeans"`` is spherical k-means from tokens far from each other
+    (Gonzalez 1985, Theoretical Computer Science 38:293-306), where of tokens and centres equally
+    near, up to ``align.ties.COSINES``, the first is taken; it is faster on long items and a little
+    worse.
 
     Args:
         documents: Unit-norm tokens. Clusters of int8 tokens are found on the scaled tokens.
@@ -102,7 +108,8 @@ def _ward(tokens: Tensor, k: int) -> Tensor:
     clusters = {token: [token] for token in range(t)}
     if k < t:
         # scipy's own cut by number keeps fewer than k where distances tie.
-        merges = linkage(torch.pdist(tokens).numpy(), method="ward")[: t - k, :2]
+        apart = (torch.pdist(tokens).double().square() / _GRID).round().mul(_GRID).sqrt()
+        merges = linkage(apart.numpy(), method="ward")[: t - k, :2]
         for new, (one, other) in enumerate(merges.astype(int).tolist(), start=t):
             clusters[new] = clusters.pop(one) + clusters.pop(other)
     found = torch.empty(t, dtype=torch.int64)
@@ -116,7 +123,9 @@ def _kmeans(tokens: Tensor, k: int, generator: torch.Generator) -> Tensor:
     centres = tokens[_far_apart(tokens, k, generator)]
     cluster = torch.full((len(tokens),), -1)
     for _ in range(_ROUNDS):
-        nearness, nearest = (tokens @ centres.T).max(dim=1)
+        cosines = tokens @ centres.T
+        nearest = first_largest(cosines, within=COSINES)
+        nearness = cosines.gather(1, nearest[:, None])[:, 0]
         nearest = _fill_empty(nearest, nearness, k)
         if torch.equal(nearest, cluster):
             break
@@ -133,7 +142,7 @@ def _far_apart(tokens: Tensor, k: int, generator: torch.Generator) -> Tensor:
     nearness = cosines[token]
     for _ in range(k - 1):
         nearness = nearness.index_fill(0, torch.tensor(token), torch.inf)
-        token = int(nearness.argmin())
+        token = int(first_smallest(nearness, within=COSINES))
         chosen.append(token)
         nearness = torch.maximum(nearness, cosines[token])
     return torch.tensor(chosen)
@@ -143,7 +152,8 @@ def _fill_empty(cluster: Tensor, nearness: Tensor, k: int) -> Tensor:
     """Give each empty cluster the token that fits its own worst and is not alone there."""
     sizes = torch.bincount(cluster, minlength=k)
     for empty in (sizes == 0).nonzero().flatten().tolist():
-        token = int(nearness.masked_fill(sizes[cluster] < 2, torch.inf).argmin())
+        among = nearness.masked_fill(sizes[cluster] < 2, torch.inf)
+        token = int(first_smallest(among, within=COSINES))
         sizes[cluster[token]] -= 1
         sizes[empty] = 1
         cluster[token] = empty

@@ -205,6 +205,22 @@ def test_int8_items_are_pooled_as_what_they_stand_for_and_quantized_again(rng):
     assert torch.equal(pooled.scales, wide.quantized().scales)
 
 
+@pytest.mark.parametrize("shift", [1e-7, 1e-6, 1e-5])
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_decides_nothing_among_tokens_equally_far_from_each_other(shift, seed, rng):
+    """Turned axes are equally far apart on paper, as the axes themselves are in floats too."""
+    exact = torch.eye(12, 16)
+    turned = exact @ torch.linalg.qr(torch.randn(16, 16, generator=rng)).Q
+    noisy = F.normalize(turned + shift / 4 * torch.randn(12, 16, generator=rng), dim=1)
+
+    def clusters(tokens):
+        generator = torch.Generator().manual_seed(seed)
+        return token_pooling._ward(tokens, 4), token_pooling._kmeans(tokens, 4, generator)
+
+    for expected, found in zip(clusters(exact), clusters(noisy), strict=True):
+        assert torch.equal(expected, found)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_no_items_stay_no_items(method):
     none = MultiVector(torch.zeros(0, 4), torch.zeros(1, dtype=torch.int64))

@@ -13,6 +13,7 @@ from align.adapters.adapter import Adapter, Side
 from align.adapters.maps import centred
 from align.embeddings import Vectors, as_tensor
 from align.multivector import MultiVector
+from align.ties import COSINES, first_largest, first_smallest
 
 ITEMS = 256
 """Items whose attention is worked out at a time: bounds memory, changes no number."""
@@ -100,8 +101,9 @@ class Selector(nn.Module):
     """Some token states of an item itself, spread out, mapped: for items that are lists of parts.
 
     The first is the state nearest to the mean of all, and each next one the state farthest from
-    those taken. An item with fewer states repeats its last, which never changes a maximum. Only the
-    map learns.
+    those taken. Of states equally near or far, up to ``align.ties.COSINES``, the one that stands
+    first is taken: of two states both are equally near to their mean, and rounding must not decide.
+    An item with fewer states repeats its last, which never changes a maximum. Only the map learns.
 
     Attributes:
         weight: ``W``, ``(d, width)``.
@@ -367,14 +369,15 @@ def check_tokens(name: str, tokens: MultiVector, *, d: int) -> None:
 def _spread(tokens: Tensor, held: Tensor, count: int) -> Tensor:
     """``count`` held unit-norm rows of each item by farthest-first traversal, ``(n, count, d)``."""
     n = torch.arange(len(tokens), device=tokens.device)
-    near = torch.einsum("ntd,nd->nt", tokens, tokens.sum(dim=1))
-    at = near.masked_fill(~held, -torch.inf).argmax(dim=1)
+    mean = tokens.sum(dim=1) / held.sum(dim=1, keepdim=True)
+    near = torch.einsum("ntd,nd->nt", tokens, mean)
+    at = first_largest(near.masked_fill(~held, -torch.inf), within=COSINES)
     taken, closest = [tokens[n, at]], torch.full_like(near, -torch.inf)
     for _ in range(count - 1):
         closest = torch.maximum(closest, torch.einsum("ntd,nd->nt", tokens, taken[-1]))
         closest[n, at] = torch.inf
         left = closest.masked_fill(~held, torch.inf)
-        farthest = left.argmin(dim=1)
+        farthest = first_smallest(left, within=COSINES)
         at = torch.where(left[n, farthest] < torch.inf, farthest, at)
         taken.append(tokens[n, at])
     return torch.stack(taken, dim=1)

@@ -17,6 +17,7 @@ from align.evaluation import Estimate
 from align.groups import group_codes
 from align.migration.recipes import old_space_moments, recipes
 from align.migration.trial import Trial
+from align.ties import first_best
 
 MIN_ITEMS = 50
 
@@ -136,7 +137,7 @@ def upgrade(
     candidates = recipes(x.shape[1], y.shape[1])
     outcome = trial.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
     means = outcome.values.mean(dim=1)
-    best = int(means[:, 1 if groups is None else 2].argmax())
+    best = first_best(means[:, 1 if groups is None else 2].tolist())
     name = list(candidates)[best]
     at_1, at_10, recall = outcome.estimates(best, seed)
     words = f"{100 * at_10.value:.1f} % of the old encoder's ten nearest"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from align._checks import check_matrix
 from align.kernels.scores import check_scorable, inner_products
+from align.ties import first_best
 
 TURNS = tuple(number / 20 for number in range(29))  # chords, to just below a right angle
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8, 6.4)
@@ -102,7 +103,7 @@ def nudge(
     ranks = [_ranks(course, steps, moved, documents, *block) for block in blocks]
     means = torch.cat(ranks, dim=1).double().reciprocal().mean(dim=1).tolist()
     tried = tuple(zip(steps, means, strict=True))
-    step = steps[means.index(max(means))]
+    step = steps[first_best(means)]
     if step == 0:
         return Nudged(documents, moved[:0], step, tried)
     keep, turn = course.shares(step)

@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from align.ties import first_largest
+
 Point = tuple[float, float]
+
+_LEVEL = 1e-6
+"""How much less far out a point of unit vectors still counts as farthest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,9 @@ def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:
     found = torch.zeros(len(rows), 2, dtype=rows.dtype)
     found[:, : s[:2].numel()] = u[:, :2] * s[:2]
     # A component has no sign: let its farthest point lie on the right and at the top.
-    farthest = found.gather(0, found.abs().argmax(dim=0, keepdim=True))
+    # Two points lie equally far out on both sides, and rounding must not turn the picture over.
+    most = first_largest(found.abs().T, within=_LEVEL)
+    farthest = found.gather(0, most[None])
     found = torch.where(farthest < 0, -found, found)
     spread, shown, left = found.abs().max(), s[:2].square().sum(), s[2:].square().sum()
     if shown < 1e-12:  # the points are one, up to round-off

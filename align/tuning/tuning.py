@@ -13,6 +13,7 @@ from align.card import Candidate, Card, installed_versions
 from align.crossval import pooled
 from align.gallery import GalleryChoice
 from align.selection import HARMLESS
+from align.ties import MEANS
 from align.tuning.setting import BYTES, Judge, Params, Setting
 
 
@@ -76,8 +77,8 @@ class Tuning:
     def front(self) -> tuple[Trial, ...]:
         """Trials than which none is at once no dearer and better; cheapest first."""
         found: list[Trial] = []
-        for trial in sorted(self.whole, key=lambda each: (each.cost, -each.mrr, each.number)):
-            if not found or trial.mrr > found[-1].mrr:
+        for trial in sorted(self.whole, key=lambda t: (t.cost, -round(t.mrr, 9), t.number)):
+            if not found or trial.mrr > found[-1].mrr + MEANS:
                 found.append(trial)
         return tuple(found)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from align.embeddings import PairedEmbeddings
 from align.groups import group_codes
 from align.ranking import mean_reciprocal_rank
+from align.ties import first_best
 from probes.inputs import check_unit
 from probes.similarity.learned import LowRankBilinear, PairMLP, PairSimilarity
 from probes.similarity.standard import match_ranks
@@ -150,7 +151,7 @@ def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) ->
     part, held_out = train.split(test=min(HELD_OUT, GALLERY / len(train)), seed=seed)
     pairs = _Pairs(part)
     found = [_attempt(plan, pairs, held_out, seed) for plan in plans]
-    at = max(range(len(plans)), key=lambda i: found[i].mean_reciprocal_rank)
+    at = first_best([attempt.mean_reciprocal_rank for attempt in found])
     looks = found[at].steps // CHECK_EVERY
     (similarity,) = islice(_descent(plans[at], _Pairs(train), seed), looks, looks + 1)
     return Learned(similarity, found[at], tuple(found))
