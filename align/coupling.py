@@ -12,6 +12,7 @@ from align._checks import check_matrix, check_no_zero_rows, check_positive
 from align.adapters.moments import Paired, Spectrum, prepare
 from align.adapters.rcca import rcca_maps
 from align.groups import row_index
+from align.ties import first_largest
 from align.transport import gromov_wasserstein_plan, log_sinkhorn_plan
 
 _RIDGE, _POWER = (1.0, 1.0), 1.0
@@ -26,6 +27,9 @@ _ROUNDS = 10
 _SAME = 1e-3
 """Angles below this, in radians, are the rounding of float32 directions."""
 
+_EQUAL = 1e-4
+"""Part of what an item sends to its first choice by which another may lie below and count as equal:
+items that repeat are sent equally much but for rounding."""
 _TOLERANCE = 1e-2
 """Share of the mass that a plan may leave in a wrong column; it is only to rank partners."""
 
@@ -194,15 +198,20 @@ def _best(plans: list[Tensor], blocks: list[Block]) -> Coupling:
     """Pairs that are each other's first choice."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for plan, (i, j) in zip(plans, blocks, strict=True):
-        choice = plan.argmax(dim=1)
+        choice, back = _first_choices(plan), _first_choices(plan.T)
         own = torch.arange(len(i))
-        mutual = plan.argmax(dim=0)[choice] == own
+        mutual = back[choice] == own
         most = torch.maximum(plan.sum(dim=1), plan.sum(dim=0)[choice])
         share = plan[own, choice] / most
         found.append((i[mutual], j[choice[mutual]], share[mutual]))
     source, target, confidence = map(torch.cat, zip(*found, strict=True))
     order = source.argsort()
     return Coupling(source[order], target[order], confidence[order])
+
+
+def _first_choices(plan: Tensor) -> Tensor:
+    """Where each row sends most, up to rounding; items that repeat are sent equally much."""
+    return first_largest(plan, within=_EQUAL * plan.amax(dim=1, keepdim=True))
 
 
 def _moment(x: Tensor, y: Tensor, seen: Sequence[tuple[Tensor, Block]]) -> Tensor:

@@ -19,6 +19,12 @@ _BYTES = 64 << 20
 _MOST_BITS = 10
 """The fill compares each bucket with each: 4**10 entries per document are 6 MiB."""
 
+_CLOSE = 1e-5
+"""Part of the lengths multiplied below which a float32 product does not tell its sign for sure."""
+
+_PAIRS = 1024
+"""Such products that are worked out again at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class FDE:
@@ -177,7 +183,7 @@ class FDE:
         device = tokens.device
         code = torch.zeros(t, repetitions, dtype=torch.int64, device=device)
         if self.bits:
-            above = (tokens @ draws.planes).view(t, repetitions, self.bits) > 0
+            above = _above(tokens, draws.planes).view(t, repetitions, self.bits)
             code = (above * (1 << torch.arange(self.bits, device=device))).sum(2)
         partition = torch.arange(repetitions, device=device)
         bucket = (owners[:, None] * repetitions + partition) * self._buckets + code
@@ -212,6 +218,24 @@ class _Draws(NamedTuple):
 
     planes: Tensor
     signs: Tensor | None
+
+
+def _above(tokens: Tensor, planes: Tensor) -> Tensor:
+    """On which side of each hyperplane each token lies, ``(t, planes)`` bool.
+
+    Where rounding of float32 could take a token across, float64 decides: else one token's bucket
+    would depend on the tokens beside it, and on the processor.
+    """
+    products = tokens @ planes
+    above = products > 0
+    lengths = torch.outer(
+        torch.linalg.vector_norm(tokens, dim=1), torch.linalg.vector_norm(planes, dim=0)
+    )
+    close = (products.abs_() < lengths.mul_(_CLOSE)).nonzero()
+    for rows, columns in (pairs.unbind(1) for pairs in torch.split(close, _PAIRS)):
+        exact = (tokens[rows].double() * planes.T[columns].double()).sum(1)
+        above[rows, columns] = exact > 0
+    return above
 
 
 def _slices(items: MultiVector, most: int) -> Iterator[tuple[Tensor, Tensor]]:

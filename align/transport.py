@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_matrix, check_positive
+from align.ties import first_best
 
 _TOLERANCE = 1e-4
 """Share of the mass that may end in a wrong column."""
 
 _STEPS = 10_000
 
+_EQUAL = 1e-6
+"""Part of the mean squared distances by which two optima differ that are equally good."""
 _QUANTILES = 100
 """Points at which distributions of distances are compared to find a first plan."""
 
@@ -178,7 +181,12 @@ def gromov_wasserstein_plan(
             a.numpy(), b.numpy(), G0=start.numpy(), symmetric=True, log=True
         )
         found.append((float(log["gw_dist"]), torch.from_numpy(plan)))
-    return min(found, key=lambda each: each[0])[1]
+    # Starts often end in one optimum, and in several that are equally good where shapes repeat.
+    best = first_best(
+        [-distance for distance, _ in found],
+        within=float(_EQUAL * (a.square().mean() + b.square().mean())),
+    )
+    return found[best][1]
 
 
 def _masses(name: str, mass: Tensor | None, size: int, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.coupling import Coupling, couple
+from align.coupling import Coupling, _best, couple
 
 
 def planted(rng, n, d, bag, noise=0.0):
@@ -53,6 +53,15 @@ def test_shape_alone_pairs_clouds_that_differ_by_a_rotation(rng):
     x, y, _, order = planted(rng, 100, 5, 100)
     found = couple(x, y)
     assert len(found) > 90 and share_right(found, order) > 0.95
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-7, -1e-7])
+def test_of_items_that_repeat_the_first_are_partners(shift):
+    """Plans send equally much to equal items but for rounding."""
+    plan = torch.tensor([[0.2, 0.2 + shift, 0.0], [0.2 - shift, 0.2, 0.0], [0.0, 0.0, 0.2]])
+    rows = torch.arange(3)
+    found = _best([plan], [(rows, rows)])
+    assert (found.source.tolist(), found.target.tolist()) == ([0, 2], [0, 2])
 
 
 def test_confidence_tells_right_pairs_from_wrong_ones(rng):

@@ -160,6 +160,27 @@ def test_tokens_count_as_what_they_stand_for(rng, dtype):
     assert torch.equal(fde.queries(items), fde.queries(items.to(dtype=torch.float32)))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("at_a_time", [1, 3, 64])
+def test_tokens_on_a_hyperplane_lie_on_the_side_that_float64_says(at_a_time, threads, rng):
+    fde = FDE(64, 4, bits=3)
+    planes = fde._draw(torch.device("cpu")).planes
+    tokens = torch.randn(64, 64, generator=rng)
+    # Each token is moved onto one plane, so that what is left of the product is its rounding.
+    plane = planes[:, torch.arange(64) % 12].double().T
+    inside = (tokens.double() * plane).sum(1, keepdim=True) / plane.square().sum(1, keepdim=True)
+    tokens = (tokens.double() - inside * plane).float()
+    exact = tokens.double() @ planes.double() > 0
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = [fde_module._above(some, planes) for some in torch.split(tokens, at_a_time)]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.cat(found).equal(exact)
+    assert not (tokens @ planes > 0).equal(exact)
+
+
 def test_the_seed_decides_and_the_global_state_does_not(rng):
     items = ragged(4, 6, rng)
     before = torch.random.get_rng_state()

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from align._checks import check_k, check_positive
 from align.adapters.parts import Parts
+from align.kernels.scores import inner_products
+from align.kernels.topk import best_columns
 
 
 class LinearMap(nn.Module):
@@ -103,7 +105,8 @@ class RelativeMap(nn.Module):
     """Similarities to fixed anchors, sharpened and kept only at the ``k`` nearest, unit norm.
 
     ``r(x) = norm(topk(sign(c) |c| ** power))`` with ``c = cos(x - mean, anchors)``. Two sides whose
-    anchors are row-matched pairs can be compared coordinate by coordinate.
+    anchors are row-matched pairs can be compared coordinate by coordinate. Of anchors that are
+    equal the first are kept.
     """
 
     mean: Tensor  # (d_in,)
@@ -129,8 +132,8 @@ class RelativeMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, n_anchors)``."""
-        near = centred(x, self.mean) @ self.anchors.T
-        best = near.topk(self.k, dim=1)
+        near = inner_products(centred(x, self.mean), self.anchors)
+        best = best_columns(near, self.k)
         sharp = best.values.sign() * best.values.abs().pow(self.power)
         return F.normalize(torch.zeros_like(near).scatter_(1, best.indices, sharp), dim=1)
 

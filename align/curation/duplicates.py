@@ -14,7 +14,9 @@ from torch import Tensor
 from align._checks import check_length, check_matrix, check_no_zero_rows
 from align.adapters.maps import directions
 from align.kernels.scores import inner_products
+from align.ties import first_largest
 
+LEVEL = 1e-6  # what rounding of float32 takes equal cosines apart
 ROWS = 256
 
 
@@ -95,6 +97,8 @@ def equal_vectors(*sides: Tensor) -> Duplicates:
 def near_vectors(*sides: Tensor, threshold: float = 0.95) -> Duplicates:
     """Rows whose cosine is at least ``threshold`` on every side; the least one is their likeness.
 
+    Cosines that differ by less than 1e-6, which is rounding, count as equal.
+
     Exact: each row is compared with all rows kept before it. Memory for 256 times ``n`` cosines is
     needed, and time for ``n * n`` of them.
 
@@ -117,14 +121,15 @@ def near_vectors(*sides: Tensor, threshold: float = 0.95) -> Duplicates:
     for block in torch.split(torch.arange(n), ROWS):
         inside = _least_cosine(rows, block, block)
         before = _least_cosine(rows, block, kept)
-        fresh = _walk(inside >= threshold, (before >= threshold).any(dim=1))
+        enough = threshold - LEVEL
+        fresh = _walk(inside >= enough, (before >= enough).any(dim=1))
         # Rows kept so far, in order: those of earlier blocks, then those above in this one.
         above = torch.ones_like(inside, dtype=torch.bool).tril(-1)
         earlier = inside.masked_fill(~(above & fresh), -torch.inf)
-        best = torch.cat([before, earlier], dim=1).max(dim=1)
-        repeats = ~fresh
-        stands_in[block[repeats]] = torch.cat([kept, block])[best.indices[repeats]]
-        likeness[block[repeats]] = best.values[repeats].double()
+        cosines = torch.cat([before, earlier], dim=1)[~fresh]
+        nearest = first_largest(cosines, within=LEVEL)
+        stands_in[block[~fresh]] = torch.cat([kept, block])[nearest]
+        likeness[block[~fresh]] = cosines.gather(1, nearest[:, None])[:, 0].double()
         kept = torch.cat([kept, block[fresh]])
     return Duplicates(stands_in, likeness, f"cosine of at least {threshold:g}")
 

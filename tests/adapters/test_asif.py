@@ -35,6 +35,16 @@ def test_a_training_pair_finds_itself(pairs):
     assert scores.equal(torch.eye(80))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 9, 40])
+def test_of_equal_anchors_the_first_are_kept_whatever_else_is_mapped(pairs, rows):
+    """A photo with five captions is five equal anchors: each lies equally near."""
+    photos = pairs[0][:16].repeat(5, 1)
+    side = asif(photos, pairs[1], k=3).source
+    kept = side(photos[:rows]) != 0
+    for row in range(rows):
+        assert kept[row].nonzero().flatten().tolist() == [row % 16 + 16 * at for at in range(3)]
+
+
 def test_relative_keeps_every_cosine(pairs):
     adapter = relative(*pairs)
     expected = F.normalize(prepare(pairs[0])[1] @ prepare(pairs[0])[1].T, dim=1)

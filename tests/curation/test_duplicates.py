@@ -88,6 +88,21 @@ def test_a_chain_of_neighbours_is_not_one_cluster():
     assert found.kept.tolist() == [0, 2, 4]
 
 
+def test_rows_of_one_direction_are_duplicates_at_a_threshold_of_one(rng):
+    x = torch.randn(40, 768, generator=rng)
+    lengths = torch.rand(40, 1, generator=rng) + 0.5
+    found = near_vectors(torch.cat([x, lengths * x]), threshold=1.0)
+    assert found.stands_in.tolist() == [*range(40), *range(40)]
+
+
+def test_a_row_equally_like_two_kept_ones_is_a_duplicate_of_the_first(rng):
+    """The bisector of two rows, in turned spaces where only rounding tells which is nearer."""
+    turns = torch.linalg.qr(torch.randn(50, 16, 16, generator=rng)).Q
+    flat = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    for turn in turns:
+        assert near_vectors(flat @ turn[:2], threshold=0.7).stands_in.tolist() == [0, 1, 0]
+
+
 def test_what_is_kept_can_be_taken(rng):
     from align.pairs import Pairs
 
