@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from align.kernels.scores import inner_products
-from align.kernels.topk import nearest
 from align.ranking import Ranks, rank_positives
+from probes.closest import closest
 from probes.measured import Measured
 
 Family = Literal["offset", "distribution", "pairing", "structure", "pathology"]
@@ -110,9 +110,7 @@ class Space:
     @cached_property
     def retrieved(self) -> tuple[Tensor, Tensor]:
         """Gallery rows in the top ``K`` of each query, best first, ``(n, K)``, both searches."""
-        forth, back = (
-            nearest(search.queries, search.gallery, k=K).indices for search in self.searches
-        )
+        forth, back = (closest(search.queries, search.gallery, k=K) for search in self.searches)
         return forth, back
 
     def generator(self, purpose: str) -> torch.Generator:

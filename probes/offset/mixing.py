@@ -15,6 +15,7 @@ from torch import Tensor
 from align._checks import check_k
 from align.kernels.scores import inner_products
 from align.ranking import Ranks, normalised_gains_at_k
+from align.ties import PRODUCTS
 from probes.inputs import Matrix, codes_of, common_space, directions
 from probes.measured import Measured, Null, linearised, mean_of, random_signs, upper_p
 from probes.space import K, Probe, Space
@@ -185,7 +186,7 @@ def _top(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Slots]:
 
 def _slots(rows: Tensor, scores: Tensor, k: int) -> _Slots:
     cut = scores.topk(k, dim=1).values[:, -1:]
-    above, tied = scores > cut, scores == cut
+    above, tied = scores > cut + PRODUCTS, (scores - cut).abs() <= PRODUCTS
     left = k - above.sum(dim=1, keepdim=True)
     places = above + tied * (left / tied.sum(dim=1, keepdim=True))
     return _Slots(rows, *places.tensor_split(2, dim=1))
@@ -202,7 +203,7 @@ def _gains(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Tensor:
         rivals = block.scores.masked_fill_(torch.cat([block.mine, block.mine], dim=1), -torch.inf)
         # More than k rivals ahead need no count: no rank past k gains anything.
         ahead = rivals.topk(k, dim=1).values
-        as_high = (ahead[:, None, :] >= best.values[:, :, None]).sum(dim=2)
+        as_high = (ahead[:, None, :] >= best.values[:, :, None] - PRODUCTS).sum(dim=2)
         places = torch.arange(1, best.values.shape[1] + 1)
         ranks.append((as_high + places)[places <= wanted[:, None]])
         positives.append(wanted)

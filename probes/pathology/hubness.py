@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from align.kernels.topk import nearest
+from probes.closest import closest
 from probes.inputs import Matrix, matrix
 from probes.measured import Measured, Null, linearised
 from probes.space import K, Probe, Space
@@ -42,7 +42,7 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
     """
     asking, searched = matrix("queries", queries), matrix("gallery", gallery)
     dtype = torch.promote_types(asking.dtype, searched.dtype)
-    hits = nearest(asking.to(dtype), searched.to(dtype), k=k).indices
+    hits = closest(asking.to(dtype), searched.to(dtype), k=k)
     return _counts(hits, len(searched))
 
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least, check_k, check_no_zero_rows, check_paired, check_positive
-from align.kernels.topk import nearest
+from align.ties import PRODUCTS, first_largest
+from probes.closest import closest
 from probes.inputs import Matrix, announce, matrix
 from probes.measured import Measured, Null, mean_of
 from probes.space import Probe, Search, Space
@@ -157,7 +158,7 @@ def _search(queries: Matrix, gallery: Matrix) -> Search:
 
 
 def _best(search: Search) -> Tensor:
-    return nearest(search.queries, search.gallery, k=1).indices[:, 0]
+    return closest(search.queries, search.gallery, k=1)[:, 0]
 
 
 def _agreement(before: Search, after: Search) -> float:
@@ -206,6 +207,9 @@ def _quantised(runs: Tensor, start: Tensor) -> Tensor:
             its vectors stays where it is.
     """
     s, _, width = runs.shape
+    # Distances are the same from anywhere, and differ most from each other seen from the middle.
+    middle = runs.mean(dim=1, keepdim=True)
+    runs = runs - middle
     centroids = runs[:, start]
     for _ in range(_STEPS):
         member = _nearest_centroid(runs, centroids)
@@ -215,13 +219,15 @@ def _quantised(runs: Tensor, start: Tensor) -> Tensor:
         means = (sums / counts.clamp(min=1)).view_as(centroids)
         centroids = torch.where(counts.view(s, -1, 1) > 0, means, centroids)
     member = _nearest_centroid(runs, centroids)
-    return centroids.gather(1, member[:, :, None].expand(-1, -1, width))
+    return middle + centroids.gather(1, member[:, :, None].expand(-1, -1, width))
 
 
 def _nearest_centroid(runs: Tensor, centroids: Tensor) -> Tensor:
     # The largest x·c - c·c / 2 is the smallest distance.
     halves = centroids.square().sum(dim=2)[:, None] / 2
-    return torch.baddbmm(halves, runs, centroids.transpose(1, 2), beta=-1).argmax(dim=2)
+    score = torch.baddbmm(halves, runs, centroids.transpose(1, 2), beta=-1)
+    within = PRODUCTS * runs.square().sum(dim=2).amax(dim=1)
+    return first_largest(score, within=within[:, None, None])
 
 
 def _few_rows(m: int, codes: int) -> tuple[str, ...]:

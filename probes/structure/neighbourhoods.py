@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.kernels.topk import nearest
+from align.kernels.scores import inner_products
+from align.ties import PRODUCTS, largest_first
 from probes.inputs import Matrix, codes_of, directions, pairs
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.shuffling import random_pairings
@@ -20,11 +21,14 @@ SAMPLE = 1000
 _DRAWS = 200
 """Random pairings behind a p-value."""
 
+_SCORES = 2**24
+"""Cosines held at a time."""
+
 
 def neighbours(unit: Tensor, codes: Tensor, k: int) -> Tensor:
     """The ``k`` rows of other groups that are closest in cosine, best first, ``(n, k)`` int64.
 
-    Of rows that are equally close the one with the lower index comes first.
+    Of rows that are equally close, up to 1e-6, the one with the lower index comes first.
 
     Args:
         unit: Unit-norm embeddings, ``(n, d)``.
@@ -36,9 +40,12 @@ def neighbours(unit: Tensor, codes: Tensor, k: int) -> Tensor:
     """
     largest = int(torch.bincount(codes).max())
     check_k(k, len(unit) - largest, of="the pairs outside the largest group")
-    found = nearest(unit, unit, k=k + largest).indices
-    own = codes[found] == codes[:, None]
-    return found.gather(1, own.int().argsort(dim=1, stable=True)[:, :k])
+    found = []
+    for rows in torch.split(torch.arange(len(unit)), max(1, _SCORES // len(unit))):
+        scores = inner_products(unit[rows], unit)
+        scores.masked_fill_(codes[rows, None] == codes, -torch.inf)
+        found.append(largest_first(scores, k, within=PRODUCTS))
+    return torch.cat(found)
 
 
 def neighbour_overlaps(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.kernels.scores import inner_products
+from align.ties import PRODUCTS, falling_order
 from probes.inputs import Matrix, codes_of, directions, matrix
 from probes.measured import Measured, Null, mean_of
 from probes.space import K, Probe, Space
@@ -116,7 +117,7 @@ def _kept(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
 def _ranks(x: Tensor, codes: Tensor, rows: Tensor, of: Tensor) -> Tensor:
     """Rank of columns ``of`` ``(b, k)`` among the other groups for some rows, 1 is nearest."""
     scores = inner_products(x[rows], x).masked_fill_(codes[rows, None] == codes, -torch.inf)
-    order = scores.argsort(dim=1, descending=True, stable=True)
+    order = falling_order(scores, within=PRODUCTS)
     places = torch.empty_like(order).scatter_(1, order, torch.arange(len(x)).expand_as(order))
     return 1 + places.gather(1, of)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align.kernels.scores import inner_products
 from probes.inputs import Matrix, codes_of, directions, pairs
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.shuffling import matrix_products, random_pairings
@@ -22,16 +23,20 @@ _DRAWS = 99
 _ROUNDING = 1e-6
 """Cosines that all lie this close together differ by rounding only."""
 
+_LEVEL = 2.0**-18
+"""Cosines are ranked in steps of this, so that rounding does not tie or untie them."""
+
 
 @torch.no_grad()
 def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
     """Rank correlation of the similarities within each of the two sides; higher is better.
 
     Spearman's correlation of the upper triangles of the two cosine matrices, ties at their mean
-    rank. 1 means that both sides order all similarities alike, 0 that the sides are unrelated;
-    negative values mean opposite orders. Invariant to rotation and scale of either side, not to a
-    shift. The widths may differ. Cost: O(n^2 (d + log n)) time and O(n^2) memory; pass a sample
-    of a few thousand pairs where there are more.
+    rank; what lies in one step of 4e-6 is tied. 1 means that both sides order all similarities
+    alike, 0 that the sides are unrelated; negative values mean opposite orders. Invariant to
+    rotation and scale of either side, not to a shift. The widths may differ. Cost:
+    O(n^2 (d + log n)) time and O(n^2) memory; pass a sample of a few thousand pairs where there are
+    more.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, no zero rows, n >= 4.
@@ -80,7 +85,10 @@ class _Fit(NamedTuple):
 
 def _rsa(x: Tensor, y: Tensor, codes: Tensor) -> _Fit:
     apart = (codes[:, None] != codes).triu()
-    u, v = _ranks("source", (x @ x.T)[apart]), _ranks("target", (y @ y.T)[apart])
+    u, v = (
+        _ranks(name, inner_products(side.double(), side.double())[apart])
+        for name, side in (("source", x), ("target", y))
+    )
     return _Fit((u * v).mean().item(), apart, u, v)
 
 
@@ -93,8 +101,9 @@ def _ranks(name: str, cosines: Tensor) -> Tensor:
             f"[{low:.7g}, {high:.7g}]. Look for embeddings that are all equal."
         )
     # NumPy's argsort is faster than torch's here.
-    order = torch.from_numpy(cosines.numpy().argsort())
-    in_order = cosines[order]
+    steps = (cosines / _LEVEL).round()
+    order = torch.from_numpy(steps.numpy().argsort())
+    in_order = steps[order]
     level = torch.zeros_like(order)
     level[1:] = (in_order[1:] != in_order[:-1]).cumsum(0)
     count = torch.bincount(level).double()
