@@ -17,6 +17,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.instructed import InstructedMap, instructed, with_instructions
 from align.adapters.maps import IdentityMap
 from align.adapters.preference import Preference
+from align.adapters.training_items import remembered
 from align.card import Candidate, Card
 from align.crossval import Outcome
 from align.embeddings import PairedEmbeddings, Vectors, as_tensor
@@ -123,7 +124,10 @@ def instruct(
         seconds=seconds,
         source_fingerprint=adapter.card.source_fingerprint or pairs.source_fingerprint,
     )
-    return _adapter(found, card, found.preference)
+    told = _adapter(found, card, found.preference)
+    if kept:
+        told.training_items = remembered(adapter.training_items, pairs)
+    return told
 
 
 def takes_instructions(adapter: Adapter) -> bool:
@@ -269,7 +273,14 @@ def _learn_shift(
 
 
 def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapter:
-    return Adapter(like.source_map, like.target_map, card, bank=like.bank, preference=preference)
+    return Adapter(
+        like.source_map,
+        like.target_map,
+        card,
+        bank=like.bank,
+        preference=preference,
+        training_items=like.training_items,
+    )
 
 
 def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:

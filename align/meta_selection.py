@@ -16,6 +16,7 @@ from tqdm import tqdm
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.meta_tokens import MetaTokens, check_tokens
+from align.adapters.training_items import remembered
 from align.crossval import Outcome, first_of_each, pooled
 from align.embeddings import PairedEmbeddings
 from align.groups import folds as fold_numbers
@@ -134,7 +135,7 @@ def fit_meta_tokens(
     _check(data, asking, vectors, budgets, epochs)
     began = time.perf_counter()
     with tqdm(total=FOLDS + 1, disable=not progress, unit="step") as bar:
-        adapter = fit_adapter(data.pooled)
+        adapter = _remembering(fit_adapter(data.pooled), data.pooled)
         bar.update()
         generator = torch.Generator().manual_seed(seed)
         search = _Search(
@@ -289,6 +290,21 @@ class _Search:
             }
         )  # fmt: skip
         return found
+
+
+def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
+    """The adapter, which may be of other pairs, as one that remembers these too."""
+    items = remembered(adapter.training_items, pairs)
+    if items is adapter.training_items:
+        return adapter
+    maps = adapter.source_map, adapter.target_map
+    return Adapter(
+        *maps,
+        adapter.card,
+        bank=adapter.bank,
+        preference=adapter.preference,
+        training_items=items,
+    )
 
 
 def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_Fold]:

@@ -16,6 +16,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.bank import Bank
 from align.adapters.maps import IdentityMap
 from align.adapters.moments import check_pairs
+from align.adapters.training_items import TrainingItems
 from align.card import Card, installed_versions
 from align.choosing import Choice, Maps, MapSearch, Search
 from align.crossval import CrossValidation, Outcome, Unpaired, pooled, score
@@ -154,7 +155,8 @@ def fit(
         versions=installed_versions(),
     )
     log.info("%s", built.verdict)
-    return Adapter(*built.maps, card, bank=built.bank)
+    items = TrainingItems.of(train.source, train.target)
+    return Adapter(*built.maps, card, bank=built.bank, training_items=items)
 
 
 def _search(

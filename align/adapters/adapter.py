@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from align._checks import check_matrix, check_no_zero_rows, check_side
 from align.adapters.bank import Bank
 from align.adapters.preference import Preference
+from align.adapters.training_items import TrainingItems
 from align.card import Card
-from align.embeddings import Embeddings, Vectors, as_tensor
+from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 
 Side = Literal["source", "target"]
 
@@ -34,6 +35,8 @@ class Adapter(nn.Module):
         target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
         bank: Expansion and hubness correction of gallery vectors, or ``None``.
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
+        training_items: What is remembered of the items of the pairs that this was fitted on, or
+            ``None`` where nobody knows them, as for maps that were put together by hand.
         card: How this adapter came to be.
     """
 
@@ -45,6 +48,7 @@ class Adapter(nn.Module):
         *,
         bank: Bank | None = None,
         preference: Preference | None = None,
+        training_items: TrainingItems | None = None,
     ) -> None:
         super().__init__()
         if source_map.dim != target_map.dim:
@@ -62,6 +66,7 @@ class Adapter(nn.Module):
         self.target_map = target_map
         self.bank = bank
         self.preference = preference
+        self.training_items = training_items
         self.card = card
 
     @property
@@ -138,6 +143,40 @@ class Adapter(nn.Module):
         if self.preference is None or side != "target":
             return found
         return torch.cat([found, self.preference.gallery(as_tensor(y).float())], dim=1)
+
+    def trained_on(self, pairs: PairedEmbeddings) -> Tensor:
+        """Which of these pairs the adapter was fitted on, or holds an item of: bool ``(n,)``, CPU.
+
+        A pair counts where both of its items were in training, of one pair or of two; and where
+        one was: a photo whose other captions were in training is no new photo. An item that
+        ``COMMON`` training pairs or more shared, as a class label, says nothing by itself, so that
+        a new photo of a known class is new. Items are known by the direction of their vectors,
+        within what rounding changes, and not by their names.
+
+        Args:
+            pairs: Raw vectors of the encoders that this was fitted on; with or without the
+                instructions beside the sources.
+
+        Raises:
+            ValueError: ``training_items`` is ``None``, so that nobody knows; or the pairs are of
+                other encoders or widths, or have a zero row.
+        """
+        items = self.training_items
+        if items is None:
+            raise ValueError(
+                "this adapter does not remember its training pairs: training_items is None, as for "
+                "maps that were put together by hand. Keep test pairs apart yourself, or fit with "
+                "align.fit."
+            )
+        for side, x, width, d_in in (
+            ("source", pairs.source, items.widths[0], self.source_map.d_in),
+            ("target", pairs.target, items.widths[1], self.target_map.d_in),
+        ):
+            check_matrix(f"{side} embeddings", x, d=width if x.shape[1] != d_in else None)
+            check_no_zero_rows(f"{side} embeddings", x)
+        self._check_fingerprint("source", pairs.source_fingerprint)
+        self._check_fingerprint("target", pairs.target_fingerprint)
+        return items.include(pairs.source, pairs.target)
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.save``."""

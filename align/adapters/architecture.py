@@ -37,6 +37,7 @@ from align.adapters.parts import Parts
 from align.adapters.preference import Preference
 from align.adapters.projection import LinearHead, ProjectionMap
 from align.adapters.residual import Delta, LinearDelta, LowRankDelta, MLPDelta, ResidualMap
+from align.adapters.training_items import PER_ITEM, TrainingItems
 from align.card import Card
 from align.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 
@@ -56,6 +57,9 @@ def describe(adapter: Adapter) -> Config:
         "preference": None
         if adapter.preference is None
         else _describe_preference(adapter.preference),
+        "training_items": None
+        if adapter.training_items is None
+        else _describe_items(adapter.training_items),
     }
 
 
@@ -65,13 +69,14 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.
     """
-    source, target, bank, preference = fields(
+    source, target, bank, preference, items = fields(
         config,
         "config.json",
         source_map=OBJECT,
         target_map=OBJECT,
         bank=OBJECT_OR_NULL,
         preference=OBJECT_OR_NULL,
+        training_items=OBJECT_OR_NULL,
     )
     maps = _build_map(source, "source_map"), _build_map(target, "target_map")
     widths: list[Any] = [part.d_in for part in maps]
@@ -87,6 +92,7 @@ def build(config: Mapping[str, Any], card: Card) -> Adapter:
         card,
         bank=None if bank is None else _build_bank(bank, dim),
         preference=None if preference is None else _build_preference(preference),
+        training_items=None if items is None else _build_items(items, (widths[0], widths[1])),
     )
 
 
@@ -157,6 +163,10 @@ def _describe_bank(bank: Bank) -> Config:
 
 def _describe_preference(preference: Preference) -> Config:
     return {"d_instruction": preference.d_instruction, "widths": list(preference.widths)}
+
+
+def _describe_items(items: TrainingItems) -> Config:
+    return {"pairs": len(items.source), "d_source": items.widths[0], "d_target": items.widths[1]}
 
 
 def _describe_hubness(hubness: Hubness) -> Config:
@@ -273,6 +283,19 @@ def _build_bank(config: Mapping[str, Any], dim: int) -> Bank:
 def _build_preference(config: Mapping[str, Any]) -> Preference:
     d_instruction, widths = fields(config, "preference", d_instruction=SIZE, widths=SIZES)
     return Preference(_shape(d_instruction, len(widths)), widths)
+
+
+def _build_items(config: Mapping[str, Any], taken: tuple[int, int]) -> TrainingItems:
+    pairs, source, target = fields(
+        config, "training_items", pairs=SIZE, d_source=SIZE, d_target=SIZE
+    )
+    if source > taken[0] or target > taken[1]:
+        raise ValueError(
+            f"training_items must be of at most the widths that the maps take, {list(taken)}; got "
+            f"{[source, target]}. The file is damaged or was edited: save or download the adapter "
+            "again."
+        )
+    return TrainingItems(_shape(pairs, PER_ITEM), _shape(pairs, PER_ITEM), (source, target))
 
 
 def _build_hubness(config: Mapping[str, Any], at: str) -> Hubness:

@@ -8,6 +8,7 @@ from align._checks import check_k
 from align.adapters.adapter import Adapter
 from align.adapters.maps import RelativeMap
 from align.adapters.moments import check_pairs, prepare
+from align.adapters.training_items import TrainingItems
 from align.card import Card
 
 
@@ -35,6 +36,7 @@ def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) ->
         RelativeMap(here, x, k=k, power=power),
         RelativeMap(there, y, k=k, power=power),
         Card(f"asif(k={k}, power={power})", len(source), source.shape[1], target.shape[1]),
+        training_items=TrainingItems.of(source, target),
     )
 
 

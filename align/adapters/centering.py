@@ -8,6 +8,7 @@ from torch import Tensor
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import check_pairs, prepare
+from align.adapters.training_items import TrainingItems
 from align.card import Card
 
 
@@ -37,4 +38,5 @@ def centering(source: Tensor, target: Tensor) -> Adapter:
         LinearMap(prepare(source.float())[0], eye),
         LinearMap(prepare(target.float())[0], eye),
         Card("centering", len(source), source.shape[1], target.shape[1]),
+        training_items=TrainingItems.of(source, target),
     )

@@ -9,6 +9,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.maps import WeightedMap
 from align.adapters.moments import paired_moments
 from align.adapters.rcca import canonical
+from align.adapters.training_items import TrainingItems
 
 
 def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:
@@ -40,4 +41,5 @@ def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None 
         WeightedMap(here, rho, slot=0),
         WeightedMap(there, rho, slot=1),
         moments.card(f"csa(ridge={ridge})"),
+        training_items=TrainingItems.of(source, target),
     )

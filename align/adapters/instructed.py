@@ -88,7 +88,13 @@ def instructed(adapter: Adapter, d_instruction: int, *, scaled: bool = False) ->
         d_source=source.d_in,
         source_fingerprint=None,
     )
-    return Adapter(source, adapter.target_map, card, bank=adapter.bank)
+    return Adapter(
+        source,
+        adapter.target_map,
+        card,
+        bank=adapter.bank,
+        training_items=adapter.training_items,
+    )
 
 
 def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from align.adapters.maps import centred
 from align.embeddings import Vectors, as_tensor
 from align.multivector import MultiVector
 from align.ties import COSINES, first_largest, first_smallest
+from align.token_pairs import TokenPairs
 
 ITEMS = 256
 """Items whose attention is worked out at a time: bounds memory, changes no number."""
@@ -306,6 +307,14 @@ class MetaTokens(nn.Module):
         """
         check_side(side)
         return self._vectors(side, self.adapter.gallery(y, side=side), y, tokens)
+
+    def trained_on(self, pairs: TokenPairs) -> Tensor:
+        """Which of these pairs the head was fitted on: bool ``(n,)``, as ``Adapter.trained_on``.
+
+        Raises:
+            ValueError: As for ``Adapter.trained_on``.
+        """
+        return self.adapter.trained_on(pairs.pooled)
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; ``align.load_meta_tokens`` reads it."""

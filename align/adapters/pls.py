@@ -9,6 +9,7 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import Paired, paired_moments
+from align.adapters.training_items import TrainingItems
 
 
 def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None = None) -> Adapter:
@@ -33,7 +34,8 @@ def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None =
     check_at_least("power", power, 0)
     moments = paired_moments(source, target)
     moments.check_dim(dim)
-    return Adapter(*pls_maps(moments, power, dim=dim), moments.card(f"pls(power={power})"))
+    items, card = TrainingItems.of(source, target), moments.card(f"pls(power={power})")
+    return Adapter(*pls_maps(moments, power, dim=dim), card, training_items=items)
 
 
 def pls_maps(

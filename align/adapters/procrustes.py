@@ -8,6 +8,7 @@ from torch import Tensor
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import Paired, paired_moments
+from align.adapters.training_items import TrainingItems
 
 
 def procrustes(source: Tensor, target: Tensor) -> Adapter:
@@ -27,7 +28,9 @@ def procrustes(source: Tensor, target: Tensor) -> Adapter:
         Schoenemann 1966, doi:10.1007/BF02289451.
     """
     moments = paired_moments(source, target)
-    return Adapter(*procrustes_maps(moments), moments.card("procrustes"))
+    items = TrainingItems.of(source, target)
+    card = moments.card("procrustes")
+    return Adapter(*procrustes_maps(moments), card, training_items=items)
 
 
 def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:

@@ -9,6 +9,7 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import LinearMap
 from align.adapters.moments import Paired, paired_moments
+from align.adapters.training_items import TrainingItems
 
 
 def canonical(moments: Paired, ridge: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +63,8 @@ def rcca(
     moments = paired_moments(source, target)
     moments.check_dim(dim)
     name = f"rcca(ridge={ridge}, power={power})"
-    return Adapter(*rcca_maps(moments, ridge, power, dim=dim), moments.card(name))
+    items, card = TrainingItems.of(source, target), moments.card(name)
+    return Adapter(*rcca_maps(moments, ridge, power, dim=dim), card, training_items=items)
 
 
 def rcca_maps(

@@ -46,6 +46,8 @@ scores = queries @ gallery.T  # higher is nearer; any inner-product index does t
 
 {verdict}{bank}
 
+{items}
+
 ## What was tried
 
 {candidates}
@@ -64,6 +66,11 @@ _BANK = (
     "\n\nThe weights hold {rows} of the training pairs, projected into the shared space, "
     "to correct and expand gallery vectors."
 )
+_ITEMS = (
+    "The weights hold eight numbers of each of {rows} training pairs and side, from which no item "
+    "can be read back: `adapter.trained_on(pairs)` tells which pairs are no test."
+)
+_NO_ITEMS = "Which pairs it was fitted on is not recorded: keep test pairs apart yourself."
 _TRIED = (
     "Mean reciprocal rank (MRR) with its 95 % interval, and recall at 10, both in [0, 1], over "
     "held-out training pairs. They depend on the size of the gallery, here {gallery} items.\n\n"
@@ -85,6 +92,7 @@ def readme(adapter: Adapter) -> str:
         told=_told(adapter),
         verdict=_line(card.verdict) or "No verdict was recorded.",
         bank="" if bank is None else _BANK.format(rows=len(bank.source_bank)),
+        items=_items(adapter),
         candidates=_candidates(card),
     )
 
@@ -98,6 +106,11 @@ def _told(adapter: Adapter) -> str:
     if not isinstance(adapter.source_map, InstructedMap):
         return ""
     return _INSTRUCTIONS.format(*adapter.source_map.parts)
+
+
+def _items(adapter: Adapter) -> str:
+    items = adapter.training_items
+    return _NO_ITEMS if items is None else _ITEMS.format(rows=len(items.source))
 
 
 def _data(card: Card) -> str:

@@ -183,7 +183,14 @@ def residual(
     target = adapter.target_map if sides == "source" else on_top(adapter.target_map, means[1])
     settings = "" if size is None else f"({size})"
     card = replace(adapter.card, method=f"{adapter.card.method} + {kind}{settings} residual")
-    return Adapter(source, target, card, bank=adapter.bank, preference=adapter.preference)
+    return Adapter(
+        source,
+        target,
+        card,
+        bank=adapter.bank,
+        preference=adapter.preference,
+        training_items=adapter.training_items,
+    )
 
 
 def _delta(

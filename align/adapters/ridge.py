@@ -10,6 +10,7 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.maps import BlendMap
 from align.adapters.moments import Paired, paired_moments
+from align.adapters.training_items import TrainingItems
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -56,7 +57,8 @@ def ridge(
         )
     moments = paired_moments(source, target)
     card = moments.card(f"ridge({direction}, ridge={ridge})")
-    return Adapter(*ridge_maps(moments, ridge, direction), card)
+    items = TrainingItems.of(source, target)
+    return Adapter(*ridge_maps(moments, ridge, direction), card, training_items=items)
 
 
 def ridge_maps(moments: Paired, ridge: float, direction: Direction) -> tuple[nn.Module, nn.Module]:

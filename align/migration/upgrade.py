@@ -11,6 +11,7 @@ import torch
 from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap, directions
 from align.adapters.moments import check_pairs
+from align.adapters.training_items import TrainingItems
 from align.card import Card, installed_versions
 from align.embeddings import PairedEmbeddings, Vectors
 from align.evaluation import Estimate
@@ -166,7 +167,12 @@ def upgrade(
     ]
     tried.sort(key=lambda entry: (entry.recall_at_10 or 0, entry.kept_at_10), reverse=True)
     return Upgrade(
-        Adapter(refitted, IdentityMap(y.shape[1]), card),
+        Adapter(
+            refitted,
+            IdentityMap(y.shape[1]),
+            card,
+            training_items=TrainingItems.of(pairs.source, pairs.target),
+        ),
         at_1,
         at_10,
         recall if groups is not None else None,

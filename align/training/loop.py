@@ -15,6 +15,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
 from align.adapters.projection import mean_directions
 from align.adapters.residual import device_of, residual
+from align.adapters.training_items import remembered
 from align.card import installed_versions
 from align.embeddings import PairedEmbeddings
 from align.training.batch import Loss
@@ -144,6 +145,7 @@ def _check(
 def _told(run: Run, pairs: PairedEmbeddings) -> Adapter:
     """What came of a run, with a card that says so."""
     found = run.result()
+    found.training_items = remembered(found.training_items, pairs)
     card, loss = found.card, name_of(run.loss)
     story = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
     if run.best_value is None:

@@ -9,6 +9,7 @@ import torch
 
 from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
+from align.adapters.training_items import TrainingItems
 from align.card import Candidate, Card, installed_versions
 from align.crossval import pooled
 from align.gallery import GalleryChoice
@@ -132,11 +133,16 @@ class Tuning:
                     f"({gain:+.4f} ± {error:.4f}) on held-out folds"
                 )
                 d = self.judge.pairs.source.shape[1]
-                return Adapter(IdentityMap(d), IdentityMap(d), self._card("identity", verdict))
+                card = self._card("identity", verdict)
+                return Adapter(IdentityMap(d), IdentityMap(d), card, training_items=self._items())
             verdict += f", {gain:+.4f} ± {error:.4f} from the raw cosine"
         maps = judge.fit(setting)
         bank = GalleryChoice(setting.hubness, setting.expansion, outcome).bank(cv, maps)
-        return Adapter(*maps, self._card(str(setting), verdict, trial), bank=bank)
+        card = self._card(str(setting), verdict, trial)
+        return Adapter(*maps, card, bank=bank, training_items=self._items())
+
+    def _items(self) -> TrainingItems:
+        return TrainingItems.of(self.judge.pairs.source, self.judge.pairs.target)
 
     def _may_be_raw(self, trial: Trial, number: int | None, max_bytes: int | None) -> bool:
         """Whether raw vectors are cheap enough to stand in for a trial."""

@@ -103,6 +103,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
     assert set(weights) == {
         *(f"{side}_map.{name}" for side in ("source", "target") for name in ("mean", "weight")),
         *(f"bank.{side}_bank" for side in ("source", "target")),
+        *(f"training_items.{side}" for side in ("source", "target")),
     }
     assert json.loads((saved / "config.json").read_text()) == {
         "schema": "isthmus-adapter-1",
@@ -114,6 +115,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
             "hubness": {"kind": "csls", "k": 10},
         },
         "preference": None,
+        "training_items": {"pairs": 80, "d_source": 6, "d_target": 6},
     }
 
 
@@ -244,6 +246,16 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
             r"bank.source_bank .* shape \(81, 6\); got .*\(80, 6",
         ),
         (lambda c: c["bank"].update(rows="80"), "bank.rows must be a whole number.*got '80'"),
+        (
+            lambda c: c["training_items"].update(pairs=81),
+            r"training_items.source .* shape \(81, 8\); got .*\(80, 8",
+        ),
+        (lambda c: c["training_items"].update(pairs=0), "training_items.pairs must be a whole"),
+        (
+            lambda c: c["training_items"].update(d_source=2**30),
+            r"training_items must be of at most the widths .*\[6, 6\]; got \[1073741824, 6\]",
+        ),
+        (lambda c: c["training_items"].pop("d_target"), r"missing: \['d_target'\]"),
         (
             lambda c: c["bank"]["hubness"].update(kind="qb"),
             "bank.hubness.kind must be nnn, csls or",

@@ -1,0 +1,151 @@
+"""What an adapter remembers of the items that it was fitted on: enough to know them again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from align.adapters.maps import directions
+from align.embeddings import PairedEmbeddings
+
+PER_ITEM = 8
+"""Numbers kept of each item: 32 bytes."""
+
+TOLERANCE = 0.005
+"""Numbers of one item differ by less. They have unit variance over directions: what moves a vector
+by a share of its length moves each by about that share, which is 0.0003 for float16. Two items of
+cosine 0.999 fall together with a chance of 4e-9, and those of cosine 0.9999 with 4e-5."""
+
+COMMON = 32
+"""Training pairs of one item from which on it tells nothing of a pair, as a class label does."""
+
+_SEED = b"isthmus training items 1"
+_COMPARED = 2**22  # numbers compared at a time: bounds memory, changes no answer
+
+
+class TrainingItems(nn.Module):
+    """Eight numbers of each training item: fixed random projections of its direction.
+
+    The same item that was encoded in a batch of another size, on another processor, or kept as
+    float16 has slightly other bits and is still known; other items practically never are. An item
+    cannot be read back from its numbers.
+
+    Attributes:
+        source: Of the source item of each training pair, ``(n, 8)`` float32.
+        target: Of the target item of each training pair, ``(n, 8)`` float32.
+        widths: Columns of an item's raw vector, source and target side. Further columns, which
+            hold the instruction of a source, are not looked at.
+
+    Reference:
+        Achlioptas 2003, doi:10.1016/S0022-0000(03)00025-4, for projections that are not Gaussian;
+        these are uniform, so that sparse vectors are told apart too.
+    """
+
+    source: Tensor
+    target: Tensor
+
+    def __init__(self, source: Tensor, target: Tensor, widths: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("source", source)
+        self.register_buffer("target", target)
+        self.widths = widths
+
+    @classmethod
+    def of(cls, source: Tensor, target: Tensor) -> Self:
+        """Of the raw vectors of training pairs, ``(n, d_source)`` and ``(n, d_target)``.
+
+        Args:
+            source: Floating point, finite, no row zero, of any length.
+            target: Likewise.
+        """
+        widths = source.shape[1], target.shape[1]
+        return cls(_numbers(source, widths[0]), _numbers(target, widths[1]), widths)
+
+    def with_pairs(self, source: Tensor, target: Tensor) -> TrainingItems:
+        """These and the pairs of raw vectors that are not among them."""
+        x = _numbers(source, self.widths[0]).to(self.source)
+        y = _numbers(target, self.widths[1]).to(self.target)
+        known = (_occurrences(x, self.source) > 0) & (_occurrences(y, self.target) > 0)
+        if bool(known.all()):
+            return self
+        new = (~known).to(x.device)
+        kept = torch.cat([self.source, x[new]]), torch.cat([self.target, y[new]])
+        return TrainingItems(*kept, self.widths)
+
+    def include(self, source: Tensor, target: Tensor) -> Tensor:
+        """Which pairs of raw vectors hold an item of training; ``Adapter.trained_on`` says more.
+
+        Args:
+            source: ``(n, d_source)``, as for ``of``.
+            target: ``(n, d_target)``, as for ``of``.
+
+        Returns:
+            Bool ``(n,)`` on the CPU.
+        """
+        x = _occurrences(_numbers(source, self.widths[0]), self.source)
+        y = _occurrences(_numbers(target, self.widths[1]), self.target)
+        return (x > 0) & (y > 0) | _tells(x) | _tells(y)
+
+
+def remembered(before: TrainingItems | None, pairs: PairedEmbeddings) -> TrainingItems:
+    """The items of ``pairs``, beside those that an adapter remembered already."""
+    if before is None:
+        return TrainingItems.of(pairs.source, pairs.target)
+    return before.with_pairs(pairs.source, pairs.target)
+
+
+def _tells(occurrences: Tensor) -> Tensor:
+    """Where an item was in training, and seldom enough to say something about its pair."""
+    return (occurrences > 0) & (occurrences <= COMMON)
+
+
+@lru_cache(maxsize=4)
+def _projection(d: int) -> Tensor:
+    """Uniform numbers of unit variance, ``(d, 8)`` float32: the same everywhere and for ever.
+
+    The rows of a narrower projection are the first rows of a wider one.
+    """
+    drawn = hashlib.shake_256(_SEED).digest(4 * d * PER_ITEM)
+    uniform = np.frombuffer(drawn, dtype="<u4").astype(np.float64) / 2**31 - 1
+    return torch.from_numpy(uniform * math.sqrt(3)).float().reshape(d, PER_ITEM)
+
+
+def _numbers(x: Tensor, width: int) -> Tensor:
+    """What is kept of each row, its first ``width`` columns, ``(n, 8)`` float32."""
+    rows = directions(x[:, :width].detach().float())
+    return rows @ _projection(width).to(rows.device)
+
+
+def _occurrences(asked: Tensor, kept: Tensor) -> Tensor:
+    """How many rows of ``kept`` are each row of ``asked``, ``(q,)`` int64 on the CPU.
+
+    Both are sorted by their most telling number, so that few rows are compared with each.
+    """
+    asked, kept = asked.detach().cpu(), kept.detach().cpu()
+    by = int(kept.std(dim=0, correction=0).argmax())
+    kept = kept[kept[:, by].argsort()]
+    column = kept[:, by].contiguous()
+    low = torch.searchsorted(column, (asked[:, by] - TOLERANCE).contiguous())
+    high = torch.searchsorted(column, (asked[:, by] + TOLERANCE).contiguous(), right=True)
+    widths = high - low
+    found = torch.zeros(len(asked), dtype=torch.int64)
+    for block in _blocks(widths):
+        row = block.repeat_interleave(widths[block])
+        start = widths[block].cumsum(0) - widths[block]
+        at = low[row] + torch.arange(len(row)) - start.repeat_interleave(widths[block])
+        same = (asked[row] - kept[at]).abs().amax(dim=1) <= TOLERANCE
+        found.index_add_(0, row, same.long())
+    return found
+
+
+def _blocks(widths: Tensor) -> list[Tensor]:
+    """Rows with something to compare, in order, in blocks of bounded cost."""
+    rows = widths.nonzero().flatten()
+    number = (widths[rows].cumsum(0) - 1) // (_COMPARED // PER_ITEM)
+    return [rows[number == each] for each in range(int(number[-1]) + 1)] if len(rows) else []
