@@ -2,12 +2,295 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
+import re
+import stat
+import sys
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+STALE_SECONDS = 3600.0  # no writer takes an hour over one file or folder
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a folder of one kind holds, so that no other is taken for it and replaced.
+
+    Attributes:
+        name: Of the kind, in words without an article, for messages.
+        files: Paths, from the folder, of all files that one may hold.
+        is_one: Whether a folder that holds no others is of this kind.
+    """
+
+    name: str
+    files: frozenset[str]
+    is_one: Callable[[Path], bool]
+
+    def foreign(self, folder: Path) -> list[str]:
+        """Paths of what a folder of this kind does not hold: other names, links, devices."""
+        rooms = {str(Path(file).parent) for file in self.files} - {"."}
+        found = []
+        for path in _entries(folder):
+            name = path.relative_to(folder).as_posix()
+            mode = path.lstat().st_mode
+            fits = name in rooms if stat.S_ISDIR(mode) else name in self.files
+            if not fits or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                found.append(name)
+        return sorted(found)
+
+    def check_free(self, path: Path) -> None:
+        """Raise unless ``path`` is free, an empty folder, or a folder of this kind.
+
+        Raises:
+            FileExistsError: It is a folder that holds anything else.
+            NotADirectoryError: It is a file.
+        """
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(
+                f"{path} must be free or a folder; it is a file. "
+                "Choose another name, or remove the file."
+            )
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+        foreign = self.foreign(path)
+        if foreign:
+            held = f"holds {foreign[:5]} too"
+        elif not self.is_one(path):
+            names = sorted(each.relative_to(path).as_posix() for each in _entries(path))
+            held = f"holds {names[:5]} and is none"
+        else:
+            return
+        article = "an" if self.name[0] in "aeiou" else "a"
+        raise FileExistsError(
+            f"{article} {self.name} is saved to a new folder or over another {self.name}, which "
+            "it replaces; "
+            f"{str(path)!r} {held}. Choose another folder, or move those away."
+        )
+
+    def remove(self, folder: Path) -> None:
+        """Remove the files of this kind from ``folder``, and folders where nothing is left."""
+        if folder.is_symlink():
+            return
+        foreign = self.foreign(folder)
+        for path in reversed(_entries(folder)):
+            if path.relative_to(folder).as_posix() not in foreign:
+                with suppress(OSError):
+                    (path.rmdir if path.is_dir() else path.unlink)()
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield an empty scratch file beside ``path`` that replaces it on success, vanishes on error.
+
+    Where ``path`` is a link, the file that it names is replaced and the link stays. The file ends
+    with the permissions that any new file gets, whatever its writer set: safetensors lets only the
+    owner read what it saves. A scratch file that a writer left over an hour ago, when it was
+    killed, is removed.
+
+    Raises:
+        FileExistsError: Something that is no file is there, such as a folder or a device.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(
+            f"{path} must be free or a file; it is a folder, a pipe or a device. "
+            "Choose another name."
+        )
+    path = _behind_links(path)
+    scratch = _scratch(path, "tmp")
+    try:
+        with writing(path, scratch):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in _left(path, stat.S_ISREG):
+                left.unlink(missing_ok=True)
+            scratch.touch()
+            mode = scratch.stat().st_mode
+            yield scratch
+            scratch.chmod(mode)
+            _sync(scratch)
+            os.replace(scratch, path)
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, layout: Layout) -> Iterator[Path]:
+    """Yield an empty scratch folder beside ``path`` that takes its place on success.
+
+    A folder that is there is exchanged for the new one at once where the system can do that
+    (Linux, macOS). Elsewhere it is set aside first and removed last, and put back if that fails;
+    a process killed in between leaves it beside ``path``, where ``read_whole`` finds it. Of the old
+    folder only the files that ``layout`` names are removed. Where ``path`` is a link, the folder
+    that it names is replaced and the link stays. Files end with the permissions that any new file
+    gets.
+
+    Raises:
+        FileExistsError: A folder is there that ``layout`` does not describe.
+        NotADirectoryError: ``path`` is a file.
+        OSError: The disk is full, or the folder above cannot be written.
+    """
+    path = _behind_links(path)
+    layout.check_free(path)
+    scratch, aside = _scratch(path, "tmp"), _scratch(path, "old")
+    try:
+        with writing(path, scratch):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in _left(path, stat.S_ISDIR):
+                layout.remove(left)
+            scratch.mkdir()
+            yield scratch
+            for file in _entries(scratch):
+                if file.is_file():
+                    file.chmod(scratch.stat().st_mode & 0o666)
+                _sync(file)
+            _sync(scratch)
+            layout.check_free(path)
+            if not path.exists() or not any(path.iterdir()):
+                os.replace(scratch, path)
+            elif not _exchange(scratch, path):
+                os.replace(path, aside)
+                try:
+                    os.replace(scratch, path)
+                except BaseException:
+                    os.replace(aside, path)
+                    raise
+            _sync(path.parent)
+    finally:
+        layout.remove(scratch)
+        if path.exists():
+            layout.remove(aside)
+
+
+def read_whole(path: Path, read: Callable[[Path], T]) -> T:
+    """What ``read`` makes of a folder that a writer may be replacing: of the old or the new one.
+
+    The folder is read anew where that fails and another one has taken its place meanwhile, so
+    ``read`` must notice files that do not belong together. Where a writer was killed after it had
+    set the folder aside, that one is read.
+
+    Args:
+        path: The folder.
+        read: Takes the folder to read; raises ``OSError`` or ``ValueError`` where it is not whole.
+    """
+    while True:
+        folder = settled(path)
+        with _held(folder) as before:
+            try:
+                return read(folder)
+            except (OSError, ValueError):
+                with _held(settled(path)) as after:
+                    if before == after:
+                        raise
+
+
+def settled(path: Path) -> Path:
+    """``path``, or the folder that a writer of ``path`` had set aside when it was killed."""
+    if path.exists():
+        return path
+    aside = [each for each in _scratches(_behind_links(path)) if each.name.endswith(".old")]
+    whole = [each for each in aside if each.is_dir() and not each.is_symlink()]
+    return whole[0] if whole else path
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Which folder this is, kept open so that no new one can get its number; ``None`` if none."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield None
+        return
+    try:
+        status = os.fstat(handle)
+        yield status.st_dev, status.st_ino
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writing(path: Path, *scratch: Path) -> Iterator[None]:
+    """Say of an error of the system that it kept ``path`` from being written, and what to do.
+
+    Args:
+        path: What is to be written.
+        *scratch: Where it is written first.
+    """
+    try:
+        yield
+    except OSError as error:
+        ours = {str(each) for each in (path, path.parent, *scratch)}
+        held = str(error.filename)
+        if error.strerror is None or not (
+            error.filename is None or held in ours or held.startswith(tuple(map(str, scratch)))
+        ):
+            raise
+        raise told(
+            error,
+            f"{path} must be written whole; the system says: {error.strerror}. "
+            "Nothing was changed. Free space or choose a folder that can be written, and repeat.",
+        ) from error
+
+
+def told(error: OSError, message: str) -> OSError:
+    """An error of the same kind and ``errno`` whose text is ``message`` alone."""
+    new = type(error)(message)
+    new.errno = error.errno
+    return new
+
+
+def _behind_links(path: Path) -> Path:
+    """What a chain of links at ``path`` leads to, which need not exist; else ``path``."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"{path} must not be a link that leads to itself; {error}. Remove the link."
+        ) from error
+
+
+def _scratch(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{ending}")
+
+
+def _scratches(path: Path) -> list[Path]:
+    """What writers of ``path`` have left beside it, or are at work on."""
+    form = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.(tmp|old)")
+    try:
+        return [each for each in path.parent.iterdir() if form.fullmatch(each.name)]
+    except OSError:
+        return []
+
+
+def _left(path: Path, is_kind: Callable[[int], bool]) -> list[Path]:
+    """Scratch of ``path``, real files or folders, that a writer left when it was killed."""
+    found, now = [], time.time()
+    for each in _scratches(path):
+        with suppress(OSError):
+            status = each.lstat()
+            if is_kind(status.st_mode) and now - status.st_mtime > STALE_SECONDS:
+                found.append(each)
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Everything below ``folder``; links are listed and not followed."""
+    return [
+        Path(top) / name
+        for top, rooms, files in os.walk(folder, followlinks=False)
+        for name in (*rooms, *files)
+    ]
 
 
 def _sync(path: Path) -> None:
@@ -19,65 +302,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield an empty scratch file beside ``path`` that replaces it on success, vanishes on error.
-
-    The file ends with the permissions that any new file gets, whatever its writer set: safetensors
-    lets only the owner read what it saves.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        scratch.touch()
-        mode = scratch.stat().st_mode
-        yield scratch
-        scratch.chmod(mode)
-        _sync(scratch)
-        os.replace(scratch, path)
-        _sync(path.parent)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty scratch folder beside ``path`` that takes its place on success.
-
-    A folder already at ``path`` is set aside first and removed last, so a kill between the two
-    renames leaves the old one beside it under a ``.old`` name, never a mixture of both. If the
-    second rename fails, the old folder is put back. Files in it end with the permissions that any
-    new file gets.
-
-    Raises:
-        NotADirectoryError: ``path`` is a file.
-    """
-    if path.is_file():
-        raise NotADirectoryError(
-            f"{path} must be free or a folder; it is a file. "
-            "Choose another name, or remove the file."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex
-    scratch = path.with_name(f".{path.name}.{token}.tmp")
-    aside = path.with_name(f".{path.name}.{token}.old")
-    scratch.mkdir()
-    try:
-        yield scratch
-        for file in scratch.rglob("*"):
-            if file.is_file():
-                file.chmod(scratch.stat().st_mode & 0o666)
-            _sync(file)
-        _sync(scratch)
-        if path.exists():
-            os.replace(path, aside)
-        try:
-            os.replace(scratch, path)
-        except OSError:
-            if aside.exists():
-                os.replace(aside, path)
-            raise
-        _sync(path.parent)
-        shutil.rmtree(aside, ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; false where the system or the file system cannot."""
+    known = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}
+    if sys.platform not in known:
+        return False
+    name, here = known[sys.platform]  # here is AT_FDCWD
+    rename = getattr(ctypes.CDLL(None), name, None)
+    swap = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS
+    return rename is not None and not rename(here, os.fsencode(one), here, os.fsencode(other), swap)

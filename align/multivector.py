@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Self, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from align._checks import check_at_least
-from align.atomic import atomic_file
+from align.tensor_files import read_tensors, write_tensors
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INT8_MAX = 127
-_SCHEMA = "isthmus-multivector-1"
+_SCHEMA = "isthmus-multivector-2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -281,44 +279,41 @@ class MultiVector:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file with ``tokens``, ``offsets`` and, for int8, ``scales``.
 
-        The file appears whole or not at all.
+        The file appears whole or not at all, and holds a digest of itself.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written.
         """
         tensors = {"tokens": self.tokens, "offsets": self.offsets}
         if self.scales is not None:
             tensors["scales"] = self.scales
-        with atomic_file(Path(path).expanduser()) as scratch:
-            held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(held, scratch, metadata={"schema": _SCHEMA})
+        write_tensors(Path(path).expanduser(), tensors, schema=_SCHEMA, words={})
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """What ``save`` wrote, on the CPU; tokens stay on disk until they are read.
+    def open(cls, path: str | Path, *, check: bool = True) -> Self:
+        """What ``save`` wrote, on the CPU and mapped into memory.
+
+        Args:
+            path: The file.
+            check: Read all of it once and compare it with its digest, so that damage is found
+                here. Without, tokens stay on disk until they are read, and are not compared.
 
         Raises:
             FileNotFoundError: There is no such file.
+            OSError: The file cannot be read.
             ValueError: The file is damaged or was not written by ``save``.
         """
         file_path = Path(path).expanduser()
-        if not file_path.is_file():
-            raise FileNotFoundError(
-                f"{str(path)!r} must be a file that MultiVector.save wrote; there is none. "
-                "Check the path."
-            )
-        try:
-            with safe_open(file_path, framework="pt") as file:
-                schema = (file.metadata() or {}).get("schema")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
+        tensors, _ = read_tensors(
+            file_path,
+            schema=_SCHEMA,
+            again="Write it again with MultiVector.save.",
+            mapped=True,
+            check=check,
+        )
+        if not {"tokens", "offsets"} <= set(tensors) <= {"tokens", "offsets", "scales"}:
             raise ValueError(
-                f"{str(path)!r} must be a whole safetensors file; reading it failed with: {error}. "
-                "Write it again."
-            ) from error
-        if schema != _SCHEMA or not {"tokens", "offsets"} <= set(tensors) <= {
-            "tokens", "offsets", "scales",
-        }:  # fmt: skip
-            raise ValueError(
-                f"{str(path)!r} must have schema {_SCHEMA!r} with tokens, offsets and perhaps "
-                f"scales; got schema {schema!r} with {sorted(tensors)}. "
-                "Write it with MultiVector.save."
+                f"{str(path)!r} must hold tokens, offsets and perhaps scales; got "
+                f"{sorted(tensors)}. Write it again with MultiVector.save."
             )
         return cls(tensors["tokens"], tensors["offsets"], tensors.get("scales"))

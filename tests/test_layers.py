@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 # from inside its own entry.
 LAYERS = (
     # The version is a constant; importing it from the package loads nothing else.
-    ("align.__version__", "align._checks", "align.groups", "align.atomic", "align.ties"),
+    (
+        "align.__version__", "align._checks", "align.groups", "align.atomic", "align.json_files",
+        "align.tensor_files", "align.ties",
+    ),
     (
         "align.modalities", "align.multivector", "align.embeddings",
         "align.tables", "align.rows", "align.encoding", "align.pairs", "align.items",

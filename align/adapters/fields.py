@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +26,10 @@ def _is_size(value: Any) -> bool:
     return _is_number(value) and isinstance(value, int) and value >= 1
 
 
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, Mapping)
 
@@ -40,6 +45,7 @@ NUMBER = Rule("a finite number", _is_number)
 SIZES = Rule(f"a list of whole numbers in [1, {LARGEST}]", _list_of(_is_size))
 NUMBERS = Rule("a list of finite numbers", _list_of(_is_number))
 SHARE = Rule("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
+DIGEST = Rule("64 hexadecimal digits", _is_digest)
 OBJECT = Rule("an object", _is_object)
 OBJECTS = Rule("a list of objects", _list_of(_is_object))
 OBJECT_OR_NULL = Rule("an object or null", lambda value: value is None or _is_object(value))
@@ -57,7 +63,7 @@ def fields(config: Mapping[str, Any], at: str, **rules: Rule) -> list[Any]:
     for name, rule in rules.items():
         if not rule.holds(config[name]):
             raise ValueError(
-                f"{at}.{name} must be {rule.words}; got {config[name]!r}. "
+                f"{at}.{name} must be {rule.words}; got {repr(config[name])[:80]}. "
                 "The file is damaged or was edited: save or download the adapter again."
             )
     return [config[name] for name in rules]

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.artifact import FILES, check_tensors, load, read_json, to_json
-from align.adapters.fields import LARGEST
+from align.adapters.artifact import (
+    FILES,
+    changed,
+    check_digest,
+    check_tensors,
+    load,
+    saved_digest,
+    sealed,
+)
+from align.adapters.fields import DIGEST, LARGEST, OBJECT, fields
 from align.adapters.meta_tokens import (
     Aspects,
     Heads,
@@ -22,33 +28,53 @@ from align.adapters.meta_tokens import (
     Selector,
     TokenAspects,
 )
-from align.atomic import atomic_folder
+from align.atomic import Layout, atomic_folder, read_whole
+from align.json_files import read_json, to_json
+from align.tensor_files import digest_of, open_tensors
+from align.tensor_files import save as save_tensors
 
 WEIGHTS, CONFIG, ADAPTER = "meta_tokens.safetensors", "meta_tokens.json", "adapter"
 SCHEMA = "isthmus-meta-tokens-1"
+AGAIN = "Save the head again."
 _FIELDS = {"asking", "mix", "source", "target", "card"}
+
+
+def _is_head(folder: Path) -> bool:
+    try:
+        read_json(folder / CONFIG, SCHEMA, again=AGAIN)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+LAYOUT = Layout(
+    "head",
+    frozenset({WEIGHTS, CONFIG, *(f"{ADAPTER}/{name}" for name in FILES)}),
+    _is_head,
+)
 
 
 def save_meta_tokens(head: MetaTokens, folder: str | Path) -> None:
     """Write a head as a folder: ``meta_tokens.safetensors``, ``meta_tokens.json`` and ``adapter/``.
 
-    The folder appears whole or not at all, and replaces a head that is there.
+    The folder appears whole or not at all, and replaces a head that is there, in one step where
+    the system has one. ``meta_tokens.json`` holds digests of itself, of the weights and of the
+    adapter.
 
     Args:
         head: Float32, on any device.
-        folder: Where to write; ``~`` is expanded.
+        folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
+            is written.
 
     Raises:
-        FileExistsError: The folder holds files and is not a head's, or holds others too.
+        FileExistsError: The folder holds files and is no head, or holds others too.
         NotADirectoryError: ``folder`` is a file.
+        OSError: The disk is full, or the folder above cannot be written.
         ValueError: A tensor or a number of the card is not finite.
     """
     path = Path(folder).expanduser()
-    _check_free(path)
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in _Learned(head).state_dict().items()
-    }
+    LAYOUT.check_free(path)
+    tensors = {name: tensor.detach().cpu() for name, tensor in _Learned(head).state_dict().items()}
     config = {
         "asking": head.asking,
         "mix": head.mix.detach().item(),
@@ -57,57 +83,57 @@ def save_meta_tokens(head: MetaTokens, folder: str | Path) -> None:
         "card": head.card,
     }
     check_tensors("the head", tensors, _Learned(_build(config, head.adapter)).state_dict())
-    text = to_json({"schema": SCHEMA, **config})
-    with atomic_folder(path) as scratch:
-        save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
-        (scratch / CONFIG).write_text(text, encoding="utf-8")
+    to_json(config, again="Replace it before saving.")
+    with atomic_folder(path, LAYOUT) as scratch:
+        save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
         head.adapter.save(scratch / ADAPTER)
+        digests = {"weights": digest_of(tensors), "adapter": saved_digest(scratch / ADAPTER)}
+        text = sealed({"schema": SCHEMA, **config, "digests": digests})
+        (scratch / CONFIG).write_text(text, encoding="utf-8")
 
 
 def load_meta_tokens(folder: str | Path) -> MetaTokens:
     """The head that ``save_meta_tokens`` wrote, on the CPU.
 
-    Nothing but tensors and JSON is read: no code runs, no pickle is opened.
+    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
+    with the digests that were saved with it.
 
     Raises:
         FileNotFoundError: There is no such folder, or one of its files is missing.
+        OSError: A file cannot be read.
         ValueError: A file is damaged, of another version, or does not fit the others.
     """
-    path = Path(folder).expanduser()
+    return read_whole(Path(folder).expanduser(), _read)
+
+
+def _read(path: Path) -> MetaTokens:
     missing = [name for name in (WEIGHTS, CONFIG, ADAPTER) if not (path / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"a head is a folder with {WEIGHTS}, {CONFIG} and {ADAPTER}/; "
-            f"{str(folder)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
+            f"{str(path)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
         )
-    config = read_json(path / CONFIG, SCHEMA)
+    config = read_json(path / CONFIG, SCHEMA, again=AGAIN)
+    said = {name: config.pop(name, None) for name in ("digests", "sha256")}
     _check_config(config)
     # An absolute path cannot be taken for the name of an adapter on the hub.
     head = _build(config, load((path / ADAPTER).absolute()))
-    try:
-        tensors = {name: tensor.clone() for name, tensor in load_file(path / WEIGHTS).items()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{WEIGHTS} must be a whole safetensors file; reading it failed with: {error}. "
-            "Save the head again."
-        ) from error
+    tensors, _ = open_tensors(path / WEIGHTS, again=AGAIN)
     learned = _Learned(head)
     check_tensors(WEIGHTS, tensors, learned.state_dict())
+    digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
+    weights, adapter = fields(digests, f"{CONFIG}.digests", weights=DIGEST, adapter=DIGEST)
+    check_digest(CONFIG, whole, {"schema": SCHEMA, **config, "digests": digests}, beside=CONFIG)
+    held = {
+        WEIGHTS: (digest_of(tensors), weights),
+        ADAPTER: (saved_digest(path / ADAPTER), adapter),
+    }
+    for name, (found, wanted) in held.items():
+        if found != wanted:
+            raise ValueError(changed(name, CONFIG))
     learned.load_state_dict(tensors, assign=True)
     head.mix_logit = learned.mix_logit
     return head.eval()
-
-
-def _check_free(path: Path) -> None:
-    known = {WEIGHTS, CONFIG, ADAPTER, *(f"{ADAPTER}/{name}" for name in FILES)}
-    held = {file.relative_to(path).as_posix() for file in path.rglob("*")}
-    # An adapter that was saved as "adapter" is not a head, and must not be replaced by one.
-    foreign = sorted(held - known if CONFIG in held else held)
-    if foreign:
-        raise FileExistsError(
-            "a head is saved to a new folder or over another head, which it replaces; "
-            f"{str(path)!r} holds {foreign[:5]}. Choose another folder, or move those away."
-        )
 
 
 def _check_config(config: dict[str, Any]) -> None:

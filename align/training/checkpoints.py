@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from align.atomic import atomic_file
+from align.json_files import parse
+from align.tensor_files import digest_of, read_tensors, write_tensors
 
-SCHEMA = "isthmus-training-1"
+SCHEMA = "isthmus-training-2"
 Identity = Mapping[str, str]
 """What a run is of, by name: its settings and digests of what it started from."""
 
 
 def digest(tensors: Iterable[Tensor | None]) -> str:
     """A fingerprint of shapes, types and bytes."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is None:
-            found.update(b"none")
-            continue
-        rows = tensor.detach().cpu().contiguous()
-        found.update(f"{rows.dtype}{tuple(rows.shape)}".encode())
-        found.update(rows.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return digest_of({f"{number:06d}": tensor for number, tensor in enumerate(tensors)})
 
 
 def write(
@@ -43,43 +32,27 @@ def write(
         tensors: By name, on any device.
         numbers: Whatever JSON holds, read back equal.
         identity: What a run that wants to continue must be of.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
     """
-    # Cloned, as safetensors refuses tensors that share memory.
-    kept = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
-    texts = {
-        "schema": SCHEMA,
+    words = {
         "numbers": json.dumps(dict(numbers), allow_nan=False),
         "identity": json.dumps(dict(identity)),
     }
-    with atomic_file(path) as scratch:
-        save_file(kept, scratch, metadata=texts)
+    write_tensors(path, tensors, schema=SCHEMA, words=words)
 
 
 def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, on the CPU, and the numbers that ``write`` wrote for the same run.
 
     Raises:
+        OSError: The file cannot be read.
         ValueError: The file is damaged, of another version, or of another run.
     """
     again = "Pass another path, or remove this file to train from the start."
-    try:
-        with safe_open(path, framework="pt") as file:
-            texts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"a checkpoint must be a whole safetensors file; reading {path} failed with: {error}. "
-            f"{again}"
-        ) from error
-    if texts.get("schema") != SCHEMA:
-        raise ValueError(
-            f"a checkpoint must be of schema {SCHEMA!r}; {path} is of {texts.get('schema')!r}. "
-            f"{again}"
-        )
-    theirs = json.loads(texts["identity"])
+    tensors, words = read_tensors(path, schema=SCHEMA, again=again)
+    theirs = parse(words["identity"])
     other = [name for name in identity if identity[name] != theirs.get(name)]
     if other:
         changes = "; ".join(
@@ -89,4 +62,4 @@ def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, A
             "a run continues from a checkpoint of the same settings, pairs and start; "
             f"{path} differs in {changes}. {again}"
         )
-    return tensors, json.loads(texts["numbers"])
+    return tensors, parse(words["numbers"])

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from align.atomic import atomic_folder
+from align.atomic import Layout, atomic_folder
 
 
 def cache_folder() -> Path:
@@ -61,6 +61,7 @@ def unpacked(archive: Path, name: str) -> Path:
         digest = hashlib.sha256(listing.encode()).hexdigest()[:12]
         folder = cache_folder() / name / digest
         if not folder.is_dir():
-            with atomic_folder(folder) as scratch:
+            files = frozenset(i.filename for i in pack.infolist() if not i.is_dir())
+            with atomic_folder(folder, Layout("copy of an archive", files, Path.is_dir)) as scratch:
                 pack.extractall(scratch)
     return folder

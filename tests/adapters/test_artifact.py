@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 
 import pytest
@@ -105,7 +104,11 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
         *(f"bank.{side}_bank" for side in ("source", "target")),
         *(f"training_items.{side}" for side in ("source", "target")),
     }
-    assert json.loads((saved / "config.json").read_text()) == {
+    config = json.loads((saved / "config.json").read_text())
+    digests = config.pop("digests") | {"config": config.pop("sha256")}
+    assert set(digests) == {"weights", "card", "config"}
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in digests.values())
+    assert config == {
         "schema": "isthmus-adapter-1",
         "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
@@ -131,28 +134,6 @@ def test_saving_over_an_adapter_replaces_it(saved, square):
     assert align.load(saved).card.method == "procrustes"
     assert align.load(saved).bank is None
     assert [file.name for file in saved.parent.iterdir()] == ["adapter"]
-
-
-@pytest.mark.parametrize("kill_at", [1, 2])
-def test_a_save_that_is_stopped_between_renames_leaves_no_mixture(
-    saved, square, monkeypatch, kill_at
-):
-    before = {name: (saved / name).read_bytes() for name in FILES}
-    replace_path, calls = os.replace, []
-
-    def stop(source, target):
-        calls.append(target)
-        if len(calls) == kill_at:
-            raise KeyboardInterrupt
-        replace_path(source, target)
-
-    monkeypatch.setattr(os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
-        procrustes(*square).save(saved)
-    # Stopped before the old folder was set aside, or right after: it is whole in either place.
-    [left] = saved.parent.iterdir()
-    assert left == saved if kill_at == 1 else left.suffix == ".old"
-    assert {name: (left / name).read_bytes() for name in FILES} == before
 
 
 def test_a_folder_with_other_files_is_not_replaced(tmp_path, square):
@@ -192,7 +173,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, square):
     adapter = Adapter(
         IdentityMap(3), IdentityMap(3), Card("a", 2, 3, 3, seconds={"map": torch.inf})
     )
-    with pytest.raises(ValueError, match="number of an adapter's card and settings must be finite"):
+    with pytest.raises(ValueError, match="number of a card and of settings must be finite"):
         adapter.save(tmp_path / "adapter")
     assert list(tmp_path.iterdir()) == []
 
@@ -266,7 +247,7 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
             lambda c: c["bank"]["expansion"].update(weight=-1),
             "weight must be finite and at least 0",
         ),
-        (lambda c: c["bank"]["expansion"].update(weight=1e999), "weight must be a finite number"),
+        (lambda c: c["bank"]["expansion"].update(weight=1e999), "Infinity is no JSON"),
         (
             lambda c: c.update(
                 source_map={"kind": "weighted", "slot": 2, "inner": c["source_map"]}

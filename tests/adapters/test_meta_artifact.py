@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from flipped import flipped
 from meta_heads import TOKEN_WIDTHS, made, random_tokens
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -130,6 +131,8 @@ def test_the_folder_holds_three_things_that_others_may_read(saved):
     files = [file for file in saved.rglob("*") if file.is_file()]
     assert len({file.stat().st_mode for file in files}) == 1
     config = json.loads((saved / CONFIG).read_text())
+    digests = config.pop("digests") | {"config": config.pop("sha256")}
+    assert set(digests) == {"weights", "adapter", "config"}
     assert config == {
         "schema": "isthmus-meta-tokens-1",
         "asking": 3,
@@ -144,6 +147,29 @@ def test_the_folder_holds_three_things_that_others_may_read(saved):
         *(f"source_aspects.resampler.{name}" for name in ("queries", "weight")),
         *(f"target_aspects.{name}" for name in ("mean", "weight")),
     }
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, f"{ADAPTER}/config.json"])
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(name, rng, tmp_path):
+    it = made(("tokens", "heads"), rng=rng)
+    it.head.save(tmp_path / "head")
+    expected, refused = vectors_of(load_meta_tokens(tmp_path / "head"), it), 0
+    for _ in flipped(tmp_path / "head" / name, tries=60):
+        try:
+            found = vectors_of(load_meta_tokens(tmp_path / "head"), it)
+            assert all(a.equal(b) for a, b in zip(found, expected, strict=True))
+        except ValueError:
+            refused += 1
+    assert refused > 40
+
+
+def test_the_adapter_of_another_head_is_refused(rng, tmp_path):
+    for name in ("one", "other"):
+        made(("tokens", "heads"), rng=rng, hubness=name == "one").head.save(tmp_path / name)
+    (tmp_path / "one" / ADAPTER).rename(tmp_path / "aside")
+    (tmp_path / "other" / ADAPTER).rename(tmp_path / "one" / ADAPTER)
+    with pytest.raises(ValueError, match=r"adapter must hold what was saved; .*meta_tokens.json"):
+        load_meta_tokens(tmp_path / "one")
 
 
 def test_a_head_replaces_another_whole(saved, rng):
@@ -162,7 +188,7 @@ def test_a_save_that_fails_leaves_the_old_head(broken, saved, rng, monkeypatch):
         def full(*args, **kwargs):
             raise OSError("no space left")
 
-        monkeypatch.setattr("align.adapters.meta_artifact.save_file", full)
+        monkeypatch.setattr("align.tensor_files.save_file", full)
     else:
         head.adapter.source_map = nn.Identity()
     with pytest.raises((OSError, TypeError), match=r"no space left|must be made of the maps"):
@@ -357,10 +383,12 @@ def test_weights_that_do_not_fit_the_settings_are_refused(damage, saved):
         load_meta_tokens(saved)
 
 
-def test_nothing_in_a_head_is_run(saved, tmp_path):
-    mark = tmp_path / "ran"
+def test_nothing_in_a_head_is_run(rng, tmp_path):
+    mark, saved = tmp_path / "ran", tmp_path / "head"
+    head = made(rng=rng).head
+    head.card = {**head.card, "auto_map": {"AutoModel": "modeling.Head"}}
+    head.save(saved)
     for name in ("__init__.py", "modeling.py", "adapter/modeling.py"):
         (saved / name).write_text(f"open({str(mark)!r}, 'w')")
-    edit(saved / CONFIG, lambda data: data["card"].update(auto_map={"AutoModel": "modeling.Head"}))
     load_meta_tokens(saved)
     assert not mark.exists()
