@@ -17,6 +17,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LOOKS = 100  # for a folder that is neither at its path nor aside
 STALE_SECONDS = 3600.0  # no writer takes an hour over one file or folder
 
 
@@ -185,23 +186,33 @@ def read_whole(path: Path, read: Callable[[Path], T]) -> T:
         read: Takes the folder to read; raises ``OSError`` or ``ValueError`` where it is not whole.
     """
     while True:
-        folder = settled(path)
+        folder = settled(path) or path
         with _held(folder) as before:
             try:
                 return read(folder)
             except (OSError, ValueError):
-                with _held(settled(path)) as after:
+                with _held(settled(path) or path) as after:
                     if before == after:
                         raise
 
 
-def settled(path: Path) -> Path:
-    """``path``, or the folder that a writer of ``path`` had set aside when it was killed."""
-    if path.exists():
-        return path
-    aside = [each for each in _scratches(_behind_links(path)) if each.name.endswith(".old")]
-    whole = [each for each in aside if each.is_dir() and not each.is_symlink()]
-    return whole[0] if whole else path
+def settled(path: Path) -> Path | None:
+    """The folder at ``path``, or the one that its writer has set aside; ``None`` if there is none.
+
+    A writer that is between its two renames has a scratch folder beside ``path``, so that a folder
+    which is at neither place is looked for again.
+    """
+    for _ in range(LOOKS):
+        if path.is_dir():
+            return path
+        scratches = _scratches(_behind_links(path))
+        for each in scratches:
+            if each.name.endswith(".old") and each.is_dir() and not each.is_symlink():
+                return each
+        if not scratches:
+            break
+        time.sleep(0.001)
+    return path if path.is_dir() else None
 
 
 @contextmanager

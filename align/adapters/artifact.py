@@ -181,7 +181,7 @@ def check_tensors(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, T
 def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     """The local folder, or the folder that the hub's files were downloaded to."""
     local = Path(folder_or_hub_id).expanduser()
-    if settled(local).is_dir():
+    if settled(local) is not None:
         if revision is not None:
             raise ValueError(
                 f"revision belongs to a hub id; got revision {revision!r} with the local folder "
