@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from align.plain import plain
 from align.shards import (
     Label,
     Shard,
@@ -59,7 +60,7 @@ class StoreProblem:
     lost: bool
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return plain(f"{self.path}: {self.reason}")
 
 
 def _readable(folder: Path) -> Iterator[Shard]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from align.cli.console import PlainConsole
 
 if TYPE_CHECKING:
     from align.embeddings import PairedEmbeddings
@@ -69,7 +70,7 @@ class Stages:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def run(config: Config, console: Console) -> dict[str, Any]:
+def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     """Encode, split, fit, compare, save, index and search; returns what was measured."""
     stages = Stages()
     with stages.time("load libraries"):
@@ -106,7 +107,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     with stages.time("evaluate"):
         scores = {name: align.evaluate(test, system) for name, system in systems.items()}
     console.print(_score_table(scores, len(train), len(test)))
-    console.print(f"{adapter.card.verdict}.\n", highlight=False)
+    console.print(f"{adapter.card.verdict}.\n")
 
     with stages.time("save, index, search"):
         adapter.save(config.out / "adapter")
@@ -139,10 +140,10 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             title=f"{len(index):,} pictures searched by text. * not among the training pairs",
         )
     for query, hits in zip(QUERIES, answers, strict=True):
-        console.print(f"[bold]{query}[/bold]: {', '.join(names[hit.id] for hit in hits)}")
+        console.print(f"{query}: {', '.join(names[hit.id] for hit in hits)}")
     console.print(_time_table(stages.seconds))
     for what, path in (("adapter", "adapter"), ("index", "index"), ("picture", "answers.png")):
-        console.print(f"{what:8} {config.out / path}", highlight=False)
+        console.print(f"{what:8} {config.out / path}")
     console.print(
         f"\nThe gap before and after, as a page with the pictures:\n"
         f"align gap {config.out}/held-out.csv {config.out}/adapter --source source --target target "
@@ -152,7 +153,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}\n"
         f"align serve {config.out}/index --store {cache_folder()} "
         f"--source-encoder {SOURCE} --target-encoder {TARGET}",
-        highlight=False, soft_wrap=True,
+        soft_wrap=True,
     )  # fmt: skip
     return {
         "scores": {name: found.to_dict() for name, found in scores.items()},
@@ -225,7 +226,7 @@ def main() -> None:
     parser.add_argument("--language", choices=("en", "fr", "ja"), default=standard.language)
     asked = parser.parse_args()
     config = Config(language=asked.language, seed=asked.seed, out=asked.out)
-    result = run(config, Console())
+    result = run(config, PlainConsole())
     from experiments.record import write_record
 
     settings = {**asdict(config), "out": str(config.out)}

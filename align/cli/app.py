@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from traceback import format_exception
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from align.cli.evaluate import evaluate
 from align.cli.fit import fit
 from align.cli.gap import gap
 from align.cli.index import index
+from align.cli.printing import complain, plain_streams, say
 from align.cli.search import search
 from align.cli.serve import serve
 from align.cli.store import prune, stat, verify
@@ -38,7 +40,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from align import __version__
 
-        typer.echo(f"isthmus {__version__}")
+        say(f"isthmus {__version__}")
         raise typer.Exit
 
 
@@ -55,13 +57,40 @@ def options(
 
 def main() -> None:
     """Run the command line; errors are one message and exit code 1, tracebacks only by --debug."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was encoded so far is kept", err=True)
-        sys.exit(130)
-    except (ValueError, OSError, ImportError, AttributeError, RuntimeError, TypeError) as error:
-        if "--debug" in sys.argv[1:]:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    with plain_streams():
+        try:
+            code = app(standalone_mode=False)
+        except KeyboardInterrupt:
+            complain("interrupted; what was encoded so far is kept")
+            code = 130
+        except typer.Abort:
+            complain("aborted")
+            code = 1
+        except _USAGE_ERROR as error:
+            _explain(error)
+            code = 2
+        except Exception as error:
+            _report(error, traceback="--debug" in sys.argv[1:] or not isinstance(error, _EXPECTED))
+            code = 1
+    sys.exit(code)
+
+
+_EXPECTED = (ValueError, OSError, ImportError, AttributeError, RuntimeError, TypeError)
+
+# Typer exports of its usage errors only this one, and prints them with what was typed as it came.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def _explain(error: Any) -> None:
+    """Say what is wrong with the words of the command line, and how it is called."""
+    message = error.format_message()  # empty where the help was shown instead
+    if error.ctx is not None and message:
+        complain(*error.ctx.get_usage().split("\n"))
+    if message:
+        complain(*f"error: {message}".split("\n"))
+
+
+def _report(error: Exception, *, traceback: bool) -> None:
+    """Say what went wrong, in one message or with every call that led to it."""
+    message = "".join(format_exception(error)).rstrip() if traceback else f"error: {error}"
+    complain(*message.split("\n"))

@@ -21,7 +21,7 @@ from align.cli.options import (
     Spec,
     StoreFolder,
 )
-from align.cli.printing import console, print_json, working
+from align.cli.printing import print_json, say, working
 
 
 def curate(
@@ -74,5 +74,4 @@ def curate(
     if as_json:
         print_json({"table": str(out), **found.to_dict()})
         return
-    typer.echo(str(found))
-    console().print(f"written to {out}", highlight=False)
+    say(*str(found).split("\n"), f"written to {out}")

@@ -24,7 +24,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
-from align.cli.printing import console, print_json, table, working
+from align.cli.printing import console, print_json, say, table, working
 
 
 def fit(
@@ -104,4 +104,4 @@ def fit(
             f"{100 * entry.recall_at_10:.1f}",
         )  # fmt: skip
     console().print(shown)
-    console().print(f"{card.verdict}.\nsaved to {out}", highlight=False)
+    say(f"{card.verdict}.", f"saved to {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +30,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
-from align.cli.printing import console
+from align.cli.printing import console, print_json, say
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
@@ -99,14 +100,14 @@ def gap(
     for path in out or ():
         found.save(path, items)
     if as_json:
-        typer.echo(found.to_json())
+        print_json(json.loads(found.to_json()))
         return
     if console().is_terminal:
         console().print(found)
     else:
-        typer.echo(str(found))  # a file is as wide as it needs to be
+        say(*str(found).split("\n"))  # a file is as wide as it needs to be
     for path in out or ():
-        console().print(f"written to {path}", highlight=False)
+        say(f"written to {path}")
 
 
 def _measured_pairs(

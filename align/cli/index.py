@@ -20,7 +20,7 @@ from align.cli.options import (
     Skip,
     StoreFolder,
 )
-from align.cli.printing import console, print_json
+from align.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
@@ -100,7 +100,7 @@ def index(
         print_json({"index": str(out), "items": len(made), "repeats": found.repeats})
     else:
         again = f" ({found.repeats:,} repeats taken once)" if found.repeats else ""
-        console().print(f"{len(made):,} items{again} indexed in {out}", highlight=False)
+        say(f"{len(made):,} items{again} indexed in {out}")
 
 
 def check_same(made: Index, adapter: Adapter, side: str, dtype: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from align.cli.printing import complain
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
@@ -67,7 +67,7 @@ def taken(adapter: Adapter, instruction: str | None) -> str | None:
 
     if instruction is None or takes_instructions(adapter):
         return instruction
-    typer.echo("note: this adapter takes no instructions; they change nothing", err=True)
+    complain("note: this adapter takes no instructions; they change nothing")
     return None
 
 
@@ -89,4 +89,4 @@ def open_store(path: Path) -> EmbeddingStore:
 def report_skipped(skipped: tuple[str, ...]) -> None:
     """One line on standard error for each row that a reader dropped."""
     for line in skipped:
-        typer.echo(f"skipped: {line}", err=True)
+        complain(f"skipped: {line}")

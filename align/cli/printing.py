@@ -1,33 +1,52 @@
-"""How commands answer: JSON for programs, tables for people, a spinner while they wait."""
+"""How commands answer: JSON for programs, tables for people, a spinner while they wait.
+
+Commands print by these functions alone, so that no text of others steers a terminal.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from align.plain import plain, plain_json, plain_lines
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from align.cli.console import PlainConsole
     from align.evaluation import Estimate
 
 _NUMERIC = {"score", "gallery", "MRR", "items", "shards", "MB"}
 
 
+def say(*lines: object) -> None:
+    """Print lines on standard output; a line feed inside one is spelled out."""
+    for line in lines:
+        typer.echo(plain(line))
+
+
+def complain(*lines: object) -> None:
+    """Print lines on standard error; a line feed inside one is spelled out."""
+    for line in lines:
+        typer.echo(plain(line), err=True)
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(plain_json(value))
 
 
-def console() -> Console:
-    """Standard output, as wide as the terminal."""
-    from rich.console import Console
+def console() -> PlainConsole:
+    """Standard output for tables and reports, as wide as the terminal."""
+    from align.cli.console import PlainConsole
 
-    return Console()
+    return PlainConsole()
 
 
 def table(title: str, *columns: str) -> Table:
@@ -50,7 +69,42 @@ def percent(estimate: Estimate) -> str:
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """A spinner on standard error while something has no steps to count."""
-    from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(what):
+    from align.cli.console import PlainConsole
+
+    with PlainConsole(stderr=True).status(Text(plain(what))):
         yield
+
+
+@contextmanager
+def plain_streams() -> Iterator[None]:
+    """Make what Python itself prints plain too: log records and warnings.
+
+    Also lets a stream of a small alphabet, such as a Windows console or a pipe under ``LANG=C``,
+    spell what it lacks instead of failing. For the process of a command line, not for a library.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    records, shown = logging.getLogRecordFactory(), warnings.showwarning
+    logging.setLogRecordFactory(_PlainRecord)
+    warnings.showwarning = _show_warning
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(records)
+        warnings.showwarning = shown
+
+
+class _PlainRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        return plain_lines(super().getMessage())
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: Any = None, line: str | None = None,
+) -> None:  # fmt: skip
+    complain(f"{category.__name__}: {message}")

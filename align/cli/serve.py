@@ -9,6 +9,7 @@ import typer
 
 from align.cli.inputs import open_store
 from align.cli.options import MaybeSpec
+from align.cli.printing import complain, say
 
 
 def serve(
@@ -59,13 +60,12 @@ def serve(
         progress=True,
     )
     if not is_loopback(host):
-        typer.echo(
+        complain(
             f"note: {host} is not this machine alone; whoever reaches it can search the items and "
-            "see their thumbnails",
-            err=True,
+            "see their thumbnails"
         )
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
+    say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
     # No log of requests: it would keep what people searched for.
     uvicorn.run(
         web_app(gallery, host=host), host=host, port=port, log_level="warning", access_log=False,

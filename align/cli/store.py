@@ -8,7 +8,7 @@ import typer
 
 from align.cli.inputs import open_store
 from align.cli.options import DEFAULT_STORE, AsJson, StoreFolder
-from align.cli.printing import console, print_json, table
+from align.cli.printing import console, print_json, say, table
 
 
 def stat(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
@@ -34,9 +34,7 @@ def verify(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
     if as_json:
         print_json([str(problem) for problem in problems])
     else:
-        for problem in problems:
-            console().print(str(problem), highlight=False)
-        console().print(f"{len(problems)} problems in {store}", highlight=False)
+        say(*problems, f"{len(problems)} problems in {store}")
     if problems:
         raise typer.Exit(1)
 
@@ -53,4 +51,4 @@ def prune(
     if as_json:
         print_json({"freed_bytes": freed})
     else:
-        console().print(f"{freed / 1e6:.1f} MB freed in {store}", highlight=False)
+        say(f"{freed / 1e6:.1f} MB freed in {store}")

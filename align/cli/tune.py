@@ -23,7 +23,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
-from align.cli.printing import console, print_json, table
+from align.cli.printing import complain, console, print_json, say, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,9 +92,7 @@ def tune(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
         )
     except KeyboardInterrupt:
-        typer.echo(
-            f"interrupted; finished trials are kept in {study}. The same command goes on.", err=True
-        )
+        complain(f"interrupted; finished trials are kept in {study}. The same command goes on.")
         raise typer.Exit(130) from None
     chosen = found.best(max_bytes=max_bytes)
     adapter = found.fit(max_bytes=max_bytes)
@@ -117,8 +115,7 @@ def tune(
         )
         return
     console().print(_front(found, chosen))
-    said = [f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawn)]
-    console().print("\n".join([*said, f"saved to {out}"]), highlight=False)
+    say(f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawn), f"saved to {out}")
 
 
 def _front(found: Tuning, chosen: Trial) -> Table:

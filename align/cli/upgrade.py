@@ -20,7 +20,7 @@ from align.cli.options import (
     Skip,
     StoreFolder,
 )
-from align.cli.printing import console, percent, print_json, table, working
+from align.cli.printing import console, percent, print_json, say, table, working
 
 
 def upgrade(
@@ -81,7 +81,7 @@ def upgrade(
     ]
     if made.recall_kept is not None:
         said.append(f"their recall@10 is {percent(made.recall_kept)} % of that of old queries")
-    console().print("\n".join([*said, f"saved to {out}"]), highlight=False)
+    say(*said, f"saved to {out}")
 
 
 def _read(

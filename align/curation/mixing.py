@@ -13,6 +13,7 @@ from torch import Tensor
 from align._checks import check_k
 from align.embeddings import PairedEmbeddings
 from align.modalities import Modality
+from align.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,13 @@ class Composition:
     def __str__(self) -> str:
         rows = [("source", "target", "pairs", "groups", "share")]
         rows += [
-            (p.source, p.target, f"{p.pairs:,}", f"{p.groups:,}", f"{100 * p.share:.1f} %")
+            (
+                plain(p.source),
+                plain(p.target),
+                f"{p.pairs:,}",
+                f"{p.groups:,}",
+                f"{100 * p.share:.1f} %",
+            )
             for p in self.parts
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]

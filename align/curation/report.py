@@ -20,6 +20,7 @@ from align.curation.mismatches import CUT, Mismatches, mismatches
 from align.curation.mixing import Composition, composition
 from align.embeddings import PairedEmbeddings
 from align.pairs import Pairs
+from align.plain import plain
 
 Decision = Literal["keep", "drop", "suspect"]
 NEAR_TEXT = 0.9
@@ -80,8 +81,10 @@ class CurationReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.findings):,} pairs", "", str(self.composition), ""]
-        lines += [f"{count:,} dropped: {reason}" for reason, count in self._reasons("drop")]
-        lines += [f"{count:,} suspects: {reason}" for reason, count in self._reasons("suspect")]
+        lines += [f"{count:,} dropped: {plain(reason)}" for reason, count in self._reasons("drop")]
+        lines += [
+            f"{count:,} suspects: {plain(reason)}" for reason, count in self._reasons("suspect")
+        ]
         lines.append(f"about {100 * self.mismatched.share:.1f} % of those kept are mismatched")
         for side, count in zip(("source", "target"), self.shared, strict=True):
             if count:

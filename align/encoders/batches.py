@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from align.plain import plain
+
 T = TypeVar("T")
 
 
@@ -68,7 +70,7 @@ def run_batches(
     done: dict[int, Tensor] = {}
     with (
         torch.inference_mode(),
-        tqdm(total=len(items), desc=label, unit="item", disable=not progress) as bar,
+        tqdm(total=len(items), desc=plain(label), unit="item", disable=not progress) as bar,
     ):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]

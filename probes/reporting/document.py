@@ -221,9 +221,9 @@ class Report:
         )
 
     def __str__(self) -> str:
-        from probes.reporting.text import plain
+        from probes.reporting.text import printed
 
-        return plain(self)
+        return printed(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         from probes.reporting.text import NARROW, renderable

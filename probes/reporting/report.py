@@ -13,6 +13,7 @@ from torch import Tensor
 
 from align import __version__
 from align.embeddings import PairedEmbeddings
+from align.plain import plain
 from align.resampling import resamples
 from probes.measured import Measured
 from probes.reporting.document import Change, Column, Provenance, Reading, Report, Row
@@ -215,6 +216,6 @@ def _watched(
 
     with tqdm(total=len(steps), unit="probe", disable=not shown) as bar:
         for column, probe in steps:
-            bar.set_description(f"{column}: {probe.label}")
+            bar.set_description(plain(f"{column}: {probe.label}"))
             yield column, probe
             bar.update()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from align.plain import plain, plain_lines
 from probes.reporting.numbers import interval, number
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _KEY = f"value [95 % interval] | value with nothing there; {_BETTER}"
 _SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window shows nulls"
 
 
-def plain(report: Report) -> str:
+def printed(report: Report) -> str:
     """What ``print(report)`` shows: verdict, tables, notes, provenance.
 
     Args:
@@ -62,12 +63,13 @@ def renderable(report: Report, *, narrow: bool) -> Any:
     for family, rows in _families(report):
         table.add_row(Text(family, style="bold"))
         for row in rows:
-            cells = [Text(cell(row, column, notes)) for column in report.columns]
-            table.add_row(Text(f"  {_label(row)}"), *cells)
+            cells = [Text(plain(cell(row, column, notes))) for column in report.columns]
+            table.add_row(Text(plain(f"  {_label(row)}")), *cells)
     below = [
-        Constrain(Text(line, style="dim"), _PROSE) for line in (*notes.lines(), *_sources(report))
+        Constrain(Text(plain(line), style="dim"), _PROSE)
+        for line in (*notes.lines(), *_sources(report))
     ]
-    verdict = Constrain(Padding(Text(report.verdict), (0, 0, 1, 0)), _PROSE)
+    verdict = Constrain(Padding(Text(plain_lines(report.verdict)), (0, 0, 1, 0)), _PROSE)
     return Group(verdict, table, *below)
 
 

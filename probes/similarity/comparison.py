@@ -11,6 +11,7 @@ from torch import Tensor
 
 from align.embeddings import PairedEmbeddings
 from align.groups import group_codes
+from align.plain import plain_lines
 from align.ranking import hits_at_k, reciprocal_ranks
 from align.resampling import bootstrap_interval, paired_bootstrap_interval, randomisation_test
 from probes.inputs import codes_of, directions
@@ -153,7 +154,7 @@ class SimilarityComparison:
             else:
                 cells += [str(each.gain[DECIDES]), f"{each.gain[DECIDES].p:.2g}"]
             lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join([*lines, "", self.conclusion])
+        return plain_lines("\n".join([*lines, "", self.conclusion]))
 
 
 def compare_similarities(

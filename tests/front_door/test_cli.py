@@ -143,10 +143,9 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("folder")
-def test_debug_shows_the_traceback(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["align", "--debug", "search", "nowhere", "a dog"])
-    with pytest.raises((OSError, ValueError)):
-        cli.main()
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    assert as_typed(monkeypatch, "--debug", "search", "nowhere", "a dog") == 1
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
 @pytest.mark.usefixtures("folder")
