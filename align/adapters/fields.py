@@ -51,8 +51,21 @@ OBJECTS = Rule("a list of objects", _list_of(_is_object))
 OBJECT_OR_NULL = Rule("an object or null", lambda value: value is None or _is_object(value))
 
 
-def fields(config: Mapping[str, Any], at: str, **rules: Rule) -> list[Any]:
-    """The values of exactly these fields, in this order, each as its rule says."""
+AGAIN = "save or download the adapter again"
+
+
+def fields(config: Mapping[str, Any], at: str, again: str = AGAIN, /, **rules: Rule) -> list[Any]:
+    """The values of exactly these fields, in this order, each as its rule says.
+
+    Args:
+        config: An object that was read.
+        at: What to call it.
+        again: What to do where it is damaged.
+        **rules: What each field must hold.
+
+    Raises:
+        ValueError: A field is unknown, missing, or holds something else.
+    """
     unknown, missing = sorted(set(config) - set(rules)), sorted(set(rules) - set(config))
     if unknown or missing:
         raise ValueError(
@@ -64,6 +77,6 @@ def fields(config: Mapping[str, Any], at: str, **rules: Rule) -> list[Any]:
         if not rule.holds(config[name]):
             raise ValueError(
                 f"{at}.{name} must be {rule.words}; got {repr(config[name])[:80]}. "
-                "The file is damaged or was edited: save or download the adapter again."
+                f"The file is damaged or was edited: {again}."
             )
     return [config[name] for name in rules]

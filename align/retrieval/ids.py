@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from align._checks import check_length
-from align.retrieval.packed import Array, Packed
+from align.retrieval.packed import Array, Packed, damaged
 
 
 def hash_ids(ids: Sequence[bytes]) -> Array:
@@ -46,11 +46,20 @@ class IdTable:
         by_row = np.concatenate([part._by_row() for part in parts])
         return cls._sorted(Packed.join([part.names for part in parts]), by_row)
 
+    @classmethod
+    def layout(cls, parts: Sequence[tuple[Self, Array | None]]) -> Self:
+        """The hashes and rows of the kept ids of several tables, which share none; no names."""
+        by_row = [part._by_row() if keep is None else part._by_row()[keep] for part, keep in parts]
+        return cls._sorted(Packed.of([]), np.concatenate(by_row))
+
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, row: int) -> str:
-        return self.names[row].decode()
+        try:
+            return self.names[row].decode()
+        except UnicodeDecodeError as error:
+            raise damaged(f"the id of its row {row}") from error
 
     def where(self, keep: Array) -> Self:
         """The ids that a mask ``(n,)`` keeps."""
@@ -69,6 +78,8 @@ class IdTable:
         for place in np.flatnonzero(last > first).tolist():
             # Ids that share a hash lie side by side, and only the bytes tell them apart.
             for row in self.rows[first[place] : last[place]].tolist():
+                if not 0 <= row < len(self.names):
+                    raise damaged(f"the row of the id {ids[place]!r}")
                 if self.names[row] == ids[place]:
                     found[place] = row
         return found

@@ -21,16 +21,19 @@ from align.retrieval.ids import IdTable, check_ids
 from align.retrieval.incoming import as_items, as_queries
 from align.retrieval.kept_adapter import AnyAdapter, load_adapter, save_adapter
 from align.retrieval.locating import IndexedItems, items_at, locate, without
-from align.retrieval.manifest import (
-    Manifest,
-    Stored,
-    check_dtype,
-    has_manifest,
-    one_writer,
-    write_manifest,
+from align.retrieval.manifest import Manifest, Stored, check_dtype, one_writer, write_manifest
+from align.retrieval.parts import (
+    Part,
+    Run,
+    check_readable,
+    joined,
+    kept,
+    merged,
+    read_parts,
+    write_run,
 )
-from align.retrieval.parts import Part, joined, merged, read_parts, remove_others, write_part
 from align.retrieval.records import modality_name, records_of
+from align.retrieval.rooms import check_new, remove_others
 from align.retrieval.scan import Asked
 from align.retrieval.searching import Findable, check_options, coarse_to_fine, exact, hits_of
 from align.retrieval.segments import STORED, Segment, stored
@@ -85,7 +88,8 @@ class Index:
         """An empty index; nothing is written before ``save``.
 
         Args:
-            path: Folder to save to; it may not hold an index yet.
+            path: Folder to save to. It may hold other files, but none of the names that an index
+                gives to its own: ``index.json``, ``segments``, ``deletions``, ``adapter``.
             adapter: A fitted adapter or head of meta tokens, kept inside the index; without one,
                 items and queries come as vectors of one space.
             side: The side that the items belong to; queries come from the other.
@@ -93,21 +97,25 @@ class Index:
 
         Raises:
             ValueError: ``side`` or ``dtype`` is another.
-            FileExistsError: The folder holds an index.
+            FileExistsError: The folder holds an index, or something of those names.
+            NotADirectoryError: It is a file, or a room of an index in it is a link.
         """
         check_side(side)
         check_dtype(dtype)
         folder = Path(path).expanduser()
-        if has_manifest(folder):
-            raise FileExistsError(
-                f"a new index needs a folder without one; {folder} holds an index. "
-                "Use Index.open to add to it, or choose another folder."
-            )
+        check_new(folder)
         return cls(folder, adapter, side, dtype)
 
     @classmethod
     def open(cls, path: str | Path, *, budget: int | None = None) -> Self:
         """The index as it was last saved, with its adapter; files are mapped, not read.
+
+        What is read whole is compared with its checksum: the adapter and the marks of what is
+        deleted. Of a mapped segment the size, the header and how its parts fit together are
+        checked here, so that a cut or foreign file is refused; its other bytes are read when they
+        are used and are not compared, since that would read everything: a flipped bit in a vector
+        changes scores until ``verify``, which reads all files, names it. ``save`` and ``compact``
+        compare a segment before they write its items anew, so that damage is never copied.
 
         Args:
             path: Folder that ``save`` wrote.
@@ -116,8 +124,9 @@ class Index:
 
         Raises:
             FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
-            ValueError: The manifest is of another version or has unknown or missing fields, a
-                segment does not match it, or ``budget`` is below 1.
+            OSError: A file or room is a link or a device, or cannot be read.
+            ValueError: The manifest is of another version or has a field that no index writes, a
+                file does not match it, or ``budget`` is below 1.
         """
         if budget is not None:
             check_at_least("budget", budget, 1)
@@ -125,7 +134,7 @@ class Index:
         manifest, parts = read_parts(folder, {}, lambda segment: _cut(segment, budget))
         index = cls(
             folder,
-            load_adapter(folder, manifest.adapter),
+            load_adapter(folder, manifest),
             manifest.side,
             manifest.dtype,
             budget=budget,
@@ -333,24 +342,35 @@ class Index:
     def save(self) -> None:
         """Write what has changed since the last save; the first save writes the adapter too.
 
+        What was written is mapped from then on, so memory holds only what is not saved. Files that
+        the index wrote and no longer needs are removed; no others are.
+
         Raises:
+            FileExistsError: The folder had no index, and holds something of the names that one
+                gives to its own.
+            NotADirectoryError: A room of the folder is a link.
+            OSError: The folder cannot be written, as on a full disk; what was last saved stays.
             RuntimeError: Another process is saving to the folder, or has saved since this index
                 read it.
+            ValueError: A segment that is to be merged does not hold the bytes that were written;
+                nothing is changed then.
         """
         with one_writer(self._path, self._manifest):
             on_disk = len(self._manifest.segments) if self._manifest is not None else 0
             as_saved = len(self._parts) == on_disk and all(part.is_saved for part in self._parts)
             if self._manifest is None or not as_saved:
-                self._commit(merged([*self._old(), *joined(self._new())]))
+                self._commit(merged([*kept(self._old()), *joined(self._new())]))
 
     def compact(self) -> None:
         """Save, drop what is deleted, and merge the segments; mapped files stay readable.
 
         What remains is one segment, or one for each run of items that have one vector or several.
-        All items are held in memory meanwhile.
+        Items are copied a few at a time; some tens of bytes for each are held meanwhile.
 
         Raises:
+            OSError: As for ``save``.
             RuntimeError: As for ``save``, or the index was opened truncated.
+            ValueError: As for ``save``, of any segment.
         """
         self._check_whole()
         with one_writer(self._path, self._manifest):
@@ -378,6 +398,9 @@ class Index:
     def verify(self) -> list[str]:
         """What is wrong with the saved files, in words; nothing if every byte is as it was written.
 
+        All files are read, the adapter's and the deletions' too, and compared with the checksums
+        that the manifest had when this index was opened or saved.
+
         Raises:
             RuntimeError: The index was never saved.
         """
@@ -394,18 +417,19 @@ class Index:
         """What is not there yet."""
         return [part for part in self._parts if part.entry is None]
 
-    def _commit(self, parts: Sequence[Part]) -> None:
-        """Make ``parts`` the index, on disk and here; the caller holds the lock."""
+    def _commit(self, runs: Sequence[Run]) -> None:
+        """Make these runs the index, on disk and here; the caller holds the lock."""
+        check_readable(self._path, runs)
         if self._manifest is None:
             kind, files = save_adapter(self._path, self.adapter)
         else:
             kind, files = self._manifest.adapter, self._manifest.files
-        written = [write_part(self._path, part) for part in parts]
+        written = [write_run(self._path, run) for run in runs]
         entries = tuple(part.entry for part in written if part.entry is not None)
         manifest = Manifest(self.side, self.dtype, self._dim, kind, files, entries)
         write_manifest(self._path, manifest)
         self._take_over(manifest, written)
-        remove_others(self._path, manifest)
+        remove_others(self._path, [file.path for file in manifest.held])
 
     def _take_over(self, manifest: Manifest, parts: Sequence[Part]) -> None:
         self._manifest, self._parts, self._dim = manifest, list(parts), manifest.dim
@@ -427,7 +451,8 @@ class Index:
         if not len(part):
             return
         self._dim = part.segment.dim
-        self._parts = [*self._old(), *merged([*self._new(), part])]
+        runs = merged(kept([*self._new(), part]))
+        self._parts = [*self._old(), *(run.in_memory() for run in runs)]
 
     def _check_whole(self) -> None:
         if self.budget is not None:

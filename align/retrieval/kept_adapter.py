@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from align.adapters.adapter import Adapter
-from align.adapters.artifact import load
+from align.adapters.artifact import README, load
 from align.adapters.meta_artifact import load_meta_tokens
 from align.adapters.meta_tokens import MetaTokens
-from align.retrieval.manifest import AdapterKind, File
-
-_HOME = "adapter"
+from align.retrieval.manifest import AdapterKind, File, Manifest
+from align.retrieval.rooms import ADAPTER
 
 AnyAdapter = Adapter | MetaTokens
 
@@ -19,22 +18,27 @@ def save_adapter(folder: Path, adapter: AnyAdapter | None) -> tuple[AdapterKind,
     """Write the adapter of an index, if it has one; what it is and the files of it."""
     if adapter is None:
         return None, ()
-    home = folder / _HOME
+    home = folder / ADAPTER
     adapter.save(home)
     files = sorted(path for path in home.rglob("*") if path.is_file())
     kind: AdapterKind = "meta tokens" if isinstance(adapter, MetaTokens) else "adapter"
     return kind, tuple(File.of(folder, path) for path in files)
 
 
-def load_adapter(folder: Path, kind: AdapterKind) -> AnyAdapter | None:
-    """The adapter that ``save_adapter`` wrote.
+def load_adapter(folder: Path, manifest: Manifest) -> AnyAdapter | None:
+    """The adapter that ``save_adapter`` wrote, once its files are those that were written.
 
     Raises:
         FileNotFoundError: It is missing.
+        OSError: A file of it is a link or no file, or cannot be read.
         ValueError: It is damaged.
     """
-    if kind is None:
+    if manifest.adapter is None:
         return None
+    for file in manifest.files:
+        # What is there for people to read may be edited; verify still says so.
+        if Path(file.path).name != README:
+            file.check(folder)
     # An absolute path cannot be taken for the name of an adapter on the hub.
-    home = (folder / _HOME).absolute()
-    return load_meta_tokens(home) if kind == "meta tokens" else load(home)
+    home = (folder / ADAPTER).absolute()
+    return load_meta_tokens(home) if manifest.adapter == "meta tokens" else load(home)

@@ -46,6 +46,7 @@ def locate(parts: Sequence[Part], ids: Sequence[str]) -> list[Place | None]:
     hashes = hash_ids(encoded)
     found: list[Place | None] = [None] * len(ids)
     for at, part in enumerate(parts):
+        part.segment.check_there()
         rows = part.segment.ids.find(encoded, hashes)
         for number in np.flatnonzero(rows >= 0).tolist():
             row = int(rows[number])

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from hashlib import blake2b
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from align._checks import check_side
 from align.adapters.adapter import Side
+from align.adapters.fields import LARGEST, OBJECT, OBJECT_OR_NULL, Rule, fields
 from align.atomic import atomic_file
+from align.json_files import parse
+from align.retrieval.rooms import (
+    ADAPTER,
+    DELETIONS,
+    LOCK,
+    MANIFEST,
+    SEGMENTS,
+    SUFFIXES,
+    check_new,
+    check_rooms,
+    digest_of,
+    has_manifest,
+    open_file,
+    said_of,
+)
 from align.retrieval.segments import STORED
 
 SCHEMA = 2
-MANIFEST, LOCK = "index.json", "index.lock"
+_LARGEST_MANIFEST = 1 << 28
+_LARGEST_SMALL_FILE = 1 << 32
+_AGAIN = "restore the folder from a copy, or rebuild the index"
 
 Stored = Literal["float16", "bfloat16", "float32", "int8"]
 AdapterKind = Literal["adapter", "meta tokens"] | None
@@ -39,18 +58,41 @@ class File:
     @classmethod
     def of(cls, folder: Path, path: Path) -> File:
         """What is at ``path``, read to the end."""
-        return cls(str(path.relative_to(folder)), path.stat().st_size, _checksum(path))
+        with open_file(path, inside=folder) as file:
+            checksum = digest_of(file)
+            return cls(path.relative_to(folder).as_posix(), file.tell(), checksum)
 
     def problem(self, folder: Path) -> str | None:
         """What is wrong with the file now, in words."""
-        path = folder / self.path
-        if not path.is_file():
+        try:
+            return self._difference(folder)
+        except FileNotFoundError:
             return f"{self.path} is missing"
-        size = path.stat().st_size
-        if size != self.size:
-            return f"{self.path} has {size} bytes; {self.size} were written"
-        if _checksum(path) != self.checksum:
-            return f"{self.path} does not hold the bytes that were written"
+        except OSError as error:
+            return f"{self.path} cannot be read: {error}"
+
+    def check(self, folder: Path) -> None:
+        """Raise if anything is wrong with the file.
+
+        Raises:
+            FileNotFoundError: It is missing.
+            OSError: It is a link or no file, or cannot be read.
+            ValueError: It does not hold the bytes that were written.
+        """
+        difference = self._difference(folder)
+        if difference is not None:
+            raise ValueError(
+                f"{folder} must hold the files that its manifest names, as they were written; "
+                f"{difference}. Restore the folder from a copy, or rebuild the index."
+            )
+
+    def _difference(self, folder: Path) -> str | None:
+        with open_file(folder / self.path, inside=folder) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != self.size:
+                return f"{self.path} has {size} bytes; {self.size} were written"
+            if digest_of(file) != self.checksum:
+                return f"{self.path} does not hold the bytes that were written"
         return None
 
 
@@ -113,45 +155,37 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def has_manifest(folder: Path) -> bool:
-    """Whether an index was saved in ``folder``."""
-    return (folder / MANIFEST).exists()
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the index in ``folder``.
 
     Raises:
         FileNotFoundError: The folder holds no index.
-        ValueError: The manifest is damaged, of another version, or has unknown or missing fields.
+        OSError: The manifest is no file of its own, or cannot be read.
+        ValueError: It is damaged, of another version, or a field is unknown, missing, or not what
+            an index writes; a path in it leads out of the folder.
     """
     path = folder / MANIFEST
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not has_manifest(folder):
         raise FileNotFoundError(
             f"an index is a folder with {MANIFEST}; {folder} has none. "
             "Pass the folder that an index was saved to, or create and save one."
-        ) from None
-    except ValueError as error:
+        )
+    with open_file(path, inside=folder) as file:
+        text = file.read(_LARGEST_MANIFEST)
+    try:
+        found = parse(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON that an index wrote; reading it failed with: {error}. "
             "Restore it from a copy, or rebuild the index."
         ) from error
     schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise ValueError(
-            f"{path} must have schema {SCHEMA}; got {schema!r}. "
+            f"{path} must have schema {SCHEMA}; got {str(schema)[:200]}. "
             "Read it with the version of this package that wrote it, or rebuild the index."
         )
-    known = {field.name for field in fields(Manifest)}
-    if set(found) != known:
-        raise ValueError(
-            f"{path} must have the fields {sorted(known)}; got {sorted(found)}. "
-            "Restore it from a copy, or rebuild the index."
-        )
-    files = tuple(File(**file) for file in found["files"])
-    return Manifest(**found | {"files": files, "segments": tuple(map(_entry, found["segments"]))})
+    return _manifest(found)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -164,42 +198,137 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
     """Hold the lock of ``folder``, which must be as it was when ``manifest`` was read or written.
 
-    ``None`` stands for a folder without an index.
+    ``None`` stands for a folder without an index, which must be new, empty or begun by an index.
 
     Raises:
+        FileExistsError: The folder has no index and holds what no index wrote.
+        NotADirectoryError: It is no folder, or a room in it is a link.
+        OSError: It cannot be written.
         RuntimeError: Another process is saving to it, or has saved since.
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(
-            f"an index has one writer at a time; another process is saving to {folder} now. "
-            "Open it again when that one is done, and make the changes there."
-        ) from None
-    try:
-        if (read_manifest(folder) if has_manifest(folder) else None) != manifest:
-            raise RuntimeError(
-                f"{folder} must be as this index left it; another process has saved to it "
-                "since. Open it again and make the changes there."
+    advice = "What was saved last is there still. Free space or make it writable, and save again."
+    with said_of(folder, "a folder that can be written", advice):
+        if manifest is None and not has_manifest(folder):
+            check_new(folder)
+        elif not has_manifest(folder):
+            raise FileNotFoundError(
+                f"{folder} must hold the index that was read from it; its {MANIFEST} is gone. "
+                "Nothing was changed. Restore the folder from a copy, or build the index anew."
             )
-        yield
-    finally:
-        lock.release()
+        check_rooms(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"an index has one writer at a time; another process is saving to {folder} now. "
+                "Open it again when that one is done, and make the changes there."
+            ) from None
+        try:
+            if (read_manifest(folder) if has_manifest(folder) else None) != manifest:
+                raise RuntimeError(
+                    f"{folder} must be as this index left it; another process has saved to it "
+                    "since. Open it again and make the changes there."
+                )
+            yield
+        finally:
+            lock.release()
 
 
-def _entry(found: dict[str, Any]) -> Entry:
-    gone = found["deletions"]
-    held = {"file": File(**found["file"]), "deletions": None if gone is None else File(**gone)}
-    return Entry(**found | held)
+def _matches(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
-def _checksum(path: Path) -> str:
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _path_in(room: str) -> Rule:
+    own = rf"{room}/[0-9a-f]{{32}}{re.escape(SUFFIXES[room])}"
+    return Rule(f"the path of a file that an index wrote to {room}", _matches(own))
+
+
+_COUNT = Rule("a whole number in [0, 2**62)", _is_count)
+_ITEMS = Rule("a whole number in [1, 2**62)", lambda value: _is_count(value) and value > 0)
+_CHECKSUM = Rule("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
+_SIDE = Rule('"source" or "target"', lambda value: value in ("source", "target"))
+_DTYPE = Rule(f"one of {sorted(STORED)}", lambda value: isinstance(value, str) and value in STORED)
+_DIM = Rule(
+    f"null or a whole number in [1, {LARGEST}]",
+    lambda value: value is None or (_is_count(value) and 1 <= value <= LARGEST),
+)
+_KIND = Rule('"adapter", "meta tokens" or null', lambda v: v in (None, "adapter", "meta tokens"))
+_OBJECTS = Rule(
+    "a list of objects", lambda value: isinstance(value, list) and all(map(OBJECT.holds, value))
+)
+# A name begins with no dot, so that none leads upwards.
+_OF_ADAPTER = Rule(f"the path of a file in {ADAPTER}", _matches(rf"{ADAPTER}(/\w[\w.-]*){{1,2}}"))
+
+
+def _manifest(found: dict[str, Any]) -> Manifest:
+    """A manifest of which every field is as an index writes it."""
+    side, dtype, dim, kind, files, segments, schema = fields(
+        found,
+        MANIFEST,
+        _AGAIN,
+        side=_SIDE,
+        dtype=_DTYPE,
+        dim=_DIM,
+        adapter=_KIND,
+        files=_OBJECTS,
+        segments=_OBJECTS,
+        schema=_COUNT,
+    )
+    made = Manifest(
+        side,
+        dtype,
+        dim,
+        kind,
+        tuple(_file(file, f"files[{at}]", _OF_ADAPTER) for at, file in enumerate(files)),
+        tuple(_entry(entry, f"segments[{at}]") for at, entry in enumerate(segments)),
+        schema,
+    )
+    paths = [file.path for file in made.held]
+    wrong = {
+        "name each file once": len(set(paths)) < len(paths),
+        "name files of an adapter if and only if it has one": (kind is None) != (not files),
+        "say how wide vectors are where it holds any": dim is None and len(segments) > 0,
+    }
+    for rule, is_broken in wrong.items():
+        if is_broken:
+            raise ValueError(
+                f"{MANIFEST} must {rule}; it does not. The file is damaged or was edited: {_AGAIN}."
+            )
+    return made
+
+
+def _file(found: dict[str, Any], at: str, where: Rule) -> File:
+    return File(
+        *fields(found, f"{MANIFEST} {at}", _AGAIN, path=where, size=_COUNT, checksum=_CHECKSUM)
+    )
+
+
+def _entry(found: dict[str, Any], at: str) -> Entry:
+    file, items, deleted, gone = fields(
+        found,
+        f"{MANIFEST} {at}",
+        _AGAIN,
+        file=OBJECT,
+        items=_ITEMS,
+        deleted=_COUNT,
+        deletions=OBJECT_OR_NULL,
+    )
+    if deleted > items or (deleted > 0) != (gone is not None):
+        raise ValueError(
+            f"{MANIFEST} {at} must name the file of its deletions if and only if there are some, "
+            f"at most {items}; got {deleted}. The file is damaged or was edited: {_AGAIN}."
+        )
+    return Entry(
+        _file(file, f"{at}.file", _path_in(SEGMENTS)),
+        items,
+        deleted,
+        None if gone is None else _file(gone, f"{at}.deletions", _path_in(DELETIONS)),
+    )

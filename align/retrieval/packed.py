@@ -11,6 +11,14 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
+def damaged(what: str) -> ValueError:
+    """An error that says what of an open index cannot be read."""
+    return ValueError(
+        f"an index must hold what was written to it; {what} is damaged. Index.verify() names the "
+        "file: restore it from a copy, or rebuild the index."
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
     """``n`` byte strings, packed without a gap, in memory or mapped from a file.
@@ -42,7 +50,10 @@ class Packed:
         return len(self.ends) - 1
 
     def __getitem__(self, row: int) -> bytes:
-        return self.data[self.ends[row] : self.ends[row + 1]].tobytes()
+        start, stop = int(self.ends[row]), int(self.ends[row + 1])
+        if not 0 <= start <= stop <= len(self.data):
+            raise damaged(f"where the text of its row {row} lies")
+        return self.data[start:stop].tobytes()
 
     def where(self, keep: Array) -> Self:
         """The strings that a mask ``(n,)`` keeps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 from align.atomic import atomic_file
 from align.retrieval.manifest import Entry, File, Manifest, read_manifest
 from align.retrieval.packed import Array
-from align.retrieval.segments import STORED, Segment
+from align.retrieval.rooms import DELETIONS, SEGMENTS, SUFFIXES, open_file
+from align.retrieval.segments import STORED, Segment, Source, write_segment
 
 MERGE_BYTES = 64 << 20
 """Segments are merged by themselves up to this size: it bounds what a save writes again."""
@@ -22,7 +24,8 @@ MIXED_ITEMS = 4096
 """Items with one vector are merged with items of several up to so many: apart, they are searched
 faster; together, they take fewer files."""
 
-SEGMENTS, DELETIONS = "segments", "deletions"
+_HEADER = 4096
+"""Bytes that may stand before the marks of a file of deletions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,52 +72,82 @@ def starts_of(parts: Sequence[Part]) -> list[int]:
     return list(accumulate((len(part.segment) for part in parts), initial=0))
 
 
-def join_parts(parts: Sequence[Part]) -> Part:
-    """One part of what is not deleted in several, in their order."""
-    live = [part.segment if part.dead is None else part.segment.where(~part.dead) for part in parts]
-    return Part(Segment.join(live))
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Parts whose live items shall lie in one segment.
+
+    Attributes:
+        parts: In their order; all hold live items.
+        is_kept: Whether it is one part that may stay as it is, with marks of what is deleted.
+    """
+
+    parts: tuple[Part, ...]
+    is_kept: bool = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether every item has one vector."""
+        return all(part.segment.offsets is None for part in self.parts)
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes of vectors the live items have."""
+        return sum(p.segment.nbytes * len(p) // len(p.segment) for p in self.parts)
+
+    def and_then(self, other: Run) -> Run:
+        """This run with another behind it."""
+        return Run(self.parts + other.parts)
+
+    def in_memory(self) -> Part:
+        """One part of the live items, which stays in memory."""
+        if self.is_kept:
+            return self.parts[0]
+        live = [p.segment if p.dead is None else p.segment.where(~p.dead) for p in self.parts]
+        return Part(Segment.join(live))
 
 
-def joined(parts: Sequence[Part]) -> list[Part]:
-    """The live items of all parts in one, or one for each run that one kind of search suits."""
-    groups: list[list[Part]] = []
+def joined(parts: Sequence[Part]) -> list[Run]:
+    """The live items of all parts in one run, or one for each kind of search that suits."""
+    runs: list[Run] = []
     for part in parts:
         if len(part):
-            if groups and _suit(groups[-1], part):
-                groups[-1].append(part)
-            else:
-                groups.append([part])
-    return [
-        group[0] if len(group) == 1 and not group[0].deleted else join_parts(group)
-        for group in groups
-    ]
+            own = Run((part,), is_kept=not part.deleted)
+            if runs and _suit(runs[-1], own):
+                own = runs.pop().and_then(own)
+            runs.append(own)
+    return runs
 
 
-def merged(parts: Sequence[Part]) -> list[Part]:
-    """The same items in fewer parts, each larger than the next one while they are small.
+def kept(parts: Sequence[Part]) -> list[Run]:
+    """Parts with live items, each as it is."""
+    return [Run((part,), is_kept=True) for part in parts if len(part)]
 
-    A part is merged with the one before it if that has no more items, so that an item is written
+
+def merged(runs: Sequence[Run]) -> list[Run]:
+    """The same items in fewer runs, each larger than the next one while they are small.
+
+    A run is merged with the one before it if that has no more items, so that an item is written
     again about ``log2(n)`` times however many saves there are, and ``n`` saves leave about
-    ``log2(n)`` segments. Parts without live items are left out.
+    ``log2(n)`` segments.
     """
-    done: list[Part] = []
-    for part in parts:
-        if not len(part):
-            continue
-        done.append(part)
+    done: list[Run] = []
+    for run in runs:
+        done.append(run)
         while len(done) > 1 and _is_due(*done[-2:]):
-            done[-2:] = [join_parts(done[-2:])]
+            done[-2:] = [done[-2].and_then(done[-1])]
     return done
 
 
-def _is_due(left: Part, right: Part) -> bool:
-    size = left.segment.nbytes + right.segment.nbytes
-    return len(left) <= len(right) and size <= MERGE_BYTES and _suit([left], right)
+def _is_due(left: Run, right: Run) -> bool:
+    small = left.nbytes + right.nbytes <= MERGE_BYTES
+    return len(left) <= len(right) and small and _suit(left, right)
 
 
-def _suit(group: Sequence[Part], part: Part) -> bool:
-    kinds = {each.segment.offsets is None for each in (*group, part)}
-    return len(kinds) == 1 or sum(map(len, group)) + len(part) <= MIXED_ITEMS
+def _suit(left: Run, right: Run) -> bool:
+    return left.is_pooled == right.is_pooled or len(left) + len(right) <= MIXED_ITEMS
 
 
 def read_parts(
@@ -153,17 +186,39 @@ def _read(
     path = entry.file.path
     segment = known.get(path)
     if segment is None:
-        segment = prepare(_checked(Segment.read(folder / path), manifest, entry))
-    dead = None
-    if entry.deletions is not None:
-        dead = np.load(folder / entry.deletions.path)
-        if dead.shape != (len(segment),) or int(dead.sum()) != entry.deleted:
-            raise ValueError(
-                f"{entry.deletions.path} must mark {entry.deleted} of {len(segment)} items; got "
-                f"{int(dead.sum())} of {dead.shape}. Restore the folder from a copy, or rebuild "
-                "the index."
-            )
+        found = Segment.read(folder / path, inside=folder)
+        segment = prepare(_checked(found, manifest, entry))
+    dead = None if entry.deletions is None else _read_marks(folder, entry, entry.deletions)
     return Part(segment, dead, entry)
+
+
+def _read_marks(folder: Path, entry: Entry, file: File) -> Array:
+    """Which items are deleted, of a file that is as it was written."""
+    file.check(folder)
+    with open_file(folder / file.path, inside=folder) as opened:
+        data = opened.read(entry.items + _HEADER)
+    marks = np.frombuffer(data[max(0, len(data) - entry.items) :], dtype=np.uint8)
+    header = _header(entry.items)
+    if data[: len(header)] != header or len(data) != len(header) + entry.items:
+        raise _not_marks(file, f"other bytes, {len(data)} in all", entry)
+    if int(marks.max()) > 1 or np.count_nonzero(marks) != entry.deleted:
+        raise _not_marks(file, f"{np.count_nonzero(marks)} marks", entry)
+    return marks.astype(bool)
+
+
+def _header(items: int) -> bytes:
+    """What ``numpy.save`` writes before ``items`` marks."""
+    buffer = BytesIO()
+    description = {"descr": "|b1", "fortran_order": False, "shape": (items,)}
+    np.lib.format.write_array_header_1_0(buffer, description)
+    return buffer.getvalue()
+
+
+def _not_marks(file: File, got: str, entry: Entry) -> ValueError:
+    return ValueError(
+        f"{file.path} must mark {entry.deleted} of {entry.items} items; got {got}. "
+        "Restore the folder from a copy, or rebuild the index."
+    )
 
 
 def _checked(segment: Segment, manifest: Manifest, entry: Entry) -> Segment:
@@ -180,34 +235,62 @@ def _checked(segment: Segment, manifest: Manifest, entry: Entry) -> Segment:
             f"{segment.tokens.dtype} of width {segment.dim}. "
             "Restore the folder from a copy, or rebuild the index."
         )
+    held = 0 if segment.file is None else len(segment.file)
+    if held != entry.file.size:
+        raise ValueError(
+            f"{entry.file.path} must have {entry.file.size} bytes, as they were written; got "
+            f"{held}. Restore the folder from a copy, or rebuild the index."
+        )
     return segment
 
 
-def write_part(folder: Path, part: Part) -> Part:
+def check_readable(folder: Path, runs: Sequence[Run]) -> None:
+    """Raise unless all that is to be read whole and written anew is as it was written.
+
+    Damage that is copied would get a checksum of its own, and nobody could tell any more.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        OSError: A file was cut, or cannot be read.
+        ValueError: A file does not hold the bytes that were written.
+    """
+    for part in (part for run in runs if not run.is_kept for part in run.parts):
+        part.segment.check_there()
+        file = part.segment.file
+        if part.entry is None or file is None:
+            continue
+        # What is mapped is what would be copied, also where another file has its name by now.
+        written = part.entry.file
+        if len(file) != written.size or file.digest() != written.checksum:
+            raise ValueError(
+                f"{written.path} must hold the bytes that were written before it is written anew; "
+                "it holds others. Nothing was changed. Restore that file from a copy, or rebuild "
+                "the index; verify() names all that is damaged."
+            )
+
+
+def write_run(folder: Path, run: Run) -> Part:
     """Put what is not on disk there under a new name; files that are there stay as they are."""
+    if not run.is_kept:
+        sources = [(part.segment, part.alive) for part in run.parts]
+        return _write_segment(folder, sources, len(run))
+    (part,) = run.parts
     if part.is_saved:
         return part
-    entry = part.entry
-    if entry is None:
-        path = folder / SEGMENTS / f"{uuid.uuid4().hex}.safetensors"
-        with atomic_file(path) as scratch:
-            part.segment.write(scratch)
-        entry = Entry(File.of(folder, path), len(part.segment))
-    if part.dead is not None:
-        path = folder / DELETIONS / f"{uuid.uuid4().hex}.npy"
-        with atomic_file(path) as scratch, scratch.open("wb") as file:
-            np.save(file, part.dead)
-        entry = replace(entry, deleted=part.deleted, deletions=File.of(folder, path))
+    if part.entry is None or part.dead is None:
+        return _write_segment(folder, [(part.segment, part.alive)], len(part))
+    path = folder / DELETIONS / f"{uuid.uuid4().hex}{SUFFIXES[DELETIONS]}"
+    with atomic_file(path) as scratch, scratch.open("wb") as file:
+        np.save(file, part.dead)
+    entry = replace(part.entry, deleted=part.deleted, deletions=File.of(folder, path))
     return replace(part, entry=entry)
 
 
-def remove_others(folder: Path, manifest: Manifest) -> None:
-    """Remove the segments and deletions that a manifest does not name; mapped ones stay readable.
-
-    Those are what it replaced, and what writers left that were killed. The caller holds the lock.
-    """
-    held = {folder / file.path for file in manifest.held}
-    for room in (SEGMENTS, DELETIONS):
-        for path in (folder / room).glob("*"):
-            if path not in held:
-                path.unlink(missing_ok=True)
+def _write_segment(folder: Path, sources: Sequence[Source], items: int) -> Part:
+    """Write a segment, and map it, so that what was in memory can go."""
+    path = folder / SEGMENTS / f"{uuid.uuid4().hex}{SUFFIXES[SEGMENTS]}"
+    with atomic_file(path) as scratch:
+        checksum = write_segment(scratch, sources)
+        size = scratch.stat().st_size
+    file = File(path.relative_to(folder).as_posix(), size, checksum)
+    return Part(Segment.read(path, inside=folder), entry=Entry(file, items))

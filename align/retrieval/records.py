@@ -12,10 +12,12 @@ import numpy as np
 from align._checks import check_length
 from align.modalities import Modality
 from align.retrieval.hits import NOTHING
-from align.retrieval.packed import Array, Packed
+from align.retrieval.packed import Array, Packed, damaged
 
 MODALITY = "modality"
 """The field that filters read from the modality of an item; metadata cannot have it."""
+
+_MODALITIES = 1 << len(Modality)
 
 
 class Column(NamedTuple):
@@ -61,14 +63,25 @@ class Records:
 
     def of(self, row: int) -> Mapping[str, Any]:
         """The metadata of one item."""
-        text = self.metadata[row]
-        return json.loads(text) if text else NOTHING
+        return self._parsed(row, self.metadata[row])
 
     def column(self, name: str) -> Column:
         """One field of all items, read once and then kept."""
         if name not in self.columns:
             self.columns[name] = self._modalities() if name == MODALITY else self._read(name)
         return self.columns[name]
+
+    @staticmethod
+    def _parsed(row: int, text: bytes) -> Mapping[str, Any]:
+        if not text:
+            return NOTHING
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise damaged(f"the metadata of its row {row}") from error
+        if not isinstance(found, dict):
+            raise damaged(f"the metadata of its row {row}")
+        return found
 
     def _modalities(self) -> Column:
         known, codes = np.unique(self.modality, return_inverse=True)
@@ -80,7 +93,7 @@ class Records:
         places: dict[str, int] = {}
         values: list[Any] = []
         for row in np.flatnonzero(np.diff(self.metadata.ends)).tolist():
-            held = json.loads(self.metadata[row])
+            held = self._parsed(row, self.metadata[row])
             if name in held:
                 # Lists and objects cannot be keys, and 1, 1.0 and true would be one key.
                 text = json.dumps(held[name], sort_keys=True)
@@ -93,6 +106,8 @@ class Records:
 
 def modality_name(code: int) -> str | None:
     """``"image"`` or ``"text|image"``; ``None`` for 0, which is no modality."""
+    if code >= _MODALITIES:
+        raise damaged(f"a modality that is {code}")
     return "|".join(str(kind.name).lower() for kind in Modality(code)) or None
 
 

@@ -36,7 +36,13 @@ class Findable:
 
     @classmethod
     def of(cls, parts: Sequence[Part], where: Where | None) -> Findable:
-        """What is not deleted and matches."""
+        """What is not deleted and matches.
+
+        Raises:
+            OSError: A file of the index was cut since it was opened.
+        """
+        for part in parts:
+            part.segment.check_there()
         keeps = [part.alive for part in parts]
         if where is not None:
             suit = [matching(part.segment.records, where) for part in parts]

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -180,7 +178,10 @@ def test_an_index_that_lost_its_adapter_is_refused_and_not_sought_on_the_hub(
     monkeypatch.chdir(tmp_path)
     Index.create("idx", fitted).save()
     (tmp_path / "idx" / "adapter").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "idx" / "adapter"))):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"idx/adapter/card\.json must be a file that can be read; the system says: No such",
+    ):
         Index.open("idx")
 
 

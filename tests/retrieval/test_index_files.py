@@ -34,7 +34,7 @@ def test_opened_vectors_are_mapped_and_not_read(rng, tmp_path):
         assert part.segment.ids.names.data.base is not None
 
 
-@pytest.mark.parametrize("step", ["write_part", "write_manifest"])
+@pytest.mark.parametrize("step", ["write_run", "write_manifest"])
 def test_a_kill_while_saving_leaves_the_last_saved_state(rng, tmp_path, monkeypatch, step):
     documents, queries = ragged(9, rng), ragged(2, rng)
     index = Index.create(tmp_path, dtype="float32")
@@ -228,7 +228,7 @@ def test_opening_a_folder_without_an_index_is_refused(tmp_path):
     ("change", "message"),
     [
         ({"schema": 1}, "must have schema 2; got 1"),
-        ({"shape": 3}, "must have the fields"),
+        ({"shape": 3}, "must have exactly the fields"),
         ({"dtype": "int4"}, "dtype must be one of"),
         ({"side": None}, 'side must be "source" or "target"'),
     ],

@@ -1,5 +1,6 @@
 """One process writes and compacts while others read."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from align.retrieval import segments
+from align.retrieval import mapped_file
 from align.retrieval.index import Index
 
 ROUNDS = 30
@@ -101,43 +102,14 @@ def test_a_commit_between_manifest_and_segments_is_read_instead(rng, tmp_path, m
         Index.open(tmp_path)
 
 
-def test_a_segment_that_goes_while_it_is_opened_is_looked_for_in_a_newer_manifest(
-    rng, tmp_path, monkeypatch
-):
-    """safetensors opens a file twice, for its header and for its tensors."""
-    index = Index.create(tmp_path)
-    index.add(["a", "b"], torch.randn(2, 4, generator=rng))
-    index.save()
-    plain, calls = segments.safe_open, []
-
-    class Overtaken:
-        def __init__(self, path, framework):
-            self.file = plain(path, framework=framework)
-
-        def __enter__(self):
-            calls.append(self)
-            if len(calls) == 1:
-                index.delete(["a"])
-                index.compact()
-                raise RuntimeError("unable to open file in read-only mode")
-            return self.file.__enter__()
-
-        def __exit__(self, *error):
-            return self.file.__exit__(*error)
-
-    monkeypatch.setattr(segments, "safe_open", Overtaken)
-    opened = Index.open(tmp_path)
-    assert list(opened) == ["b"] and len(calls) == 2
-
-
 def test_an_error_of_a_segment_that_is_there_is_not_hidden(rng, tmp_path, monkeypatch):
     index = Index.create(tmp_path)
     index.add(["a"], torch.randn(1, 4, generator=rng))
     index.save()
 
-    def broken(path, framework):
-        raise RuntimeError("out of address space")
+    def broken(*args, **options):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(segments, "safe_open", broken)
-    with pytest.raises(RuntimeError, match="out of address space"):
+    monkeypatch.setattr(mapped_file.mmap, "mmap", broken)
+    with pytest.raises(OSError, match="must be mapped to be read; the system says: Cannot alloc"):
         Index.open(tmp_path)
