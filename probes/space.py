@@ -61,6 +61,8 @@ class Space:
         corrected: Searches of target by source and of source by target where they are not plain
             cosine, as with a hubness correction.
         before: The same pairs before anything was done to them; ``None`` if that is this state.
+        folds: Fold of each pair, ``(n,)`` int64, where each side was moved by its mean over the
+            other folds; ``None`` if it was not. No offset is left to test then.
     """
 
     source: Tensor
@@ -69,12 +71,18 @@ class Space:
     seed: int = 0
     corrected: tuple[Search, Search] | None = None
     before: Space | None = None
+    folds: Tensor | None = None
     _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
         """Number of pairs."""
         return len(self.codes)
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the sides were moved by means of these very pairs."""
+        return self.folds is not None
 
     @property
     def is_common(self) -> bool:
@@ -138,7 +146,10 @@ class Space:
                 Search(*(side[rows] for side in self.corrected[0])),
                 Search(*(side[rows] for side in self.corrected[1])),
             )
-            drawn = Space(self.source[rows], self.target[rows], again, self.seed, corrected, before)
+            folds = None if self.folds is None else self.folds[rows]
+            drawn = Space(
+                self.source[rows], self.target[rows], again, self.seed, corrected, before, folds
+            )
             self._samples[size] = Sample(drawn, rows)
         return self._samples[size]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from probes.inputs import Matrix, common_space
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.space import Space
+from probes.swapping import clouds_alike
 
 SAMPLE = 1_000
 """Pairs that distances with an ``(n, n)`` cost are measured on, at most. The bias of transport
@@ -28,7 +29,7 @@ _ROUNDING = 1e-6
 Measure = Callable[[Space], Measured]
 
 LINEARISED = "bootstrap over pairs, linearised"
-SWAPPED = "sides of random pairs swapped"
+SWAPPED = "sides of random groups swapped"
 
 
 def centred(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
@@ -89,21 +90,6 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def swap(signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows, in both clouds stacked, of the clouds with the sides of some pairs swapped.
-
-    Args:
-        signs: +1 or -1 for each pair, ``(n,)``; -1 swaps its sides.
-
-    Returns:
-        Rows of the one and of the other cloud, both ``(n,)`` int64; rows ``n`` and up are targets.
-    """
-    n = len(signs)
-    here = torch.arange(n)
-    swapped = signs < 0
-    return here + n * swapped, here + n * ~swapped
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """The centred part of a squared distance, on some pairs of a space.
@@ -111,8 +97,7 @@ class Part:
     Attributes:
         value: The estimate.
         influence: What each pair contributes to it to first order, ``(r,)``.
-        signs: Which pairs had their sides swapped under the null, ``(draws, r)``.
-        under_null: The centred part with those sides swapped, ``(draws,)``.
+        again: The same estimate of other clouds, two of ``(r, d)`` float64 that are centred.
         offsets: Source minus target of each pair, before centring, ``(r, d)`` float64.
         spread: Total variance of both clouds.
         rows: The pairs, ``(r,)`` rows of the space; all if ``None``.
@@ -121,19 +106,25 @@ class Part:
 
     value: float
     influence: Tensor
-    signs: Tensor
-    under_null: Tensor
+    again: Callable[[Tensor, Tensor], float]
     offsets: Tensor
     spread: float
     rows: Tensor | None = None
     notes: tuple[str, ...] = ()
 
 
-def split(part: Callable[[Space], Part]) -> tuple[Measure, Measure]:
+def split(
+    part: Callable[[Space], Part], *, draws: int, purpose: str
+) -> tuple[Measure, Measure]:
     """What measures a whole squared distance, and what measures its centred part.
+
+    The null of the whole swaps the sides of random groups and measures as was measured. That of
+    the centred part, which is to be blind to the centroids, swaps ``deviations_to_swap``.
 
     Args:
         part: Solves the centred part; called once per space.
+        draws: Swaps of each null.
+        purpose: Seeds the swaps.
 
     Returns:
         ``(whole, centred)``.
@@ -145,22 +136,32 @@ def split(part: Callable[[Space], Part]) -> tuple[Measure, Measure]:
             held[space] = part(space)
         return held[space]
 
+    def under_null(space: Space, found: Part, *, shapes: bool) -> Tensor:
+        clouds = clouds_alike(space, found.rows, draws=draws, purpose=purpose, shapes=shapes)
+        squares = [_distance_of(found, *sides, whole=not shapes) for sides in clouds]
+        return torch.tensor(squares, dtype=torch.float64)
+
     def whole(space: Space) -> Measured:
         found = solved(space)
         gap = found.offsets.mean(dim=0)
-        swapped_gaps = found.signs @ found.offsets / len(found.offsets)
-        return _judged(
-            found,
-            float(gap.square().sum()) + found.value,
-            2 * found.offsets @ gap + found.influence,
-            swapped_gaps.square().sum(dim=1) + found.under_null,
-        )
+        square = float(gap.square().sum())
+        # The centroids of a centred state were made to agree: they have no share in its null.
+        shapes = space.is_centred
+        drawn = under_null(space, found, shapes=shapes) + square * shapes
+        influence = 2 * found.offsets @ gap + found.influence
+        return _judged(found, square + found.value, influence, drawn)
 
     def without_gap(space: Space) -> Measured:
         found = solved(space)
-        return _judged(found, found.value, found.influence, found.under_null)
+        drawn = under_null(space, found, shapes=True)
+        return _judged(found, found.value, found.influence, drawn)
 
     return whole, without_gap
+
+
+def _distance_of(part: Part, x: Tensor, y: Tensor, *, whole: bool) -> float:
+    z, w, gap = exactly_centred(x, y)
+    return part.again(z, w) + whole * float(gap.square().sum())
 
 
 def _judged(part: Part, value: float, influence: Tensor, under_null: Tensor) -> Measured:

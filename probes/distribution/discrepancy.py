@@ -23,9 +23,13 @@ from probes.measured import (
     upper_p,
 )
 from probes.space import Probe, Space
+from probes.swapping import clouds_alike
 
 _DRAWS = 999
 """Swaps of the null; all together are two matrix products."""
+
+_SOLVED = 39
+"""Swaps of the null of centred clouds, each of which has distances of its own."""
 
 _ROUNDING = 1e-6
 """Values this close, relative to the similarity of far and near items, differ by rounding."""
@@ -194,7 +198,14 @@ def _whole(space: Space, choose: Chosen) -> Measured:
     kernel = choose(distances, codes)
     gain = _gain(distances, kernel)
     value, replicate = mean_apart(gain, codes)
-    return Measured(value, replicate, null=_null(value, gain, 0.0, kernel, space, codes), rows=rows)
+    if space.is_centred:
+        # The centroids were made to agree: what is left to test is the shape.
+        shape = _without_gap(space, choose)
+        assert shape.null is not None, "it has one in every state"
+        null = Null(shape.null.value + value - shape.value, shape.null.p)
+    else:
+        null = _null(value, gain, kernel, space, codes)
+    return Measured(value, replicate, null=null, rows=rows)
 
 
 def _without_gap(space: Space, choose: Chosen) -> Measured:
@@ -205,23 +216,36 @@ def _without_gap(space: Space, choose: Chosen) -> Measured:
     kernel = choose(distances, codes)
     gain = _gain(distances, kernel)
     recentred = gain - _drag(z, w, distances, kernel, codes)
-    own = float(gain[codes[:, None] == codes].sum(dtype=torch.float64))
     value, _ = mean_apart(gain, codes)
-    null = _null(value, recentred, own, kernel, space, codes)
+    null = _null_of_shapes(value, kernel, space, rows, codes, choose)
     middle, moved = mean_apart(recentred, codes)
     return Measured(value, lambda weights: value + moved(weights) - middle, null=null, rows=rows)
 
 
-def _null(
-    value: float, gain: Tensor, own: float, kernel: Kernel, space: Space, codes: Tensor
-) -> Null:
-    """What swapped sides give; ``own`` is what the gains within groups would add up to."""
+def _null(value: float, gain: Tensor, kernel: Kernel, space: Space, codes: Tensor) -> Null:
+    """What swapped sides give: a swap changes the signs of gains and nothing else."""
     signs = random_signs(codes, _DRAWS, space.generator("discrepancy")).to(gain.dtype)
     sums = ((signs @ gain) * signs).sum(dim=1, dtype=torch.float64)
     apart = pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
-    same = gain[codes[:, None] == codes].sum(dtype=torch.float64)
-    p = upper_p(value - _ROUNDING * kernel.scale, (sums - own) / apart)
-    return Null(float((same - own) / apart), p)
+    return Null(0.0, upper_p(value - _ROUNDING * kernel.scale, sums / apart))
+
+
+def _null_of_shapes(
+    value: float, kernel: Kernel, space: Space, rows: Tensor, codes: Tensor, choose: Chosen
+) -> Null:
+    """What swapped sides give where the centroids are set aside.
+
+    Distances across change with the means of the swapped clouds, and with them the width of the
+    kernels, so that each swap is measured as the clouds were.
+    """
+    clouds = clouds_alike(space, rows, draws=_SOLVED, purpose="discrepancy", shapes=True)
+    found = []
+    for sides in clouds:
+        distances = _distances(*(side.float() for side in centred(*sides)))
+        found.append(mean_apart(_gain(distances, choose(distances, codes)), codes)[0])
+    under_null = torch.tensor(found, dtype=torch.float64)
+    p = upper_p(value - _ROUNDING * kernel.scale, under_null)
+    return Null(under_null.mean().item(), p)
 
 
 def _drag(z: Tensor, w: Tensor, distances: Distances, kernel: Kernel, codes: Tensor) -> Tensor:
@@ -230,7 +254,7 @@ def _drag(z: Tensor, w: Tensor, distances: Distances, kernel: Kernel, codes: Ten
     A cloud drawn again has a mean of its own, which centring takes away. With features ``f`` of
     the kernel and their mean derivative ``D`` over a cloud, ``f(z_i)`` becomes ``f(z_i) - D z_i``
     (Randles 1982, doi:10.1214/aos/1176345787, on statistics with estimated parameters). Without
-    this, bootstrap and null of centred clouds would contain the gap that centring removed.
+    this, the bootstrap of centred clouds would contain the gap that centring removed.
     """
     apart = (codes[:, None] != codes).to(z.dtype)
     others = apart.sum(dim=1, keepdim=True)

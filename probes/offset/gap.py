@@ -16,8 +16,9 @@ from torch import Tensor
 from probes.inputs import Matrix, check_unit, codes_of, common_space
 from probes.measured import Measured, Null, pairs_apart, random_signs, upper_p
 from probes.space import Probe, Space
+from probes.swapping import NO_OFFSET
 
-_DRAWS = 500
+_DRAWS = 499
 """Swaps of the sides under the null; they cost one product, as much as half of the bootstrap."""
 
 
@@ -225,8 +226,14 @@ def _measure_modality_gap(space: Space) -> Measured:
     return Measured(
         math.sqrt(max(squared.value, 0.0)),
         replicate=lambda weights: squared.replicate(weights).clamp(min=0).sqrt(),
-        null=Null(0.0, squared.swap_p(space.generator("modality_gap"))),
+        null=Null(0.0, _p_of_gap(space, squared)),
+        notes=(NO_OFFSET,) if space.is_centred else (),
     )
+
+
+def _p_of_gap(space: Space, squared: _SquaredMean) -> float | None:
+    # Gap and share see the same swaps: the two order them alike and must not disagree.
+    return None if space.is_centred else squared.swap_p(space.generator("modality_gap"))
 
 
 def _measure_gap_energy_share(space: Space) -> Measured:
@@ -234,8 +241,8 @@ def _measure_gap_energy_share(space: Space) -> Measured:
     return Measured(
         share.value,
         replicate=share.replicate,
-        # The same swaps as for the gap itself: the two order them alike and must not disagree.
-        null=Null(0.0, share.difference.swap_p(space.generator("modality_gap"))),
+        null=Null(0.0, _p_of_gap(space, share.difference)),
+        notes=(NO_OFFSET,) if space.is_centred else (),
     )
 
 

@@ -19,11 +19,12 @@ from align.ties import PRODUCTS
 from probes.inputs import Matrix, codes_of, common_space, directions
 from probes.measured import Measured, Null, linearised, mean_of, random_signs, upper_p
 from probes.space import K, Probe, Space
+from probes.swapping import NO_OFFSET
 
 _SIZE = 1_000
 """Pairs measured: neighbourhoods shrink as a set grows, so that values need one size to compare."""
 
-_DRAWS = 500
+_DRAWS = 499
 """Swaps of the sides under the null."""
 
 _ROWS = 1_024
@@ -273,8 +274,12 @@ def _measure_modality_mixing(space: Space) -> Measured:
     part, rows = space.sample(_SIZE)
     found = _Shares.of(_neighbours(part.source, part.target, part.codes, K), part.n, K)
     value = found.other.mean().item()
-    p = found.swap_p(part.codes, space.generator("modality_mixing"))
-    return Measured(value, linearised(value, -found.influence), null=Null(0.5, p), rows=rows)
+    p = None
+    if not space.is_centred:
+        p = found.swap_p(part.codes, space.generator("modality_mixing"))
+    notes = (NO_OFFSET,) if space.is_centred else ()
+    replicate = linearised(value, -found.influence)
+    return Measured(value, replicate, null=Null(0.5, p), rows=rows, notes=notes)
 
 
 def _measure_mixed_gallery_ndcg(space: Space) -> Measured:

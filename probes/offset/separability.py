@@ -13,13 +13,14 @@ from align.groups import folds as deal
 from probes.inputs import Matrix, codes_of, common_space
 from probes.measured import Measured, Null, linearised, random_signs, upper_p
 from probes.space import Probe, Space
+from probes.swapping import NO_OFFSET
 
 _SIZE = 1_000
 """Pairs measured: a classifier that sees more items separates them better."""
 
 _FOLDS = 5
 
-_DRAWS = 200
+_DRAWS = 199
 """Swaps of the sides under the null, each with classifiers of its own."""
 
 _LEAST_SHRINKAGE = 1e-6
@@ -205,18 +206,16 @@ def _measure_modality_classifier_auc(space: Space) -> Measured:
     tests = _tests(part.source, part.target, part.codes, folds, part.seed)
     placed = _placements(tests)
     value = placed.mean().item()
-    signs = random_signs(part.codes, _DRAWS, space.generator("modality_classifier_auc"))
-    return Measured(
-        value,
-        linearised(value, _influence(tests, placed)),
-        null=Null(0.5, upper_p(value, _swapped_areas(tests, signs))),
-        rows=rows,
-        notes=(
-            (f"Only {groups} groups of pairs: {folds} folds and not {_FOLDS}.",)
-            if folds < _FOLDS
-            else ()
-        ),
-    )
+    notes, p = [], None
+    if folds < _FOLDS:
+        notes.append(f"Only {groups} groups of pairs: {folds} folds and not {_FOLDS}.")
+    if space.is_centred:
+        notes.append(NO_OFFSET)
+    else:
+        signs = random_signs(part.codes, _DRAWS, space.generator("modality_classifier_auc"))
+        p = upper_p(value, _swapped_areas(tests, signs))
+    replicate = linearised(value, _influence(tests, placed))
+    return Measured(value, replicate, null=Null(0.5, p), rows=rows, notes=tuple(notes))
 
 
 MODALITY_CLASSIFIER_AUC = Probe(

@@ -16,7 +16,7 @@ from probes.measured import Measured, Null, Replicate, mean_of, pairs_apart, upp
 from probes.shuffling import random_pairings
 from probes.space import Probe, Space
 
-_DRAWS = 200
+_DRAWS = 199
 """Random pairings behind a p-value; its floor is 1/201."""
 
 _ROUNDING = 1e-6

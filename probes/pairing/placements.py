@@ -5,23 +5,31 @@ Ties count half, so that vectors which all coincide come out at chance.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from align.kernels.scores import inner_products
 from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.measured import Measured, Null, Replicate
+from probes.measured import Measured, Null, Replicate, upper_p
+from probes.pairing.chance import partner_groups
+from probes.shuffling import random_pairings
 from probes.space import Probe, Space
 
 _ROWS = 512
 """Rows of cosines compared at a time: a block stays in the cache."""
 
-_SMALLEST_P = 1e-6
-"""The normal approximation is not believed further out; a smaller p is given as this."""
+_DRAWS = 199
+"""Random pairings behind a p-value, whose floor is 1 / 200."""
+
+_COSINES = 1 << 20
+"""Cosines that a pair's place among all of them is read from, at most."""
+
+_ROUNDING = 1e-9
+"""Sums of fractions that differ by less are equal."""
 
 
 def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
@@ -203,32 +211,72 @@ def _closer(cross: Tensor, codes: Tensor) -> tuple[Tensor, Replicate]:
     )
 
 
-def _chance(excess: float, codes: Tensor) -> float:
-    """Chance of a mean placement so far beyond 1/2, in the good direction, at random; (0, 1].
+def _pairings(space: Space) -> Tensor:
+    """The true pairing and random ones of whole groups, ``(1 + _DRAWS, n)`` int64."""
+    drawn = random_pairings(space.codes, _DRAWS, space.generator("random pairing"))
+    return torch.cat([torch.arange(space.n)[None], drawn])
 
-    Under a random pairing each placement is uniform. The normal approximation, with all placements
-    of a group and both directions taken as one: they depend on each other less than that, so p
-    errs to the safe side.
+
+def _p_of_auc(space: Space) -> float:
+    """Chance that partners drawn at random stand as high among all cosines, in (0, 1].
+
+    By the mean share of all cosines that are below those of the partners. Without ties it orders
+    pairings of single pairs as the area does, since partners among themselves always count alike.
+    """
+    step = -(-space.cross.numel() // _COSINES)
+    rising = torch.from_numpy(np.sort(space.cross.flatten()[::step].numpy()))
+    own = space.cross[torch.arange(space.n), _pairings(space)]
+    places = torch.searchsorted(rising, own) + torch.searchsorted(rising, own, right=True)
+    sums = places.sum(dim=1).double()
+    return upper_p(sums[0].item(), sums[1:])
+
+
+def _p_of_closer(space: Space) -> float:
+    """Chance that partners drawn at random have as few other items between them, in (0, 1]."""
+    pairings = _pairings(space)
+    sums = -_sums_closer(space.cross, space.codes, pairings) - _sums_closer(
+        space.cross.T, space.codes, pairings.argsort(dim=1), turned=True
+    )
+    return upper_p(sums[0].item() - _ROUNDING, sums[1:])
+
+
+def _sums_closer(
+    cross: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool = False
+) -> Tensor:
+    """Sum over rows of the fraction of items closer than the partner, ``(draws,)`` float64.
 
     Args:
-        excess: How far beyond 1/2 the mean is; above 0 is good.
+        cross: Cosines of rows with all items, ``(n, n)``.
         codes: Group code of each pair, ``(n,)`` int64.
+        pairings: Partner of each row, ``(draws, n)``.
+        turned: As for ``partner_groups``.
     """
-    sizes = torch.bincount(codes).double()
-    others = len(codes) - sizes
-    variance = (sizes.square() * (others + 2) / (12 * others)).sum().item() / len(codes) ** 2
-    return max(math.erfc(excess / math.sqrt(2 * variance)) / 2, _SMALLEST_P)
+    total = torch.zeros(len(pairings), dtype=torch.float64)
+    for block, partners, there in partner_groups(codes, pairings, turned=turned):
+        scores = cross[block]
+        at = torch.arange(len(block))
+        mine = scores[at, pairings[:, block]]
+        rising = torch.from_numpy(np.sort(scores.numpy(), axis=1))
+        sides = mine.T.contiguous()
+        # Twice the items above, ties counting once, and the same of the own group.
+        above = 2 * len(codes) - (
+            torch.searchsorted(rising, sides) + torch.searchsorted(rising, sides, right=True)
+        )
+        group = scores[at[None, :, None], partners] - mine[:, :, None]
+        of_group = ((group.sign() + 1) * there).sum(dim=2)
+        others = (len(codes) - there.sum(dim=2)).double()
+        total += ((above.T - of_group).double() / 2 / others).sum(dim=1)
+    return total
 
 
 def _measure_matching_auc(space: Space) -> Measured:
     value, replicate = _auc(space.cross, space.codes)
-    return Measured(value, replicate, null=Null(0.5, _chance(value - 0.5, space.codes)))
+    return Measured(value, replicate, null=Null(0.5, _p_of_auc(space)))
 
 
 def _measure_foscttm(space: Space) -> Measured:
     fractions, replicate = _closer(space.cross, space.codes)
-    value = fractions.mean().item()
-    return Measured(value, replicate, null=Null(0.5, _chance(0.5 - value, space.codes)))
+    return Measured(fractions.mean().item(), replicate, null=Null(0.5, _p_of_closer(space)))
 
 
 MATCHING_AUC = Probe(

@@ -1,4 +1,4 @@
-"""Does a search find the partner: ranks in both directions, against a random order of the gallery.
+"""Does a search find the partner: ranks in both directions, against partners drawn at random.
 
 Definitions are those of ``align.ranking``: the score is an inner product, ties count against us,
 and any gallery row of the query's group is right. All of it depends on the size of the gallery.
@@ -6,7 +6,7 @@ and any gallery row of the query's group is right. All of it depends on the size
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -18,13 +18,11 @@ from align.ranking import Ranks
 from align.resampling import weighted_median
 from probes.inputs import Matrix, codes_of, common_space
 from probes.measured import Measured, Null, mean_of, upper_p
+from probes.pairing.chance import DRAWS, random_ranks
 from probes.space import Probe, Space
 
-_DRAWS = 400
-"""Random orders behind a p-value; its floor is 1/401, and more would cost more than the ranks."""
-
 _ROUNDING = 1e-9
-"""Chances this close to one half are one half: they are products of fractions."""
+"""Means of ranks that differ by less are equal."""
 
 
 def recall_at_k(
@@ -152,42 +150,30 @@ def _ranks(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tupl
     )
 
 
-def _uniforms(space: Space, purpose: str) -> Tensor:
-    """One number in [0, 1) per random order and group, ``(draws, g)`` float64.
+def chance_of_metric(space: Space, of_ranks: Callable[[Tensor], Tensor]) -> Null:
+    """What a mean of a function of ranks is where partners are drawn at random, and p.
 
-    It places all queries of the group in both directions. In truth they depend on each other less
-    than that, so p errs to the safe side.
+    Exact where each pair is its own group and nothing ties: the rank is then any of 1 to n. Else
+    the mean of the random pairings.
+
+    Args:
+        space: The pairs.
+        of_ranks: What is averaged over both directions; higher is better. Keeps the shape.
     """
-    groups = int(space.codes.max()) + 1
-    return torch.rand(_DRAWS, groups, generator=space.generator(purpose), dtype=torch.float64)
-
-
-def _recall_at_random(space: Space, purpose: str, k: int) -> Tensor:
-    """Recall@k of random orders, ``(draws,)``."""
-    sizes = torch.bincount(space.codes)
-    hits = _uniforms(space, purpose) < chance_of_recall(sizes, space.n, k)
-    return hits.double() @ sizes.double() / space.n
-
-
-def _chances(space: Space) -> tuple[Tensor, Tensor, Tensor]:
-    """Recall of a random order at 1, 2, ..., n for each size of group that occurs, ``(c, n)``.
-
-    With it, the row for each group ``(g,)`` and the share of the pairs that each row is for
-    ``(c,)``.
-    """
-    sizes = torch.bincount(space.codes)
-    distinct, row = torch.unique(sizes, return_inverse=True)
-    chances = chance_of_recall(distinct[:, None], space.n, torch.arange(1, space.n + 1))
-    share = torch.zeros(len(distinct), dtype=torch.float64).index_add_(0, row, sizes.double())
-    return chances, row, share / space.n
+    forth, back = space.ranks
+    seen = of_ranks(torch.cat([forth.first, back.first])).mean().item()
+    under_null = of_ranks(random_ranks(space)).mean(dim=1)
+    if int(space.codes.max()) + 1 == space.n:
+        expected = of_ranks(torch.arange(1, space.n + 1)).mean().item()
+    else:
+        expected = under_null.mean().item()
+    return Null(expected, upper_p(seen - _ROUNDING, under_null))
 
 
 def _measure_recall(space: Space, *, k: int) -> Measured:
     forth, back = space.ranks
     value, replicate = mean_of((ranking.hits_at_k(forth, k) + ranking.hits_at_k(back, k)) / 2)
-    expected = chance_of_recall(forth.positives, space.n, k).mean().item()
-    under_null = _recall_at_random(space, f"recall_at_{k}", k)
-    return Measured(value, replicate, null=Null(expected, upper_p(value, under_null)))
+    return Measured(value, replicate, null=chance_of_metric(space, lambda r: (r <= k).double()))
 
 
 def _measure_mean_reciprocal_rank(space: Space) -> Measured:
@@ -195,15 +181,7 @@ def _measure_mean_reciprocal_rank(space: Space) -> Measured:
     value, replicate = mean_of(
         (ranking.reciprocal_ranks(forth) + ranking.reciprocal_ranks(back)) / 2
     )
-    chances, row, share = _chances(space)
-    first = torch.diff(share @ chances, prepend=torch.zeros(1, dtype=torch.float64))
-    expected = (first / torch.arange(1, space.n + 1)).sum().item()
-    drawn = _uniforms(space, "mean_reciprocal_rank")
-    for at, chance in enumerate(chances):
-        own = row == at
-        drawn[:, own] = 1 / (torch.searchsorted(chance, drawn[:, own], right=True) + 1).double()
-    under_null = drawn @ torch.bincount(space.codes).double() / space.n
-    return Measured(value, replicate, null=Null(expected, upper_p(value, under_null)))
+    return Measured(value, replicate, null=chance_of_metric(space, lambda r: 1 / r.double()))
 
 
 def _measure_median_rank(space: Space) -> Measured:
@@ -214,16 +192,14 @@ def _measure_median_rank(space: Space) -> Measured:
         return weighted_median(first, weights).mean(dim=1)
 
     value = (ranking.median_rank(forth) + ranking.median_rank(back)) / 2
-    chances, _, share = _chances(space)
-    below = share @ chances
-    low, high = (int((below < 0.5 + slack).sum()) + 1 for slack in (-_ROUNDING, _ROUNDING))
-    # The median is at most r where at least half of the ranks are.
-    under_null = _recall_at_random(space, "median_rank", int(value))
-    return Measured(value, replicate, null=Null((low + high) / 2, upper_p(0.5, under_null)))
+    drawn = random_ranks(space).view(DRAWS, 2, -1).double().quantile(0.5, dim=2).mean(dim=1)
+    single = int(space.codes.max()) + 1 == space.n
+    expected = (space.n + 1) / 2 if single else drawn.mean().item()
+    return Measured(value, replicate, null=Null(expected, upper_p(-value, -drawn)))
 
 
 _INTERVAL = "bootstrap over pairs, each query keeps its rank"
-_NULL = "random order of the gallery"
+_NULL = "partners drawn at random, groups whole"
 
 RECALL_AT_1, RECALL_AT_5, RECALL_AT_10 = (
     Probe(

@@ -22,7 +22,7 @@ from probes.space import Probe, Space
 _SIZE = 1_000
 """Pairs measured: the chance agreement of clusters depends on how many items there are."""
 
-_DRAWS = 200
+_DRAWS = 199
 """Permutations of the labels under the null."""
 
 _STARTS = 4

@@ -13,8 +13,9 @@ from probes.inputs import Matrix, announce, codes_of, directions, matrix
 from probes.measured import Measured, Null, linearised, random_signs, upper_p
 from probes.pathology.dimension import Side, isotropic_participation, participation, too_few_rows
 from probes.space import Probe, Space
+from probes.swapping import NO_OFFSET
 
-_FLIPS = 400
+_FLIPS = 399
 """Random signs drawn for the null of the mean cosine; each costs as much as a bootstrap draw."""
 
 
@@ -145,7 +146,8 @@ def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:
     return Measured(
         value,
         lambda weights: _mean_cosine(groups, weights[:, first]),
-        null=Null(0.0, upper_p(value, under_null)),
+        null=Null(0.0, None if space.is_centred else upper_p(value, under_null)),
+        notes=(NO_OFFSET,) if space.is_centred else (),
     )
 
 

@@ -14,6 +14,7 @@ from align.groups import folds, group_codes
 from probes.inputs import directions
 from probes.reporting.document import Column
 from probes.space import Search, Space, whole_groups
+from probes.swapping import centred_directions
 
 LEAST_GROUPS = 20
 """With fewer independent pairs than this a 95 % interval means little."""
@@ -119,8 +120,9 @@ def states(
     )
     fold = torch.from_numpy(folds(paired.groups, CENTRING_FOLDS, seed=seed))
     centred = Space(
-        _centred("source", raw.source, fold), _centred("target", raw.target, fold),
-        codes, seed, before=raw,
+        centred_directions("source", raw.source, fold),
+        centred_directions("target", raw.target, fold),
+        codes, seed, before=raw, folds=fold,
     )  # fmt: skip
     found: dict[Column, Space] = {"raw": raw, "centred": centred}
     if adapter is None:
@@ -177,14 +179,6 @@ def _repeats_between_groups(paired: PairedEmbeddings) -> list[str]:
 def _digests(x: Tensor) -> list[bytes]:
     rows = x.detach().cpu().contiguous().view(torch.uint8).numpy()
     return [blake2b(row.data, digest_size=16).digest() for row in rows]
-
-
-def _centred(name: str, x: Tensor, fold: Tensor) -> Tensor:
-    wide = x.double()
-    moved = wide.clone()
-    for held_out in range(CENTRING_FOLDS):
-        moved[fold == held_out] -= wide[fold != held_out].mean(dim=0)
-    return directions(f"centred {name}", moved).float()
 
 
 def _plain(name: str, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from probes.space import K, Probe, Space
 SAMPLE = 1000
 """Pairs that neighbourhoods are compared on: the overlap falls as n grows, so n is kept fixed."""
 
-_DRAWS = 200
+_DRAWS = 199
 """Random pairings behind a p-value."""
 
 _SCORES = 2**24

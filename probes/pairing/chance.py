@@ -1,0 +1,107 @@
+"""Retrieval where partners are drawn at random: the ranks that a recall has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align.kernels.scores import inner_products
+from probes.shuffling import random_pairings
+from probes.space import Search, Space
+
+DRAWS = 199
+"""Random pairings behind a p-value, whose floor is 1 / 200."""
+
+_ENTRIES = 1 << 22
+"""Scores of random partners held at a time."""
+
+_HELD: WeakKeyDictionary[Space, Tensor] = WeakKeyDictionary()
+"""Five probes and a figure read the same ranks; they are forgotten with their space."""
+
+
+def random_ranks(space: Space) -> Tensor:
+    """Rank of the best partner of each query where groups are paired at random.
+
+    Each item keeps its neighbours and each group its size; only who belongs to whom is drawn. So
+    the tightness of groups counts as it does for the true pairs: captions of one photo that lie
+    together are found together or not at all, and one of them does better by chance alone only
+    where they are far apart. A random order of the gallery knows nothing of that.
+
+    Args:
+        space: The pairs, with their searches.
+
+    Returns:
+        ``(DRAWS, 2 n)`` int32: of targets asked for by sources, and of sources asked for by
+        targets.
+    """
+    if space not in _HELD:
+        pairings = random_pairings(space.codes, DRAWS, space.generator("random partners"))
+        forth, back = space.searches
+        _HELD[space] = torch.cat(
+            [
+                _first_ranks(forth, space.codes, pairings),
+                _first_ranks(back, space.codes, pairings.argsort(dim=1), turned=True),
+            ],
+            dim=1,
+        )
+    return _HELD[space]
+
+
+def partner_groups(
+    codes: Tensor, pairings: Tensor, *, turned: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Who the group of each row is paired with, some rows at a time.
+
+    Args:
+        codes: Group code of each pair, ``(n,)`` int64.
+        pairings: Partner of each row, ``(draws, n)`` int64.
+        turned: Whether partners are of the side that groups are named by: those of a row are then
+            the group of its own partner, and else the partners of its own group.
+
+    Yields:
+        Rows ``(b,)``; their partners ``(draws, b, r)`` int64, filled up to the largest group; and
+        which of these are there, of the same shape.
+    """
+    members, is_there = _members(codes)
+    draws, most = len(pairings), members.shape[1]
+    rows = max(1, _ENTRIES // (draws * most + len(codes)))
+    for block in torch.split(torch.arange(len(codes)), rows):
+        if turned:
+            groups = codes[pairings[:, block]]
+            yield block, members[groups], is_there[groups]
+        else:
+            there = is_there[codes[block]].expand(draws, -1, -1)
+            yield block, pairings[:, members[codes[block]]], there
+
+
+def _first_ranks(
+    search: Search, codes: Tensor, pairings: Tensor, *, turned: bool = False
+) -> Tensor:
+    """Rank of the best of the rows that a query is paired with, ``(draws, n)`` int32."""
+    n = len(codes)
+    found = torch.empty(len(pairings), n, dtype=torch.int32)
+    for block, partners, there in partner_groups(codes, pairings, turned=turned):
+        scores = inner_products(search.queries[block], search.gallery)
+        rising = torch.from_numpy(np.sort(scores.numpy(), axis=1))
+        own = scores[torch.arange(len(block))[None, :, None], partners]
+        own = own.masked_fill(~there, -torch.inf)
+        best = own.amax(dim=2)
+        below = torch.searchsorted(rising, best.T.contiguous()).T
+        # All that score at least as high, less the partners among them, and the best one itself.
+        found[:, block] = (n - below - (own == best[:, :, None]).sum(dim=2) + 1).int()
+    return found
+
+
+def _members(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of each group, ``(g, r)`` int64 filled up with any, and which of them are there."""
+    sizes = torch.bincount(codes)
+    most = int(sizes.max())
+    order = codes.argsort(stable=True)
+    begin = sizes.cumsum(0) - sizes
+    place = torch.arange(most)
+    there = place < sizes[:, None]
+    return order[(begin[:, None] + place).clamp_max(len(codes) - 1)], there
