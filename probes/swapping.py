@@ -12,8 +12,8 @@ from probes.measured import random_signs
 from probes.space import Space
 
 NO_OFFSET = (
-    "Each side of the centred state was moved by means of its other folds. That leaves no offset to "
-    "test, so there is no p, and values on the better side of chance are the work of the means."
+    "Each side of the centred state was moved by means of its other folds. That leaves no offset "
+    "to test, so there is no p, and values on the better side of chance are the work of the means."
 )
 """Note to what looks at the offset of sides that were centred."""
 
@@ -32,6 +32,16 @@ def swapped(x: Tensor, y: Tensor, signs: Tensor) -> Iterator[tuple[Tensor, Tenso
     for drawn in signs:
         as_seen = (drawn > 0)[:, None]
         yield torch.where(as_seen, x, y), torch.where(as_seen, y, x)
+
+
+def _shapes_swapped(
+    x: Tensor, y: Tensor, codes: Tensor, signs: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    to_swap = deviations_to_swap(x, y, codes)
+    for drawn in signs:
+        # To swap everything or nothing leaves the clouds as they were seen, and takes no mean.
+        sides = (x, y) if bool((drawn == drawn[0]).all()) else to_swap
+        yield from swapped(*sides, drawn[None])
 
 
 def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +91,7 @@ def centred_directions(name: str, x: Tensor, folds: Tensor) -> Tensor:
     """
     wide = x.double()
     moved = wide.clone()
-    for fold in folds.unique().tolist():
+    for fold in torch.unique(folds).tolist():
         moved[folds == fold] -= wide[folds != fold].mean(dim=0)
     return directions(f"centred {name}", moved).float()
 
@@ -105,9 +115,10 @@ def clouds_alike(
     if space.folds is not None:
         assert space.before is not None, "a centred state was centred from something"
         raw = space.before
-        for x, y in swapped(*deviations_to_swap(raw.source, raw.target, raw.codes), signs):
-            sides = centred_directions("source", x, space.folds), centred_directions(
-                "target", y, space.folds
+        for x, y in _shapes_swapped(raw.source, raw.target, raw.codes, signs):
+            sides = (
+                centred_directions("source", x, space.folds),
+                centred_directions("target", y, space.folds),
             )
             yield sides if rows is None else (sides[0][rows], sides[1][rows])
         return
@@ -115,4 +126,7 @@ def clouds_alike(
     if rows is not None:
         x, y, signs = x[rows], y[rows], signs[:, rows]
         codes = torch.unique(codes[rows], return_inverse=True)[1]
-    yield from swapped(*(deviations_to_swap(x, y, codes) if shapes else (x, y)), signs)
+    if shapes:
+        yield from _shapes_swapped(x, y, codes, signs)
+    else:
+        yield from swapped(x, y, signs)

@@ -113,9 +113,7 @@ class Part:
     notes: tuple[str, ...] = ()
 
 
-def split(
-    part: Callable[[Space], Part], *, draws: int, purpose: str
-) -> tuple[Measure, Measure]:
+def split(part: Callable[[Space], Part], *, draws: int, purpose: str) -> tuple[Measure, Measure]:
     """What measures a whole squared distance, and what measures its centred part.
 
     The null of the whole swaps the sides of random groups and measures as was measured. That of
@@ -130,6 +128,7 @@ def split(
         ``(whole, centred)``.
     """
     held: WeakKeyDictionary[Space, Part] = WeakKeyDictionary()
+    shapes_held: WeakKeyDictionary[Space, Tensor] = WeakKeyDictionary()
 
     def solved(space: Space) -> Part:
         if space not in held:
@@ -141,20 +140,26 @@ def split(
         squares = [_distance_of(found, *sides, whole=not shapes) for sides in clouds]
         return torch.tensor(squares, dtype=torch.float64)
 
+    def of_shapes(space: Space, found: Part) -> Tensor:
+        if space not in shapes_held:
+            shapes_held[space] = under_null(space, found, shapes=True)
+        return shapes_held[space]
+
     def whole(space: Space) -> Measured:
         found = solved(space)
         gap = found.offsets.mean(dim=0)
         square = float(gap.square().sum())
-        # The centroids of a centred state were made to agree: they have no share in its null.
-        shapes = space.is_centred
-        drawn = under_null(space, found, shapes=shapes) + square * shapes
+        if space.is_centred:
+            # The centroids were made to agree: what is left to test is the shape.
+            drawn = of_shapes(space, found) + square
+        else:
+            drawn = under_null(space, found, shapes=False)
         influence = 2 * found.offsets @ gap + found.influence
         return _judged(found, square + found.value, influence, drawn)
 
     def without_gap(space: Space) -> Measured:
         found = solved(space)
-        drawn = under_null(space, found, shapes=True)
-        return _judged(found, found.value, found.influence, drawn)
+        return _judged(found, found.value, found.influence, of_shapes(space, found))
 
     return whole, without_gap
 

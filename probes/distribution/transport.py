@@ -95,16 +95,20 @@ def _assigned(z: Tensor, w: Tensor) -> tuple[float, Tensor]:
     also the derivative of the cost with respect to the weights (del Barrio and Loubes 2019,
     arXiv:1705.01299, for exact potentials, which are noisier at the same ``n``).
     """
-    from scipy.optimize import linear_sum_assignment
-
     cost = squared_distances(z, w)
     level = float(cost.mean())
     if level == 0:
         return 0.0, torch.zeros_like(cost[0])
     f, g, _ = potentials(cost, _SMOOTHING * level, tolerance=_TOLERANCE, steps=_STEPS)
-    _, partners = linear_sum_assignment((cost - f[:, None] - g).numpy())
-    distances = (z - w[torch.from_numpy(partners)]).double().square().sum(dim=1)
-    return float(distances.mean()), f + g
+    return _least_cost(cost - f[:, None] - g, z, w), f + g
+
+
+def _least_cost(cost: Tensor, z: Tensor, w: Tensor) -> float:
+    """Mean squared distance of the partners that ``cost`` ``(n, n)`` assigns."""
+    from scipy.optimize import linear_sum_assignment
+
+    _, partners = linear_sum_assignment(cost.numpy())
+    return float((z - w[torch.from_numpy(partners)]).double().square().sum(dim=1).mean())
 
 
 def _part(space: Space) -> Part:
@@ -114,7 +118,7 @@ def _part(space: Space) -> Part:
     return Part(
         value=value,
         influence=influence,
-        again=lambda a, b: _assigned(a.float(), b.float())[0],
+        again=lambda a, b: _least_cost(squared_distances(a.float(), b.float()), a, b),
         offsets=sample.source.double() - sample.target.double(),
         spread=spread(z, w),
         rows=rows,

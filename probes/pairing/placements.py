@@ -240,9 +240,7 @@ def _p_of_closer(space: Space) -> float:
     return upper_p(sums[0].item() - _ROUNDING, sums[1:])
 
 
-def _sums_closer(
-    cross: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool = False
-) -> Tensor:
+def _sums_closer(cross: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool = False) -> Tensor:
     """Sum over rows of the fraction of items closer than the partner, ``(draws,)`` float64.
 
     Args:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align.kernels.topk import nearest
-from probes.pairing.retrieval import chance_of_recall
+from probes.pairing.chance import random_ranks
 from probes.reporting.document import Direction, Failure, Hub
 from probes.reporting.pictures import Clouds, Curve, Histogram, Spectrum, View
 from probes.space import K, Space
@@ -110,9 +110,10 @@ def _recall(space: Space) -> Curve:
     steps = torch.logspace(0, torch.tensor(space.n).log10().item(), _STEPS)
     ks = torch.unique(steps.round().long())
     first = torch.cat([ranks.first for ranks in space.ranks])
-    positives = torch.cat([ranks.positives for ranks in space.ranks])
     recall = [(first <= k).double().mean().item() for k in ks.tolist()]
-    chance = [chance_of_recall(positives, space.n, k).mean().item() for k in ks.tolist()]
+    single = int(space.codes.max()) + 1 == space.n
+    by_chance = torch.arange(1, space.n + 1) if single else random_ranks(space).flatten()
+    chance = [(by_chance <= k).double().mean().item() for k in ks.tolist()]
     return Curve(_numbers(ks.double()), tuple(map(_short, recall)), tuple(map(_short, chance)))
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from align.adapters.procrustes import procrustes
 from align.embeddings import PairedEmbeddings
 from probes.reporting.report import report
+from probes.swapping import NO_OFFSET
 
 N, D = 300, 12
 SEEDS = (0, 1)
@@ -60,6 +61,8 @@ def at_null(reading):
     """Whether a reading cannot be told from its null."""
     if reading.p is not None:
         return reading.p > 0.005
+    if NO_OFFSET in reading.notes:
+        return True
     half = (reading.high - reading.low) / 2
     return abs(reading.value - reading.null) < 2.5 * half + 1e-9
 

@@ -92,7 +92,7 @@ def test_the_null_of_the_mean_cosine_holds_for_noise_and_falls_for_a_cone(rng):
     assert min(noise) < 0.2 and max(noise) > 0.8
     found = MEAN_COSINE_SOURCE.measure(cone(rng))
     assert found.null.value == 0
-    assert found.null.p == 1 / 401
+    assert found.null.p == 1 / 400
 
 
 def iso_score_as_printed(x):

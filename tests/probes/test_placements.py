@@ -121,7 +121,7 @@ def test_a_collapsed_space_is_at_chance(probe, n, rng):
     assert FUNCTIONS[probe](x, y) == pytest.approx(0.5, abs=1e-12)
     found = probe.measure(space_of(x, y))
     assert found.value == pytest.approx(0.5, abs=1e-12)
-    assert found.null.p == pytest.approx(0.5)
+    assert found.null.p == 1
 
 
 def test_items_of_the_own_group_are_neither_closer_nor_farther():
@@ -201,9 +201,8 @@ def test_on_noise_values_come_to_one_half_and_p_is_not_too_small(probe, codes, r
     values = torch.tensor([one.value for one in found])
     assert abs(values.mean() - 0.5) < 4 * values.std() / 200**0.5
     p = torch.tensor([one.null.p for one in found])
-    assert (p <= 0.05).float().mean() <= 0.08
-    # Conservative, not dead.
-    assert (p <= 0.3).float().mean() > 0.1
+    assert 0.015 <= (p <= 0.05).float().mean() <= 0.1
+    assert 0.2 < (p <= 0.3).float().mean() < 0.4
 
 
 def test_p_of_captions_that_repeat_one_another_is_not_too_small(rng):
@@ -218,10 +217,10 @@ def test_p_of_captions_that_repeat_one_another_is_not_too_small(rng):
 
 @BOTH
 def test_p_is_small_where_pairs_match_and_never_zero(probe, rng):
-    assert 0 < probe.measure(space_of(*noisy_pairs(rng, 300, noise=0.2))).null.p < 1e-5
+    assert probe.measure(space_of(*noisy_pairs(rng, 300, noise=0.2))).null.p == 1 / 200
     assert probe.measure(space_of(*noisy_pairs(rng, 60))).null.p < 0.01
     points = torch.eye(600)
-    assert probe.measure(space_of(points, points)).null.p == 1e-6
+    assert probe.measure(space_of(points, points)).null.p == 1 / 200
 
 
 def test_foscttm_does_not_depend_on_the_size_of_the_gallery(rng):
