@@ -306,7 +306,7 @@ def table(result: Result) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print the sizes and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=Config.replicates)
+    parser.add_argument("--replicates", type=int, default=Config().replicates)
     told: Any = parser.parse_args(arguments)
     config = Config(replicates=told.replicates)
     result = run(config, progress=lambda line: print(line, flush=True))

@@ -52,3 +52,16 @@ def test_groups_of_three_are_tight(rng):
     source, _ = draw("turned", codes_of(300, "threes"), 8, rng)
     within = source.view(100, 3, 8).var(dim=1).mean()
     assert within < 0.2 * source.var(dim=0).mean()
+
+
+def test_the_command_writes_a_record(monkeypatch, capsys):
+    told = {}
+    monkeypatch.setattr(nulls, "run", lambda config, progress: nulls.Result(()))
+    monkeypatch.setattr(
+        nulls, "write_record", lambda name, config, result: told.update(config) or name
+    )
+    nulls.main([])
+    assert told["replicates"] == 200
+    nulls.main(["--replicates", "7"])
+    assert told["replicates"] == 7
+    assert "| probe | state |" in capsys.readouterr().out
