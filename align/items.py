@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from align.pairs import Pairs
-from align.rows import OnError, image_problem
-from align.tables import IMAGE_SUFFIXES, PairsError, read_table
+from align.pictures import SUFFIXES, picture_problem
+from align.rows import OnError
+from align.tables import PairsError, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,9 @@ def _from_folder(folder: Path, on_error: OnError) -> Items:
     found = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     )
-    problems = {file: image_problem(file) for file in found}
+    problems = {file: picture_problem(file) for file in found}
     bad = tuple(f"{file} {problem}" for file, problem in problems.items() if problem)
     if bad and on_error == "raise":
         raise PairsError(

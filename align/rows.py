@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from align.tables import IMAGE_SUFFIXES, PairsError, Row, Table
+from align.pictures import SUFFIXES, picture_problem
+from align.tables import PairsError, Row, Table
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def _image_columns(
     found = set()
     for name in sides:
         cells = [cell for row in table.rows if _is_text(cell := row.cells.get(name))]
-        pictures = sum(Path(str(cell)).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
+        pictures = sum(Path(str(cell)).suffix.lower() in SUFFIXES for cell in cells)
         if 2 * pictures > len(cells):
             found.add(name)
     return frozenset(found)
@@ -228,7 +229,7 @@ class _RowReader:
             return cell
         path = self._folder / cell
         if path not in self._problem_of_image:
-            self._problem_of_image[path] = image_problem(path)
+            self._problem_of_image[path] = picture_problem(path)
         if self._problem_of_image[path]:
             problems.append(f"image {cell!r} {self._problem_of_image[path]}")
         return path
@@ -269,20 +270,6 @@ def _cell_problem(column: str, cell: object, wanted: str) -> str:
     if cell is None or isinstance(cell, str):
         return f"{column!r} is empty"
     return f"{column!r} must be {wanted}; it is {type(cell).__name__}"
-
-
-def image_problem(path: Path) -> str:
-    """Why ``path`` is no image that can be opened, or ``""``. Pixels are not decoded."""
-    from PIL import Image
-
-    try:
-        if not path.is_file():
-            return "is missing"
-        with Image.open(path) as image:
-            image.verify()
-    except Exception as error:  # Pillow's formats raise errors of many kinds
-        return f"is unreadable: {error}"
-    return ""
 
 
 def _warn_of_repeats(path: Path, sides: dict[str, Sequence[str | Path]]) -> None:

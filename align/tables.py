@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from align.pictures import SUFFIXES
+
 LISTED = 20  # problems in an error message; the rest are counted
 
 
@@ -204,7 +205,7 @@ def read_folder(folder: Path) -> Table:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and _seen(path, folder))
     images: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             images[path.with_suffix("")].append(path)
     for stem, found in images.items():
         captions, problem = _captions(stem, found)

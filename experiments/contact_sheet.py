@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from align.atomic import atomic_file
+from align.pictures import opened
 
 Picture = Path | Image.Image
 Row = tuple[str, Sequence[Picture]]
@@ -158,7 +159,7 @@ def _paste_card(page: Image.Image, picture: Picture, left: int, top: int) -> Non
     if isinstance(picture, Image.Image):
         image = picture
     else:
-        with Image.open(picture) as file:
+        with opened(picture, str(picture)) as file:
             file.load()
             image = file
     if image.has_transparency_data:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from align.atomic import atomic_file
 from align.embeddings import Encoder
 from align.multivector import MultiVector
+from align.pictures import check_size, opened
 from experiments.datasets.folders import cache_folder
 
 Pixels = NDArray[np.float32]
@@ -161,8 +162,14 @@ def read_pixels(item: str | Path | Image.Image, size: int) -> Pixels:
     with contextlib.ExitStack() as stack:
         if isinstance(item, Image.Image):
             image = item
+            check_size(image, "an item")
         else:
-            image = stack.enter_context(Image.open(item))
+            image = stack.enter_context(opened(item, repr(str(item))))
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(
+                "pictures must have 8 bits per channel, because wider ones would be cut off; "
+                f"{item} has mode {image.mode!r}. Scale it to 0..255 and convert it to RGB."
+            )
         if image.has_transparency_data:
             picture = image.convert("RGBA")
             page = Image.new("RGBA", picture.size, "white")

@@ -13,7 +13,7 @@ LAYERS = (
     # The version is a constant; importing it from the package loads nothing else.
     (
         "align.__version__", "align._checks", "align.groups", "align.atomic", "align.json_files",
-        "align.tensor_files", "align.ties", "align.plain",
+        "align.tensor_files", "align.ties", "align.plain", "align.pictures",
     ),
     (
         "align.modalities", "align.multivector", "align.embeddings",

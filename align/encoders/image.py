@@ -214,9 +214,12 @@ class ImageEncoder:
         return load_network(self._folder, dtype=self.dtype, device=self.device)
 
     def _pixels(self, items: list[ImageItem], rows: list[int]) -> Tensor:
-        images = [open_rgb(item, row) for item, row in zip(items, rows, strict=True)]
-        pixels: Tensor = self._processor(images=images, return_tensors="pt")["pixel_values"]
-        return pixels.to(self.device, self._network.dtype)
+        # One at a time: the whole pictures of a batch need not be held together.
+        made = [
+            self._processor(images=[open_rgb(item, row)], return_tensors="pt")["pixel_values"]
+            for item, row in zip(items, rows, strict=True)
+        ]
+        return torch.cat(made).to(self.device, self._network.dtype)
 
     def _states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """What stands before the patches, ``(n, p, d)``, and the patches, ``(n, t, d)``."""

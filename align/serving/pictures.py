@@ -5,25 +5,30 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
-from align.encoders.images import open_rgb
+from align.pictures import opened, upright_rgb
 
 EDGE = 360
 """Longest side of a thumbnail in pixels: sharp at 180 on a screen with two per point."""
 
 PIXELS = 50_000_000
-"""Most pixels of a picture that is decoded: what a large camera takes, and about 150 MB."""
+"""Most pixels of a picture that is decoded: what a large camera takes, and about 200 MB."""
+
+ENCODED_PIXELS = 16_000_000
+"""Of these more are brought down before a picture is encoded, as that takes several copies."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 KEPT_BYTES = 64 << 20
 """Memory for thumbnails: some 4,000 photos."""
 
-AT_ONCE = 2
-"""Pictures decoded at a time, which bounds memory whatever a page asks for."""
+_DECODER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
+"""One picture is decoded at a time, which bounds memory whatever a page asks for; and always in the
+same thread, since the allocator keeps some of what each thread has freed."""
 
 
 def open_picture(file: Path | bytes, *, edge: int | None = None) -> Image.Image:
@@ -34,26 +39,20 @@ def open_picture(file: Path | bytes, *, edge: int | None = None) -> Image.Image:
         edge: A size that is enough: a JPEG is then decoded at no more than needed.
 
     Raises:
-        ValueError: It is no picture in one of ``FORMATS``, has more than ``PIXELS`` pixels, or
-            cannot be decoded.
+        ValueError: It is no picture in one of ``FORMATS``, has more than ``PIXELS`` pixels or sides
+            too unlike, or cannot be decoded.
     """
-    try:
-        opened = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
-        with opened as image:
-            width, height = image.size
-            if width * height <= PIXELS:
-                if edge is not None:
-                    image.draft("RGB", (edge, edge))
-                return open_rgb(image, 0)
-    except Exception as error:  # Pillow's formats raise errors of many kinds
-        raise ValueError(
-            f"a picture must be a readable file of {', '.join(FORMATS)}; opening it gave "
-            f"{type(error).__name__}. Check that it opens elsewhere, and save it as JPEG or PNG."
-        ) from error
-    raise ValueError(
-        f"a picture may have {PIXELS:,} pixels; this one has {width:,} x {height:,}. "
-        "Make it smaller first."
-    )
+    return _DECODER.submit(_decoded, file, edge).result()
+
+
+def _decoded(file: Path | bytes, edge: int | None) -> Image.Image:
+    name = "this one" if isinstance(file, bytes) else repr(file.name)
+    held = io.BytesIO(file) if isinstance(file, bytes) else file
+    most = ENCODED_PIXELS if edge is None else (4 * edge) ** 2
+    with opened(held, name, formats=FORMATS, most_pixels=PIXELS) as image:
+        if edge is not None:
+            image.draft("RGB", (edge, edge))
+        return upright_rgb(image, name, most_pixels=most)
 
 
 class Thumbnails:
@@ -69,7 +68,6 @@ class Thumbnails:
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
-        self._decoders = threading.BoundedSemaphore(AT_ONCE)
 
     def jpeg(self, file: Path, version: str) -> bytes:
         """The thumbnail of a picture, without the metadata of the file.
@@ -86,8 +84,7 @@ class Thumbnails:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        with self._decoders:
-            made = _small(open_picture(file, edge=EDGE))
+        made = _small(open_picture(file, edge=EDGE))
         with self._lock:
             self._held += len(made) - len(self._kept.get(key, b""))
             self._kept[key] = made

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from align.pictures import check_size, opened
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -41,12 +43,11 @@ def thumbnail(item: Path | Image) -> Thumbnail | None:
     Args:
         item: A file, or a picture, which stays as it is.
     """
-    from PIL import Image
-
     try:
         if isinstance(item, Path):
-            with Image.open(item) as image:
+            with opened(item, str(item)) as image:
                 return _small(image)
+        check_size(item, "the picture")
         return _small(item.copy())
     except Exception:  # Pillow's formats raise errors of many kinds, and a report goes on without
         return None
