@@ -1,6 +1,6 @@
 """Size of every p-value at 0.05, where there is nothing to find.
 
-    python -m experiments.nulls [--replicates 200]
+    python -m experiments.nulls --pairs 60 --groups single [--replicates 200]
 
 A probe with a p-value is measured on data of which its null is true, over and over; the share of
 replicates with ``p <= 0.05`` is its size. Three laws serve, each of which makes some nulls true:
@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -306,12 +306,15 @@ def table(result: Result) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print the sizes and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--groups", choices=get_args(Sizes), default="single")
     parser.add_argument("--replicates", type=int, default=Config().replicates)
     told: Any = parser.parse_args(arguments)
-    config = Config(replicates=told.replicates)
+    config = Config(replicates=told.replicates, pairs=(told.pairs,), groups=(told.groups,))
     result = run(config, progress=lambda line: print(line, flush=True))
     print(table(result))
-    print(write_record("nulls", config=asdict(config), result=result.to_dict()))
+    name = f"nulls-{told.groups}-{told.pairs}"
+    print(write_record(name, config=asdict(config), result=result.to_dict()))
 
 
 if __name__ == "__main__":
