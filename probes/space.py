@@ -19,6 +19,7 @@ from probes.measured import Measured
 Family = Literal["offset", "distribution", "pairing", "structure", "pathology"]
 Better = Literal["lower", "higher", "neither"]
 Needs = Literal["sides", "common space", "search"]
+Scale = Literal["fixed", "width", "spread", "raw"]
 
 K = 10
 """Neighbourhood size of the standard report."""
@@ -191,6 +192,10 @@ class Probe:
         measure: Space in, value out.
         interval: How the interval is made, for the reader.
         null: What the null is, for the reader; empty if there is none.
+        scale: What the value depends on besides what is asked: nothing, the number of dimensions,
+            how far apart the vectors of a state lie at all, or the raw state, with which it is
+            compared and where it is perfect by definition. Where two states differ in that, a
+            change of the value is inevitable and neither better nor worse.
     """
 
     name: str
@@ -201,3 +206,4 @@ class Probe:
     measure: Callable[[Space], Measured]
     interval: str = "bootstrap over pairs"
     null: str = ""
+    scale: Scale = "fixed"

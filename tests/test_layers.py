@@ -14,6 +14,7 @@ LAYERS = (
     (
         "align.__version__", "align._checks", "align.groups", "align.atomic", "align.json_files",
         "align.tensor_files", "align.ties", "align.plain", "align.pictures",
+        "align.markdown",
     ),
     (
         "align.modalities", "align.multivector", "align.embeddings",

@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.page.markup import escaped
+from probes.reporting.document import CONTROL
+from probes.reporting.headline import Headline, headlines
+from probes.reporting.movement import movement
 from probes.reporting.numbers import number
 
 if TYPE_CHECKING:
     from probes.reporting.document import Column, Reading, Report, Row
-
-HEADLINES = (
-    "gap_energy_share",
-    "sinkhorn_divergence_centred",
-    "foscttm",
-    "recall_at_10",
-    "hubness_skewness_target",
-    "canonical_energy",
-)
 
 FAMILIES = {
     "offset": "Are the two clouds apart as wholes?",
@@ -35,14 +29,23 @@ _BETTER = {
 
 
 def cards(report: Report) -> str:
-    """The headline numbers as a list; those that were not measured are left out.
+    """The headline numbers as a list, before and after; those that were not measured are left out.
 
     Args:
         report: The report.
     """
-    named = {row.name: row for row in report.rows if row.readings}
-    found = [_card(named[name], report) for name in HEADLINES if name in named]
-    return f'<ul class="cards">{"".join(found)}</ul>' if found else ""
+    found = [_card(each) for each in headlines(report)]
+    return f'{caution(report)}<ul class="cards">{"".join(found)}</ul>' if found else ""
+
+
+def caution(report: Report) -> str:
+    """What must be read beside any value, as a paragraph; empty if there is nothing.
+
+    Args:
+        report: The report.
+    """
+    said = report.caution
+    return f'<p class="caution"><strong>{escaped(said)}</strong></p>' if said else ""
 
 
 def tables(report: Report) -> str:
@@ -62,7 +65,9 @@ def _family(report: Report, family: str, notes: _Notes) -> str:
         return ""
     # The same columns in all tables, so that they stand below each other.
     has_change = any(row.change is not None for row in report.rows)
-    heads = [*report.columns, *(["aligned \N{MINUS SIGN} raw"] if has_change else [])]
+    heads = [f"{column} (control)" if column == CONTROL else column for column in report.columns]
+    if has_change:
+        heads.insert(_place_of_change(report), "aligned \N{MINUS SIGN} raw")
     body = "\n".join(_row(row, report, notes, has_change) for row in rows)
     head = "".join(f'<th scope="col">{title}</th>' for title in heads)
     return (
@@ -95,28 +100,31 @@ class _Notes:
         return f'<details class="notes" open><summary>Notes</summary><ol>{listed}</ol></details>'
 
 
-def _card(row: Row, report: Report) -> str:
-    columns = [column for column in report.columns if column in row.readings]
-    last = columns[-1]
-    found = row.readings[last]
-    earlier = ", ".join(f"{column} {number(row.readings[column].value)}" for column in columns[:-1])
-    before = f"<p>{earlier}</p>" if earlier else ""
+def _card(told: Headline) -> str:
+    """Raw and aligned large; what is no headline small below."""
+    asides = "; ".join(told.asides)
+    besides = "".join(f'<p class="beside">{said}</p>' for said in told.besides)
     return (
-        f'<li><h3>{escaped(row.label)}</h3><p class="big">{number(found.value)}</p>'
-        f"<p>{last}{_direction(row)}</p><p>{'; '.join(_asides(found))}</p>{before}</li>"
+        f'<li><h3>{escaped(told.label)}</h3><p class="big">{told.move}</p>'
+        f"<p>{escaped(told.states)}{_direction(told.better)}</p><p>{asides}</p>{besides}</li>"
     )
+
+
+def _place_of_change(report: Report) -> int:
+    """Column of the change: beside the two that it is the difference of."""
+    return report.columns.index("aligned") + 1 if "aligned" in report.columns else 1
 
 
 def _row(row: Row, report: Report, notes: _Notes, has_change: bool) -> str:
     cells = [_cell(row, column, report, notes) for column in report.columns]
     if has_change:
-        cells.append(_change(row))
-    head = f'<th scope="row">{escaped(row.label)}{_direction(row)}</th>'
+        cells.insert(_place_of_change(report), _change(row, report))
+    head = f'<th scope="row">{escaped(row.label)}{_direction(row.better)}</th>'
     return f"<tr>{head}{''.join(cells)}</tr>"
 
 
-def _direction(row: Row) -> str:
-    arrow, words = _BETTER[row.better]
+def _direction(better: str) -> str:
+    arrow, words = _BETTER[better]
     if not arrow:
         return ""
     return (
@@ -152,21 +160,17 @@ def _asides(found: Reading) -> list[str]:
     return asides
 
 
-def _change(row: Row) -> str:
+_KINDS = {"better": "good", "worse": "bad", "": ""}
+
+
+def _change(row: Row, report: Report) -> str:
     change = row.change
     if change is None:
         return '<td class="undefined">\N{EN DASH}</td>'
-    if change.low <= 0 <= change.high:
-        word, kind = "no clear change", ""
-    elif row.better == "neither":
-        word, kind = "changed", ""
-    elif (change.value < 0) == (row.better == "lower"):
-        word, kind = "better", "good"
-    else:
-        word, kind = "worse", "bad"
+    word, kind = movement(row, report)
     sign = "+" if change.value > 0 else ""
     return (
         f"<td><b>{sign}{number(change.value)}</b>"
         f"<small>[{number(change.low)}, {number(change.high)}]</small>"
-        f'<small class="{kind}">{word}</small></td>'
+        f'<small class="{_KINDS[kind]}">{word}</small></td>'
     )

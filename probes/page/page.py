@@ -12,7 +12,7 @@ from probes.page.captions import CAPTIONS, caption, seen
 from probes.page.exhibits import failure_table, hub_table
 from probes.page.items import Items
 from probes.page.markup import escaped
-from probes.page.measures import cards, tables
+from probes.page.measures import cards, caution, tables
 from probes.page.plots import as_inline_svg, figures
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def _measures(report: Report) -> str:
     return (
         "<p>Each cell holds a value, its 95\N{NO-BREAK SPACE}% interval in brackets, what it would "
         "be with nothing there (null), and the chance of such a value then (p). An arrow says "
-        f"which way is better. n is given where it is not {made.pairs:,} pairs.</p>\n"
+        "which way is better, and a change is called better or worse only where both values are on "
+        "one scale. The centred state is a control: what subtracting the means does by itself. "
+        f"n is given where it is not {made.pairs:,} pairs.</p>\n{caution(report)}"
         f"{tables(report)}"
     )
 
@@ -150,9 +152,8 @@ def _hubs(report: Report, items: Items | None) -> str:
 
 
 def _searched(report: Report) -> str:
-    """Which state was searched: the last one that can be."""
-    states = [column for column in report.columns if report.views[column].recall is not None]
-    return f" ({states[-1]})" if states else ""
+    """Which state was searched."""
+    return f" ({report.searched})" if report.searched else ""
 
 
 def _provenance(report: Report) -> str:
@@ -164,6 +165,7 @@ def _provenance(report: Report) -> str:
         "Target": f"{made.target_dim:,} dimensions; {made.target_encoder or 'encoder unknown'}",
         "Centred": made.centring,
         "Adapter": made.adapter or "none",
+        "Trained on": report.about_training or "none",
         "Shared space": "none" if made.dim is None else f"{made.dim:,} dimensions",
         "Neighbourhood": f"k = {made.k}",
         "Intervals": f"95 %, {made.draws:,} bootstrap draws of whole groups",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from probes.page.inline_svg import inline_svg
+from probes.reporting.document import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,7 @@ _STYLE = {
 }
 _WIDTHS = {1: 4.6, 2: 6.4}  # inches, by the number of full panels
 _WIDEST = 9.4
+_SMALL = 0.72  # of a full panel: the control is no result
 _NARROW = 0.46  # of a full panel: one that only says that there is nothing to see
 _BINS = 40
 
@@ -126,6 +128,8 @@ def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:
 
 def by_state(report: Report, pick: Callable[[View], T | None]) -> list[tuple[Column, T | None]]:
     """Each state with what is shown of it, ``None`` before the first state that has any.
+
+    The control comes last and is left out where the raw state is not defined: nor is it.
 
     Args:
         report: The report.
@@ -278,10 +282,13 @@ def _curves(report: Report, pick: Callable[[View], Curve | None]) -> tuple[Figur
     if not known:
         return figure, None
     for column, curve in known:
-        axes.plot(curve.x, curve.y, color=COLOURS[column], linestyle=_DASHES[column])
+        width = 0.9 if column == CONTROL else _STYLE["lines.linewidth"]
+        axes.plot(
+            curve.x, curve.y, color=COLOURS[column], linestyle=_DASHES[column], linewidth=width
+        )
     # States differ little in what chance gives; the last one stands for all.
     axes.plot(curve.x, curve.null, color=COLOURS["ink"], linestyle="dotted", linewidth=1.1)
-    lines = [(column, column, "", _DASHES[column]) for column, _ in known]
+    lines = [(_title(column)["label"], column, "", _DASHES[column]) for column, _ in known]
     _key(figure, [*lines, ("random order", "ink", "", "dotted")])
     missing = ", ".join(column for column, curve in states if curve is None)
     if missing:
@@ -297,13 +304,13 @@ def _panels(
     """A panel per state, side by side; those with nothing to show say why."""
     from matplotlib.figure import Figure
 
-    parts = [_NARROW if shown is None else 1.0 for _, shown in states]
+    parts = [_part(title, shown) for title, shown in states]
     width = _WIDTHS.get(max(1, round(sum(parts))), _WIDEST)
     size = (width, width / sum(parts) * flatness + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, len(states), squeeze=False, width_ratios=parts)[0])
     for axes, (title, shown) in zip(panels, states, strict=True):
-        axes.set_title(title)
+        axes.set_title(**_title(title))
         if shown is None:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color=COLOURS["rule"])
@@ -312,6 +319,20 @@ def _panels(
                 ha="center", va="center", color=COLOURS["muted"],
             )  # fmt: skip
     return figure, panels
+
+
+def _part(title: str, shown: object) -> float:
+    """Width of a panel, as a share of a full one."""
+    if shown is None:
+        return _NARROW
+    return _SMALL if title == CONTROL else 1.0
+
+
+def _title(state: str) -> dict[str, Any]:
+    """What stands above a panel: the control is said to be one, and less loudly."""
+    if state != CONTROL:
+        return {"label": state}
+    return {"label": f"{state} (control)", "fontweight": "normal", "color": COLOURS["muted"]}
 
 
 def _stairs(

@@ -170,6 +170,7 @@ MEAN_MARGIN = Probe(
     family="pairing",
     better="higher",
     needs="common space",
+    scale="spread",
     measure=_measure_mean_margin,
     null="random pairing: 0",
 )

@@ -193,6 +193,7 @@ ALIGNMENT = Probe(
     family="pairing",
     better="lower",
     needs="common space",
+    scale="spread",
     measure=_measure_alignment,
     null="random pairing",
 )
@@ -204,6 +205,7 @@ UNIFORMITY_SOURCE, UNIFORMITY_TARGET = (
         family="pairing",
         better="lower",
         needs="sides",
+        scale="width",
         measure=partial(_measure_uniformity, side=side),
         interval=_INTERVAL,
         null=_SPHERE,
@@ -217,6 +219,7 @@ CROSS_UNIFORMITY = Probe(
     family="pairing",
     better="lower",
     needs="common space",
+    scale="width",
     measure=_measure_cross_uniformity,
     interval=_INTERVAL,
     null="uniform on the sphere, sides independent",

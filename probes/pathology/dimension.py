@@ -30,12 +30,13 @@ class Estimate(NamedTuple):
 
 
 def participation_ratio(x: Matrix) -> float:
-    """Number of dimensions that carry the variance, large ones counting most; higher is better.
+    """Number of dimensions that carry the variance, large ones counting most.
 
     ``(sum l)^2 / sum l^2`` for the eigenvalues ``l`` of the covariance: 1 if all variance lies
-    along one axis, ``d`` if it is the same along all. A fall after training means collapse. A
-    sample of ``n`` rows of an isotropic cloud gives about ``v d / (v + d - 1)`` with
-    ``v = n - 1``. Invariant to rotation, shift and scale. Costs O(n d min(n, d)).
+    along one axis, ``d`` if it is the same along all. A fall at one width, as by training, means
+    collapse; between widths the value moves by itself. A sample of ``n`` rows of an isotropic cloud
+    gives about ``v d / (v + d - 1)`` with ``v = n - 1``. Invariant to rotation, shift and scale.
+    Costs O(n d min(n, d)).
 
     Args:
         x: One embedding per row, ``(n, d)``.
@@ -56,12 +57,13 @@ def participation_ratio(x: Matrix) -> float:
 
 
 def effective_rank(x: Matrix) -> float:
-    """Number of dimensions that the variance fills; higher is better.
+    """Number of dimensions that the variance fills.
 
     ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``: 1 if
     all variance lies along one axis, ``d`` if it is the same along all. Small eigenvalues count
-    for more than in the participation ratio, which it is never below. A fall after training means
-    collapse. A sample of ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
+    for more than in the participation ratio, which it is never below. A fall at one
+    width, as by training, means collapse; between widths the value moves by itself. A sample of
+    ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
     ``a`` is the smaller of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993,
     doi:10.1103/PhysRevLett.71.1291). Invariant to rotation, shift and scale. Costs
     O(n d min(n, d)).
@@ -178,7 +180,7 @@ def _measure(
 _probe = partial(
     Probe,
     family="pathology",
-    better="higher",
+    better="neither",
     needs="sides",
     interval="bootstrap over pairs, to first order",
     null="isotropic sample of the same size",

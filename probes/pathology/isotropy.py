@@ -167,14 +167,14 @@ def _measure_iso_score(space: Space, *, side: Side) -> Measured:
 _cosine_probe = partial(
     Probe,
     family="pathology",
-    better="lower",
+    better="neither",
     needs="sides",
     null="random sign of each group",
 )
 _score_probe = partial(
     Probe,
     family="pathology",
-    better="higher",
+    better="neither",
     needs="sides",
     interval="bootstrap over pairs, to first order",
     null="isotropic sample of the same size",

@@ -268,6 +268,7 @@ _probe = partial(
     better="higher",
     needs="search",
     null="unrelated order: one over the gallery size",
+    scale="width",
 )
 
 NOISE_AGREEMENT = _probe(

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from align.pairs import Pairs
     from probes.page.plots import Figure
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON; raised whenever a field changes its name or meaning."""
 
-Column = Literal["raw", "centred", "aligned", "corrected"]
-COLUMNS: tuple[Column, ...] = ("raw", "centred", "aligned", "corrected")
+Column = Literal["raw", "aligned", "corrected", "centred"]
+COLUMNS: tuple[Column, ...] = ("raw", "aligned", "corrected", "centred")
+"""Before and after first; the centred state is a control, and no result, so that it comes last."""
+
+CONTROL: Column = "centred"
 Direction = Literal["source to target", "target to source"]
 FORMATS = (".html", ".md", ".json", ".txt")
 
@@ -76,6 +79,7 @@ class Row:
         label: What a reader sees.
         family: The question it belongs to.
         better: Which direction is better.
+        scale: What a value depends on besides what is asked; see ``Probe.scale``.
         interval: How the intervals were made.
         null: What the null is; empty if there is none.
         readings: The value in each state where it is defined.
@@ -87,6 +91,7 @@ class Row:
     label: str
     family: Literal["offset", "distribution", "pairing", "structure", "pathology"]
     better: Literal["lower", "higher", "neither"]
+    scale: Literal["fixed", "width", "spread", "raw"]
     interval: str
     null: str
     readings: dict[str, Reading]
@@ -146,6 +151,8 @@ class Provenance:
         source_encoder: Fingerprint of the source encoder, or ``None`` if unknown.
         target_encoder: Fingerprint of the target encoder, or ``None`` if unknown.
         adapter: What the adapter says of itself, or ``None`` without one.
+        trained: How many of the pairs measured the adapter was trained on, or ``None`` without an
+            adapter or where it does not remember.
         dim: Width of the shared space, or ``None`` without an adapter.
         centring: Where the means of the centred state come from.
         k: Neighbourhood size of hubs and neighbours.
@@ -163,6 +170,7 @@ class Provenance:
     source_encoder: str | None
     target_encoder: str | None
     adapter: str | None
+    trained: int | None
     dim: int | None
     centring: str
     k: int
@@ -193,15 +201,42 @@ class Report:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The states that anything was measured in, in order."""
+        """The states that anything was measured in, in order; the control comes last."""
         return tuple(column for column in COLUMNS if column in self.views)
 
     @property
+    def searched(self) -> Column | None:
+        """The state of ``failures`` and ``hubs``: the last to be searched, the control aside."""
+        found = [c for c in self.columns if c != CONTROL and self.views[c].recall is not None]
+        return found[-1] if found else None
+
+    @property
+    def caution(self) -> str:
+        """What must be read before any value: that pairs were trained on; empty if none were."""
+        made = self.provenance
+        if not made.trained:
+            return ""
+        were = "were" if made.trained > 1 else "was"
+        return (
+            f"{made.trained:,} of the {made.pairs:,} pairs {were} trained on; these values are not "
+            "held out."
+        )
+
+    @property
     def verdict(self) -> str:
-        """One paragraph in words: offset, distribution, pairing, pathologies."""
+        """One paragraph in words: what to beware of, what follows, and what it follows from."""
         from probes.reporting.verdict import verdict
 
         return verdict(self)
+
+    @property
+    def about_training(self) -> str:
+        """Whether the adapter was trained on these pairs, in a sentence; empty without one."""
+        if self.provenance.adapter is None or self.caution:
+            return self.caution
+        if self.provenance.trained is None:
+            return "The adapter does not remember its training pairs: keep test pairs apart."
+        return "None of these pairs were trained on."
 
     def row(self, name: str) -> Row:
         """The row of one probe.
@@ -270,8 +305,20 @@ class Report:
         return page(self, pairs)
 
     def to_json(self) -> str:
-        """The whole report as JSON; ``Report.from_json`` reads it back."""
-        return json.dumps({"schema": SCHEMA, **encode(self)}, ensure_ascii=False, indent=1)
+        """The whole report as JSON; ``Report.from_json`` reads it back.
+
+        The verdict and the headline (before, after, by chance) stand first, for programs that want
+        no more. They follow from the rest, so that ``from_json`` works them out anew.
+        """
+        from probes.reporting.headline import headlines
+
+        told = {
+            "schema": SCHEMA,
+            "caution": self.caution,
+            "verdict": self.verdict,
+            "headline": [encode(each) for each in headlines(self)],
+        }
+        return json.dumps({**told, **encode(self)}, ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -290,6 +337,8 @@ class Report:
                 f"a report must be of schema {SCHEMA}; got {found!r}. "
                 "Read it with the version of isthmus that wrote it."
             )
+        for derived in ("caution", "verdict", "headline"):
+            data.pop(derived, None)
         return decode(cls, data)
 
     def save(self, path: str | Path, pairs: Pairs | None = None) -> None:

@@ -16,9 +16,17 @@ from align.embeddings import PairedEmbeddings
 from align.plain import plain
 from align.resampling import resamples
 from probes.measured import Measured
-from probes.reporting.document import Change, Column, Provenance, Reading, Report, Row
+from probes.reporting.document import (
+    CONTROL,
+    Change,
+    Column,
+    Provenance,
+    Reading,
+    Report,
+    Row,
+)
 from probes.reporting.resume import Ledger, Outcome, key_of
-from probes.reporting.states import CENTRING_FOLDS, Maps, measurable, states
+from probes.reporting.states import CENTRING_FOLDS, Maps, measurable, states, trained_on
 from probes.reporting.views import failures, hubs, view
 from probes.space import K, Probe, Space
 from probes.standard import STANDARD
@@ -45,7 +53,8 @@ def report(
     with a 95 % interval over pairs, groups drawn whole, and with what it would be if there were
     nothing to find.
 
-    Pass pairs that the adapter was not fitted on. Pairs that repeat an item of their group are
+    Pass pairs that the adapter was not fitted on; of an adapter that remembers its training pairs
+    the report says how many of these were among them. Pairs that repeat an item of their group are
     left out, and above 5,000 pairs a random sample is measured; the report says so.
 
     Args:
@@ -82,7 +91,9 @@ def report(
     rows = tuple(
         _row(probe, {column: outcomes[column, probe.name] for column in spaces}) for probe in probes
     )
-    last = [space for space in spaces.values() if space.is_common][-1:]
+    # What is listed is what was found by the states that a search would use, not by the control.
+    used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
+    last = used[-1:]
     made = Report(
         _provenance(paired, found, rules, adapter, spaces, seed, versions),
         rows,
@@ -140,7 +151,8 @@ def _row(probe: Probe, found: dict[Column, Outcome]) -> Row:
         else:
             readings[column] = each.reading
     return Row(
-        probe.name, probe.label, probe.family, probe.better, probe.interval, probe.null,
+        probe.name, probe.label, probe.family, probe.better, probe.scale, probe.interval,
+        probe.null,
         readings, undefined, _change(found.get("raw"), found.get("aligned")),
     )  # fmt: skip
 
@@ -186,6 +198,7 @@ def _provenance(
         source_encoder=given.source_fingerprint,
         target_encoder=given.target_fingerprint,
         adapter=None if adapter is None else _described(adapter),
+        trained=None if adapter is None else trained_on(adapter, found),
         dim=spaces["aligned"].source.shape[1] if "aligned" in spaces else None,
         centring=(
             f"means of the other {CENTRING_FOLDS - 1} of {CENTRING_FOLDS} folds of these pairs; "

@@ -49,6 +49,14 @@ class Searches(Maps, Protocol):
         ...
 
 
+class Remembers(Maps, Protocol):
+    """Maps that know the pairs that they were fitted on."""
+
+    def trained_on(self, pairs: PairedEmbeddings, /) -> Tensor:
+        """Whether each pair was among them, ``(n,)`` bool."""
+        ...
+
+
 def measurable(paired: PairedEmbeddings, *, seed: int) -> tuple[PairedEmbeddings, tuple[str, ...]]:
     """The pairs that a report measures, and the rules by which others were left out.
 
@@ -148,6 +156,30 @@ def states(
             aligned.source, aligned.target, codes, seed, corrected=corrected, before=raw
         )
     return found
+
+
+def trained_on(adapter: Maps | Remembers, paired: PairedEmbeddings) -> int | None:
+    """How many of the pairs the adapter was fitted on; ``None`` where it does not remember.
+
+    Args:
+        adapter: What aligns them.
+        paired: Pairs.
+
+    Raises:
+        ValueError: The adapter does not answer with one boolean per pair.
+    """
+    if not hasattr(adapter, "trained_on"):
+        return None
+    try:
+        known = torch.as_tensor(adapter.trained_on(paired))
+    except ValueError:  # as align.Adapter does where it was put together by hand
+        return None
+    if known.dtype != torch.bool or known.shape != (len(paired),):
+        raise ValueError(
+            f"trained_on must give one boolean per pair; got {known.dtype} of shape "
+            f"{tuple(known.shape)} for {len(paired)} pairs. Mend the adapter."
+        )
+    return int(known.sum())
 
 
 def _first_of_repeats(paired: PairedEmbeddings) -> Tensor:

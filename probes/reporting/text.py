@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from align.markdown import in_markdown
 from align.plain import plain, plain_lines
+from probes.reporting.document import CONTROL
+from probes.reporting.headline import ARROW, Headline, headlines
 from probes.reporting.numbers import interval, number
 
 if TYPE_CHECKING:
@@ -56,10 +59,18 @@ def renderable(report: Report, *, narrow: bool) -> Any:
 
     notes = _Notes()
     key, cell = (_SHORT_KEY, _short_cell) if narrow else (_KEY, _cell)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=key, title_justify="left")
+    made = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(_headline_title(report)),
+        title_justify="left",
+    )  # fmt: skip
+    for title in _HEADLINE_HEADS[: 3 if narrow else None]:
+        made.add_column(title)
+    for each in headlines(report):
+        made.add_row(*(Text(plain(part)) for part in _headline(each)[: 3 if narrow else None]))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(key), title_justify="left")
     table.add_column("")
     for column in report.columns:
-        table.add_column(column)
+        table.add_column(_head(column))
     for family, rows in _families(report):
         table.add_row(Text(family, style="bold"))
         for row in rows:
@@ -70,29 +81,35 @@ def renderable(report: Report, *, narrow: bool) -> Any:
         for line in (*notes.lines(), *_sources(report))
     ]
     verdict = Constrain(Padding(Text(plain_lines(report.verdict)), (0, 0, 1, 0)), _PROSE)
-    return Group(verdict, table, *below)
+    return Group(verdict, *([made] if made.rows else []), table, *below)
 
 
 def markdown(report: Report) -> str:
-    """The verdict, one table per family, notes and provenance.
+    """The verdict, the headline, one table per family, notes and provenance.
 
     Args:
         report: The report.
     """
     notes = _Notes()
-    lines = ["# Modality gap", "", report.verdict, "", _KEY, ""]
+    lines = ["# Modality gap", "", report.verdict, ""]
+    told = headlines(report)
+    if told:
+        lines += [in_markdown(_headline_title(report)), ""]
+        lines += _table(_HEADLINE_HEADS, (map(in_markdown, _headline(each)) for each in told))
+    lines += [_KEY, ""]
     for family, rows in _families(report):
-        lines += [
-            f"## {family.capitalize()}",
-            "",
-            f"| probe | {' | '.join(report.columns)} |",
-            f"|---|{'---|' * len(report.columns)}",
-        ]
-        for row in rows:
-            cells = [_cell(row, column, notes).replace("|", "\\|") for column in report.columns]
-            lines.append(f"| {_label(row)} | {' | '.join(cells)} |")
-        lines.append("")
-    lines += [f"- {line}" for line in (*notes.lines(), *_sources(report))]
+        lines += [f"## {family.capitalize()}", ""]
+        lines += _table(
+            ("probe", *map(_head, report.columns)),
+            (
+                (
+                    in_markdown(_label(row)),
+                    *(_cell(row, c, notes).replace("|", "\\|") for c in report.columns),
+                )
+                for row in rows
+            ),
+        )
+    lines += [f"- {in_markdown(line)}" for line in (*notes.lines(), *_sources(report))]
     return "\n".join(lines) + "\n"
 
 
@@ -124,6 +141,34 @@ def frame(report: Report) -> DataFrame:
                 "notes": " ".join(found.notes) if found else row.undefined[column],
             })  # fmt: skip
     return DataFrame(lines)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """A table in Markdown, and the empty line below it."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    return [*lines, ""]
+
+
+_HEADLINE_HEADS = ("", "value", "by chance", "state", "besides")
+
+
+def _headline_title(report: Report) -> str:
+    aligned = "aligned" in report.columns
+    title = f"Headline, raw before {ARROW} aligned after" if aligned else "Headline, raw"
+    return f"{title}. {report.caution}".strip()
+
+
+def _headline(told: Headline) -> tuple[str, ...]:
+    """Cells of one line: the label, the move, chance, the states, and what is no headline."""
+    null = "" if told.after.null is None else number(told.after.null)
+    arrow = _ARROWS[told.better]
+    label = f"{told.label} {arrow}".rstrip()
+    return label, told.move, null, told.states, "; ".join(told.besides)
+
+
+def _head(column: Column) -> str:
+    return f"{column} (control)" if column == CONTROL else column
 
 
 class _Notes:
@@ -189,7 +234,8 @@ def _sources(report: Report) -> Iterator[str]:
         f"Source {made.source_dim}-d, {made.source_encoder or 'encoder unknown'}; target "
         f"{made.target_dim}-d, {made.target_encoder or 'encoder unknown'}."
     )
-    yield f"Centred: {made.centring}."
+    yield f"Centred, a control and no result: {made.centring}."
     if made.adapter is not None:
         yield f"Aligned: into {made.dim} dimensions by {made.adapter.rstrip('.')}."
+        yield report.about_training
     yield ", ".join(f"{name} {version}" for name, version in made.versions.items()) + "."

@@ -1,60 +1,32 @@
 """A report in one paragraph: what each family of probes says, and what follows from them together.
 
-No family decides alone. Centroids can meet while nothing is matched, and clouds can coincide while
-pairs are shuffled; so that a gap is closed is said only where offset, distribution and pairing all
-say so, each against its null.
+What a reader must know first comes first: that pairs were trained on, that the adapter does harm,
+that a side has collapsed. No family decides alone. Centroids can meet while nothing is matched, and
+clouds can coincide while pairs are shuffled; so that a gap is closed is said only where offset,
+distribution and pairing all say so, each against its null.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from probes.reporting.numbers import interval, number
+from probes.reporting.harm import collapse, harm
+from probes.reporting.numbers import number
+from probes.reporting.story import Story, differs_from_null, story
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Change, Column, Reading, Report, Row
+    from probes.reporting.document import Reading, Report
 
 SMALL_SHARE = 0.01
-"""Share of the variance that a modality label may explain and still be called gone."""
+"""Share of the variance that a modality label may explain and still be called small."""
 
 SMALL_EXCESS = 0.01
 """Squared distance above chance that is still called none; unrelated unit vectors are 2 apart."""
 
-SMALL_EXCESS = 0.01
-"""Squared distance above chance that is still called none; unrelated unit vectors are 2 apart."""
+WEAK_SHARE = 0.1
+"""Recall above chance, as a share of what there is above it, below which pairs are seldom found."""
 
-SMALL_P = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class _Story:
-    """A row from where it starts to where it ends."""
-
-    before: Reading | None
-    after: Reading
-    state: Column
-    change: Change | None
-
-    @property
-    def is_beyond_null(self) -> bool:
-        """Whether the last value differs from what chance gives."""
-        after = self.after
-        if after.p is not None:
-            return after.p <= SMALL_P
-        if after.null is None or after.low is None or after.high is None:
-            return False
-        return not after.low <= after.null <= after.high
-
-    @property
-    def has_fallen(self) -> bool:
-        """Whether the value is lower than before, beyond its interval."""
-        return self.change is not None and self.change.high < 0
-
-    @property
-    def has_risen(self) -> bool:
-        """Whether the value is higher than before, beyond its interval."""
-        return self.change is not None and self.change.low > 0
+Found = Literal["no", "seldom", "yes"]
 
 
 def verdict(report: Report) -> str:
@@ -63,75 +35,94 @@ def verdict(report: Report) -> str:
     Args:
         report: The report.
     """
-    sentences = [
-        _conclusion(report),
-        _offset(report),
-        _distribution(report),
-        _pairing(report),
-        _pathology(report),
-        _structure(report),
-    ]
-    told = " ".join(sentence for sentence in sentences if sentence)
-    return told or "None of the headline probes was run, so there is nothing to sum up."
+    told = _join(
+        harm(report), collapse(report), _conclusion(report), _offset(report),
+        _distribution(report), _pairing(report), _pathology(report), _structure(report),
+    )  # fmt: skip
+    told = told or "None of the headline probes was run, so there is nothing to sum up."
+    return _join(report.caution, told)
 
 
-def _story(report: Report, name: str) -> _Story | None:
-    """The row of that name, from the raw state to the last one it is defined in."""
-    row: Row | None = next((row for row in report.rows if row.name == name), None)
-    states: list[Column] = [c for c in report.columns if row is not None and c in row.readings]
-    if row is None or not states:
-        return None
-    # Without an adapter the raw state is the matter at hand; centring is only a what-if.
-    last = states[-1] if "aligned" in report.columns else states[0]
-    first = row.readings.get("raw") if last != "raw" else None
-    return _Story(first, row.readings[last], last, row.change if last == "aligned" else None)
-
-
-def _move(story: _Story) -> str:
-    """``0.43 before, 0.01 [0.00, 0.02] aligned``, or what there is of it."""
-    after = f"{interval(story.after)} {story.state}"
-    return after if story.before is None else f"{number(story.before.value)} raw, {after}"
+def _join(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _offset(report: Report) -> str:
-    share = _story(report, "gap_energy_share")
+    share = story(report, "gap_energy_share")
     if share is None:
         return ""
-    gone = _offset_is_gone(share)
-    said = "the centroids coincide" if gone else "the centroids lie apart"
+    if not share.is_beyond_null:
+        said = "the centroids coincide as far as can be told"
+    elif _offset_is_small(share):
+        said = "the centroids nearly coincide, though not by chance"
+    else:
+        said = "the centroids lie apart"
     return (
         f"Offset: {said}; which side an item is on explains this share of the variance: "
-        f"{_move(share)}."
+        f"{share.move}{_p(share)}."
     )
 
 
-def _offset_is_gone(share: _Story) -> bool:
+def _p(told: Story) -> str:
+    return "" if told.after.p is None else f", p {number(told.after.p)}"
+
+
+def _offset_is_small(share: Story) -> bool:
     high = share.after.high if share.after.high is not None else share.after.value
-    return high < SMALL_SHARE or not share.is_beyond_null
+    return high < SMALL_SHARE
+
+
+def _offset_is_gone(share: Story) -> bool:
+    return _offset_is_small(share) or not share.is_beyond_null
 
 
 def _distribution(report: Report) -> str:
-    shape = _story(report, "sinkhorn_divergence_centred")
+    shape = story(report, "sinkhorn_divergence_centred")
     if shape is None:
         return ""
-    chance = f" (by chance {number(shape.after.null)})" if shape.after.null is not None else ""
-    said = "differ in shape" if _shapes_differ(shape) else "do not differ in shape beyond chance"
-    if shape.before is not None and shape.has_fallen:
-        said += ", less than before"
+    null = shape.after.null
+    chance = "" if null is None else f" (by chance {number(null)}{_p(shape)})"
+    if _shapes_differ(shape):
+        said = "differ in shape"
+        if (
+            shape.before is not None
+            and shape.has_fallen
+            and _excess(shape) < _excess_of(shape.before)
+        ):
+            said += ", less than before"
+    elif not shape.is_beyond_null or _excess(shape) <= 0:
+        said = "do not differ in shape beyond chance"
+    elif _excess(shape) <= SMALL_EXCESS:
+        said = "do not differ in shape by more than matters"
+    else:
+        said = "do not differ in shape for certain"
     return (
         f"Distribution: with the centroids set aside the clouds {said}; Sinkhorn divergence "
-        f"{_move(shape)}{chance}."
+        f"{shape.move}{chance}."
     )
 
 
-def _shapes_differ(shape: _Story) -> bool:
-    """Whether the clouds differ beyond chance by more than can matter."""
-    excess = shape.after.value - (shape.after.null or 0)
-    return shape.is_beyond_null and excess > SMALL_EXCESS
+def _excess(shape: Story) -> float:
+    return _excess_of(shape.after)
+
+
+def _excess_of(reading: Reading) -> float:
+    return reading.value - (reading.null or 0)
+
+
+def _shapes_differ(shape: Story) -> bool:
+    """Whether the clouds differ beyond chance, by p and by interval, by more than can matter.
+
+    Transport is solved for few draws of its null, so that the smallest p is not small; the interval
+    tells a difference of many pairs from one that twenty-five pairs show by accident.
+    """
+    after = shape.after
+    sure = after.low is None or after.null is None or after.low > after.null
+    return shape.is_beyond_null and sure and _excess(shape) > SMALL_EXCESS
 
 
 def _pairing(report: Report) -> str:
-    recall, closer = _story(report, "recall_at_10"), _story(report, "foscttm")
+    recall, closer = story(report, "recall_at_10"), story(report, "foscttm")
     parts = []
     if closer is not None:
         parts.append(
@@ -139,82 +130,110 @@ def _pairing(report: Report) -> str:
             f"({closer.state}; 50 % by chance)"
         )
     if recall is not None:
-        chance = f", by chance {number(recall.after.null)}" if recall.after.null is not None else ""
+        null = recall.after.null
+        chance = "" if null is None else f", by chance {number(null)}"
         parts.append(
-            f"recall@10 in a gallery of {report.provenance.pairs:,} is {_move(recall)}{chance}"
+            f"recall@10 in a gallery of {report.provenance.pairs:,} is {recall.move}{chance}"
         )
     if not parts:
         return ""
-    found = "pairs are found" if _pairs_are_found(recall, closer) else "pairs are not found"
-    return f"Pairing: {found}; {', and '.join(parts)}."
+    said = {
+        "no": "pairs are not found", "seldom": "pairs are seldom found", "yes": "pairs are found",
+    }[_found(recall, closer)]  # fmt: skip
+    return f"Pairing: {said}; {', and '.join(parts)}."
 
 
-def _pairs_are_found(recall: _Story | None, closer: _Story | None) -> bool:
+def _found(recall: Story | None, closer: Story | None) -> Found:
     """Whether all that was measured says so: a cloud's rough place alone can better FOSCTTM."""
-    return all(
-        story.is_beyond_null
-        and story.after.null is not None
-        and (story.after.value - story.after.null) * sign > 0
-        for story, sign in ((recall, 1), (closer, -1))
-        if story is not None
-    )
+    for told, sign in ((recall, 1), (closer, -1)):
+        if told is None:
+            continue
+        null = told.after.null
+        if null is None or not told.is_beyond_null or (told.after.value - null) * sign <= 0:
+            return "no"
+    if recall is not None and recall.after.null is not None:
+        null = recall.after.null
+        if recall.after.value - null < WEAK_SHARE * (1 - null):
+            return "seldom"
+    return "yes"
 
 
 def _pathology(report: Report) -> str:
-    skewness = _story(report, "hubness_skewness_target")
+    skewness = story(report, "hubness_skewness_target")
     if skewness is None or skewness.after.null is None:
         return ""
     crowded = skewness.after.low is not None and skewness.after.low > 1 + skewness.after.null
     said = "a few hubs crowd the answers" if crowded else "answers are spread over the gallery"
-    return f"Hubs: {said}; skewness of the k-occurrence {_move(skewness)}."
-
-
-def _structure(report: Report) -> str:
-    dims = _story(report, "canonical_dims")
-    if dims is None:
-        return ""
-    count = round(dims.after.value)
     return (
-        f"Structure: {count} canonical dimension{'s' * (count != 1)} carry over to held-out pairs "
-        "beyond shuffled ones."
+        f"Hubs: {said}; skewness of the k-occurrence {skewness.move}, "
+        f"by chance {number(skewness.after.null)}."
     )
 
 
-def _conclusion(report: Report) -> str:
-    share = _story(report, "gap_energy_share")
-    shape = _story(report, "sinkhorn_divergence_centred")
-    recall, closer = _story(report, "recall_at_10"), _story(report, "foscttm")
-    if share is None or (recall is None and closer is None):
+def _structure(report: Report) -> str:
+    dims = story(report, "canonical_dims")
+    if dims is None:
         return ""
-    found = _pairs_are_found(recall, closer)
-    gone = _offset_is_gone(share)
-    if not found:
-        if gone:
+    count = round(dims.after.value)
+    if count == 0:
+        return "Structure: no canonical dimension carries over to held-out pairs beyond chance."
+    carry = "dimension carries" if count == 1 else "dimensions carry"
+    return f"Structure: {count} canonical {carry} over to held-out pairs beyond shuffled ones."
+
+
+def _conclusion(report: Report) -> str:
+    share = story(report, "gap_energy_share")
+    recall, closer = story(report, "recall_at_10"), story(report, "foscttm")
+    if share is None or (recall is None and closer is None):
+        return _without_a_common_space(report)
+    found, gone = _found(recall, closer), _offset_is_gone(share)
+    if found == "no":
+        if gone and "aligned" in report.columns:
             return "However near the clouds are, the two sides are not aligned."
         return "The two sides are not aligned."
     if "aligned" not in report.columns:
         offset = "without an offset" if gone else "with an offset between them"
+        if found == "seldom":
+            return f"The two sides are only weakly related, {offset}."
         return f"The two sides share a space, {offset}."
-    better = recall is None or recall.before is None or _risen(report, "recall_at_10")
-    if not better:
+    if harm(report) or collapse(report):
+        return ""  # what was said of these is the conclusion
+    if found == "seldom":
+        return "The two sides are only weakly aligned: pairs are found above chance, but seldom."
+    if recall is not None and recall.before is not None and not recall.has_risen:
         moved = "Only the centroids moved" if share.has_fallen else "The adapter changed little"
         return f"{moved}, and retrieval is no better than before."
-    left = [
-        what
-        for what, there in (
-            ("an offset", not gone),
-            ("a difference in shape", shape is not None and _shapes_differ(shape)),
-        )
-        if there
-    ]
+    return _what_is_left(report, offset=not gone)
+
+
+def _what_is_left(report: Report, *, offset: bool) -> str:
+    shape = story(report, "sinkhorn_divergence_centred")
+    left = ["an offset"] * offset
+    if shape is not None and _shapes_differ(shape):
+        left.append("a difference in shape")
+    share = story(report, "gap_energy_share")
+    before = None if share is None else share.before
+    # Of pairs that were trained on, all is said of these pairs and of no others.
+    on_these = "On these pairs the" if report.caution else "The"
     if left:
+        pairs = "On these pairs partners" if report.caution else "Pairs"
         are = "are" if len(left) > 1 else "is"
-        return f"Pairs are found across, and {' and '.join(left)} {are} left."
+        return f"{pairs} are found across, and {' and '.join(left)} {are} left."
     if shape is None:
-        return "The offset is gone and pairs are found across."
-    return "The gap is closed in offset and in shape, and pairs are found across it."
+        return f"{on_these} offset is gone and pairs are found across."
+    if before is not None and not differs_from_null(before) and not left:
+        return f"{on_these} clouds lie together as they did, and pairs are found more often."
+    return f"{on_these} gap is closed in offset and in shape, and pairs are found across it."
 
 
-def _risen(report: Report, name: str) -> bool:
-    change = report.row(name).change
-    return change is not None and change.low > 0
+def _without_a_common_space(report: Report) -> str:
+    """What can be said of sides of two widths, of which no adapter was given."""
+    made = report.provenance
+    dims = story(report, "canonical_dims")
+    if dims is None or made.source_dim == made.target_dim or "aligned" in report.columns:
+        return ""
+    related = "are related" if dims.after.value >= 1 else "show no relation"
+    return (
+        f"The two sides {related}, but have no common space before alignment: "
+        f"{made.source_dim:,} and {made.target_dim:,} dimensions."
+    )

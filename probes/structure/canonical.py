@@ -218,6 +218,7 @@ def _probe(name: str, label: str, measure: Callable[[Space], Measured], null: st
         family="structure",
         better="higher",
         needs="sides",
+        scale="width",
         measure=measure,
         interval="bootstrap over held-out pairs, to first order, fits held fixed",
         null=null,

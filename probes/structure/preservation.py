@@ -154,6 +154,7 @@ def _probe(label: str, side: Literal["source", "target"], *, backwards: bool) ->
         family="structure",
         better="higher",
         needs="sides",
+        scale="raw",
         measure=partial(_measure, side=side, backwards=backwards),
         interval="bootstrap over pairs, neighbour sets held fixed",
         null="random neighbours",

@@ -133,6 +133,7 @@ PROCRUSTES_DISTANCE = Probe(
     family="structure",
     better="lower",
     needs="sides",
+    scale="width",
     measure=_measure_procrustes_distance,
     interval="bootstrap over pairs, to first order",
     null=f"mean over {_DRAWS} random pairings ({_FEW_DRAWS} above width {_WIDE})",

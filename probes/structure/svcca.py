@@ -103,6 +103,7 @@ SVCCA = Probe(
     family="structure",
     better="higher",
     needs="sides",
+    scale="width",
     measure=_measure_svcca,
     interval="bootstrap over held-out pairs, to first order, fits held fixed",
     null="unrelated sides: 0",

@@ -7,7 +7,7 @@ import numpy as np
 from probes.reporting.document import Change, Failure, Hub, Provenance, Reading, Report, Row
 from probes.reporting.pictures import Clouds, Curve, Histogram, Spectrum, View
 
-STATES = ("raw", "centred", "aligned", "corrected")
+STATES = ("raw", "aligned", "corrected", "centred")
 NOT_COMMON = "not defined before alignment: the sides have 384 and 1280 dimensions"
 NOT_SEARCH = "as aligned: a correction changes the search and not the vectors"
 SMALL = "There are fewer pairs than twice the dimensions, so the estimate is too high."
@@ -45,7 +45,9 @@ ROWS = (
 )  # fmt: skip
 
 
-def example_report(*, common=False, adapter=True, pairs=1000, failures=24, hubs=8, seed=0):
+def example_report(
+    *, common=False, adapter=True, pairs=1000, failures=24, hubs=8, seed=0, trained=0
+):
     """A report of ``pairs`` pairs ``"0"``, ``"1"``, ...
 
     Args:
@@ -55,9 +57,10 @@ def example_report(*, common=False, adapter=True, pairs=1000, failures=24, hubs=
         failures: Number of failures.
         hubs: Number of hubs.
         seed: Seeds the points and curves.
+        trained: How many of the pairs the adapter was trained on.
     """
     rng = np.random.default_rng(seed)
-    states = STATES if adapter else STATES[:2]
+    states = STATES if adapter else ("raw", "centred")
     views = {state: _view(rng, state, pairs, common) for state in states}
     rows = tuple(_row(fields, states, pairs, common) for fields in ROWS)
     return Report(
@@ -67,6 +70,7 @@ def example_report(*, common=False, adapter=True, pairs=1000, failures=24, hubs=
             source_dim=384, target_dim=384 if common else 1280,
             source_encoder="text:all-MiniLM-L6-v2@8b3219a9", target_encoder=None,
             adapter="rcca; held-out recall@10 0.63" if adapter else None,
+            trained=trained if adapter else None,
             dim=256 if adapter else None,
             centring="means of the other 4 of 5 folds of these pairs",
             k=10, draws=1000, seed=seed,
@@ -90,7 +94,8 @@ def with_reading(report, name, state, **changes):
 def _row(fields, states, pairs, common):
     name, label, family, better, needs, null, p, values = fields
     readings, undefined = {}, {}
-    for state, value in zip(STATES, (*values, None), strict=False):
+    raw, centred, aligned, *corrected = values
+    for state, value in zip(STATES, (raw, aligned, *(corrected or [None]), centred), strict=True):
         if state not in states:
             continue
         if state == "corrected" and needs != "search":
@@ -112,7 +117,7 @@ def _row(fields, states, pairs, common):
         moved = readings["aligned"].value - readings["raw"].value
         change = Change(moved, moved - 0.02, moved + 0.02)
     return Row(
-        name, label, family, better, "bootstrap over pairs",
+        name, label, family, better, "fixed", "bootstrap over pairs",
         "random pairing" if null is not None else "", readings, undefined, change,
     )  # fmt: skip
 

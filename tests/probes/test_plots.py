@@ -49,15 +49,15 @@ def test_every_figure_is_there_whatever_states_there_are(common, adapter):
 @pytest.mark.parametrize("name", ["clouds", "along the gap", "cosines"])
 def test_a_state_without_a_common_space_has_a_panel_that_says_so(name):
     panels = figures(example_report(common=False))[name].axes
-    assert [axes.get_title(loc="left") for axes in panels] == ["raw", "centred", "aligned"]
+    assert [axes.get_title(loc="left") for axes in panels] == ["raw", "aligned"]
     said = [" ".join(text.get_text() for text in axes.texts) for axes in panels]
-    assert [text.replace("\n", " ") for text in said] == [UNDEFINED, UNDEFINED, ""]
+    assert [text.replace("\n", " ") for text in said] == [UNDEFINED, ""]
 
 
 @pytest.mark.parametrize("name", ["k-occurrence", "recall"])
 def test_lines_that_cannot_be_drawn_are_named_above_those_that_can(name):
     (axes,) = figures(example_report(common=False))[name].axes
-    assert axes.get_title(loc="left") == f"raw, centred: {UNDEFINED}"
+    assert axes.get_title(loc="left") == f"raw: {UNDEFINED}"
     (axes,) = figures(example_report(common=True))[name].axes
     assert axes.get_title(loc="left") == ""
 

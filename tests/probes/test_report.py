@@ -88,7 +88,7 @@ def test_sides_of_two_widths_have_no_cosine_before_alignment(whole):
 
 def test_recall_is_the_recall_of_evaluate(whole):
     test, adapter, found = whole
-    searched = found.row("recall_at_10").readings[found.columns[-1]]
+    searched = found.row("recall_at_10").readings[found.searched]
     assert searched.value == pytest.approx(evaluate(test, adapter).mean["recall_at_10"].value)
 
 
@@ -167,7 +167,7 @@ def test_probes_of_search_are_read_on_the_corrected_search_and_others_are_not(rn
             return torch.cat([y.vectors, torch.arange(len(y))[:, None] / 10.0], dim=1)
 
     found = report(data, Corrected(6), probes=[probe(), probe("search", needs="search")])
-    assert found.columns == ("raw", "centred", "aligned", "corrected")
+    assert found.columns == ("raw", "aligned", "corrected", "centred")
     assert "corrected" in found.row("search").readings
     assert found.row("ours").undefined["corrected"].startswith("as aligned")
 
