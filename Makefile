@@ -26,7 +26,7 @@ test-notebooks: $(VENV)/.ready
 
 # What other frameworks ask of us, against the real ones; without them these tests are skipped.
 $(VENV)/.integrations: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[integrations]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[integrations,contracts]'
 	touch $@
 
 test-integrations: $(VENV)/.integrations

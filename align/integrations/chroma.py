@@ -12,6 +12,7 @@ from PIL import Image
 from align._checks import check_side
 from align.adapters.adapter import Side, other_side
 from align.adapters.artifact import load
+from align.adapters.digest import adapter_digest, check_digest
 from align.embeddings import Encoder
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
@@ -19,6 +20,7 @@ from align.retrieval.embedder import Embedder
 
 with extra("chroma"):
     from chromadb import Collection
+    from chromadb.api import ClientAPI
     from chromadb.api.types import Embeddable, EmbeddingFunction, Embeddings, Space
     from chromadb.utils.embedding_functions import register_embedding_function
 
@@ -30,7 +32,8 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
     A collection keeps the folder of the adapter, and the card of the adapter says how its encoders
     are built, as ``align fit`` writes it: so a collection that is opened again, in a process that
     has imported this module, needs nothing more. Encoders that were given, or that the card names
-    as Python code, have to be given again: ``get_collection(name, embedding_function=...)``.
+    as Python code, have to be given again, by ``open_collection``, which makes sure that they are
+    the same. An adapter that was replaced in its folder is refused.
 
     Documents are texts. Images are arrays as Chroma hands them around, ``(height, width)`` or
     ``(height, width, 3)`` uint8, and reach the encoder as PIL images.
@@ -47,6 +50,7 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         side: Side = "target",
         source: Encoder | None = None,
         target: Encoder | None = None,
+        digest: str | None = None,
     ) -> None:
         """Load an adapter; encoders that are not given are built when they are first needed.
 
@@ -55,10 +59,11 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
             side: The side of what is added; the other asks.
             source: Encoder of the source side; built from the adapter's card if left out.
             target: Encoder of the target side, likewise.
+            digest: What the adapter must be, as a collection remembers it; ``None`` takes any.
 
         Raises:
-            ValueError: ``side`` is neither side; later, an encoder is neither given nor in the
-                card.
+            ValueError: ``side`` is neither side, or the adapter is another; later, an encoder is
+                neither given nor in the card.
             FileNotFoundError: There is no such adapter.
         """
         check_side(side)
@@ -66,7 +71,10 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         # The working directory may be another when the collection is opened again.
         self._name = str(folder.resolve()) if folder.exists() else str(adapter)
         # What is missing is said on use: Chroma builds this from its settings to check them.
-        self.embedder = Embedder(load(self._name), source=source, target=target)
+        loaded = load(self._name)
+        check_digest(loaded, digest, self._name)
+        self._digest = adapter_digest(loaded)
+        self.embedder = Embedder(loaded, source=source, target=target)
         self.side: Side = side
 
     def __call__(self, input: Embeddable) -> Embeddings:
@@ -84,13 +92,20 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         return "isthmus"
 
     def get_config(self) -> dict[str, Any]:
-        """What ``build_from_config`` needs: the folder of the adapter and the side."""
-        return {"adapter": self._name, "side": self.side}
+        """What ``build_from_config`` needs, and ``vectors``, a digest of encoders and side too."""
+        return {
+            "adapter": self._name,
+            "side": self.side,
+            "digest": self._digest,
+            "vectors": self.embedder.digest(side=self.side),
+        }
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> AlignEmbeddingFunction:
         """The embedding function that ``get_config`` describes."""
-        return AlignEmbeddingFunction(config["adapter"], side=config["side"])
+        return AlignEmbeddingFunction(
+            config["adapter"], side=config["side"], digest=config["digest"]
+        )
 
     def default_space(self) -> Space:
         """Inner product, in which a hubness correction counts."""
@@ -99,6 +114,35 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
     def supported_spaces(self) -> list[Space]:
         """Inner product only; of another, Chroma warns."""
         return ["ip"]
+
+
+def open_collection(
+    client: ClientAPI, name: str, embedding_function: AlignEmbeddingFunction
+) -> Collection:
+    """A collection of Chroma's, if its vectors came from this embedding function.
+
+    ``client.get_collection`` compares names of embedding functions only, and all adapters have one.
+
+    Args:
+        client: What holds the collection.
+        name: Of the collection.
+        embedding_function: As the collection was created with.
+
+    Raises:
+        ValueError: The collection was filled by another adapter, other encoders or another side, or
+            by no adapter.
+    """
+    collection = client.get_collection(name, embedding_function=embedding_function)
+    kept = collection.configuration_json.get("embedding_function") or {}
+    ours, theirs = embedding_function.get_config(), kept.get("config") or {}
+    if ours["vectors"] != theirs.get("vectors"):
+        described = {key: theirs.get(key) for key in ("adapter", "side")}
+        raise ValueError(
+            f"the collection {name!r} must be opened with what filled it, {described}; got "
+            f"{ {key: ours[key] for key in described} }, whose adapter, encoders or side are "
+            "others. Open it with the former, or fill a new collection."
+        )
+    return collection
 
 
 def chroma_search(

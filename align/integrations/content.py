@@ -1,8 +1,10 @@
-"""What frameworks of text ask of hits and candidates: a text, and a new order."""
+"""What frameworks of text ask of searches, hits and candidates: answers, a text, a new order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -13,10 +15,65 @@ from align.adapters.adapter import Side, other_side
 from align.late_interaction import maxsim
 from align.multivector import MultiVector
 from align.retrieval.embedder import Embedder
-from align.retrieval.hits import Hit
+from align.retrieval.filters import Where
+from align.retrieval.hits import Hit, Searcher
 
 Rescore = Callable[[str, Sequence[Any]], Tensor]
 """A query and ``n`` candidate items to one score each, ``(n,)``; higher is better."""
+
+
+def answers(searcher: Searcher, item: Any, *, k: int, where: Where | None = None) -> list[Hit]:
+    """What a search answers to one item, best first.
+
+    Args:
+        searcher: A ``Retriever``, what ``wrap`` gives, or anything of that form.
+        item: A text, or the ``pathlib.Path`` of an image.
+        k: Hits at most.
+        where: Which items may be found, as ``Retriever.search`` has it.
+
+    Raises:
+        ValueError: The search cannot filter and ``where`` is given, or a score is NaN.
+    """
+    options: dict[str, Any] = {}
+    if where is not None:
+        known = signature(searcher.search).parameters.values()
+        if not any(each.name == "where" or each.kind == Parameter.VAR_KEYWORD for each in known):
+            raise ValueError(
+                "a filter needs a search that takes where=, as Retriever.search does; "
+                f"{type(searcher).__name__}.search takes none. Leave the filter out, or filter in "
+                "the database that answers."
+            )
+        options["where"] = where
+    [hits] = searcher.search([item], k=k, **options)
+    for rank, hit in enumerate(hits):
+        if math.isnan(hit.score):
+            raise ValueError(
+                f"every hit must have a score that can be compared; hit {rank}, {hit.id!r}, has "
+                "NaN. Look for NaN in the vectors of that item, or in what scores it."
+            )
+    return hits
+
+
+def beside(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[str, Any]:
+    """Metadata of an item with values of ours beside it, neither of which hides the other.
+
+    A value of ``None`` adds nothing where the metadata has that field.
+
+    Args:
+        metadata: What was stored beside the item.
+        remedy: What to do where both have a field of one name, for the message.
+        **ours: Fields to add.
+
+    Raises:
+        ValueError: The metadata has such a field, with another value.
+    """
+    for name, value in ours.items():
+        if name in metadata and value is not None and metadata[name] != value:
+            raise ValueError(
+                f"the metadata must leave the field {name!r} free, where {value!r} goes; it holds "
+                f"{metadata[name]!r} there. {remedy}"
+            )
+    return {**ours, **metadata, **{name: ours[name] for name in ours if ours[name] is not None}}
 
 
 def text_of(hit: Hit) -> str:
@@ -63,7 +120,7 @@ def best_first(
     """``(row, score)`` of the ``top_n`` best items, or of all; of equal ones the first row first.
 
     Raises:
-        ValueError: ``top_n`` is below 1, or there is not one score per item.
+        ValueError: ``top_n`` is below 1, there is not one score per item, or a score is NaN.
     """
     if top_n is not None:
         check_at_least("top_n", top_n, 1)
@@ -74,6 +131,13 @@ def best_first(
         raise ValueError(
             f"rescoring must give one score per item, shape ({len(items)},); got "
             f"{tuple(scores.shape)}. Return a vector in the order of the items."
+        )
+    if scores.is_floating_point() and scores.isnan().any():
+        rows = scores.isnan().nonzero().flatten().tolist()
+        raise ValueError(
+            f"rescoring must give numbers that can be compared; {len(rows)} of {len(items)} scores "
+            f"are NaN, the first at {rows[:5]}. Give an item that cannot be scored minus infinity, "
+            "or leave it out."
         )
     order = scores.argsort(descending=True, stable=True)[:top_n].tolist()
     return [(row, float(scores[row])) for row in order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +13,12 @@ from PIL import Image
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.adapters.artifact import load
+from align.adapters.digest import adapter_digest, check_digest
 from align.embeddings import Encoder
 from align.encoding import MIXED
-from align.integrations.content import text_of
+from align.integrations.content import answers, beside, text_of
 from align.integrations.extras import extra
+from align.integrations.haystack_filters import where_of
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 
@@ -38,11 +40,12 @@ class AlignedTextEmbedder:
 
     def __init__(
         self,
-        adapter: str,
+        adapter: str | Path,
         *,
         encoder: Make | None = None,
         side: Side = "source",
         modality: str = "text",
+        digest: str | None = None,
     ) -> None:
         """Remember what to load; nothing is loaded before ``warm_up``.
 
@@ -52,12 +55,15 @@ class AlignedTextEmbedder:
                 one that the adapter's card names.
             side: The side that asks.
             modality: What texts are where the encoder is of several modalities.
+            digest: What the adapter must be, as ``to_dict`` writes it; ``None`` takes any. Vectors
+                of another adapter do not belong into the same document store.
 
         Raises:
-            ValueError: ``side`` is neither side.
+            ValueError: ``side`` is neither side; later, the adapter is another.
         """
         check_side(side)
-        self.adapter = adapter
+        self.adapter = str(adapter)
+        self.digest = digest
         self.encoder = encoder
         self.side: Side = side
         self.modality = modality
@@ -66,7 +72,7 @@ class AlignedTextEmbedder:
     def warm_up(self) -> None:
         """Load the adapter and its encoder, once."""
         if self._embedder is None:
-            self._embedder = _embedder(self.adapter, self.encoder, self.side)
+            self._embedder = _embedder(self.adapter, self.digest, self.encoder, self.side)
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
@@ -77,7 +83,7 @@ class AlignedTextEmbedder:
         return {"embedding": asked.tolist()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings: the path of the adapter, and the name of the function."""
+        """The settings: path and digest of the adapter, and the name of the function."""
         return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
 
     @classmethod
@@ -97,11 +103,12 @@ class AlignedDocumentEmbedder:
 
     def __init__(
         self,
-        adapter: str,
+        adapter: str | Path,
         *,
         encoder: Make | None = None,
         side: Side = "target",
         modality: str = "text",
+        digest: str | None = None,
     ) -> None:
         """Remember what to load; nothing is loaded before ``warm_up``.
 
@@ -111,12 +118,15 @@ class AlignedDocumentEmbedder:
                 one that the adapter's card names.
             side: The side that documents belong to.
             modality: What ``content`` is where the encoder is of several modalities.
+            digest: What the adapter must be, as ``to_dict`` writes it; ``None`` takes any. Vectors
+                of another adapter do not belong into the same document store.
 
         Raises:
-            ValueError: ``side`` is neither side.
+            ValueError: ``side`` is neither side; later, the adapter is another.
         """
         check_side(side)
-        self.adapter = adapter
+        self.adapter = str(adapter)
+        self.digest = digest
         self.encoder = encoder
         self.side: Side = side
         self.modality = modality
@@ -125,7 +135,7 @@ class AlignedDocumentEmbedder:
     def warm_up(self) -> None:
         """Load the adapter and its encoder, once."""
         if self._embedder is None:
-            self._embedder = _embedder(self.adapter, self.encoder, self.side)
+            self._embedder = _embedder(self.adapter, self.digest, self.encoder, self.side)
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, Any]:
@@ -152,7 +162,7 @@ class AlignedDocumentEmbedder:
         return {"documents": [replace(document, embedding=row) for document, row in embedded]}
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings: the path of the adapter, and the name of the function."""
+        """The settings: path and digest of the adapter, and the name of the function."""
         return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
 
     @classmethod
@@ -169,16 +179,29 @@ class AlignRetriever:
     image has none. ``meta`` holds the metadata and the ``modality``.
     """
 
-    def __init__(self, searcher: Callable[[], Searcher], *, k: int = 10) -> None:
+    def __init__(
+        self,
+        searcher: Callable[[], Searcher],
+        *,
+        k: int = 10,
+        filters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Remember what to open; nothing is opened before ``warm_up``.
 
         Args:
             searcher: A function of a module that opens the search: a ``Retriever``, or what
                 ``wrap`` gives. Haystack writes it into a pipeline by name.
             k: Documents per query.
+            filters: Which items may be found, as Haystack writes it, see
+                ``align.integrations.haystack_filters``; ``None`` is all.
+
+        Raises:
+            ValueError: ``filters`` are not of a form that an index can look up.
         """
+        where_of(filters)
         self.searcher = searcher
         self.k = k
+        self.filters = None if filters is None else dict(filters)
         self._opened: Searcher | None = None
 
     def warm_up(self) -> None:
@@ -187,16 +210,41 @@ class AlignRetriever:
             self._opened = self.searcher()
 
     @component.output_types(documents=list[Document])
-    def run(self, query: str, k: int | None = None) -> dict[str, Any]:
-        """The best ``documents`` for ``query``, best first; ``k`` of them if it is given."""
+    def run(
+        self,
+        query: str,
+        k: int | None = None,
+        top_k: int | None = None,
+        filters: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The best ``documents`` for ``query``, best first.
+
+        Args:
+            query: A text.
+            k: Documents, instead of those of the component.
+            top_k: Haystack's word for ``k``.
+            filters: Which items may be found, instead of those of the component.
+
+        Raises:
+            ValueError: Both ``k`` and ``top_k`` are given, the search cannot filter, or a hit has
+                another modality in its metadata.
+        """
+        if k is not None and top_k is not None:
+            raise ValueError(
+                f"top_k and k are two words for one number; got {top_k} and {k}. Pass one of them."
+            )
         self.warm_up()
         assert self._opened is not None
-        [hits] = self._opened.search([query], k=self.k if k is None else k)
+        wanted = next((each for each in (k, top_k) if each is not None), self.k)
+        where = where_of(self.filters if filters is None else filters)
+        hits = answers(self._opened, query, k=wanted, where=where)
         return {"documents": [_document(hit) for hit in hits]}
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, with the name of the function that opens the search."""
-        return default_to_dict(self, searcher=serialize_callable(self.searcher), k=self.k)  # type: ignore[no-any-return]
+        return default_to_dict(  # type: ignore[no-any-return]
+            self, searcher=serialize_callable(self.searcher), k=self.k, filters=self.filters
+        )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> AlignRetriever:
@@ -205,13 +253,14 @@ class AlignRetriever:
 
 
 def _document(hit: Hit) -> Document:
-    meta = {**hit.metadata, "modality": hit.modality}
+    meta = beside(hit.metadata, "Rename that field before it is added.", modality=hit.modality)
     content = text_of(hit) if "text" in hit.metadata else None
     return Document(id=str(hit.id), content=content, meta=meta, score=hit.score)
 
 
-def _embedder(adapter: str, make: Make | None, side: Side) -> Embedder:
+def _embedder(adapter: str, digest: str | None, make: Make | None, side: Side) -> Embedder:
     loaded = load(adapter)
+    check_digest(loaded, digest, adapter)
     if make is None:
         return Embedder(loaded)
     return Embedder(loaded, source=make()) if side == "source" else Embedder(loaded, target=make())
@@ -236,6 +285,7 @@ def _settings(embedder: AlignedTextEmbedder | AlignedDocumentEmbedder) -> dict[s
     made_by = embedder.encoder
     return {
         "adapter": embedder.adapter,
+        "digest": embedder.digest or adapter_digest(load(embedder.adapter)),
         "encoder": None if made_by is None else serialize_callable(made_by),
         "side": embedder.side,
     }

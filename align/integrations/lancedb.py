@@ -24,6 +24,8 @@ Distance = Literal["dot", "cosine", "l2"]
 ID, DENSE, TOKENS = "id", "vector", "tokens"
 """Columns of a gallery."""
 
+_ANSWERED = ("_distance", "_score", "_relevance_score", "_rowid", "query_index")
+
 
 def create_gallery(
     database: DBConnection,
@@ -59,10 +61,10 @@ def create_gallery(
         columns[TOKENS] = pa.ListArray.from_arrays(ends, _fixed(each.tokens))
     for field, values in (metadata or {}).items():
         check_length(field, values, len(ids))
-        if field in (ID, DENSE, TOKENS):
+        if field in (ID, DENSE, TOKENS, *_ANSWERED):
             raise ValueError(
-                f"metadata must not name the columns {ID}, {DENSE} and {TOKENS}; got {field!r}. "
-                "Rename that field."
+                f"metadata must not name the columns {ID}, {DENSE} and {TOKENS}, nor those that "
+                f"LanceDB answers with, {', '.join(_ANSWERED)}; got {field!r}. Rename that field."
             )
         columns[field] = list(values)
     return database.create_table(name, pa.table(columns))

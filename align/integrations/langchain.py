@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from align._checks import check_side
 from align.adapters.adapter import Side, other_side
-from align.integrations.content import Rescore, best_first, text_of
+from align.integrations.content import Rescore, answers, beside, best_first, text_of
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
+from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
 
 with extra("langchain"):
-    from langchain_core.callbacks import CallbackManagerForRetrieverRun, Callbacks
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+        Callbacks,
+    )
     from langchain_core.documents import BaseDocumentCompressor, Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.retrievers import BaseRetriever
@@ -27,10 +33,18 @@ class AlignedEmbeddings(Embeddings):
     (``adapter.d_search > adapter.dim``), vectors are not of unit norm, and a store that ranks by
     cosine, as ``InMemoryVectorStore`` does, undoes part of the correction.
 
+    What caches vectors by text needs ``namespace``, and a store of its own for queries:
+    ``CacheBackedEmbeddings.from_bytes_store(embeddings, documents_store,
+    namespace=embeddings.namespace, query_embedding_cache=queries_store)``. With
+    ``query_embedding_cache=True`` LangChain would give a query the vector of the document of the
+    same text.
+
     Attributes:
         embedder: The adapter with its encoders.
         documents: The side that documents belong to.
         modality: What texts are where an encoder is of several modalities, such as ``"code"``.
+        namespace: Changes with the adapter as it was when this was made, its encoders,
+            ``documents`` and ``modality``: for caches, and for record managers of the indexing API.
     """
 
     def __init__(
@@ -44,12 +58,14 @@ class AlignedEmbeddings(Embeddings):
             modality: What texts are where an encoder is of several modalities, such as ``"code"``.
 
         Raises:
+            TypeError: A map of the adapter is none of ``align.adapters.maps``.
             ValueError: ``documents`` is neither side.
         """
         check_side(documents)
         self.embedder = embedder
         self.documents = documents
         self.modality = modality
+        self.namespace = f"isthmus-{embedder.digest(documents=documents, modality=modality)}"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A gallery vector for each text.
@@ -86,36 +102,76 @@ class AlignedEmbeddings(Embeddings):
 class AlignRetriever(BaseRetriever):
     """Hits of any search of ours as documents; ``metadata`` holds ``score`` and ``modality``.
 
+    ``invoke(query, k=3, where={"year": 1999})`` asks for other documents than the attributes do,
+    and so do its asynchronous and batched forms.
+
     Attributes:
         searcher: Answers texts with hits: a ``Retriever``, or what ``wrap`` gives.
         k: Documents per query.
+        where: Which items may be found, as ``Retriever.search`` has it; ``None`` is all.
         content: What a document's ``page_content`` is. By default the ``text`` in the metadata of
             the hit, or its id where there is none.
+        score_key: Where the score goes in the metadata.
+        modality_key: Where the modality goes in the metadata.
     """
 
     searcher: SkipValidation[Searcher]
     k: int = 10
+    where: SkipValidation[Where | None] = None
     content: Callable[[Hit], str] = text_of
+    score_key: str = "score"
+    modality_key: str = "modality"
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        k: int | None = None,
+        where: Where | None = None,
+        filter: Where | None = None,
     ) -> list[Document]:
-        [hits] = self.searcher.search([query], k=self.k)
+        """Documents for a query; ``filter`` is LangChain's word for ``where``."""
+        if where is not None and filter is not None:
+            raise ValueError(
+                "filter and where are two words for one thing; got both. Pass one of them."
+            )
+        asked = next((each for each in (where, filter) if each is not None), self.where)
+        hits = answers(self.searcher, query, k=self.k if k is None else k, where=asked)
         return [self._document(hit) for hit in hits]
 
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        **options: Any,
+    ) -> list[Document]:
+        # LangChain's own passes no options on. The network runs in a thread.
+        found: list[Document] = await asyncio.to_thread(
+            self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **options
+        )
+        return found
+
     def _document(self, hit: Hit) -> Document:
-        known = {**hit.metadata, "score": hit.score, "modality": hit.modality}
+        known = beside(
+            hit.metadata,
+            "Choose another score_key or modality_key of AlignRetriever.",
+            **{self.score_key: hit.score, self.modality_key: hit.modality},
+        )
         return Document(page_content=self.content(hit), metadata=known, id=str(hit.id))
 
 
 class AlignReranker(BaseDocumentCompressor):
-    """Documents in a new order, each with its ``relevance_score`` in the metadata.
+    """Documents in a new order, each with its score in the metadata.
 
     Attributes:
         rescore: ``by_adapter`` or ``by_maxsim`` of ``align.integrations.content``, or any function
             of a query and items that gives a score per item.
         top_n: Documents to keep; ``None`` keeps all.
         item: What is scored of a document: its ``page_content`` by default.
+        score_key: Where the score goes in the metadata; documents that were reranked before have
+            one already, and need another.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -123,6 +179,7 @@ class AlignReranker(BaseDocumentCompressor):
     rescore: SkipValidation[Rescore]
     top_n: int | None = None
     item: Callable[[Document], Any] = lambda document: document.page_content
+    score_key: str = "relevance_score"
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -135,12 +192,19 @@ class AlignReranker(BaseDocumentCompressor):
             callbacks: Not used.
 
         Raises:
-            ValueError: ``top_n`` is below 1, or ``rescore`` gives not one score per document.
+            ValueError: ``top_n`` is below 1, ``rescore`` gives not one number per document, or
+                metadata has another value under ``score_key``.
         """
         items = [self.item(document) for document in documents]
         return [
             documents[row].model_copy(
-                update={"metadata": {**documents[row].metadata, "relevance_score": score}}
+                update={
+                    "metadata": beside(
+                        documents[row].metadata,
+                        "Choose another score_key of AlignReranker.",
+                        **{self.score_key: score},
+                    )
+                }
             )
             for row, score in best_first(self.rescore, query, items, top_n=self.top_n)
         ]

@@ -12,9 +12,11 @@ from PIL import Image
 
 from align._checks import check_side
 from align.adapters.adapter import Side, other_side
-from align.integrations.content import Rescore, best_first, text_of
+from align.integrations.content import Rescore, answers, best_first, text_of
 from align.integrations.extras import extra
+from align.integrations.keyed_cache import KeyedCache, asking
 from align.retrieval.embedder import Embedder
+from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
 
 with extra("llama-index"):
@@ -29,6 +31,7 @@ with extra("llama-index"):
         QueryBundle,
         TextNode,
     )
+    from llama_index.core.storage.kvstore.types import BaseKVStore
     from pydantic import Field, PrivateAttr, SkipValidation
 
 
@@ -38,11 +41,19 @@ class AlignedEmbedding(MultiModalEmbedding):
     The vector store must rank by inner product. Where the adapter corrects for hubness
     (``adapter.d_search > adapter.dim``), vectors are not of unit norm, and a store that ranks by
     cosine, as ``SimpleVectorStore`` does, undoes part of the correction.
+
+    Caches of LlamaIndex know vectors by ``model_name``, which holds a digest of the adapter as it
+    was when this was made, of its encoders, and of ``documents`` and ``modality``. An
+    ``embeddings_cache`` keeps queries and documents apart by it, and may be shared by several.
+
+    Attributes:
+        documents: The side that nodes belong to.
+        modality: What texts are where an encoder is of several modalities.
     """
 
+    documents: Side
+    modality: str
     _embedder: Embedder = PrivateAttr()
-    _documents: Side = PrivateAttr()
-    _modality: str = PrivateAttr()
 
     def __init__(
         self,
@@ -51,6 +62,7 @@ class AlignedEmbedding(MultiModalEmbedding):
         documents: Side = "target",
         modality: str = "text",
         embed_batch_size: int = 32,
+        embeddings_cache: BaseKVStore | None = None,
     ) -> None:
         """Keep an adapter and its encoders.
 
@@ -59,24 +71,54 @@ class AlignedEmbedding(MultiModalEmbedding):
             documents: The side that nodes belong to.
             modality: What texts are where an encoder is of several modalities, such as ``"code"``.
             embed_batch_size: Nodes per call of the encoder.
+            embeddings_cache: Where LlamaIndex looks vectors of texts up and keeps them.
 
         Raises:
+            TypeError: A map of the adapter is none of ``align.adapters.maps``.
             ValueError: ``documents`` is neither side.
         """
         check_side(documents)
-        super().__init__(model_name="isthmus", embed_batch_size=embed_batch_size)
+        super().__init__(
+            model_name=f"isthmus-{embedder.digest(documents=documents, modality=modality)}",
+            embed_batch_size=embed_batch_size,
+            documents=documents,
+            modality=modality,
+        )
         self._embedder = embedder
-        self._documents = documents
-        self._modality = modality
+        self.embeddings_cache = embeddings_cache
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a cache is asked under keys that hold our digest."""
+        if name == "embeddings_cache" and value is not None:
+            if not isinstance(value, BaseKVStore):
+                raise TypeError(
+                    "embeddings_cache must be a key-value store of LlamaIndex; got a "
+                    f"{type(value).__name__}. Pass a SimpleKVStore, or another BaseKVStore."
+                )
+            store = value.store if isinstance(value, KeyedCache) else value
+            value = KeyedCache(store, self.model_name)
+        super().__setattr__(name, value)
 
     @classmethod
     def class_name(cls) -> str:
         """Name of the class, as LlamaIndex writes it into settings."""
         return "AlignedEmbedding"
 
+    def get_query_embedding(self, query: str) -> list[float]:
+        """The query vector of a text, from the cache where there is one."""
+        with asking():
+            vector: list[float] = super().get_query_embedding(query)
+        return vector
+
+    async def aget_query_embedding(self, query: str) -> list[float]:
+        """The query vector of a text, from the cache where there is one."""
+        with asking():
+            vector: list[float] = await super().aget_query_embedding(query)
+        return vector
+
     def _get_query_embedding(self, query: str) -> list[float]:
         asked = self._embedder.queries(
-            [query], side=other_side(self._documents), modality=self._modality
+            [query], side=other_side(self.documents), modality=self.modality
         )
         vector: list[float] = asked[0].tolist()
         return vector
@@ -85,7 +127,7 @@ class AlignedEmbedding(MultiModalEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._gallery(texts, self._modality)
+        return self._gallery(texts, self.modality)
 
     def _get_image_embedding(self, img_file_path: str | BytesIO) -> list[float]:
         return self._get_image_embeddings([img_file_path])[0]
@@ -112,7 +154,7 @@ class AlignedEmbedding(MultiModalEmbedding):
         return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
 
     def _gallery(self, items: Sequence[Any], modality: str) -> list[list[float]]:
-        found = self._embedder.gallery(items, side=self._documents, modality=modality)
+        found = self._embedder.gallery(items, side=self.documents, modality=modality)
         vectors: list[list[float]] = found.tolist()
         return vectors
 
@@ -133,7 +175,12 @@ class AlignRetriever(BaseRetriever):
     """Hits of any search of ours as nodes with scores."""
 
     def __init__(
-        self, searcher: Searcher, *, k: int = 10, node: Callable[[Hit], BaseNode] = node_of
+        self,
+        searcher: Searcher,
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        node: Callable[[Hit], BaseNode] = node_of,
     ) -> None:
         """Keep a search.
 
@@ -141,15 +188,17 @@ class AlignRetriever(BaseRetriever):
             searcher: Answers texts, or ``pathlib.Path`` of images, with hits: a ``Retriever``, or
                 what ``wrap`` gives.
             k: Nodes per query.
+            where: Which items may be found, as ``Retriever.search`` has it; ``None`` is all.
             node: What a hit becomes.
         """
         super().__init__()
         self._searcher = searcher
         self._k = k
+        self._where = where
         self._node = node
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        [hits] = self._searcher.search([_asked(query_bundle)], k=self._k)
+        hits = answers(self._searcher, _asked(query_bundle), k=self._k, where=self._where)
         return [NodeWithScore(node=self._node(hit), score=hit.score) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from align.adapters.adapter import Adapter, Side
+from align._checks import check_side
+from align.adapters.adapter import Side
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 
@@ -36,11 +37,15 @@ class AlignEncoder(AbsEncoder):
     Texts go through the side of texts or code, and images through that of images. Where both sides
     are of text, queries are sources and documents are targets.
 
-    In retrieval from one side to the other, vectors are those of ``Embedder.queries`` and
-    ``Embedder.gallery``, correction included. Everywhere else, as in similarity, classification
-    and zero-shot tasks, and in retrieval within one side, they are the plain vectors of the shared
-    space, for which the inner product is the cosine. Prompts of a task are not used, and encoders
-    keep their own batch sizes.
+    In retrieval from one side to the other, bitext mining included, vectors are those of
+    ``Embedder.queries`` and ``Embedder.gallery``, correction included. Everywhere else, as in
+    similarity, classification and zero-shot tasks, and in retrieval within one side, they are the
+    plain vectors of the shared space, for which the inner product is the cosine. Prompts of a task
+    are not used, and encoders keep their own batch sizes.
+
+    MTEB does not say which column of a bitext it gives: the column that asks comes first, except in
+    tasks that hold a subset as a dictionary, such as the first BUCC, which may be refused.
+    ``CachedEmbeddingWrapper`` gives both columns of a bitext from one cache: do without it there.
 
     Attributes:
         embedder: The adapter beside its encoders.
@@ -48,12 +53,17 @@ class AlignEncoder(AbsEncoder):
             the adapter and its encoders.
     """
 
-    def __init__(self, embedder: Embedder, *, name: str) -> None:
+    def __init__(
+        self, embedder: Embedder, *, name: str, languages: Mapping[str, Side] | None = None
+    ) -> None:
         """Make a model of an adapter.
 
         Args:
             embedder: The adapter and its encoders, of text, code or images.
             name: What to call it, ``"organisation/model"``.
+            languages: The side of each language, such as ``{"eng": "source", "fra": "target"}``;
+                only for bitext tasks that pair each language with every other, and where both
+                sides are of text.
 
         Raises:
             ValueError: ``name`` is of another form, or an encoder is of another modality.
@@ -73,11 +83,10 @@ class AlignEncoder(AbsEncoder):
             )
         self._fields = {side: _FIELDS[encoder.modality] for side, encoder in encoders.items()}
         modalities: list[Any] = sorted(set(self._fields.values()))
+        digest = embedder.digest()
         self.mteb_model_meta = ModelMeta(
             name=name,
-            revision=_revision(
-                embedder.adapter, [encoder.fingerprint for encoder in encoders.values()]
-            ),
+            revision=digest[:16],
             loader=None,
             release_date=None,
             languages=None,
@@ -94,7 +103,10 @@ class AlignEncoder(AbsEncoder):
             use_instructions=False,
             training_datasets=None,
             modalities=modalities,
+            # Results and cached vectors lie in folders of this name.
+            experiment_kwargs={"adapter": digest[:16]},
         )
+        self._bitext = _Bitext(languages)
 
     def encode(
         self,
@@ -112,9 +124,9 @@ class AlignEncoder(AbsEncoder):
             inputs: Batches as MTEB makes them: dictionaries with lists under ``text`` or
                 ``image``.
             task_metadata: Says what a task matches with what, such as ``t2i``.
-            hf_split: Not used.
-            hf_subset: Not used.
-            prompt_type: Whether the items ask or are searched, in retrieval.
+            hf_split: Tells apart what a bitext task encodes.
+            hf_subset: Likewise; the language, in tasks of many languages side by side.
+            prompt_type: Whether the items ask or are searched.
             **kwargs: Only ``show_progress_bar`` is used.
 
         Raises:
@@ -125,15 +137,35 @@ class AlignEncoder(AbsEncoder):
         for batch in inputs:
             field = _field(batch)
             items += batch[field]
-        side = self._side(field, prompt_type)
         progress = bool(kwargs.get("show_progress_bar", False))
-        if prompt_type is None or not self._crosses(task_metadata.category):
+        if task_metadata.type == "BitextMining" and field == "text" and self._one_field():
+            with self._bitext.column(task_metadata, hf_split, hf_subset) as column:
+                if column.side == "source":
+                    return column.kept(self.embedder.queries(items, progress=progress))
+                return column.kept(self.embedder.gallery(items, progress=progress))
+        side = self._side(field, prompt_type)
+        across = _retrieves(task_metadata) and self._crosses(task_metadata.category)
+        if prompt_type is None or not across:
             vectors = self.embedder.encode(items, side=side, progress=progress)
             adapter = self.embedder.adapter
             return adapter.source(vectors) if side == "source" else adapter.target(vectors)
         if prompt_type == PromptType.query:
             return self.embedder.queries(items, side=side, progress=progress)
         return self.embedder.gallery(items, side=side, progress=progress)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """Inner products of all with all, ``(n, m)``.
+
+        Raises:
+            ValueError: A bitext task asks with the column that it encoded second.
+        """
+        self._bitext.check(embeddings1, embeddings2)
+        found: Tensor = super().similarity(embeddings1, embeddings2)
+        return found
+
+    def _one_field(self) -> bool:
+        """Whether both sides are of text, or both of images."""
+        return len(set(self._fields.values())) == 1
 
     def _side(self, field: str, prompt_type: PromptType | None) -> Side:
         """Which side takes a field; where both do, queries are sources."""
@@ -147,7 +179,7 @@ class AlignEncoder(AbsEncoder):
 
     def _crosses(self, category: str | None) -> bool:
         """Whether queries and documents of a task are of different sides."""
-        if len(set(self._fields.values())) == 1:
+        if self._one_field():
             return True
         asked, _, found = (category or "").partition("2")
         return asked in _LETTERS and found in _LETTERS and _LETTERS[asked] != _LETTERS[found]
@@ -163,12 +195,85 @@ def _field(batch: Mapping[str, Sequence[Any]]) -> str:
     return held[0]
 
 
-def _revision(adapter: Adapter, fingerprints: Sequence[str]) -> str:
-    """A digest of weights, settings of the bank and encoders, so that no stale result is found."""
-    digest = hashlib.sha256("\n".join(fingerprints).encode())
-    bank = adapter.bank
-    digest.update(repr(None if bank is None else (bank.expansion, bank.hubness)).encode())
-    for name, tensor in sorted(adapter.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _retrieves(task: TaskMetadata) -> bool:
+    """Whether queries are compared with documents, rather than items with items of their kind."""
+    return any(word in task.type for word in ("Retrieval", "Reranking", "QA", "DocumentUnderst"))
+
+
+class _Bitext:
+    """Which side a column of a bitext task is of.
+
+    Attributes:
+        languages: The side of each language, by the start of its name.
+    """
+
+    def __init__(self, languages: Mapping[str, Side] | None) -> None:
+        for side in (languages or {}).values():
+            check_side(side)
+        self.languages = dict(languages or {})
+        self._waiting: tuple[str, str, str] | None = None
+        self._last: dict[Side, weakref.ref[Tensor]] = {}
+
+    @contextmanager
+    def column(self, task: TaskMetadata, split: str, subset: str) -> Iterator[_Column]:
+        """One column while it is encoded; one that fails counts as not encoded."""
+        named, key = self._named(task, subset), (task.name, split, subset)
+        second = named is None and self._waiting == key
+        self._waiting = None
+        column = _Column(named or ("target" if second else "source"))
+        yield column
+        if named is None and column.vectors is not None:
+            self._last[column.side] = weakref.ref(column.vectors)
+        if named is None and not second:
+            self._waiting = key
+
+    def check(self, asking: Any, found: Any) -> None:
+        """Raise ``ValueError`` where the columns came in the other order."""
+        if _shares(asking, self._last.get("target")) and _shares(found, self._last.get("source")):
+            raise ValueError(
+                "the columns of a bitext must be encoded in the order in which they are compared, "
+                "as nothing else tells them apart; this task encoded the column that asks second. "
+                "Run it anew with another model object, or choose a later version of the task."
+            )
+
+    def _named(self, task: TaskMetadata, subset: str) -> Side | None:
+        """The side of a column that is named by its language, in tasks with many side by side."""
+        pairs = [pair.split("-") for pair in task.hf_subsets if pair.count("-") == 1]
+        places = {place for pair in pairs for place in (0, 1) if pair[place] == subset}
+        if not places or subset in task.hf_subsets:
+            return None
+        for language, side in self.languages.items():
+            if subset.startswith(language):
+                return side
+        if {*pairs[0]} == {language for pair in pairs for language in pair}:
+            return "source" if subset == pairs[0][0] else "target"  # two languages, both ways
+        if len(places) == 2:
+            raise ValueError(
+                "a language must be of one side of the adapter; this task has "
+                f"{subset!r} on both. Pass AlignEncoder languages=, such as "
+                f'{{"{subset}": "source", ...}}, or choose a task of one pair of languages.'
+            )
+        return "source" if places == {0} else "target"
+
+
+class _Column:
+    """A column of a bitext and its side."""
+
+    def __init__(self, side: Side) -> None:
+        self.side: Side = side
+        self.vectors: Tensor | None = None
+
+    def kept(self, vectors: Tensor) -> Tensor:
+        """The vectors as they are, remembered as those of this column."""
+        self.vectors = vectors
+        return vectors
+
+
+def _shares(vectors: Any, other: weakref.ref[Tensor] | None) -> bool:
+    """Whether two tensors are parts of one."""
+    whole = None if other is None else other()
+    return (
+        whole is not None
+        and isinstance(vectors, Tensor)
+        and vectors.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+    )

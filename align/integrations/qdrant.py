@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import index
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_OID, NAMESPACE_URL, uuid5
 
-from align._checks import check_at_least, check_k, check_length, check_unique
+import numpy as np
+
+from align._checks import check_at_least, check_k, check_length, check_matrix, check_unique
 from align.embeddings import Vectors, as_tensor
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.multivector import MultiVector
-from align.retrieval.hits import NOTHING, Hit
+from align.retrieval.hits import NOTHING, Hit, Id
 
 with extra("qdrant"):
     from qdrant_client import QdrantClient, models
@@ -23,7 +26,7 @@ DENSE, TOKENS = "dense", "tokens"
 def create_gallery(
     client: QdrantClient,
     collection: str,
-    ids: Sequence[str],
+    ids: Sequence[Id],
     vectors: Vectors,
     *,
     tokens: MultiVector | None = None,
@@ -32,24 +35,28 @@ def create_gallery(
     """Create a collection that ranks as we do, by inner product and MaxSim, and fill it.
 
     Qdrant knows points by number or UUID only, so an id is kept in the payload, under ``id``, and
-    the UUID is made from it. The several vectors of an item get no search graph: they are for
-    scoring what the single ones put forward.
+    the UUID is made from it. If filling fails, the collection is removed again. The several vectors
+    of an item get no search graph: they are for scoring what the single ones put forward.
 
     Args:
         client: Of a server, or local: ``QdrantClient(":memory:")`` or ``QdrantClient(path=...)``.
         collection: Name of the new collection.
-        ids: ``n`` unique names.
+        ids: ``n`` unique strings or whole numbers, which come back as they are.
         vectors: Gallery vectors, ``(n, d)``, correction included: ``adapter.gallery(...)``.
         tokens: Several vectors per item, ``n`` packed items, for ``rescored_search``.
         metadata: What to keep beside each item, as Qdrant keeps JSON; filters name a field
             ``metadata.FIELD``.
 
     Raises:
-        ValueError: The sides differ in number, an id repeats, or Qdrant holds such a collection.
+        TypeError: An id is neither a string nor a whole number.
+        ValueError: The sides differ in number, an id repeats, a vector is not finite, or Qdrant
+            holds such a collection.
     """
+    ids = [_plain(row, name) for row, name in enumerate(ids)]
     dense = as_tensor(vectors).float()
     check_length("vectors", range(len(dense)), len(ids))
     check_unique("ids", ids)
+    check_matrix("vectors", dense)
     fields = {DENSE: models.VectorParams(size=dense.shape[1], distance=models.Distance.DOT)}
     if tokens is not None:
         check_length("tokens", range(len(tokens)), len(ids))
@@ -70,12 +77,14 @@ def create_gallery(
             if tokens is not None:
                 held[TOKENS] = tokens[row].tolist()
             said = {} if metadata is None else {"metadata": dict(metadata[row])}
-            yield models.PointStruct(
-                id=str(uuid5(NAMESPACE_URL, name)), vector=held, payload={"id": name, **said}
-            )
+            yield models.PointStruct(id=_point(name), vector=held, payload={"id": name, **said})
 
     client.create_collection(collection, vectors_config=fields)
-    client.upload_points(collection, points(), wait=True)
+    try:
+        client.upload_points(collection, points(), wait=True)
+    except BaseException:
+        client.delete_collection(collection)
+        raise
 
 
 def qdrant_search(
@@ -177,6 +186,27 @@ def rescored_search(
         [_hit(point) for point in found.points]
         for found in client.query_batch_points(collection, requests)
     ]
+
+
+def _plain(row: int, name: Any) -> Id:
+    """An id as JSON holds it, and as it is asked for again."""
+    if isinstance(name, str):
+        return str(name)
+    try:
+        if isinstance(name, bool | np.bool_):
+            raise TypeError
+        return index(name)
+    except TypeError:
+        raise TypeError(
+            f"ids must be strings or whole numbers; id {row} is {name!r}, a "
+            f"{type(name).__name__}. Turn it into a string first."
+        ) from None
+
+
+def _point(name: Id) -> str:
+    """The UUID of an id; 7 and "7" have two."""
+    space = NAMESPACE_URL if isinstance(name, str) else NAMESPACE_OID
+    return str(uuid5(space, str(name)))
 
 
 def _hit(point: models.ScoredPoint) -> Hit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -25,6 +25,11 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ``Y`` may be one number per row, as scikit-learn's targets are. Each number then becomes the
     direction of ``(y, 1)``, since only directions are aligned.
 
+    Rows that belong together, such as the captions of one photo, are named by ``groups``. With
+    ``sklearn.set_config(enable_metadata_routing=True)`` and ``set_fit_request(groups=True)`` and
+    ``set_score_request(groups=True)``, pipelines and cross-validation hand them on, as in
+    ``cross_val_score(estimator, X, Y, params={"groups": groups}, cv=GroupKFold())``.
+
     Attributes:
         side: As for ``align.fit``.
         effort: As for ``align.fit``.
@@ -35,6 +40,9 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_features_in_: Width of a source.
         n_targets_: Width of a target, or 1 for numbers.
     """
+
+    # Pipeline.score asks after weights, which it has not, of every last step.
+    __metadata_request__score: ClassVar[dict[str, Any]] = {"sample_weight": None}
 
     def __init__(
         self,
@@ -51,12 +59,14 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: Any, Y: Any) -> Self:
+    def fit(self, X: Any, Y: Any, groups: Any = None) -> Self:
         """Fit on row-matched sides.
 
         Args:
             X: Source embeddings, ``(n, d_source)`` with ``d_source >= 2``.
             Y: Target embeddings of the same pairs, ``(n, d_target)``, or ``(n,)`` numbers.
+            groups: Name of the group of each pair, ``(n,)``; the folds of ``align.fit`` keep a
+                group whole. Every pair is its own group if left out.
 
         Raises:
             ValueError: A side is not a finite matrix, or as for ``align.fit``.
@@ -73,7 +83,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         self.n_targets_ = 1 if Y.ndim == 1 else Y.shape[1]
         self.adapter_ = fit(
-            _paired(X, Y),
+            _paired(X, Y, groups),
             side=self.side,
             effort=self.effort,
             refine=self.refine,
@@ -104,10 +114,16 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         return self.adapter_.gallery(_directed(np.asarray(Y))).numpy()
 
-    def score(self, X: Any, Y: Any) -> float:
+    def score(self, X: Any, Y: Any, groups: Any = None) -> float:
         """Mean of recall at 1, 5 and 10, and of both directions, in [0, 1]; higher is better.
 
         It depends on the number of rows, which are each other's wrong answers.
+
+        Args:
+            X: Source embeddings, ``(n, d_source)``.
+            Y: Target embeddings of the same pairs.
+            groups: Name of the group of each pair, ``(n,)``; every row of its group is a right
+                answer to a query, as in ``align.evaluate``.
 
         Raises:
             NotFittedError: ``fit`` was not called.
@@ -115,7 +131,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        found = evaluate(_paired(X, np.asarray(Y)), self.adapter_).mean
+        found = evaluate(_paired(X, np.asarray(Y), groups), self.adapter_).mean
         return float(np.mean([found[f"recall_at_{k}"].value for k in (1, 5, 10)]))
 
     def __sklearn_tags__(self) -> Any:
@@ -126,8 +142,9 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return tags
 
 
-def _paired(x: Array, y: Array) -> PairedEmbeddings:
-    return PairedEmbeddings.from_arrays(x, _directed(y))
+def _paired(x: Array, y: Array, groups: Any) -> PairedEmbeddings:
+    names = None if groups is None else list(groups)
+    return PairedEmbeddings.from_arrays(x, _directed(y), groups=names)
 
 
 def _directed(y: Array) -> Array:

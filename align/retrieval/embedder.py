@@ -9,6 +9,7 @@ from torch import Tensor
 
 from align._checks import check_length, check_side
 from align.adapters.adapter import Adapter, Side
+from align.adapters.digest import adapter_digest
 from align.embeddings import Cache, Embeddings, Encoder
 from align.encoders.spec import from_card
 from align.encoding import encode_instructions, encode_items, items_for
@@ -48,6 +49,24 @@ class Embedder:
         self.store = store
         given = {"source": source, "target": target, "instruction": instructions}
         self._encoders = {role: encoder for role, encoder in given.items() if encoder is not None}
+        self._given = {role: encoder.fingerprint for role, encoder in self._encoders.items()}
+
+    def digest(self, **words: str | None) -> str:
+        """A name for the vectors that this gives, for what caches them; hexadecimal.
+
+        It changes with the weights, the corrections and the encoders of the adapter. No encoder is
+        built for it: the card's word counts where none was given.
+
+        Args:
+            **words: What else a cached vector depends on, by name, such as side and modality.
+        """
+        card = self.adapter.card
+        fitted = {"source": card.source_fingerprint, "target": card.target_fingerprint}
+        known = {
+            f"{role} encoder": self._given.get(role) or fitted.get(role) or card.encoders.get(role)
+            for role in ("source", "target", "instruction")
+        }
+        return adapter_digest(self.adapter, **known, **words)
 
     def encoder(self, side: Side) -> Encoder:
         """The encoder of a side.

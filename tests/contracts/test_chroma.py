@@ -19,7 +19,7 @@ from PIL import Image
 import align
 from align.adapters.adapter import Adapter
 from align.adapters.rcca import rcca
-from align.integrations.chroma import AlignEmbeddingFunction, chroma_search
+from align.integrations.chroma import AlignEmbeddingFunction, chroma_search, open_collection
 from tests.contracts import world
 
 QUESTIONS = ["a red house", "the sea", "a dog on a beach"]
@@ -123,15 +123,45 @@ def test_encoders_that_were_given_are_given_again(tmp_path, folder):
     assert again.query(query_texts=QUESTIONS)["ids"] == found["ids"]
 
 
-def test_the_configuration_holds_the_folder_and_the_side(tmp_path, sbert, monkeypatch):
+def test_the_configuration_holds_the_folder_the_side_and_digests(tmp_path, sbert, monkeypatch):
     folder = remembering(tmp_path / "adapter", sbert)
     monkeypatch.chdir(tmp_path)
     embedding = AlignEmbeddingFunction("adapter", side="source")
     config = embedding.get_config()
-    assert config == {"adapter": str(folder), "side": "source"}
+    assert (config["adapter"], config["side"]) == (str(folder), "source")
     again = AlignEmbeddingFunction.build_from_config(config)
     assert again.get_config() == config
     assert np.array_equal(again(QUESTIONS), embedding(QUESTIONS))
+
+
+def test_a_collection_is_opened_with_the_adapter_encoders_and_side_that_filled_it(tmp_path, folder):
+    client = connect(tmp_path / "db")
+    fill(client, embedding_of(folder))
+    assert open_collection(client, "pictures", embedding_of(folder)).count() == 40
+    world.plain_adapter().save(tmp_path / "other")
+    others = [
+        embedding_of(tmp_path / "other"),
+        embedding_of(folder, side="source"),
+        AlignEmbeddingFunction(folder, source=align.CallableEncoder(len, name="n", dim=12)),
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match=r"'pictures' must be opened with what filled it"):
+            open_collection(client, "pictures", other)
+
+
+def test_a_replaced_adapter_is_refused_by_the_collection_that_remembers_it(tmp_path, sbert):
+    folder = remembering(tmp_path / "adapter", sbert)
+    client = connect(tmp_path / "db")
+    collection = client.create_collection(
+        "texts", embedding_function=AlignEmbeddingFunction(folder)
+    )
+    collection.add(ids=["a"], documents=QUESTIONS[:1])
+    encoder = align.TextEncoder(str(sbert))
+    rows = torch.randn(50, encoder.dim, generator=torch.Generator().manual_seed(1))
+    other = rcca(rows, rows.flip(0))
+    Adapter(other.source_map, other.target_map, align.load(folder).card).save(folder)
+    with pytest.raises(ValueError, match="must be the one that the stored vectors came from"):
+        connect(tmp_path / "db").get_collection("texts").query(query_texts=QUESTIONS)
 
 
 def test_chroma_warns_of_a_space_that_would_rank_otherwise(tmp_path, folder):

@@ -1,11 +1,13 @@
 """Components against the installed Haystack: alone, in pipelines, and through YAML."""
 
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import torch
 
 from align.adapters.rcca import rcca
+from align.retrieval.hits import Hit
 from tests.contracts import world
 
 pytest.importorskip("haystack", reason="needs isthmus[haystack]")
@@ -159,3 +161,90 @@ def test_a_function_that_haystack_does_not_trust_is_not_imported(folder):
 def test_a_side_that_is_none_is_refused(component):
     with pytest.raises(ValueError, match='side must be "source" or "target"'):
         component("adapter", side="query")
+
+
+def test_top_k_and_filters_are_those_of_the_run_or_of_the_component():
+    adapter = world.plain_adapter()
+    best = [f"id {row}" for row in world.ranking(adapter, 3)]
+    pictures = [name for name in best if int(name[3:]) % 2]
+
+    def ids(component, **asked):
+        return [each.id for each in component.run(world.QUESTIONS[3], **asked)["documents"]]
+
+    is_image = {"field": "meta.modality", "operator": "==", "value": "image"}
+    retriever = AlignRetriever(world.plain_retriever, k=7)
+    assert ids(retriever, top_k=2) == ids(retriever, k=2) == best[:2]
+    assert ids(retriever, filters=is_image) == pictures[:7]
+    assert ids(retriever, filters={"modality": "image"}, top_k=3) == pictures[:3]
+    named = {
+        "operator": "AND",
+        "conditions": [
+            is_image,
+            {
+                "operator": "OR",
+                "conditions": [
+                    {"field": "meta.path", "operator": "in", "value": ["3.png", "5.png"]},
+                    {"field": "path", "operator": "==", "value": "7.png"},
+                ],
+            },
+        ],
+    }
+    assert sorted(ids(retriever, filters=named)) == ["id 3", "id 5", "id 7"]
+    only = AlignRetriever(world.plain_retriever, k=7, filters=is_image)
+    assert ids(only) == pictures[:7]
+    pipeline = Pipeline()
+    pipeline.add_component("retriever", only)
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=TRUSTED)
+    assert ids(again.get_component("retriever")) == pictures[:7]
+    asked = {"query": world.QUESTIONS[3], "top_k": 1, "filters": {}}
+    [found] = pipeline.run({"retriever": asked})["retriever"]["documents"]
+    assert found.id == best[0]
+    with pytest.raises(ValueError, match="top_k and k are two words for one number; got 1 and 2"):
+        retriever.run("question 3", k=2, top_k=1)
+
+
+def test_filters_that_an_index_cannot_look_up_are_refused():
+    retriever = AlignRetriever(world.plain_retriever)
+    one = {"field": "meta.a", "operator": "==", "value": 1}
+    two = {"field": "meta.b", "operator": "==", "value": 1}
+    with pytest.raises(ValueError, match=r"must be about one field.*about \['a', 'b'\]"):
+        retriever.run("question 3", filters={"operator": "OR", "conditions": [one, two]})
+    with pytest.raises(ValueError, match="about metadata; got one about 'content'"):
+        AlignRetriever(world.plain_retriever, filters={**one, "field": "content"})
+    with pytest.raises(ValueError, match=r"Wrapped.search takes none"):
+        AlignRetriever(world.wrapped).run("question 3", filters=one)
+
+
+def test_an_adapter_may_be_a_path_and_is_written_as_text(folder):
+    pipeline = Pipeline()
+    pipeline.add_component("text", AlignedTextEmbedder(Path(folder), encoder=world.questions))
+    pipeline.add_component("all", AlignedDocumentEmbedder(Path(folder), encoder=world.answers))
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=TRUSTED)
+    assert again.get_component("text").adapter == again.get_component("all").adapter == folder
+    assert again.dumps() == pipeline.dumps()
+
+
+@pytest.mark.parametrize("component", [AlignedTextEmbedder, AlignedDocumentEmbedder])
+def test_a_pipeline_refuses_an_adapter_that_was_replaced(component, tmp_path):
+    folder = tmp_path / "adapter"
+    world.plain_adapter().save(folder)
+    written = component(folder).to_dict()
+    component.from_dict(written).warm_up()
+    world.corrected_adapter().save(folder)
+    assert component(folder).to_dict() != written
+    with pytest.raises(ValueError, match="must be the one that the stored vectors came from"):
+        component.from_dict(written).warm_up()
+
+
+def test_a_modality_in_the_metadata_is_neither_hidden_nor_hides_ours():
+    class Named:
+        def search(self, items, *, k=10):
+            return [[Hit("a", 0.5, "text", {"modality": "poem"})]]
+
+    with pytest.raises(ValueError, match="'modality' free, where 'text' goes; it holds 'poem'"):
+        AlignRetriever(Named).run("any")
+
+
+def test_scores_that_are_nan_are_refused():
+    with pytest.raises(ValueError, match=r"hit 1, 'b', has NaN"):
+        AlignRetriever(world.Broken).run("question 3")

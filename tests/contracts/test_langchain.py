@@ -6,13 +6,16 @@ import pytest
 import torch
 
 import align
+from align.adapters.rcca import rcca
 from align.integrations.content import best_first, by_adapter, by_maxsim
+from align.retrieval.hits import Hit
 from tests.contracts import world
 
 pytest.importorskip("langchain_core", reason="needs isthmus[langchain]")
 
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
+from langchain_core.stores import InMemoryByteStore
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from align.integrations.langchain import AlignedEmbeddings, AlignReranker, AlignRetriever
@@ -156,3 +159,119 @@ def test_no_documents_stay_none_and_bad_settings_are_refused(embedder):
         best_first(by_adapter(embedder), "question 1", ["answer 1"], top_n=0)
     with pytest.raises(ValueError, match=r"one score per item, shape \(2,\); got \(1, 2\)"):
         best_first(lambda query, items: torch.zeros(1, 2), "q", ["a", "b"], top_n=None)
+
+
+def test_invoke_takes_another_number_and_a_filter(adapter):
+    retriever = AlignRetriever(searcher=world.retriever(adapter), k=12)
+    best = [f"id {row}" for row in world.ranking(adapter, 3)]
+    pictures = [name for name in best if int(name[3:]) % 2]
+
+    def ids(found):
+        return [each.id for each in found]
+
+    asked = world.QUESTIONS[3]
+    assert ids(retriever.invoke(asked, k=1)) == best[:1]
+    assert ids(asyncio.run(retriever.ainvoke(asked, k=2))) == best[:2]
+    assert [ids(each) for each in retriever.batch([asked], k=3)] == [best[:3]]
+    assert ids(retriever.bind(k=4).invoke(asked)) == best[:4]
+    for word in ("where", "filter"):
+        found = retriever.invoke(asked, k=5, **{word: {"modality": "image"}})
+        assert ids(found) == pictures[:5]
+    only = AlignRetriever(searcher=world.retriever(adapter), k=5, where={"modality": "image"})
+    assert ids(only.invoke(asked)) == pictures[:5]
+    assert ids(only.invoke(asked, where={})) == best[:5]
+    assert ids(asyncio.run(only.ainvoke(asked, k=1, filter={"text": world.ANSWERS[8]}))) == ["id 8"]
+
+
+def test_what_the_search_cannot_do_is_refused_not_left_out():
+    retriever = AlignRetriever(searcher=world.wrapped(), k=5)
+    with pytest.raises(ValueError, match=r"takes where=.*Wrapped.search takes none"):
+        retriever.invoke("question 3", where={"year": 1999})
+    with pytest.raises(ValueError, match="two words for one thing"):
+        retriever.invoke("question 3", where={}, filter={})
+    with pytest.raises(TypeError, match="search_kwargs"):
+        retriever.invoke("question 3", search_kwargs={"k": 1})
+
+
+def test_metadata_named_like_ours_is_neither_hidden_nor_hides_it():
+    class Scored:
+        def search(self, items, *, k=10):
+            return [[Hit("a", 0.5, "text", {"score": 9.5, "modality": "text"})]]
+
+    with pytest.raises(ValueError, match=r"'score' free, where 0.5 goes; it holds 9.5.*score_key"):
+        AlignRetriever(searcher=Scored()).invoke("any")
+    [found] = AlignRetriever(searcher=Scored(), score_key="cosine").invoke("any")
+    assert found.metadata == {"score": 9.5, "cosine": 0.5, "modality": "text"}
+
+
+def test_the_modality_in_the_metadata_stays_where_the_search_knows_none():
+    class Plain:
+        def search(self, items, *, k=10):
+            return [
+                [
+                    Hit("a", 0.5, None, {"modality": "poem"}),
+                    Hit("b", 0.5, "text", {"modality": "x"}),
+                ]
+            ]
+
+    class First(Plain):
+        def search(self, items, *, k=10):
+            return [super().search(items)[0][:1]]
+
+    [found] = AlignRetriever(searcher=First()).invoke("any")
+    assert found.metadata == {"score": 0.5, "modality": "poem"}
+    with pytest.raises(ValueError, match="'modality' free, where 'text' goes; it holds 'x'"):
+        AlignRetriever(searcher=Plain()).invoke("any")
+
+
+def test_a_score_of_an_earlier_reranker_is_not_overwritten(embedder):
+    _, documents = some_documents()
+    reranker = AlignReranker(rescore=by_adapter(embedder))
+    once = reranker.compress_documents(documents, world.QUESTIONS[22])
+    with pytest.raises(ValueError, match=r"'relevance_score' free.*score_key of AlignReranker"):
+        reranker.compress_documents(once, world.QUESTIONS[4])
+    twice = AlignReranker(rescore=by_adapter(embedder), score_key="second").compress_documents(
+        once, world.QUESTIONS[4]
+    )
+    assert {"relevance_score", "second"} <= set(twice[0].metadata)
+
+
+def test_scores_that_are_nan_are_refused():
+    _, documents = some_documents()
+    with pytest.raises(ValueError, match=r"1 of 5 scores are NaN, the first at \[2\]"):
+        AlignReranker(rescore=world.half_scored).compress_documents(documents, "question 3")
+    with pytest.raises(ValueError, match=r"hit 1, 'b', has NaN"):
+        AlignRetriever(searcher=world.Broken()).invoke("question 3")
+
+
+def test_the_namespace_tells_adapters_encoders_sides_and_modalities_apart(embedder):
+    other = align.Embedder(embedder.adapter, source=world.questions(), target=world.pictures())
+    plain = rcca(world.SOURCE, world.TARGET)
+    third = align.Embedder(plain, source=world.questions(), target=world.answers())
+    found = [
+        AlignedEmbeddings(embedder),
+        AlignedEmbeddings(other),
+        AlignedEmbeddings(third),
+        AlignedEmbeddings(embedder, documents="source"),
+        AlignedEmbeddings(embedder, modality="code"),
+    ]
+    assert len({each.namespace for each in found}) == 5
+    assert AlignedEmbeddings(embedder).namespace == found[0].namespace
+
+
+def test_one_cache_gives_each_adapter_its_own_vectors_under_its_namespace():
+    classic = pytest.importorskip("langchain_classic.embeddings")
+    documents, queries = InMemoryByteStore(), InMemoryByteStore()
+    for adapter in (world.plain_adapter(), world.corrected_adapter()) * 2:
+        embedder = align.Embedder(adapter, source=world.questions(), target=world.answers())
+        embeddings = AlignedEmbeddings(embedder)
+        cached = classic.CacheBackedEmbeddings.from_bytes_store(
+            embeddings,
+            documents,
+            namespace=embeddings.namespace,
+            query_embedding_cache=queries,
+            key_encoder="sha256",
+        )
+        texts = world.ANSWERS[:3]
+        assert cached.embed_documents(texts) == embeddings.embed_documents(texts)
+        assert cached.embed_query("question 1") == embeddings.embed_query("question 1")

@@ -16,8 +16,11 @@ from tests.contracts import world
 pytest.importorskip("llama_index.core", reason="needs isthmus[llama-index]")
 
 from llama_index.core import VectorStoreIndex
+from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.storage.kvstore import SimpleKVStore
 
+from align.integrations.keyed_cache import KeyedCache
 from align.integrations.llama_index import AlignedEmbedding, AlignReranker, AlignRetriever, node_of
 
 
@@ -162,3 +165,110 @@ def test_the_reranker_scores_what_it_is_told_to_and_needs_a_query(embedder):
         reranker.postprocess_nodes(nodes)
     with pytest.raises(ValueError, match='side must be "source" or "target"'):
         AlignedEmbedding(embedder, documents="nodes")
+
+
+def word(text):
+    """Letters as vectors, for both sides: a query may have the text of a document."""
+    return torch.tensor([[text.count(letter) + 0.1 for letter in "abcdefghi"]])
+
+
+def everything(width):
+    def encode(texts):
+        rows = torch.cat([word(text) for text in texts])
+        return torch.cat([rows, rows[:, : width - 9]], dim=1)
+
+    return align.CallableEncoder(encode, name=f"letters {width}", dim=width)
+
+
+def same_texts(adapter):
+    return align.Embedder(adapter, source=everything(12), target=everything(9))
+
+
+def models():
+    """Embeddings of two adapters, of either side, and of two modalities."""
+    plain, corrected = same_texts(world.plain_adapter()), same_texts(world.corrected_adapter())
+    return [
+        AlignedEmbedding(plain),
+        AlignedEmbedding(corrected),
+        AlignedEmbedding(plain, documents="source"),
+        AlignedEmbedding(plain, modality="code"),
+        AlignedEmbedding(align.Embedder(world.plain_adapter(), source=everything(12))),
+    ]
+
+
+def test_settings_differ_where_vectors_may_and_are_equal_where_they_are():
+    assert len({str(model.to_dict()) for model in models()}) == 5
+    assert [each.to_dict() for each in models()] == [each.to_dict() for each in models()]
+
+
+def test_an_ingestion_cache_gives_each_adapter_and_side_its_own_vectors():
+    cache = IngestionCache()
+    texts = ["a bad cab", "high hedge"]
+    for _ in range(2):
+        for model in models()[:3]:
+            pipeline = IngestionPipeline(transformations=[model], cache=cache)
+            nodes = pipeline.run(nodes=[TextNode(text=text) for text in texts])
+            expected = model.get_text_embedding_batch(texts)
+            assert [node.embedding for node in nodes] == expected
+
+
+def test_a_shared_cache_of_embeddings_keeps_adapters_sides_and_queries_apart():
+    store = SimpleKVStore()
+    texts = ["a bad cab", "high hedge"]
+    for _ in range(2):
+        for fresh, model in zip(models()[:3], models()[:3], strict=True):
+            model.embeddings_cache = store
+            assert model.get_text_embedding_batch(texts) == fresh.get_text_embedding_batch(texts)
+            assert model.get_query_embedding(texts[0]) == fresh.get_query_embedding(texts[0])
+            assert model.get_text_embedding(texts[0]) == fresh.get_text_embedding_batch(texts)[0]
+            query = asyncio.run(model.aget_query_embedding(texts[1]))
+            assert query == fresh.get_query_embedding(texts[1])
+            text = asyncio.run(model.aget_text_embedding(texts[1]))
+            assert text == fresh.get_text_embedding_batch(texts)[1]
+    assert len(store.get_all("embeddings")) == 3 * 4
+
+
+def test_a_cache_of_embeddings_spares_the_encoder():
+    calls = []
+
+    def encode(texts):
+        calls.extend(texts)
+        return torch.cat([word(text) for text in texts])
+
+    target = align.CallableEncoder(encode, name="counted", dim=9)
+    embedder = align.Embedder(world.plain_adapter(), source=everything(12), target=target)
+    store = SimpleKVStore()
+    for _ in range(3):
+        model = AlignedEmbedding(embedder, embeddings_cache=store)
+        model.get_text_embedding_batch(["abc", "def"])
+    assert calls == ["abc", "def"]
+    with pytest.raises(TypeError, match="must be a key-value store of LlamaIndex; got a dict"):
+        AlignedEmbedding(embedder, embeddings_cache={})
+
+
+def test_a_keyed_cache_lists_and_removes_only_its_own():
+    store = SimpleKVStore()
+    ours, others = KeyedCache(store, "one"), KeyedCache(store, "two")
+    ours.put("a", {"v": 1})
+    others.put("a", {"v": 2})
+    asyncio.run(ours.aput("b", {"v": 3}))
+    assert ours.get_all() == asyncio.run(ours.aget_all()) == {"a": {"v": 1}, "b": {"v": 3}}
+    assert ours.delete("a") and not ours.delete("a") and asyncio.run(ours.adelete("b"))
+    assert others.get("a") == asyncio.run(others.aget("a")) == {"v": 2}
+
+
+def test_the_retriever_filters_and_refuses_scores_that_are_nan():
+    searcher = world.retriever(world.plain_adapter())
+    found = AlignRetriever(searcher, k=5, where={"modality": "image"}).retrieve("question 3")
+    best = [row for row in world.ranking(world.plain_adapter(), 3) if row % 2][:5]
+    assert [each.node.node_id for each in found] == [f"id {row}" for row in best]
+    with pytest.raises(ValueError, match=r"takes where=.*Wrapped.search takes none"):
+        AlignRetriever(world.wrapped(), where={"modality": "image"}).retrieve("question 3")
+    with pytest.raises(ValueError, match=r"hit 1, 'b', has NaN"):
+        AlignRetriever(world.Broken()).retrieve("question 3")
+
+
+def test_a_reranker_that_gives_nan_is_refused():
+    _, nodes = some_nodes()
+    with pytest.raises(ValueError, match=r"1 of 5 scores are NaN, the first at \[2\]"):
+        AlignReranker(rescore=world.half_scored).postprocess_nodes(nodes, query_str="question 3")

@@ -11,6 +11,7 @@ import mteb
 from datasets import Dataset
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.mocks import mock_tasks
+from mteb.models.cache_wrappers import CachedEmbeddingWrapper
 from mteb.models.models_protocols import EncoderProtocol
 from mteb.types import PromptType
 from named_encoders import PICTURES, TEXTS, letters
@@ -192,3 +193,130 @@ def test_wrong_names_and_modalities_are_refused():
     sound = CallableEncoder(letters, name="sound 1", dim=12, modality="audio")
     with pytest.raises(ValueError, match=r"of \['code', 'image', 'text'\]; got \['audio'\]"):
         AlignEncoder(Embedder(adapter, source=sound, target=PICTURES), name="a/b")
+
+
+def both_of_text():
+    """Two languages: questions for sources and answers for targets, and no other texts."""
+    adapter, _, _ = world.planted(corrected=True)
+    embedder = Embedder(adapter, source=world.questions(), target=world.answers())
+    return AlignEncoder(embedder, name="isthmus/bitext")
+
+
+def bitext(base, columns):
+    """A task of two languages, question i with answer i, whatever the order of its columns."""
+
+    class Task(base):
+        def load_data(self, num_proc=None, **kwargs):
+            texts = dict(zip(columns, (world.QUESTIONS, world.ANSWERS), strict=True))
+            data = {"test": Dataset.from_dict(texts)}
+            self.dataset = (
+                data
+                if base is not mock_tasks.MockMultilingualBitextMiningTask
+                else {name: data for name in self.hf_subsets}
+            )
+            self.data_loaded = True
+
+    return Task()
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")
+@pytest.mark.parametrize(
+    ("base", "columns"),
+    [
+        (mock_tasks.MockBitextMiningTask, ("sentence1", "sentence2")),
+        (mock_tasks.MockMultilingualBitextMiningTask, ("sentence1", "sentence2")),
+        (mock_tasks.MockMultilingualParallelBitextMiningTask, ("eng_Latn", "fra_Latn")),
+    ],
+)
+def test_the_columns_of_a_bitext_go_through_their_own_sides(base, columns):
+    encoder = both_of_text()
+    expected = world.scores(encoder.embedder.adapter).argmax(dim=1)
+    accuracy = (expected == torch.arange(world.N)).float().mean().item()
+    for _ in range(2):
+        assert run(encoder, bitext(base, columns))["accuracy"] == pytest.approx(accuracy)
+    assert accuracy > 0.5
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")
+def test_a_bitext_whose_columns_come_in_the_other_order_is_refused():
+    code = CallableEncoder(letters, name="code 1", dim=12, modality="code")
+    x = torch.randn(60, 12, generator=torch.Generator().manual_seed(0))
+    encoder = AlignEncoder(Embedder(rcca(x, x), source=TEXTS, target=code), name="a/b")
+
+    class Turned(mock_tasks.MockBitextMiningTask):
+        def load_data(self, num_proc=None, **kwargs):
+            texts = {"sentence2": world.ANSWERS, "sentence1": world.QUESTIONS}
+            self.dataset = {"test": Dataset.from_dict(texts)}
+            self.data_loaded = True
+
+    with pytest.raises(ValueError, match="encoded the column that asks second"):
+        run(encoder, Turned())
+    ordered = bitext(mock_tasks.MockBitextMiningTask, ("sentence1", "sentence2"))
+    assert run(encoder, ordered)["accuracy"] >= 0
+
+
+def test_a_bitext_that_failed_begins_with_its_first_column_again():
+    encoder = both_of_text()
+
+    def column(texts):
+        return encoder.encode(
+            [{"text": texts}],
+            task_metadata=mock_tasks.MockBitextMiningTask.metadata,
+            hf_split="test",
+            hf_subset="default",
+        )
+
+    column(world.QUESTIONS)
+    with pytest.raises(ValueError, match="unknown"):
+        column(["unknown"])
+    assert torch.equal(column(world.QUESTIONS), encoder.embedder.queries(world.QUESTIONS))
+    assert torch.equal(column(world.ANSWERS), encoder.embedder.gallery(world.ANSWERS))
+
+
+def test_a_language_on_both_sides_needs_to_be_placed():
+    def column(encoder, language, texts):
+        metadata = mock_tasks.MockMultilingualParallelBitextMiningTask.metadata.model_copy()
+        pairs = ("eng_Latn-fra_Latn", "fra_Latn-dan_Latn", "dan_Latn-eng_Latn")
+        metadata.eval_langs = {pair: ["eng-Latn", "fra-Latn"] for pair in pairs}
+        return encoder.encode(
+            [{"text": texts}], task_metadata=metadata, hf_split="test", hf_subset=language
+        )
+
+    encoder = both_of_text()
+    with pytest.raises(ValueError, match=r"'fra_Latn' on both. Pass AlignEncoder languages="):
+        column(encoder, "fra_Latn", world.QUESTIONS)
+    embedder = encoder.embedder
+    told = AlignEncoder(embedder, name="a/b", languages={"fra": "source", "eng": "target"})
+    assert torch.equal(column(told, "eng_Latn", world.ANSWERS), embedder.gallery(world.ANSWERS))
+    asked = column(told, "fra_Latn", world.QUESTIONS)
+    assert torch.equal(asked, embedder.queries(world.QUESTIONS))
+    with pytest.raises(ValueError, match='side must be "source" or "target"'):
+        AlignEncoder(embedder, name="a/b", languages={"fra": "left"})
+
+
+def test_prompts_choose_the_side_of_a_pair_but_bring_no_correction():
+    encoder = both_of_text()
+    adapter = encoder.embedder.adapter
+    metadata = mock_tasks.MockPairClassificationTask.metadata
+    for prompt, texts, expected in (
+        (PromptType.query, world.QUESTIONS, adapter.source(world.SOURCE[: world.N])),
+        (PromptType.document, world.ANSWERS, adapter.target(world.TARGET[: world.N])),
+    ):
+        found = encoder.encode(
+            [{"text": texts}],
+            task_metadata=metadata,
+            hf_split="test",
+            hf_subset="default",
+            prompt_type=prompt,
+        )
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Dimension file not found:UserWarning")
+@pytest.mark.filterwarnings("ignore:No existing files found:UserWarning")
+def test_one_folder_of_cached_vectors_serves_two_adapters(tmp_path):
+    for corrected in (True, False, True):
+        encoder = model(corrected=corrected)
+        cached = CachedEmbeddingWrapper(encoder, tmp_path)
+        task = PlantedTask()
+        assert run(cached, task) == run(encoder, task)

@@ -141,3 +141,35 @@ def test_searches_that_do_not_fit_are_refused(client):
         rescored_search(client, "pages", torch.eye(2), ragged([1, 1]), candidates=0)
     with pytest.raises(ValueError, match=r"k must lie in \[1, 4\], the number of candidates"):
         rescored_search(client, "pages", torch.eye(2), ragged([1, 1]), k=5, candidates=4)
+
+
+def test_whole_numbers_as_ids_come_back_as_they_are(client):
+    ids = [7, "7", np.int64(8)]
+    create_gallery(client, "numbers", ids, torch.eye(3))
+    found, _ = qdrant_search(client, "numbers", using="dense", id_field="id")(
+        np.eye(3, dtype=np.float32), 1
+    )
+    assert [name for [name] in found] == [7, "7", 8]
+    tokens = ragged([1, 1, 1])
+    create_gallery(client, "several", ids, torch.eye(3), tokens=tokens)
+    hits = rescored_search(client, "several", torch.eye(3), tokens, k=1, candidates=1)
+    assert [hit.id for [hit] in hits] == [7, "7", 8]
+    for wrong in (1.5, None, True, ("a",)):
+        with pytest.raises(TypeError, match="ids must be strings or whole numbers; id 1 is"):
+            create_gallery(client, "x", ["a", wrong], torch.eye(2))
+
+
+def test_a_gallery_that_cannot_be_filled_leaves_no_collection_behind(client):
+    with pytest.raises(Exception, match=r".") as caught:
+        create_gallery(client, "x", ["a"], torch.eye(1), metadata=[{"time": object()}])
+    assert not isinstance(caught.value, AssertionError)
+    with pytest.raises(ValueError, match="vectors must be finite"):
+        create_gallery(client, "x", ["a"], torch.full((1, 2), torch.nan))
+    assert not client.collection_exists("x")
+
+
+def test_a_gallery_that_exists_is_left_as_it_is(client):
+    create_gallery(client, "x", ["a"], torch.eye(1))
+    with pytest.raises(ValueError, match="already exists"):
+        create_gallery(client, "x", ["b"], torch.eye(1))
+    assert client.count("x").count == 1

@@ -5,9 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -128,3 +129,74 @@ def test_targets_of_another_width_are_refused(sides, fitted):
         fitted.transform(sides[0][:, :4])
     with pytest.raises(ValueError, match=r"at least 20 pairs"):
         AlignTransformer(**QUICK).fit(sides[0][:10], sides[1][:10])
+
+
+@pytest.fixture(scope="module")
+def captions():
+    """Five captions a photo: the photos differ, and each repeats with its captions."""
+    source, target = shared_factors(60, (12, 9), shared=6, noise=0.6)
+    drawn = torch.randn(300, 12, generator=torch.Generator().manual_seed(5))
+    rows = torch.arange(60).repeat_interleave(5)
+    return (source[rows] + 0.5 * drawn).numpy(), target[rows].numpy(), rows.numpy()
+
+
+def test_groups_reach_fit_and_evaluate(captions):
+    source, target, photos = captions
+    names = [f"photo {photo}" for photo in photos]
+    expected = align.fit(PairedEmbeddings.from_arrays(source, target, groups=names), **QUICK)
+    estimator = AlignTransformer(**QUICK).fit(source, target, groups=names)
+    assert estimator.adapter_.card.n_groups == 60
+    np.testing.assert_array_equal(estimator.transform(source), expected.queries(source).numpy())
+    assert AlignTransformer(**QUICK).fit(source, target).adapter_.card.n_groups == 300
+    paired = PairedEmbeddings.from_arrays(source, target, groups=names)
+    found = align.evaluate(paired, expected).mean
+    recalls = [found[f"recall_at_{k}"].value for k in (1, 5, 10)]
+    assert estimator.score(source, target, groups=photos) == pytest.approx(np.mean(recalls))
+    assert estimator.score(source, target) < estimator.score(source, target, groups=photos)
+
+
+def test_captions_of_a_photo_are_in_one_fold_of_the_search(captions, monkeypatch):
+    source, target, photos = captions
+    seen = []
+    real = align.groups.folds
+    monkeypatch.setattr(
+        "align.crossval.folds",
+        lambda groups, k, *, seed: seen.append((groups, real(groups, k, seed=seed))) or seen[-1][1],
+    )
+    AlignTransformer(**QUICK).fit(source, target, groups=photos)
+    assert seen
+    for groups, fold in seen:
+        for group in set(groups):
+            assert len({int(fold[i]) for i, each in enumerate(groups) if each == group}) == 1
+
+
+def test_cross_validation_routes_groups_to_fit_score_and_splitter(captions):
+    source, target, photos = captions
+    asked = []
+
+    class Recording(AlignTransformer):
+        def fit(self, X, Y, groups=None):
+            asked.append(("fit", len(set(groups)), len(X)))
+            return super().fit(X, Y, groups)
+
+        def score(self, X, Y, groups=None):
+            asked.append(("score", len(set(groups)), len(X)))
+            return super().score(X, Y, groups)
+
+    with config_context(enable_metadata_routing=True):
+        estimator = Recording(**QUICK).set_fit_request(groups=True).set_score_request(groups=True)
+        found = cross_val_score(
+            estimator, source, target, params={"groups": photos}, cv=GroupKFold(3)
+        )
+        pipe = make_pipeline(StandardScaler(), estimator)
+        search = GridSearchCV(pipe, {"recording__side": ["both"]}, cv=GroupKFold(3))
+        search.fit(source, target, groups=photos)
+    assert asked[:2] == [("fit", 40, 200), ("score", 20, 100)]
+    assert asked.count(("fit", 60, 300)) == 1 and len(asked) == 13
+    assert np.isfinite(found).all()
+
+
+def test_groups_of_another_length_are_refused(captions):
+    source, target, photos = captions
+    with pytest.raises(ValueError, match="groups must have one entry per row, 300; got 299"):
+        AlignTransformer(**QUICK).fit(source, target, groups=photos[1:])

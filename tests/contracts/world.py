@@ -127,3 +127,17 @@ def hit(row: int, score: float) -> Hit:
     if row % 2:
         return Hit(f"id {row}", score, "image", {"path": f"{row}.png"})
     return Hit(f"id {row}", score, "text", {"text": ANSWERS[row]})
+
+
+class Broken:
+    """A search whose second score is not a number."""
+
+    def search(self, items: Sequence[Any], *, k: int = 10) -> list[list[Hit]]:
+        return [[Hit("a", 1.0), Hit("b", float("nan"))] for _ in items]
+
+
+def half_scored(query: str, items: Sequence[Any]) -> Tensor:
+    """Scores of items, the third of which is not a number."""
+    found = torch.ones(len(items))
+    found[2] = torch.nan
+    return found
