@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ from torch import Tensor
 from align import upkeep
 from align.embeddings import CompositeEncoder, Encoder, TokenEncoder
 from align.multivector import MultiVector
-from align.shards import TORCH_DTYPE, Label, StoreDtype
-from align.shelf import Shelf
+from align.store_file import BYTES, NAME, Database, Label, StoreDtype, check_folder, read, write
 from align.upkeep import StoreProblem as StoreProblem
 from align.upkeep import StoreStat as StoreStat
 
-STALE_SECONDS = 3600.0  # no writer takes an hour over one scratch file
+logger = logging.getLogger(__name__)
 
-Encode = Callable[[list[Any]], tuple[Tensor, Tensor | None]]
+TORCH_DTYPE: dict[StoreDtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+_ON_DISK: dict[StoreDtype, str] = {"float32": "<f4", "float16": "<f2"}
+
+Encode = Callable[[list[Any]], list[bytes]]
+"""Items to the bytes of their vectors, ``(t_i, d)`` each, in the dtype of the store."""
 
 
 class EmbeddingStore:
@@ -30,21 +35,26 @@ class EmbeddingStore:
 
     An item is known by its content: the bytes of a file, a text, or an array, or the pixels of a
     picture. An encoder is known by its fingerprint. Missing items are encoded in batches, and each
-    batch becomes one file that appears whole or not at all. So a kill loses at most the batch in
-    flight; several processes may read and write one store at once, at worst encoding an item
-    twice; and a vector is never wrong. One store object serves one thread.
+    batch is written whole or not at all. So a kill loses at most the batch in flight; several
+    processes may read and write one store at once, at worst encoding an item twice; and a vector
+    is never wrong: each is compared with its checksum whenever it is read, and one that differs
+    is encoded again. The vectors lie in one SQLite database, ``store.sqlite``.
 
-    Not covered: an encoder whose vectors depend on the *name* of a file, and files that change
-    while they are being encoded.
+    Not covered: an encoder whose vectors depend on the *name* of a file, files that change while
+    they are being encoded, and a folder on a network file system that several machines write to
+    at once. A power cut may cost the last batches; what is left is whole.
 
     Args:
-        root: Folder of the store; made when first written to. ``~`` is expanded.
+        root: Folder of the store, which is new, empty or a store; made when first written to.
+            ``~`` is expanded.
         dtype: How vectors are kept. ``"float16"`` halves the disk space and rounds each value to
             11 significant bits (relative error up to 5e-4); values below 6e-8 become 0. The two
             dtypes are kept apart, and both are returned as float32.
         batch: Items encoded and written at a time; also the most that a kill loses.
 
     Raises:
+        FileExistsError: ``root`` is a folder that holds files and is no store.
+        NotADirectoryError: ``root`` is a file.
         ValueError: ``dtype`` or ``batch`` is out of range.
     """
 
@@ -63,7 +73,8 @@ class EmbeddingStore:
         self.root = Path(root).expanduser()
         self.dtype: StoreDtype = dtype
         self.batch = batch
-        self._shelves: dict[Label, Shelf] = {}
+        check_folder(self.root)
+        self._file = Database(self.root)
 
     def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """Pooled vectors of ``items``, from disk where they are known; ``(n, dim)`` float32, CPU.
@@ -87,95 +98,113 @@ class EmbeddingStore:
         if isinstance(encoder, CompositeEncoder):
             return encoder.compose(items, partial(self.encode, progress=progress))
 
-        def vectors(batch: list[Any]) -> tuple[Tensor, None]:
+        def vectors(batch: list[Any]) -> list[bytes]:
             found = encoder.encode(batch)
             _check_vectors(found, encoder.dim, encoder.fingerprint)
             _check_count(len(found), len(batch), encoder.fingerprint)
-            return found, None
+            return [row.tobytes() for row in _stored(found, self.dtype)]
 
         keys = _keys(encoder.modality, items)
-        label = Label(encoder.fingerprint, "pooled", self.dtype)
-        wanted = dict(zip(keys, items, strict=True))
-        shelf = self._filled(label, encoder.dim, wanted, vectors, progress)
-        return shelf.pooled(keys) if keys else torch.empty(0, encoder.dim)
+        label = Label(encoder.fingerprint, "pooled", self.dtype, encoder.dim)
+        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
+        return _vectors([held[key] for key in keys], label)
 
     def encode_tokens(
         self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
     ) -> MultiVector:
         """Token vectors of ``items``, from disk where they are known; as ``encode`` otherwise."""
 
-        def vectors(batch: list[Any]) -> tuple[Tensor, Tensor]:
+        def vectors(batch: list[Any]) -> list[bytes]:
             found = encoder.encode_tokens(batch)
             _check_vectors(found.tokens, encoder.token_dim, encoder.fingerprint)
             _check_count(len(found), len(batch), encoder.fingerprint)
-            return found.tokens, found.offsets
+            stored = _stored(found.tokens, self.dtype)
+            ends = found.offsets.tolist()
+            return [stored[a:b].tobytes() for a, b in pairwise(ends)]
 
         keys = _keys(encoder.modality, items)
-        label = Label(encoder.fingerprint, "tokens", self.dtype)
-        wanted = dict(zip(keys, items, strict=True))
-        shelf = self._filled(label, encoder.token_dim, wanted, vectors, progress)
-        if not keys:
-            return MultiVector(torch.empty(0, encoder.token_dim), torch.zeros(1, dtype=torch.int64))
-        return shelf.tokens(keys)
+        label = Label(encoder.fingerprint, "tokens", self.dtype, encoder.token_dim)
+        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
+        sizes = torch.tensor([0, *(len(held[key]) for key in keys)])
+        each = label.width * BYTES[self.dtype]
+        return MultiVector(_vectors([held[key] for key in keys], label), sizes.cumsum(0) // each)
 
     def stat(self) -> list[StoreStat]:
-        """What the store holds, one entry per encoder, kind and dtype; reads headers and keys."""
+        """What the store holds, one entry per encoder, kind and dtype; counts, and checks nothing.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The file is damaged, or of another version.
+        """
         return upkeep.stat(self.root)
 
     def verify(self) -> list[StoreProblem]:
-        """Read every byte, and list shards that are unreadable or differ from their checksum.
+        """Read every byte, and list items that differ from their checksum and faults of the file.
 
-        Scratch files over an hour old, left by writers that were killed, are listed too. An empty
-        list means that all is well. ``prune`` removes what is listed.
+        An empty list means that all is well. ``prune`` removes what is listed.
         """
-        return upkeep.verify(self.root, older_than=STALE_SECONDS)
+        return upkeep.verify(self.root)
 
     def prune(self, *, drop: Collection[str] = ()) -> int:
         """Make the store smaller without losing a good vector; returns the bytes freed.
 
-        Removes what ``verify`` lists, keeps one copy of each item, and merges the small shards of
-        an encoder. Other processes may go on reading and writing; at worst they encode an item
-        again. Only an encoder named in ``drop`` should not be in use.
+        Removes what ``verify`` lists, and gives the room of what was removed back to the disk, for
+        which it needs that room once more meanwhile. Other processes may go on reading and
+        writing, but not use an encoder in ``drop``; nor anything where the file itself is damaged,
+        which is then written anew with every vector that is whole. Nothing but ``store.sqlite``
+        and what SQLite keeps beside it is ever touched.
 
         Args:
             drop: Fingerprints, as ``stat`` gives them, of encoders to remove altogether.
 
         Raises:
+            OSError: The disk is full, or the file cannot be read or written.
             ValueError: The store does not know a fingerprint in ``drop``; nothing is removed.
         """
-        return upkeep.prune(self.root, drop=drop, older_than=STALE_SECONDS)
+        self._file.close()
+        return upkeep.prune(self.root, drop=drop)
 
     def _filled(
-        self, label: Label, width: int, wanted: dict[bytes, Any], encode: Encode, progress: bool
-    ) -> Shelf:
-        """The shelf of ``label``, after encoding and writing whatever it lacks of ``wanted``."""
-        shelf = self._shelves.setdefault(label, Shelf(self.root, label))
-        shelf.refresh()
-        if shelf.width not in (None, width):
-            raise ValueError(
-                "an encoder must keep its width as long as its fingerprint; the store has vectors "
-                f"of width {shelf.width} for {label.fingerprint!r}, and now the encoder says "
-                f"{width}. Put whatever changed into the fingerprint."
+        self, label: Label, wanted: dict[bytes, Any], encode: Encode, progress: bool
+    ) -> dict[bytes, bytes]:
+        """The vectors of each wanted item, after encoding and writing what lacks."""
+        held = self._read(label, list(wanted))
+        damaged = {key for key, vectors in held.items() if vectors is None}
+        if damaged:
+            logger.warning(
+                "%d items in %s differ from their checksum and are encoded again. "
+                "`align store verify` looks for more of them.",
+                len(damaged),
+                self.root / NAME,
             )
-        missing = [key for key in wanted if key not in shelf]
-        if not missing:
-            return shelf
-        from tqdm import tqdm
+        missing = [key for key in wanted if held.get(key) is None]
+        if missing:
+            from tqdm import tqdm
 
-        with tqdm(total=len(missing), unit="item", disable=not progress) as bar:
-            for at in range(0, len(missing), self.batch):
-                keys = missing[at : at + self.batch]
-                vectors, offsets = encode([wanted[key] for key in keys])
-                shelf.write(keys, _stored(vectors, self.dtype), offsets)
-                bar.update(len(keys))
-        shelf.refresh()
-        lost = sum(key not in shelf for key in missing)
+            with tqdm(total=len(missing), unit="item", disable=not progress) as bar:
+                for at in range(0, len(missing), self.batch):
+                    keys = missing[at : at + self.batch]
+                    vectors = encode([wanted[key] for key in keys])
+                    with self._file.opened(create=True) as db:
+                        assert db is not None
+                        rows = zip(keys, vectors, strict=True)
+                        write(db, label, rows, damaged=damaged.intersection(keys))
+                    bar.update(len(keys))
+            # What another process wrote first is what every process reads.
+            held |= self._read(label, missing)
+        found = {key: vectors for key, vectors in held.items() if vectors is not None}
+        lost = len(wanted) - len(found)
         if lost:
             raise OSError(
-                f"what is written to {shelf.folder} must stay there; {lost} of {len(missing)} "
+                f"what is written to {self.root} must stay there; {lost} of {len(missing)} "
                 "vectors are gone already. Check the disk, and that nobody empties the store."
             )
-        return shelf
+        return found
+
+    def _read(self, label: Label, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """What the store has of these items; ``None`` where it is damaged."""
+        with self._file.opened() as db:
+            return {} if db is None or not keys else dict(read(db, label, keys))
 
 
 def _keys(modality: str, items: Sequence[Any]) -> list[bytes]:
@@ -248,12 +277,18 @@ def _check_count(given: int, wanted: int, fingerprint: str) -> None:
         )
 
 
-def _stored(vectors: Tensor, dtype: StoreDtype) -> Tensor:
-    """``vectors`` in the dtype of the store; raises where that cannot hold a value."""
-    stored = vectors.detach().to(TORCH_DTYPE[dtype])
-    if not stored.isfinite().all():
+def _stored(vectors: Tensor, dtype: StoreDtype) -> np.ndarray[Any, Any]:
+    """``vectors`` as they are on disk; raises where the dtype of the store cannot hold a value."""
+    stored: np.ndarray[Any, Any] = vectors.detach().to(TORCH_DTYPE[dtype]).numpy()
+    if not np.isfinite(stored).all():
         raise ValueError(
             f"a {dtype} store holds values up to 65504; the largest here is "
             f"{vectors.abs().max().item():.6g}. Use EmbeddingStore(..., dtype='float32')."
         )
-    return stored
+    return stored.astype(_ON_DISK[dtype])
+
+
+def _vectors(held: Sequence[bytes], label: Label) -> Tensor:
+    """What ``_stored`` gave, one after the other: float32, ``(n, width)``, a copy."""
+    found = np.frombuffer(b"".join(held), dtype=_ON_DISK[label.dtype]).astype(np.float32)
+    return torch.from_numpy(found).view(-1, label.width)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+import os
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from align.plain import plain
-from align.shards import (
+from align.atomic import atomic_file
+from align.store_file import (
+    NAME,
+    SIDES,
     Label,
-    Shard,
-    encoder_folder,
-    leftovers,
-    shard_paths,
-    shelf_folders,
+    checksum,
+    connected,
+    is_ours,
+    known_labels,
+    opened,
+    transaction,
+    write,
 )
 
-MERGED_BYTES = 64 * 2**20  # shards are merged up to this size; those over half of it are left alone
+AT_ONCE = 64  # items looked for in one query where the file is damaged
+SMALLEST = 80  # bytes of an item in the file, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,164 +36,177 @@ class StoreStat:
         kind: ``"pooled"`` or ``"tokens"``.
         dtype: ``"float32"`` or ``"float16"``.
         items: Distinct items.
-        shards: Readable files.
-        bytes: Their size on disk.
+        bytes: Size of their vectors.
     """
 
     fingerprint: str
     kind: str
     dtype: str
     items: int
-    shards: int
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoreProblem:
-    """A file that the store cannot use.
+    """Something that the store cannot use; ``prune`` removes it.
 
     Attributes:
         path: The file.
-        reason: What is wrong with it.
-        lost: Its content is no use to anyone, so ``prune`` removes it. False for a file that could
-            not be opened, which may be sound.
+        reason: What is wrong with it, or with which item of it.
     """
 
     path: Path
     reason: str
-    lost: bool
 
     def __str__(self) -> str:
-        return plain(f"{self.path}: {self.reason}")
-
-
-def _readable(folder: Path) -> Iterator[Shard]:
-    """The shards in ``folder`` that open, oldest first."""
-    for path in shard_paths(folder):
-        try:
-            yield Shard(path)
-        except (ValueError, OSError):
-            continue
-
-
-def _problem(root: Path, path: Path) -> StoreProblem | None:
-    """What is wrong with the shard at ``path``, after reading all of it; ``None`` if nothing is."""
-    try:
-        shard = Shard(path)
-        if shard.label.folder(root) != path.parent:
-            raise ValueError("it belongs to another encoder, kind or dtype")
-        shard.check_payload()
-    except FileNotFoundError:
-        return None  # pruned by another process since it was listed
-    except ValueError as reason:
-        return StoreProblem(path, str(reason), lost=True)
-    except OSError as reason:
-        return StoreProblem(path, str(reason), lost=False)
-    return None
+        return f"{self.path}: {self.reason}"
 
 
 def stat(root: Path) -> list[StoreStat]:
     """What the store at ``root`` holds, one entry per encoder, kind and dtype."""
-    stats = []
-    for folder in shelf_folders(root):
-        shelf: dict[Label, list[Shard]] = defaultdict(list)
-        for shard in _readable(folder):
-            shelf[shard.label].append(shard)
-        for label, shards in shelf.items():
-            names = {name for shard in shards for name in shard.names}
-            size = sum(shard.size for shard in shards)
-            stats.append(
-                StoreStat(label.fingerprint, label.kind, label.dtype, len(names), len(shards), size)
-            )
-    return sorted(stats, key=lambda s: (s.fingerprint, s.kind, s.dtype))
+    with opened(root) as db:
+        if db is None:
+            return []
+        known = known_labels(db)
+        counted = db.execute(
+            "SELECT label, count(*), sum(length(vectors)) FROM items GROUP BY label"
+        )
+        stats = [
+            StoreStat(known[number].fingerprint, known[number].kind, known[number].dtype, *sums)
+            for number, *sums in counted
+        ]
+    return sorted(stats, key=lambda entry: (entry.fingerprint, entry.kind, entry.dtype))
 
 
-def verify(root: Path, *, older_than: float) -> list[StoreProblem]:
-    """Every shard that is unreadable or differs from its checksum, and every stale scratch file."""
-    problems = [
-        problem
-        for folder in shelf_folders(root)
-        for path in shard_paths(folder)
-        if (problem := _problem(root, path)) is not None
-    ]
-    return problems + [
-        StoreProblem(path, "left by a writer that was killed", lost=True)
-        for path in leftovers(root, older_than=older_than)
-    ]
+def verify(root: Path) -> list[StoreProblem]:
+    """Every item that differs from its checksum, and whatever is wrong with the file itself."""
+    path = root / NAME
+    try:
+        with opened(root) as db:
+            if db is None:
+                return []
+            known = known_labels(db)
+            found = [
+                f"item {key.hex()} of {_name(known.get(label))}: its content differs from its "
+                "checksum"
+                for _, label, key in _damaged(db, known)
+            ]
+            found += _faults(db)
+    except ValueError as error:
+        found = [str(error)]
+    return [StoreProblem(path, reason) for reason in found]
 
 
-def prune(root: Path, *, drop: Collection[str], older_than: float) -> int:
-    """Drop encoders, remove what ``verify`` lists, merge small shards; the bytes freed."""
+def prune(root: Path, *, drop: Collection[str]) -> int:
+    """Drop encoders, remove what ``verify`` lists, give back what is free; the bytes freed."""
     if isinstance(drop, str):
         raise TypeError(
             f"drop must be a collection of fingerprints; got the string {drop!r}. Pass [{drop!r}]."
         )
-    unknown = [name for name in drop if not encoder_folder(root, name).is_dir()]
-    if unknown:
-        raise ValueError(
-            f"drop must name fingerprints in the store; it has none of {unknown}. "
-            f"It holds {sorted({entry.fingerprint for entry in stat(root)})}."
-        )
-    freed = 0
-    for name in drop:
-        folder = encoder_folder(root, name)
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder)
-    for problem in verify(root, older_than=older_than):
-        freed += _remove(problem.path) if problem.lost else 0
-    for folder in shelf_folders(root):
-        freed += _compact(folder, list(_readable(folder)))
-    return freed
-
-
-def _remove(path: Path) -> int:
-    """Delete a file that another process may delete as well; the bytes freed."""
-    try:
-        size = path.stat().st_size
-        path.unlink()
-    except FileNotFoundError:
-        return 0
-    return size
-
-
-def _compact(folder: Path, shards: Sequence[Shard]) -> int:
-    """Merge small shards, oldest first, and keep one copy of each item; the bytes freed.
-
-    The merged shard is written before the old ones go, so a kill leaves duplicates, never a hole.
-    """
-    seen: set[bytes] = set()
-    batches: list[list[tuple[Shard, list[int]]]] = [[]]
-    filled = 0
-    for shard in shards:
-        fresh = [row for row, name in enumerate(shard.names) if name not in seen]
-        seen.update(shard.names)
-        if shard.size > MERGED_BYTES // 2 and len(fresh) == len(shard):
-            continue
-        if filled + shard.size > MERGED_BYTES:
-            batches.append([])
-            filled = 0
-        batches[-1].append((shard, fresh))
-        filled += shard.size
-    return sum(_merge(folder, batch) for batch in batches)
-
-
-def _merge(folder: Path, parts: Sequence[tuple[Shard, list[int]]]) -> int:
-    """Put the given rows of several shards into a new one and remove the old; the bytes freed."""
-    if len(parts) < 2 and all(len(rows) == len(shard) for shard, rows in parts):
-        return 0
-    named = [(shard.names, rows) for shard, rows in parts]
-    names = [held[row] for held, rows in named for row in rows]
-    cost = 0
-    if names:
-        label = parts[0][0].label
-        if label.kind == "tokens":
-            items = [shard.tokens(row) for shard, rows in parts for row in rows]
-            vectors = torch.cat(items)
-            offsets = torch.tensor([0, *(len(item) for item in items)]).cumsum(0)
-        else:
-            vectors = torch.cat(
-                [shard.vectors[torch.tensor(rows)] for shard, rows in parts if rows]
+    before = _size(root)
+    if not _is_sound(root):
+        _rebuild(root)
+    with opened(root) as db:
+        known = {} if db is None else known_labels(db)
+        held = {label.fingerprint for label in known.values()}
+        unknown = sorted(set(drop) - held)
+        if unknown:
+            raise ValueError(
+                f"drop must name fingerprints in the store; it has none of {unknown}. "
+                f"It holds {sorted(held)}."
             )
-            offsets = None
-        cost = Shard.write(folder, label, names, vectors, offsets).stat().st_size
-    return sum(_remove(shard.path) for shard, _ in parts) - cost
+        if db is None:
+            return 0
+        gone = [number for number, label in known.items() if label.fingerprint in drop]
+        bad = [number for number, *_ in _damaged(db, known)]
+        with transaction(db):
+            db.executemany("DELETE FROM items WHERE label = ?", ((number,) for number in gone))
+            db.executemany("DELETE FROM labels WHERE id = ?", ((number,) for number in gone))
+            db.executemany("DELETE FROM items WHERE id = ?", ((number,) for number in bad))
+        if db.execute("PRAGMA freelist_count").fetchone()[0]:
+            db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return before - _size(root)
+
+
+def _damaged(db: sqlite3.Connection, known: dict[int, Label]) -> Iterator[tuple[int, int, bytes]]:
+    """Number, label and key of every item that differs from its checksum; reads all of them."""
+    for number, label, key, digest, vectors in db.execute(
+        "SELECT id, label, key, sha256, vectors FROM items"
+    ):
+        if label not in known or checksum(known[label], key, vectors) != digest:
+            yield number, label, key
+
+
+def _faults(db: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong with the file."""
+    said = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
+    return [text for text in said if text != "ok"]
+
+
+def _name(label: Label | None) -> str:
+    if label is None:
+        return "an encoder that is not named"
+    return f"{label.fingerprint!r} ({label.kind}, {label.dtype})"
+
+
+def _is_sound(root: Path) -> bool:
+    """Whether SQLite can read all of the file, or there is none."""
+    try:
+        with opened(root) as db:
+            return db is None or not _faults(db)
+    except ValueError:
+        if is_ours(root / NAME):
+            return False
+        raise
+
+
+def _rebuild(root: Path) -> None:
+    """Put in place of a damaged file a new one with every item that is whole.
+
+    No other process may use the store meanwhile. The old file goes when the new one is whole.
+    """
+    path = root / NAME
+    with atomic_file(path) as scratch:
+        with closing(connected(scratch)) as new, closing(sqlite3.connect(path)) as old:
+            for label, key, vectors in _rescued(old, path.stat().st_size // SMALLEST):
+                write(new, label, [(key, vectors)])
+        for ending in SIDES:
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _rescued(old: sqlite3.Connection, most: int) -> Iterator[tuple[Label, bytes, bytes]]:
+    """Label, key and vectors of every item of a damaged file that is whole."""
+    try:
+        known = known_labels(old)
+    except sqlite3.DatabaseError:
+        return
+    with suppress(sqlite3.DatabaseError):
+        most = old.execute("SELECT max(id) FROM items").fetchone()[0] or 0
+    for first in range(1, most + 1, AT_ONCE):
+        for row in _rows(old, first, min(first + AT_ONCE - 1, most)):
+            label, key, digest, vectors = row
+            if label in known and checksum(known[label], key, vectors) == digest:
+                yield known[label], key, vectors
+
+
+def _rows(old: sqlite3.Connection, first: int, last: int) -> list[tuple[int, bytes, bytes, bytes]]:
+    """What can be read of the items of these numbers, one by one where it must be."""
+    try:
+        return old.execute(
+            "SELECT label, key, sha256, vectors FROM items WHERE id BETWEEN ? AND ?", (first, last)
+        ).fetchall()
+    except sqlite3.DatabaseError:
+        if first == last:
+            return []
+    middle = (first + last) // 2
+    return [*_rows(old, first, middle), *_rows(old, middle + 1, last)]
+
+
+def _size(root: Path) -> int:
+    """Bytes of the file and of what SQLite keeps beside it."""
+    size = 0
+    for ending in ("", *SIDES):
+        with suppress(FileNotFoundError):
+            size += os.stat(root / f"{NAME}{ending}").st_size
+    return size

@@ -92,7 +92,7 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     )
     text, image = minilm(), efficientnet_lite0()
     with stages.time("encode"):
-        store = align.EmbeddingStore(cache_folder())
+        store = align.EmbeddingStore(cache_folder() / "store")
         data = pairs.encode(text, image, store=store, progress=True)
     train, test = data.split(test=config.test, seed=config.seed)
 
@@ -147,11 +147,11 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     console.print(
         f"\nThe gap before and after, as a page with the pictures:\n"
         f"align gap {config.out}/held-out.csv {config.out}/adapter --source source --target target "
-        f"--id id --group group --store {cache_folder()} -o {config.out}/gap.html "
+        f"--id id --group group --store {cache_folder() / 'store'} -o {config.out}/gap.html "
         f"--source-encoder {SOURCE} --target-encoder {TARGET}\n"
         f"\nAnother search, and all of them as a web page on this machine:\n"
         f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}\n"
-        f"align serve {config.out}/index --store {cache_folder()} "
+        f"align serve {config.out}/index --store {cache_folder() / 'store'} "
         f"--source-encoder {SOURCE} --target-encoder {TARGET}",
         soft_wrap=True,
     )  # fmt: skip

@@ -190,7 +190,7 @@ def several_captions(pairs: PairedEmbeddings) -> Tensor:
     rows = {name: row for row, name in enumerate(every.ids)}
     photos = [name.rpartition("#")[0] for name in pairs.ids]
     wanted = [rows[f"{photo}#{number}"] for photo in photos for number in range(CAPTIONS)]
-    store = EmbeddingStore(cache_folder() / "embeddings")
+    store = EmbeddingStore(cache_folder() / "store")
     return store.encode(minilm(), every.take(wanted).source).reshape(len(pairs), CAPTIONS, -1)
 
 

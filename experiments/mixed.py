@@ -117,6 +117,6 @@ def _encoded(parts: Mapping[str, Pairs]) -> PairedEmbeddings:
         instructions=[INSTRUCTIONS[kind] for kind in kinds],
     )
     encoder = MixedEncoder({"image": efficientnet_lite0(), "code": minilm(), "text": minilm()})
-    store = EmbeddingStore(cache_folder() / "embeddings")
+    store = EmbeddingStore(cache_folder() / "store")
     found = pairs.encode(minilm(), encoder, store=store, progress=True)
     return replace(found, domains=tuple(all_of("groups")))

@@ -186,7 +186,7 @@ def _class_of(function: str) -> str:
 
 
 def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
-    store = EmbeddingStore(cache_folder() / "embeddings")
+    store = EmbeddingStore(cache_folder() / "store")
     found = pairs.encode(raw.source(), raw.target(), store=store, progress=True)
     return found if raw.grouped else replace(found, groups=found.ids, domains=found.groups)
 
@@ -198,7 +198,7 @@ def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
 
 
 def _tokens(encoder: Any, items: Sequence[Any]) -> MultiVector:
-    store = EmbeddingStore(cache_folder() / "embeddings", dtype="float16")
+    store = EmbeddingStore(cache_folder() / "store", dtype="float16")
     return store.encode_tokens(encoder, items, progress=True)
 
 

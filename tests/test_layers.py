@@ -26,7 +26,7 @@ LAYERS = (
         "align.ranking", "align.resampling",
     ),
     (
-        "align.shards", "align.shelf", "align.upkeep", "align.store", "align.encoders",
+        "align.store_file", "align.upkeep", "align.store", "align.encoders",
         "align.card", "align.hubness", "align.adapters", "align.transport", "align.coupling",
         "align.losses", "probes",
     ),

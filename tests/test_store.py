@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,14 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from align.multivector import MultiVector
-from align.shards import Shard
 from align.store import EmbeddingStore, item_key
 
 WORDS = [f"item {i}" for i in range(25)]
 
 
-def shards(root):
-    return sorted(Path(root).rglob("*.safetensors"))
+def held(root):
+    """What a store has of anything."""
+    return EmbeddingStore(root).stat()
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def encoder():
 
 @pytest.fixture
 def store(tmp_path):
-    return EmbeddingStore(tmp_path, batch=10)
+    return EmbeddingStore(tmp_path / "store", batch=10)
 
 
 def test_the_first_pass_encodes_everything_in_batches_and_the_second_nothing(store, encoder):
@@ -71,7 +69,7 @@ def test_an_item_that_repeats_within_a_call_is_encoded_once(store, encoder):
 def test_no_items_give_an_empty_matrix(store, encoder):
     assert store.encode(encoder, []).shape == (0, 4)
     assert len(store.encode_tokens(encoder, [])) == 0
-    assert shards(store.root) == []
+    assert held(store.root) == []
 
 
 def test_tokens_are_kept_packed_and_apart_from_pooled_vectors(store, encoder):
@@ -95,6 +93,16 @@ def test_the_result_does_not_share_memory_with_the_file(store, encoder):
     assert store.encode_tokens(encoder, ["abc"]).tokens.all()
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_tokens"])
+def test_encoders_whose_fingerprints_differ_at_the_end_share_nothing(store, method):
+    """However long they are, and in tokens as in pooled vectors."""
+    encoders = [CountingEncoder("text-model-" * 40 + end) for end in ("1", "2", "")]
+    for encoder in encoders:
+        getattr(store, method)(encoder, ["four"])
+        assert encoder.items == ["four"]
+    assert {entry.fingerprint for entry in store.stat()} == {e.fingerprint for e in encoders}
+
+
 def test_encoders_with_different_fingerprints_share_nothing(store):
     one, other = CountingEncoder("model/one"), CountingEncoder("model:one")
     store.encode(one, ["a"])
@@ -113,7 +121,7 @@ def test_one_bar_counts_the_missing_items(store, encoder, capsys):
 def test_the_root_may_start_with_a_tilde(monkeypatch, tmp_path, encoder):
     monkeypatch.setenv("HOME", str(tmp_path))
     EmbeddingStore("~/cache").encode(encoder, ["a"])
-    assert len(shards(tmp_path / "cache")) == 1
+    assert held(tmp_path / "cache")[0].items == 1
 
 
 @settings(deadline=None, derandomize=True)
@@ -147,7 +155,8 @@ def test_a_file_is_known_by_its_content_and_not_by_its_name(tmp_path):
 
 def test_a_file_that_changed_is_encoded_again(store, tmp_path):
     encoder = CountingEncoder(modality="image")
-    path = tmp_path / "photo.png"
+    path = tmp_path / "photos" / "photo.png"
+    path.parent.mkdir()
     for content in (b"before", b"before", b"after"):
         path.write_bytes(content)
         store.encode(encoder, [str(path)])
@@ -217,7 +226,7 @@ class Fixed(CountingEncoder):
 def test_vectors_of_the_wrong_shape_or_dtype_are_refused(store, output):
     with pytest.raises(ValueError, match="an encoder must give float32 vectors of width 4"):
         store.encode(Fixed(output), ["a", "b"])
-    assert shards(store.root) == []
+    assert held(store.root) == []
 
 
 def test_fewer_vectors_than_items_are_refused(store):
@@ -225,7 +234,7 @@ def test_fewer_vectors_than_items_are_refused(store):
         store.encode(Fixed(torch.zeros(1, 4)), ["a", "b"])
     with pytest.raises(ValueError, match="gave 1 for 2 items"):
         store.encode_tokens(Fixed(torch.zeros(3, 4)), ["a", "b"])
-    assert shards(store.root) == []
+    assert held(store.root) == []
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
@@ -234,7 +243,7 @@ def test_vectors_that_are_not_finite_are_refused(store, value):
     bad[1, 2] = value
     with pytest.raises(ValueError, match=r"NaN or infinity in 1 of 2 rows.*\[1\]"):
         store.encode(Fixed(bad), ["a", "b"])
-    assert shards(store.root) == []
+    assert held(store.root) == []
 
 
 def test_an_encoder_that_changes_its_width_but_not_its_fingerprint_is_refused(store, encoder):
@@ -266,7 +275,7 @@ def test_values_beyond_float16_are_refused_and_not_stored(tmp_path):
     store = EmbeddingStore(tmp_path, dtype="float16")
     with pytest.raises(ValueError, match=r"up to 65504; the largest here is 70000"):
         store.encode(Fixed(torch.full((1, 4), -70000.0)), ["a"])
-    assert shards(tmp_path) == []
+    assert held(tmp_path) == []
 
 
 @pytest.mark.parametrize(("argument", "value"), [("dtype", "int8"), ("batch", 0)])
@@ -297,6 +306,6 @@ def test_an_open_store_sees_what_another_one_writes(store, encoder):
 
 
 def test_vectors_that_vanish_as_they_are_written_are_an_error(store, encoder, monkeypatch):
-    monkeypatch.setattr(Shard, "write", lambda *args: None)
+    monkeypatch.setattr("align.store.write", lambda *args, **options: None)
     with pytest.raises(OSError, match="2 of 2 vectors are gone already"):
         store.encode(encoder, ["a", "b"])

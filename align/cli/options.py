@@ -44,4 +44,4 @@ Spec = Annotated[
 MaybeSpec = Annotated[
     str | None, typer.Option(help="Another encoder than the adapter remembers, same fingerprint.")
 ]
-DEFAULT_STORE = Path("~/.cache/isthmus")
+DEFAULT_STORE = Path("~/.cache/isthmus/store")

@@ -19,11 +19,10 @@ def stat(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    shown = table(str(store), "encoder", "kind", "dtype", "items", "shards", "MB")
+    shown = table(str(store), "encoder", "kind", "dtype", "items", "MB")
     for row in rows:
         shown.add_row(
-            row.fingerprint, row.kind, row.dtype, f"{row.items:,}", f"{row.shards:,}",
-            f"{row.bytes / 1e6:.1f}",
+            row.fingerprint, row.kind, row.dtype, f"{row.items:,}", f"{row.bytes / 1e6:.1f}",
         )  # fmt: skip
     console().print(shown)
 
@@ -46,7 +45,7 @@ def prune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove damage and leftovers, merge small files, and drop encoders by name."""
+    """Remove damage, give free room back to the disk, and drop encoders by name."""
     freed = open_store(store).prune(drop=drop or ())
     if as_json:
         print_json({"freed_bytes": freed})

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+from contextlib import contextmanager
 
 from counting_encoder import CountingEncoder
 
+from align import store_file
 from align.store import EmbeddingStore
 
 WORDS = [f"item {i}" for i in range(25)]
@@ -44,22 +45,21 @@ def on_call(number, function, instead):
     return wrapped
 
 
-def half_written(path, data):
-    with open(path, "wb") as file:
-        file.write(data[: len(data) // 2])
-        file.flush()
-        os.fsync(file.fileno())
-    die()
-
-
 def encoder_that_dies(moment):
     if moment == "inside the third batch":
         return Dying()
-    if moment == "halfway through writing the second shard":
-        Path.write_bytes = on_call(2, Path.write_bytes, half_written)
-    if moment == "before the second shard is renamed":
-        os.replace = on_call(2, os.replace, die)
+    if moment == "halfway through writing the second batch":
+        store_file.checksum = on_call(15, store_file.checksum, die)
+    if moment == "before the second batch is committed":
+        store_file.transaction = on_call(3, store_file.transaction, dying_transaction)
     return CountingEncoder()
+
+
+@contextmanager
+def dying_transaction(db):
+    db.execute("BEGIN IMMEDIATE")
+    yield
+    die()
 
 
 if __name__ == "__main__":

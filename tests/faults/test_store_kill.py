@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,8 @@ def start(root, moment):
     ("moment", "kept"),
     [
         ("inside the third batch", 20),
-        ("halfway through writing the second shard", 10),
-        ("before the second shard is renamed", 10),
+        ("halfway through writing the second batch", 10),
+        ("before the second batch is committed", 10),
     ],
 )
 def test_a_killed_run_loses_only_the_batch_in_flight(tmp_path, moment, kept):
@@ -48,12 +47,6 @@ def test_a_killed_run_loses_only_the_batch_in_flight(tmp_path, moment, kept):
     assert torch.equal(store.encode(encoder, WORDS), vectors(WORDS))
     assert encoder.items == WORDS[kept:]
     assert store.verify() == []
-
-    scratch = list(tmp_path.rglob("*.tmp"))
-    assert len(scratch) == (moment != "inside the third batch")
-    for path in scratch:
-        os.utime(path, (time.time() - 4000,) * 2)
-    assert [problem.path for problem in store.verify()] == scratch
     store.prune()
     assert list(tmp_path.rglob("*.tmp")) == []
 
@@ -68,4 +61,4 @@ def test_two_processes_may_fill_one_store_at_once(tmp_path):
     assert encoder.items == []
     assert store.verify() == []
     store.prune()
-    assert (store.stat()[0].items, store.stat()[0].shards) == (25, 1)
+    assert store.stat()[0].items == 25

@@ -1,0 +1,334 @@
+"""The file of an embedding store: an SQLite database of vectors, each with its checksum."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+NAME = "store.sqlite"
+SIDES = ("-wal", "-shm", "-journal")  # what SQLite keeps beside the file while it is open
+APPLICATION = 0x69737468  # tells our databases from others
+VERSION = 1
+WAIT_SECONDS = 60.0  # for another process to end its batch
+AT_ONCE = 500  # keys per query
+
+Kind = Literal["pooled", "tokens"]
+StoreDtype = Literal["float32", "float16"]
+BYTES: dict[StoreDtype, int] = {"float32": 4, "float16": 2}
+
+_Identity = tuple[int, int, int]
+_ABANDONED: list[sqlite3.Connection] = []
+
+_TABLES = """
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, kind TEXT NOT NULL, dtype TEXT NOT NULL,
+    width INTEGER NOT NULL, UNIQUE (fingerprint, kind, dtype)
+) STRICT;
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY, label INTEGER NOT NULL, key BLOB NOT NULL, sha256 BLOB NOT NULL,
+    vectors BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX of_item ON items (label, key);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What vectors are: those of one encoder, pooled or of tokens, in one dtype and width."""
+
+    fingerprint: str
+    kind: Kind
+    dtype: StoreDtype
+    width: int
+
+
+def checksum(label: Label, key: bytes, vectors: bytes) -> bytes:
+    """SHA-256 over the label, the key of an item and the bytes of its vectors."""
+    digest = hashlib.sha256(json.dumps(asdict(label), sort_keys=True).encode())
+    digest.update(key)
+    digest.update(vectors)
+    return digest.digest()
+
+
+def check_folder(root: Path) -> None:
+    """Raise unless ``root`` is a store, or free or empty, so that it may become one.
+
+    Raises:
+        NotADirectoryError: It is a file.
+        FileExistsError: It is a folder that holds files and is no store.
+        OSError: It cannot be read.
+    """
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(
+            f"a store is a folder; {str(root)!r} is a file. Choose another name."
+        )
+    with _told(root):
+        held = [] if not root.exists() else sorted(os.listdir(root))
+    path = root / NAME
+    if held and (path.is_symlink() or not path.is_file()):
+        raise FileExistsError(
+            f"a store is a folder with {NAME}, or a new or an empty one; {str(root)!r} holds "
+            f"{held[:5]} and is none. Nothing in it was changed. Choose another folder, such as "
+            "a new one inside it."
+        )
+
+
+class Database:
+    """The database of the store in a folder, opened when it is first used and kept open.
+
+    It is opened anew in a process that was forked, and where the file was removed or replaced.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._open: list[tuple[sqlite3.Connection, _Identity | None]] = []
+        weakref.finalize(self, _shut, self._open, root / NAME)
+
+    def __reduce__(self) -> tuple[type[Database], tuple[Path]]:
+        return Database, (self.root,)
+
+    @contextmanager
+    def opened(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """The connection; ``None`` where there is no database and none is asked for.
+
+        Raises:
+            FileExistsError: The folder holds files and is no store.
+            OSError: The disk is full, or the file cannot be opened, read or written.
+            ValueError: The file is damaged, or of another version.
+        """
+        path = self.root / NAME
+        with _told(path):
+            if not self._open or self._open[0][1] != _identity(path):
+                self.close()
+                check_folder(self.root)
+                if not create and not path.exists():
+                    yield None
+                    return
+                self.root.mkdir(parents=True, exist_ok=True)
+                db = connected(path)
+                self._open.append((db, _identity(path)))
+            yield self._open[0][0]
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is next used."""
+        _shut(self._open, self.root / NAME)
+
+
+def _shut(connections: list[tuple[sqlite3.Connection, _Identity | None]], path: Path) -> None:
+    """Close a connection, unless it is a parent process's or its file is gone.
+
+    SQLite, closing that, would remove what belongs to a new file of the same name.
+    """
+    while connections:
+        db, identity = connections.pop()
+        if identity == _identity(path):
+            db.close()
+        else:
+            _ABANDONED.append(db)
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Process and file that a connection is of."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return os.getpid(), status.st_dev, status.st_ino
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
+    """The database of the store in ``root`` by a connection of its own; see ``Database.opened``."""
+    database = Database(root)
+    try:
+        with database.opened() as db:
+            yield db
+    finally:
+        database.close()
+
+
+def label_of(db: sqlite3.Connection, wanted: Label) -> int | None:
+    """Number of a label; ``None`` where the store has nothing of it.
+
+    Raises:
+        ValueError: The store has vectors of another width under the same fingerprint.
+    """
+    names = wanted.fingerprint, wanted.kind, wanted.dtype
+    found = db.execute(
+        "SELECT id, width FROM labels WHERE fingerprint = ? AND kind = ? AND dtype = ?", names
+    ).fetchone()
+    if found is None:
+        return None
+    number, width = found
+    if width != wanted.width:
+        raise ValueError(
+            "an encoder must keep its width as long as its fingerprint; the store has vectors "
+            f"of width {width} for {wanted.fingerprint!r}, and now the encoder says "
+            f"{wanted.width}. Put whatever changed into the fingerprint."
+        )
+    return int(number)
+
+
+def read(
+    db: sqlite3.Connection, label: Label, keys: Sequence[bytes]
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Key and bytes of the vectors of each item that is there; ``None`` for what is damaged."""
+    number = label_of(db, label)
+    if number is None:
+        return
+    for at in range(0, len(keys), AT_ONCE):
+        some = keys[at : at + AT_ONCE]
+        places = ", ".join("?" * len(some))
+        for key, digest, vectors in db.execute(
+            f"SELECT key, sha256, vectors FROM items WHERE label = ? AND key IN ({places})",
+            (number, *some),
+        ):
+            yield key, vectors if checksum(label, key, vectors) == digest else None
+
+
+def write(
+    db: sqlite3.Connection,
+    label: Label,
+    items: Iterable[tuple[bytes, bytes]],
+    *,
+    damaged: Iterable[bytes] = (),
+) -> None:
+    """Keep key and bytes of each item, all or none of them; what is there already stays.
+
+    Args:
+        db: The database.
+        label: What the vectors are.
+        items: Keys and vectors.
+        damaged: Keys whose vectors are removed first.
+    """
+    with transaction(db):
+        number = label_of(db, label)
+        if number is None:
+            number = db.execute(
+                "INSERT INTO labels (fingerprint, kind, dtype, width) VALUES (?, ?, ?, ?)",
+                (label.fingerprint, label.kind, label.dtype, label.width),
+            ).lastrowid
+        db.executemany(
+            "DELETE FROM items WHERE label = ? AND key = ?", ((number, key) for key in damaged)
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO items (label, key, sha256, vectors) VALUES (?, ?, ?, ?)",
+            ((number, key, checksum(label, key, held), held) for key, held in items),
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file, damaged or not, bears the number of a database of ours."""
+    with path.open("rb") as file:
+        return file.read(72)[68:] == APPLICATION.to_bytes(4)
+
+
+def known_labels(db: sqlite3.Connection) -> dict[int, Label]:
+    """Every label by its number."""
+    found = db.execute("SELECT id, fingerprint, kind, dtype, width FROM labels").fetchall()
+    return {number: Label(*rest) for number, *rest in found}
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # SQLite may have rolled it back by itself
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    # A reader of a folder that it may not write to cannot keep what SQLite keeps beside the file.
+    name = path if os.access(path.parent, os.W_OK) else f"{path.resolve().as_uri()}?immutable=1"
+    db = sqlite3.connect(
+        name,
+        timeout=WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(name, str),
+    )
+    try:
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last batches
+        if _kind(db) == (0, 0, 0):
+            db.execute("PRAGMA page_size = 16384")  # ten vectors, where 4096 bytes would hold two
+            with transaction(db):
+                if _kind(db) == (0, 0, 0):  # another process may have been first
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+            # Readers and a writer do not wait for each other.
+            db.execute("PRAGMA journal_mode = WAL")
+        found = _kind(db)[:2]
+    except BaseException:
+        db.close()
+        raise
+    if found != (APPLICATION, VERSION):
+        db.close()
+        raise ValueError(
+            f"{path} must be a database of this version of isthmus; its numbers are {found}. "
+            "Choose another folder, or read it with the version that wrote it."
+        )
+    return db
+
+
+def _kind(db: sqlite3.Connection) -> tuple[int, int, int]:
+    """Whose database it is, its version, and how many tables and indexes it has."""
+    questions = (
+        "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema",
+    )  # fmt: skip
+    one, two, three = (int(db.execute(question).fetchone()[0]) for question in questions)
+    return one, two, three
+
+
+_SYSTEM = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of errors of SQLite and of the system what they mean for a store, and what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = _SYSTEM.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if code is not None:
+            raise _refused(path, code, str(error)) from error
+        raise ValueError(
+            f"{path} must be a whole database of an embedding store; reading it failed with: "
+            f"{error}. `align store prune` keeps every vector that can still be read."
+        ) from error
+    except OSError as error:
+        if error.errno is None or error.strerror is None:
+            raise
+        raise _refused(path, error.errno, error.strerror) from error
+
+
+def _refused(path: Path, code: int, reason: str) -> OSError:
+    kept = OSError(code, "")
+    new = type(kept)(
+        f"{path} must be readable and writable; the system says: {reason}. What was stored "
+        "before is kept. Free space, wait for other processes, or choose another folder."
+    )
+    new.errno = code
+    return new
