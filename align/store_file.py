@@ -240,6 +240,7 @@ def known_labels(db: sqlite3.Connection) -> dict[int, Label]:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Keep all that is done inside, or where it fails none of it."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -251,6 +252,12 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def connected(path: Path) -> sqlite3.Connection:
+    """A connection to a database of ours, which is made where there is none or an empty file.
+
+    Raises:
+        sqlite3.DatabaseError: It cannot be opened or read.
+        ValueError: It is another program's, or of another version.
+    """
     # A reader of a folder that it may not write to cannot keep what SQLite keeps beside the file.
     name = path if os.access(path.parent, os.W_OK) else f"{path.resolve().as_uri()}?immutable=1"
     db = sqlite3.connect(

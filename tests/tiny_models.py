@@ -20,7 +20,7 @@ SIDE = 64
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A memo of weight digests of its own for each test."""
-    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "remembered"))
     return tmp_path / "cache"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import align
 from align import cli
 
 COLUMNS = ["--source", "caption", "--target", "image"]
@@ -121,10 +124,10 @@ def test_a_second_run_encodes_nothing_and_the_store_can_be_looked_at(run):
 
 
 def test_a_damaged_store_makes_verify_exit_with_one(run, fitted, folder):
-    shard = next((folder / "store").rglob("*.safetensors"))
-    held = bytearray(shard.read_bytes())
-    held[-1] ^= 1
-    shard.write_bytes(held)
+    db = sqlite3.connect(folder / "store" / "store.sqlite")
+    with db:
+        db.execute("UPDATE items SET sha256 = zeroblob(32) WHERE id = 1")
+    db.close()
     assert "1 problems" in run("store", "verify", "--store", "store", code=1).stdout
 
 
@@ -166,9 +169,9 @@ def test_bad_rows_are_listed_and_skipped_on_request(run, sbert, vit, folder, mon
 
 
 def test_an_adapter_that_remembers_no_encoder_asks_for_one(run, fitted, folder):
-    card = json.loads((folder / "adapter/card.json").read_text())
-    card["encoders"] = {}
-    (folder / "adapter/card.json").write_text(json.dumps(card))
+    adapter = align.load(folder / "adapter")
+    adapter.card = replace(adapter.card, encoders={})
+    adapter.save(folder / "adapter")
     with pytest.raises(ValueError, match="--target-encoder text:MODEL"):
         run("index", "adapter", ".", "-o", "idx", "--store", "store")
 
