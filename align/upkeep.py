@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from align.atomic import atomic_file
+from align.plain import plain
 from align.store_file import (
     NAME,
     SIDES,
@@ -59,7 +60,7 @@ class StoreProblem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return plain(f"{self.path}: {self.reason}")
 
 
 def stat(root: Path) -> list[StoreStat]:
