@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +52,33 @@ def check_paired(source: Tensor, target: Tensor) -> None:
             f"got {tuple(source.shape)} and {tuple(target.shape)}. "
             "Row i of both must come from pair i: take them from one PairedEmbeddings."
         )
+
+
+def as_list(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values in their order, so that ``[i]`` is a place and not a label of pandas.
+
+    A generator is used up. Read once at each door: a shuffled ``Series`` answers ``values[i]`` by
+    its index and would give every item the vector of another.
+
+    Raises:
+        TypeError: ``values`` is one string or path, a table, or has no order of its own.
+    """
+    if isinstance(values, str | bytes | PurePath):
+        raise TypeError(
+            f"{name} must be a list of items; got one {type(values).__name__}, "
+            f"{str(values)[:80]!r}. Wrap it in a list, even if it is alone."
+        )
+    if isinstance(values, Set | Mapping) or hasattr(values, "columns"):
+        raise TypeError(
+            f"{name} must be a list, in an order that says which is which; got a "
+            f"{type(values).__name__}. Make a list of it, or pass one column of a table."
+        )
+    if not hasattr(values, "__iter__") and not hasattr(values, "__getitem__"):
+        raise TypeError(
+            f"{name} must be a list of items; got one {type(values).__name__}. "
+            "Wrap it in a list, even if it is alone."
+        )
+    return list(values)
 
 
 def check_length(name: str, values: Sequence[Any], n: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from align._checks import check_length, check_unique
+from align._checks import as_list, check_length, check_unique
 from align.groups import row_index, take_split
 from align.rows import Columns, OnError, pick, spelled_alike
 from align.tables import (
@@ -99,6 +99,7 @@ class Pairs:
             ValueError: Lengths differ, ids repeat, or a modality has no such name.
             PairsError: A text is blank or a path leads to no file.
         """
+        source, target = as_list("source", source), as_list("target", target)
         check_length("target", target, len(source))
         problems = [
             f"row {row}, {side}: {problem}"
@@ -111,8 +112,8 @@ class Pairs:
                 f"every item must be there; {len(problems)} are not. Correct or drop them:",
                 problems,
             )
-        names = tuple(map(str, ids if ids is not None else range(len(source))))
-        made = tuple(map(str, groups)) if groups is not None else names
+        names = tuple(map(str, range(len(source)) if ids is None else as_list("ids", ids)))
+        made = names if groups is None else tuple(map(str, as_list("groups", groups)))
         return cls(
             names,
             tuple(source),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from align import upkeep
+from align._checks import as_list
 from align.embeddings import CompositeEncoder, Encoder, TokenEncoder
 from align.multivector import MultiVector
 from align.store_file import BYTES, NAME, Database, Label, StoreDtype, check_folder, read, write
@@ -95,6 +96,7 @@ class EmbeddingStore:
             FileNotFoundError: A file is missing; nothing is encoded.
         """
 
+        items = as_list("items", items)
         if isinstance(encoder, CompositeEncoder):
             return encoder.compose(items, partial(self.encode, progress=progress))
 
@@ -113,6 +115,7 @@ class EmbeddingStore:
         self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
     ) -> MultiVector:
         """Token vectors of ``items``, from disk where they are known; as ``encode`` otherwise."""
+        items = as_list("items", items)
 
         def vectors(batch: list[Any]) -> list[bytes]:
             found = encoder.encode_tokens(batch)
@@ -208,10 +211,6 @@ class EmbeddingStore:
 
 
 def _keys(modality: str, items: Sequence[Any]) -> list[bytes]:
-    if isinstance(items, str | bytes):
-        raise TypeError(
-            f"items must be a sequence of items; got one {type(items).__name__}. Pass [item]."
-        )
     return [item_key(item, modality) for item in items]
 
 

@@ -8,38 +8,39 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from align._checks import as_list
 from align.plain import plain
 
 T = TypeVar("T")
 
 
-def check_items(items: Sequence[Any], kinds: tuple[type, ...], what: str) -> None:
-    """Raise unless ``items`` is a non-empty list of ``kinds``.
+def checked_items(
+    items: Iterable[Any], kinds: tuple[type, ...] = (), what: str = "anything"
+) -> list[Any]:
+    """The items in their order.
 
     Args:
-        items: What a caller passed to ``encode``.
+        items: What a caller passed to ``encode``: a list, a tuple, an array, a pandas ``Series``,
+            whose index does not matter, or a generator, which is used up.
         kinds: Types that an item may have; empty for any.
         what: Those types in words.
 
     Raises:
-        TypeError: ``items`` is one string, or an item is of another type.
+        TypeError: ``items`` is one string, has no order, or an item is of another type.
         ValueError: There are no items.
     """
-    if isinstance(items, str | bytes):
-        raise TypeError(
-            f"items must be a list of items; got one {type(items).__name__}. "
-            "Put it in a list, even if it is alone."
-        )
-    if len(items) == 0:
+    listed = as_list("items", items)
+    if not listed:
         raise ValueError(
             "items must hold at least one item; got none. Check what selected the items."
         )
-    for position, item in enumerate(items if kinds else ()):
+    for position, item in enumerate(listed if kinds else ()):
         if not isinstance(item, kinds):
             raise TypeError(
                 f"every item must be {what}; item {position} is of type {type(item).__name__}. "
                 "Convert it or drop it, and its id."
             )
+    return listed
 
 
 def run_batches(

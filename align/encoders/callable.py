@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_matrix
-from align.encoders.batches import check_items, run_batches
+from align.encoders.batches import checked_items, run_batches
 from align.encoders.weights import fingerprint
 
 
@@ -68,9 +68,8 @@ class CallableEncoder:
             ValueError: There are no items, or ``function`` returned anything but finite floating
                 point vectors, ``(b, dim)``.
         """
-        check_items(items, (), "anything")
         rows = run_batches(
-            items,
+            checked_items(items),
             self._vectors,
             batch_size=self.batch_size,
             progress=progress,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align._checks import as_list
 from align.embeddings import Encoder
 from align.encoders.weights import fingerprint
 from align.modalities import Modality
@@ -69,7 +70,8 @@ class ConcatEncoder:
 
     def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
         """The same, each part taken from ``encode(encoder, items)``."""
-        return torch.cat([encode(encoder, items) for encoder in self.encoders], dim=1)
+        listed = as_list("items", items)
+        return torch.cat([encode(encoder, listed) for encoder in self.encoders], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,7 @@ class MixedEncoder:
 
     def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
         """The same, each block taken from ``encode(encoder, items)``."""
+        items = as_list("items", items)
         unknown = {name for name, _ in items} - set(self.encoders)
         if unknown:
             raise ValueError(

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align.encoders.batches import check_items, run_batches
+from align.encoders.batches import checked_items, run_batches
 from align.encoders.folder import architecture, present, read_config, resolve_folder
 from align.encoders.images import ImageItem, open_rgb
 from align.encoders.network import (
@@ -192,9 +192,12 @@ class ImageEncoder:
 
     def _run(self, items: Sequence[ImageItem], forward: Any, *, progress: bool) -> list[Tensor]:
         kinds = (str, Path, Image.Image, np.ndarray)
-        check_items(items, kinds, "a path, a Pillow image or a uint8 array")
         return run_batches(
-            items, forward, batch_size=self.batch_size, progress=progress, label=self.modality
+            checked_items(items, kinds, "a path, a Pillow image or a uint8 array"),
+            forward,
+            batch_size=self.batch_size,
+            progress=progress,
+            label=self.modality,
         )
 
     @cached_property

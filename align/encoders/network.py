@@ -108,3 +108,23 @@ def pick_layer(output: Any, layer: int) -> Tensor:
             f"network; got {layer}. Use -1 for the last."
         )
     return states[layer]
+
+
+def most_tokens(network: torch.nn.Module, config: Any) -> int | None:
+    """Most tokens that a text network has positions for; ``None`` where it has no such limit.
+
+    Networks of RoBERTa's kind (also MPNet, XLM-R, CamemBERT, Longformer, Data2Vec, ESM) count the
+    places of their table up to ``padding_idx`` in ``max_position_embeddings``: no token gets one of
+    those, so 514 means 512. The table itself says which.
+
+    Args:
+        network: The network, or its part for texts.
+        config: That of its texts.
+    """
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    for name, module in network.named_modules():
+        before = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and before is not None:
+            places = int(module.weight.shape[0]) - int(before) - 1
+            most = places if most is None else min(most, places)
+    return most

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from align.encoders.batches import check_items, run_batches
+from align.encoders.batches import checked_items, run_batches
 from align.encoders.folder import present, resolve_folder
 from align.encoders.network import (
     Dtype,
@@ -20,6 +20,7 @@ from align.encoders.network import (
     load_network,
     load_pipeline,
     load_tokenizer,
+    most_tokens,
     pick_layer,
 )
 from align.encoders.pooling import TextPooling, pool_text
@@ -149,9 +150,8 @@ class TextEncoder:
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
 
     def _run(self, items: Sequence[str], forward: Any, *, progress: bool) -> list[Tensor]:
-        check_items(items, (str,), "a string")
         return run_batches(
-            items,
+            checked_items(items, (str,), "a string"),
             forward,
             batch_size=self.batch_size,
             length=len,
@@ -186,22 +186,30 @@ class TextEncoder:
     @cached_property
     def _pipeline(self) -> Any:
         pipeline = load_pipeline(self._folder, dtype=self.dtype, device=self.device)
-        if self._recipe.max_length is not None:
-            pipeline.max_seq_length = self._recipe.max_length
+        whole = most_tokens(pipeline[0].auto_model, self._text_config)
+        limit = self._limit_of(whole, self._tokenizer.model_max_length)
+        if limit is not None:
+            pipeline.max_seq_length = limit
         return pipeline
 
     @cached_property
     def _limit(self) -> int | None:
         """Most tokens per text; ``None`` where neither the folder nor the network has a limit."""
-        most = getattr(self._text_config, "max_position_embeddings", None)
-        wish = self._recipe.max_length
+        most = most_tokens(self._tower, self._text_config)
+        return self._limit_of(most, self._tokenizer.model_max_length)
+
+    def _limit_of(self, most: int | None, tokenizer_says: int) -> int | None:
+        wish = self.max_length
         if wish is not None and most is not None and wish > most:
             raise ValueError(
                 f"max_length must lie in [1, {most}], the positions of this network; "
                 f"got {wish}. Lower it, or leave it out."
             )
-        limits = [most or 10**9, self._tokenizer.model_max_length]
-        limit = wish if wish is not None else min(limits)
+        if wish is not None:
+            return wish
+        folder_says = self._recipe.max_length
+        says = tokenizer_says if folder_says is None else folder_says
+        limit = min(says, most or 10**9)
         return limit if limit < 10**9 else None
 
     def _inputs(self, texts: list[str], rows: list[int]) -> tuple[dict[str, Tensor], Tensor]:

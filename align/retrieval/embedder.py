@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from align._checks import check_length, check_side
+from align._checks import as_list, check_length, check_side
 from align.adapters.adapter import Adapter, Side
 from align.adapters.digest import adapter_digest
 from align.embeddings import Cache, Embeddings, Encoder
@@ -142,6 +142,7 @@ class Embedder:
                 "Leave it out."
             )
         encoder = self.encoder(side)
+        items = as_list("items", items)
         kinds = [modality] * len(items) if isinstance(modality, str) else modality
         if kinds is not None:
             check_length("modality", kinds, len(items))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from align._checks import as_list
 from align.adapters.adapter import Side, other_side
 from align.adapters.meta_tokens import MetaTokens, TokenAspects
 from align.embeddings import Cache, Embeddings, Encoder, TokenEncoder
@@ -101,6 +102,7 @@ class Retriever:
             ValueError: As for ``Index.add`` and ``Embedder.gallery``.
         """
         side = self.index.side
+        items = as_list("items", items)
         found = self.embedder.encode(items, side=side, modality=modality, progress=progress)
         kinds = self.embedder.encoder(side).modality if modality is None else modality
         if self._head is None:
@@ -135,7 +137,8 @@ class Retriever:
         Raises:
             ValueError: As for ``Index.search`` and ``Embedder.queries``.
         """
-        if not len(items):
+        items = as_list("items", items)
+        if not items:
             return []
         asked = self.embedder.encode(
             items, side=self.asking, modality=modality, instruction=instruction

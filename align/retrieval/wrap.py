@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align._checks import check_at_least, check_length, check_matrix
+from align._checks import as_list, check_at_least, check_length, check_matrix
 from align.adapters.adapter import Adapter, Side, other_side
 from align.embeddings import Encoder, Vectors, as_tensor
 from align.retrieval.embedder import Embedder
@@ -93,7 +93,8 @@ class Wrapped:
                 answered with another number of rows, or ids and scores that do not match.
         """
         check_at_least("k", k, 1)
-        if not len(items):
+        items = as_list("items", items)
+        if not items:
             return []
         asked = self._embedder.queries(
             items, side=self._side, modality=modality, instruction=instruction
