@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
-from pathlib import PurePath
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,34 +56,44 @@ def check_paired(source: Tensor, target: Tensor) -> None:
 
 
 def as_list(name: str, values: Iterable[Any]) -> list[Any]:
-    """The values in their order, so that ``[i]`` is a place and not a label of pandas.
+    """Several values one by one, in their order; a single one is not taken for several.
 
-    A generator is used up. Read once at each door: a shuffled ``Series`` answers ``values[i]`` by
-    its index and would give every item the vector of another.
+    Read once at each door, so that ``[i]`` is a place and not a label: a shuffled ``Series`` of
+    pandas answers ``values[i]`` by its index and would give every item the vector of another. A
+    generator is used up.
+
+    Args:
+        name: What to call them in an error.
+        values: A list, tuple, array, ``Series``, generator or any other sequence.
 
     Raises:
-        TypeError: ``values`` is one string or path, a table, or has no order of its own.
+        TypeError: It is one value, such as a string, a path, a mapping or a picture; or a set or
+            a table, whose values have no order of their own.
     """
-    if isinstance(values, str | bytes | PurePath):
+    one = isinstance(values, (str, bytes, bytearray, os.PathLike, Number)) or (
+        values is None or getattr(values, "ndim", 1) == 0 or hasattr(values, "getpixel")
+    )
+    if one or not (hasattr(values, "__iter__") or hasattr(values, "__getitem__")):
         raise TypeError(
             f"{name} must be a list of items; got one {type(values).__name__}, "
-            f"{str(values)[:80]!r}. Wrap it in a list, even if it is alone."
+            f"{repr(values)[:80]}. Wrap it in a list, even if it is alone."
         )
-    if isinstance(values, Set | Mapping) or hasattr(values, "columns"):
+    if isinstance(values, (set, frozenset, Mapping)) or hasattr(values, "columns"):
         raise TypeError(
             f"{name} must be a list, in an order that says which is which; got a "
-            f"{type(values).__name__}. Make a list of it, or pass one column of a table."
-        )
-    if not hasattr(values, "__iter__") and not hasattr(values, "__getitem__"):
-        raise TypeError(
-            f"{name} must be a list of items; got one {type(values).__name__}. "
-            "Wrap it in a list, even if it is alone."
+            f"{type(values).__name__}. Make a list of it, or pass one column of a table; a single "
+            "mapping that is an item is wrapped in a list."
         )
     return list(values)
 
 
 def check_length(name: str, values: Sequence[Any], n: int) -> None:
-    """Raise ``ValueError`` unless ``values`` has one entry for each of ``n`` rows."""
+    """Raise ``ValueError`` unless ``values`` has one entry for each of ``n`` rows.
+
+    One string has as many letters as some list has rows, and is refused by ``TypeError``.
+    """
+    if isinstance(values, (str, bytes, bytearray)):
+        as_list(name, values)
     if len(values) != n:
         raise ValueError(
             f"{name} must have one entry per row, {n}; got {len(values)}. "

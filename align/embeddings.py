@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align._checks import check_length, check_matrix, check_paired, check_unique
+from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
 from align.groups import row_index, take_split
 from align.multivector import MultiVector
 
@@ -85,6 +85,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         check_matrix("vectors", self.vectors)
+        as_list("ids", self.ids)
         check_length("ids", self.ids, len(self.vectors))
         check_unique("ids", self.ids)
 
@@ -241,11 +242,16 @@ class PairedEmbeddings:
             instructions: An embedding per pair of what is asked for, ``(n, d_i)``.
 
         Raises:
+            TypeError: ``ids``, ``groups`` or ``domains`` is one string.
             ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
                 two domains, modalities or parts do not fit, or two ``Embeddings`` name their rows
                 differently and no ``ids`` say that they match.
         """
         x, y = as_tensor(source), as_tensor(target)
+        ids, groups, domains = (
+            None if given is None else as_list(name, given)
+            for name, given in (("ids", ids), ("groups", groups), ("domains", domains))
+        )
         names = tuple(map(str, ids)) if ids is not None else _shared_ids(source, target, len(x))
         return cls(
             x,

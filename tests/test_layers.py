@@ -19,7 +19,7 @@ LAYERS = (
     (
         "align.modalities", "align.multivector", "align.embeddings",
         "align.tables", "align.rows", "align.encoding", "align.pairs", "align.items",
-        "align.token_pairs",
+        "align.picture_names", "align.token_pairs",
     ),
     (
         "align.kernels", "align.late_interaction", "align.token_pooling", "align.fde",

@@ -22,8 +22,12 @@ def search(
         str | None, typer.Option(help="What to look for, if the adapter takes instructions.")
     ] = None,
     modality: Annotated[
-        str, typer.Option(help="What the query is, where the side that asks is mixed.")
-    ] = "text",
+        str | None,
+        typer.Option(
+            help="What the query is: text, image, ... If left out, the name of a picture is one, "
+            "and anything else a text."
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="FIELD=VALUE that items must have, such as modality=image; repeatable."),
@@ -39,6 +43,7 @@ def search(
     from align.adapters.adapter import Adapter, other_side
     from align.encoding import MIXED
     from align.multivector import MultiVector
+    from align.picture_names import names_picture
     from align.retrieval.embedder import Embedder
     from align.retrieval.index import Index
 
@@ -55,8 +60,11 @@ def search(
     teller = None
     if told is not None and asking == "source":
         teller = instruction_encoder_of(adapter, instruction_encoder) or frozen
-    kind = modality if frozen.modality == MIXED else frozen.modality
-    item = Path(query) if kind == "image" else query
+    kind = modality
+    if kind is None and frozen.modality == MIXED and not names_picture(query):
+        kind = "text"
+    item = Path(query) if frozen.modality == "image" or kind == "image" else query
+    wanted = filter_of(where or ())
     embedder = Embedder(
         adapter,
         source=frozen if asking == "source" else None,
@@ -65,7 +73,7 @@ def search(
     )
     vector = embedder.queries([item], side=asking, modality=kind, instruction=told)
     asked = MultiVector.from_equal(vector[:, None])
-    hits = opened.search(asked, k=min(k, len(opened)), where=filter_of(where or ()))[0]
+    hits = opened.search(asked, k=min(k, len(opened)), where=wanted)[0]
     if as_json:
         print_json(
             [
@@ -89,8 +97,11 @@ def search(
     console().print(shown)
 
 
-def filter_of(typed: Sequence[str]) -> dict[str, Callable[[Any], bool]]:
+def filter_of(typed: Sequence[str]) -> dict[str, list[str] | Callable[[Any], bool]]:
     """``FIELD=VALUE`` as a filter; of a field that is named twice either value will do.
+
+    Values of other fields than the modality are compared as they are written, so that ``2020`` is
+    the number or the text.
 
     Raises:
         ValueError: There is no field, or no ``=``.
@@ -107,4 +118,7 @@ def filter_of(typed: Sequence[str]) -> dict[str, Callable[[Any], bool]]:
     def one_of(values: set[str]) -> Callable[[Any], bool]:
         return lambda held: (held if isinstance(held, str) else json.dumps(held)) in values
 
-    return {field: one_of(values) for field, values in wanted.items()}
+    return {
+        field: sorted(values) if field == "modality" else one_of(values)
+        for field, values in wanted.items()
+    }

@@ -121,6 +121,7 @@ class MixedEncoder:
         """Block vectors of ``(modality, item)`` pairs, ``(n, dim)`` float32 on the CPU.
 
         Raises:
+            TypeError: An item is no pair of a modality and an item.
             ValueError: An item is of a modality that has no encoder.
         """
         return self.compose(items, _encoding(progress))
@@ -128,6 +129,13 @@ class MixedEncoder:
     def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
         """The same, each block taken from ``encode(encoder, items)``."""
         items = as_list("items", items)
+        for row, pair in enumerate(items):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or type(pair[0]) is not str:
+                raise TypeError(
+                    "items of several modalities must be a list of pairs (modality, item); item "
+                    f"{row} is {repr(pair)[:60]}. Say of each what it is, such as "
+                    '("image", path), and wrap a single pair in a list.'
+                )
         unknown = {name for name, _ in items} - set(self.encoders)
         if unknown:
             raise ValueError(

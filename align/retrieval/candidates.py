@@ -12,7 +12,7 @@ import torch
 from align.fde import FDE
 from align.kernels.topk import Neighbours, merge_neighbours
 from align.multivector import MultiVector
-from align.retrieval.first_stages import Budget, FirstStage, first_stage
+from align.retrieval.first_stages import Budget, FirstStage, first_stage, put_forward_by
 from align.retrieval.packed import Array
 from align.retrieval.parts import Part
 from align.retrieval.segments import Segment
@@ -86,34 +86,15 @@ def put_forward(
 def _of_part(queries: MultiVector, stage: FirstStage, keep: Array | None, n: int) -> Neighbours:
     """The ``n`` best that may be found: a stage is asked for more until every query has so many."""
     if keep is None:
-        return _asked(stage, queries, n)
+        return put_forward_by(stage, queries, n)
     may = torch.from_numpy(keep)
     asked = min(len(stage), n * len(stage) // int(may.sum()) + n)
     while True:
-        best = _asked(stage, queries, asked)
+        best = put_forward_by(stage, queries, asked)
         fine = may[best.indices]
         if bool((fine.sum(dim=1) >= n).all()) or asked == len(stage):
             break
         asked = min(len(stage), 2 * asked)
-    if bool((fine.sum(dim=1) < n).any()):
-        raise ValueError(
-            "a first stage that is asked for all items must put each forward once; this one "
-            f"leaves out some of {len(stage)}. Mend it, or use first_stage(documents)."
-        )
     # Those that may be found move to the front, in the order that the stage gave them.
     order = (~fine).to(torch.int8).sort(dim=1, stable=True).indices[:, :n]
     return Neighbours(best.values.gather(1, order), best.indices.gather(1, order))
-
-
-def _asked(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
-    found = stage(queries, n)
-    shape = (len(queries), n)
-    fits = found.indices.shape == found.values.shape == shape
-    if not fits or bool(((found.indices < 0) | (found.indices >= len(stage))).any()):
-        spread = f", from {int(found.indices.min())} to {int(found.indices.max())}" if fits else ""
-        raise ValueError(
-            f"a first stage must put forward {n} of its {len(stage)} items for each query, rows of "
-            f"shape {shape}; got {tuple(found.indices.shape)}{spread}. "
-            "Have it look further, or fill up with items that it did not look at."
-        )
-    return found

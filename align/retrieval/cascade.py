@@ -14,7 +14,7 @@ from align._checks import check_k
 from align.kernels.topk import Neighbours
 from align.late_interaction import maxsim, topk
 from align.multivector import MultiVector
-from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops
+from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, put_forward_by
 
 _BYTES = 64 << 20
 """Memory for documents copied together to be scored again, if one document needs less."""
@@ -52,11 +52,12 @@ def cascade(
         ``values`` and ``indices``, both ``(q, k)``.
 
     Raises:
-        ValueError: ``k`` or ``candidates`` is out of range, or ``first`` is of other documents.
+        ValueError: ``k`` or ``candidates`` is out of range, ``first`` is of other documents,
+            repeats some or gives NaN, or a score is NaN.
     """
     check_candidates(k, candidates, len(documents))
     _check_same(first, documents)
-    found = first(queries, candidates).indices
+    found = put_forward_by(first, queries, candidates).indices
     return rescore(
         queries, found, documents.take, k=k, rows=rows_at_a_time(documents), budget=budget
     )
@@ -97,6 +98,12 @@ def rescore(
     for number, found in enumerate(candidates.sort(dim=1).values):
         query = asked[number : number + 1]
         scores = torch.cat([maxsim(query, cut(take(part))) for part in found.split(rows)], dim=1)
+        if bool(scores.isnan().any()):
+            raise ValueError(
+                "scores must be numbers to be sorted; some of query "
+                f"{number} are NaN. Look for NaN or infinity in the vectors of the query and of "
+                f"documents {found[scores[0].isnan()][:5].tolist()}."
+            )
         ranked, order = scores.sort(dim=1, descending=True, stable=True)
         values.append(ranked[:, :k])
         indices.append(found[order[:, :k]])
@@ -151,7 +158,7 @@ def candidates_for(
 
     Raises:
         ValueError: There are no queries, ``k`` or ``recall`` is out of range, or ``first`` is of
-            other documents or leaves some out.
+            other documents, repeats some, or gives NaN.
 
     Reference:
         Wilson 1927, Journal of the American Statistical Association 22:209-212.
@@ -168,12 +175,6 @@ def candidates_for(
     n = k
     ranks = _ranks(queries, exact, first, n)
     while _agreement(ranks, n) < recall:
-        if n == len(documents):
-            raise ValueError(
-                "a first stage that is asked for all documents must put each forward once; this "
-                f"one leaves out some of the exact top {k} of {len(documents)}. "
-                "Make it by first_stage(documents), or mend it."
-            )
         n = min(len(documents), 4 * n)
         ranks = _ranks(queries, exact, first, n)
     in_order = ranks.flatten().sort().values
@@ -227,7 +228,7 @@ def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Te
     ranks = torch.full(exact.shape, n + 1)
     rows = max(1, _ENTRIES // n)
     for start in range(0, len(queries), rows):
-        found = first(queries[start : start + rows], n).indices
+        found = put_forward_by(first, queries[start : start + rows], n).indices
         for column in range(exact.shape[1]):
             same = found == exact[start : start + rows, column, None]
             query, place = same.nonzero(as_tuple=True)

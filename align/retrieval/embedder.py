@@ -14,6 +14,7 @@ from align.embeddings import Cache, Embeddings, Encoder
 from align.encoders.spec import from_card
 from align.encoding import encode_instructions, encode_items, items_for
 from align.instructing import sources_for, takes_instructions
+from align.picture_names import told_apart
 
 
 class Embedder:
@@ -91,15 +92,18 @@ class Embedder:
 
         Args:
             items: ``n`` texts, or ``pathlib.Path`` or PIL images, as the encoder of ``side`` takes.
+                A text that names a picture, such as ``"dog.jpg"``, is taken for the picture.
             side: The side that asks.
-            modality: Modality of each item, or of all; only where the encoder is of several.
+            modality: Modality of each item, or of all, where the encoder is of several; and
+                ``"text"`` for a text that names a picture and is meant as a text.
             instruction: What to look for, if the adapter takes instructions and sources ask.
             progress: Show a bar.
 
         Raises:
-            ValueError: An item does not suit the encoder, a modality is missing, the encoder is
-                not the one that the adapter was fitted on, or there is an instruction that the
-                adapter cannot take.
+            TypeError: ``items`` is one item.
+            ValueError: An item does not suit the encoder, a text names a picture and no encoder
+                of the side takes pictures, a modality is missing, the encoder is not the one that
+                the adapter was fitted on, or there is an instruction that the adapter cannot take.
         """
         found = self.encode(
             items, side=side, modality=modality, instruction=instruction, progress=progress
@@ -142,16 +146,30 @@ class Embedder:
                 "Leave it out."
             )
         encoder = self.encoder(side)
-        items = as_list("items", items)
-        kinds = [modality] * len(items) if isinstance(modality, str) else modality
-        if kinds is not None:
-            check_length("modality", kinds, len(items))
-        named = items_for(encoder, items, kinds, side=side)
+        found, kinds = self.told_apart(items, side=side, modality=modality)
+        named = items_for(encoder, found, kinds, side=side)
         vectors = encode_items(encoder, named, store=self.store, progress=progress)
         if side == "source":
             told = None if instruction is None else self._told(instruction)
             vectors = sources_for(self.adapter, vectors, told)
         return Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
+
+    def told_apart(
+        self, items: Sequence[Any], *, side: Side, modality: str | Sequence[str] | None
+    ) -> tuple[list[Any], list[str] | None]:
+        """Items one by one, names of pictures among them as paths; and what each is, if said.
+
+        Raises:
+            TypeError: ``items`` is one item.
+            ValueError: A text names a picture and the side has no encoder of pictures, or there is
+                not one modality for each item.
+        """
+        held = as_list("items", items)
+        kinds = [modality] * len(held) if isinstance(modality, str) else modality
+        if kinds is not None:
+            kinds = as_list("modality", kinds)
+            check_length("modality", kinds, len(held))
+        return told_apart(self.encoder(side), held, kinds, side=side)
 
     def _told(self, instruction: str) -> Tensor:
         if not takes_instructions(self.adapter):

@@ -99,6 +99,46 @@ def first_stage(documents: MultiVector, first: FDE | Budget = (1, 1)) -> FirstSt
     return PrefixStage(documents.prefix(document_budget), query_budget)
 
 
+def put_forward_by(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
+    """What a first stage puts forward, checked: it may be anybody's.
+
+    Its scores may be infinite, with a minus for items that it only fills up with; NaN has no place
+    in an order and is refused.
+
+    Raises:
+        ValueError: It does not put ``n`` of its items forward for each query, each once, with
+            scores that can be sorted.
+    """
+    found = stage(queries, n)
+    shape = (len(queries), n)
+    fits = found.indices.shape == found.values.shape == shape
+    fits = fits and found.indices.dtype == torch.int64 and found.values.is_floating_point()
+    if not fits or bool(((found.indices < 0) | (found.indices >= len(stage))).any()):
+        spread = f", from {int(found.indices.min())} to {int(found.indices.max())}" if fits else ""
+        raise ValueError(
+            f"a first stage must put forward {n} of its {len(stage)} items for each query, rows of "
+            f"shape {shape}, int64, with floating-point scores; got {found.indices.dtype} of "
+            f"shape {tuple(found.indices.shape)} and {found.values.dtype} of shape "
+            f"{tuple(found.values.shape)}{spread}. "
+            "Have it look further, or fill up with items that it did not look at."
+        )
+    if bool(found.values.isnan().any()):
+        raise ValueError(
+            "a first stage must give scores that can be sorted; "
+            f"{int(found.values.isnan().sum())} of {found.values.numel()} are NaN. Look for zero "
+            "or damaged vectors in it, and give minus infinity to what it does not know."
+        )
+    rising = found.indices.sort(dim=1).values
+    twice = (rising.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
+    if len(twice):
+        raise ValueError(
+            "a first stage must put each item forward once for a query; it repeats some for "
+            f"{len(twice)} of {len(queries)} queries, the first {int(twice[0])}. Have it leave "
+            "out what it gave already."
+        )
+    return found
+
+
 def maxsim_flops(
     queries: MultiVector, documents: MultiVector, *, budget: Budget | None = None
 ) -> int:

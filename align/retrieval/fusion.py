@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from statistics import fmean, pstdev
 
-from align._checks import check_at_least, check_unique
+from align._checks import as_list, check_at_least, check_unique
 from align.retrieval.hits import Hit, Id
 
 Answers = Sequence[Sequence[Hit]]
@@ -36,7 +36,8 @@ def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60)
 
     Raises:
         ValueError: There are no rankings, they are of different numbers of queries, an item
-            stands in one ranking twice, or ``constant`` is below 0.
+            stands in one ranking twice, a score is NaN, or ``constant`` is below 0.
+        TypeError: The rankings are not lists of lists of ``Hit``.
 
     Reference:
         Cormack, Clarke and Buettcher 2009, SIGIR:758-759, doi:10.1145/1571941.1572114.
@@ -81,8 +82,45 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
 
 
 def check_ranking(hits: Sequence[Hit]) -> None:
-    """Raise ``ValueError`` if an item stands in the ranking twice."""
+    """Raise unless a ranking is a list of hits, each item once, with scores that can be sorted.
+
+    Raises:
+        TypeError: It is no list of ``Hit``, or a score is no number.
+        ValueError: An item stands in it twice, or a score is NaN.
+    """
+    wrong = [hit for hit in as_list("the hits of one query", hits) if not isinstance(hit, Hit)]
+    if wrong:
+        raise TypeError(
+            "a ranking must be a list of Hit for each query, as search gives it; got a "
+            f"{type(wrong[0]).__name__}, {repr(wrong[0])[:60]}. Pass what search returned, and "
+            "wrap the hits of a single query in a list."
+        )
+    for hit in hits:
+        as_score(hit)
     check_unique("the ids of one ranking", [hit.id for hit in hits])
+
+
+def as_score(hit: Hit) -> float:
+    """The score of a hit as a Python number.
+
+    Infinity is a number here: the best score that there is, or with a minus the worst.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is NaN, which sorts nowhere and so would be ranked anywhere.
+    """
+    if isinstance(hit.score, (bool, str, bytes)) or not hasattr(hit.score, "__float__"):
+        raise TypeError(
+            f"scores must be numbers; that of {hit.id!r} is {hit.score!r}, of type "
+            f"{type(hit.score).__name__}. Convert it to float."
+        )
+    score = float(hit.score)
+    if math.isnan(score):
+        raise ValueError(
+            f"scores must be numbers; that of {hit.id!r} is NaN. Look for zero or damaged vectors "
+            "in what gave it, or leave that hit out."
+        )
+    return score
 
 
 def _standardised(hits: Sequence[Hit]) -> _Points:
@@ -104,6 +142,7 @@ def _standardised(hits: Sequence[Hit]) -> _Points:
 def _fused(
     rankings: Sequence[Answers], points: Callable[[Sequence[Hit]], _Points]
 ) -> list[list[Hit]]:
+    rankings = [as_list("each ranking", answers) for answers in as_list("rankings", rankings)]
     sizes = [len(answers) for answers in rankings]
     if not sizes or len(set(sizes)) > 1:
         raise ValueError(

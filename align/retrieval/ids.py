@@ -103,19 +103,41 @@ def check_ids(ids: Sequence[str], items: int) -> None:
         ValueError: Their number is another, an id repeats, or one cannot be written as UTF-8.
     """
     check_length("ids", ids, items)
-    for id in ids:
-        if not isinstance(id, str):
-            raise TypeError(f"ids must be strings, as JSON keeps them; got {id!r}. Use str.")
+    check_texts(ids)
     if len(set(ids)) < len(ids):
         repeated = [id for id, times in Counter(ids).items() if times > 1]
         raise ValueError(
             f"every id can be given once; {len(repeated)} repeat, the first {repeated[:5]}. "
             "Leave the repeats out, or name those items differently."
         )
+
+
+def check_texts(ids: Sequence[str]) -> None:
+    """Raise unless all ids are strings that UTF-8 can write.
+
+    Raises:
+        TypeError: An id is not a string.
+        ValueError: An id holds half of a surrogate pair, as a name that was decoded wrongly does.
+    """
+    for row, id in enumerate(ids):
+        if not isinstance(id, str):
+            raise TypeError(
+                f"ids must be strings, as JSON keeps them; got {id!r} in row {row}. Use str."
+            )
     try:
         "\n".join(ids).encode()
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError:
+        row = next(row for row, id in enumerate(ids) if not is_utf8(id))
         raise ValueError(
-            f"ids must be text that UTF-8 can write; one holds {error.object[error.start]!r} "
-            f"({error.reason}). Decode the name with the right encoding first."
-        ) from error
+            f"ids must be text that UTF-8 can write; that of row {row} is {ids[row]!r}. "
+            "Decode the name with the right encoding first."
+        ) from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can write a text: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from align._checks import check_matrix
 from align.adapters.adapter import Side, other_side
-from align.embeddings import Vectors, as_tensor
+from align.embeddings import Embeddings, Vectors, as_tensor
 from align.multivector import MultiVector
 from align.retrieval.kept_adapter import AnyAdapter
+
+
+def check_rows(name: str, vectors: object) -> None:
+    """Raise unless there is a row for each item, packed or in a matrix; one vector is not several.
+
+    Raises:
+        TypeError: It is no matrix of numbers at all, such as a text.
+        ValueError: It is one vector, or of more dimensions.
+    """
+    if isinstance(vectors, (MultiVector, Embeddings)):
+        return
+    if isinstance(vectors, (list, tuple)) and not any(isinstance(row, str) for row in vectors):
+        vectors = vectors if not vectors or np.ndim(vectors[0]) else np.asarray(vectors)
+        if isinstance(vectors, (list, tuple)):
+            return
+    if not isinstance(vectors, (Tensor, np.ndarray)):
+        raise TypeError(
+            f"{name} must be vectors, one in each row of a matrix (n, d), or a MultiVector; got a "
+            f"{type(vectors).__name__}, {repr(vectors)[:60]}. Encode the items first, or ask a "
+            "Retriever, which does."
+        )
+    if vectors.ndim != 2:
+        raise ValueError(
+            f"{name} must be a matrix (n, d), one vector in each row; got shape "
+            f"{tuple(vectors.shape)}. One vector becomes a matrix by vector[None]; several vectors "
+            "for each item become one by MultiVector.from_equal."
+        )
 
 
 @torch.no_grad()

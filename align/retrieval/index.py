@@ -8,17 +8,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from align._checks import check_at_least, check_k, check_side
+from align._checks import as_list, check_at_least, check_k, check_side
 from align.adapters.adapter import Side
 from align.embeddings import Vectors
 from align.multivector import MultiVector
 from align.retrieval.candidates import First, Stages
 from align.retrieval.cascade import check_candidates
-from align.retrieval.filters import Where, check_where
+from align.retrieval.filters import Where
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
-from align.retrieval.ids import IdTable, check_ids
-from align.retrieval.incoming import as_items, as_queries
+from align.retrieval.ids import IdTable, check_ids, check_texts, is_utf8
+from align.retrieval.incoming import as_items, as_queries, check_rows
 from align.retrieval.kept_adapter import AnyAdapter, load_adapter, save_adapter
 from align.retrieval.locating import IndexedItems, items_at, locate, without
 from align.retrieval.manifest import Manifest, Stored, check_dtype, one_writer, write_manifest
@@ -146,7 +146,9 @@ class Index:
         return sum(map(len, self._parts))
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and locate(self._parts, [id])[0] is not None
+        if not isinstance(id, str) or not is_utf8(id):
+            return False
+        return locate(self._parts, [id])[0] is not None
 
     def __iter__(self) -> Iterator[str]:
         """The ids, in the order of adding."""
@@ -193,13 +195,15 @@ class Index:
             modality: A name of ``Modality`` for each item, such as ``"image"``, or one for all.
 
         Raises:
-            TypeError: An id is not a string, or metadata is not what JSON can write.
+            TypeError: An id is not a string, metadata is not what JSON can write, or one id, one
+                item or one mapping stands where several are wanted.
             ValueError: An id repeats or is in the index already, the adapter refuses the items,
                 their width is another, a vector is not finite in the dtype of the index, a
                 modality is unknown, or lengths differ. Nothing is added then.
             RuntimeError: The index was opened truncated.
         """
         self._check_whole()
+        ids = as_list("ids", ids)
         part = self._part(ids, items, metadata, modality)
         there = [id for id, place in zip(ids, locate(self._parts, ids), strict=True) if place]
         if there:
@@ -232,6 +236,7 @@ class Index:
             RuntimeError: The index was opened truncated.
         """
         self._check_whole()
+        ids = as_list("ids", ids)
         part = self._part(ids, items, metadata, modality)
         self._parts = without(self._parts, ids)
         self._append(part)
@@ -249,6 +254,7 @@ class Index:
             RuntimeError: The index was opened truncated.
         """
         self._check_whole()
+        ids = as_list("ids", ids)
         check_ids(ids, len(ids))
         self._parts = without(self._parts, ids)
 
@@ -257,10 +263,13 @@ class Index:
 
         Raises:
             KeyError: An id is not in the index.
+            TypeError: ``ids`` is one id, or one is no string.
             ValueError: There are no ids, which leaves nothing to get.
         """
+        ids = as_list("ids", ids)
         if not len(ids):
             raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
+        check_texts(ids)
         return items_at(self._parts, ids)
 
     def search(
@@ -285,8 +294,9 @@ class Index:
             k: Hits per query, ``1 <= k <= len(index)``.
             where: What found items must be like: for each field of the metadata, or
                 ``"modality"``, a value to equal, several values to be one of, or a function that
-                says of a value whether it suits. An item without the field does not. There are
-                fewer hits where fewer than ``k`` items suit.
+                says of a value whether it suits. Several come as a list, set, range, array or
+                anything that can be gone through. An item without the field does not suit. There
+                are fewer hits where fewer than ``k`` items suit.
             standardize: Score by how far an item is above the mean of the scores of its modality
                 for the query, in standard deviations, so that no modality crowds out the others.
                 See ``standardizing.best_standardized``.
@@ -301,8 +311,10 @@ class Index:
                 so name a function, since each ``lambda`` is another.
 
         Raises:
-            TypeError: ``where`` is no mapping of names.
-            ValueError: The index is empty, ``k``, ``candidates`` or ``budget`` is out of range,
+            OSError: A file of the index was cut since it was opened.
+            TypeError: ``where`` is no mapping of names, or holds what metadata cannot.
+            ValueError: ``where`` has a field that no item has, or a modality that does not exist;
+                the index is empty, ``k``, ``candidates`` or ``budget`` is out of range,
                 the adapter refuses the queries, their width is another, there is a ``first``
                 without ``candidates``, or ``standardize`` with them.
         """
@@ -315,9 +327,8 @@ class Index:
                 f"this index was opened with the first {self.budget} vectors of each item; "
                 f"got budget {budget}. Lower its second number, or open more of the index."
             )
+        check_rows("queries", queries)
         asked = Asked(as_queries(queries, self.adapter, self.side, self._dim), budget)
-        if where is not None:
-            check_where(where)
         if candidates is not None:
             check_candidates(k, candidates, len(self))
         among = Findable.of(self._parts, where)
@@ -442,6 +453,7 @@ class Index:
         modality: str | Sequence[str] | None,
     ) -> Part:
         """New items, checked and as they will be stored."""
+        check_rows("items", items)
         check_ids(ids, len(items))
         records = records_of(len(items), metadata, modality)
         vectors = as_items(items, self.adapter, self.side, self._dim)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from align._checks import check_length
+from align._checks import as_list, check_length
 from align.modalities import Modality
 from align.retrieval.hits import NOTHING
 from align.retrieval.packed import Array, Packed, damaged
@@ -121,42 +121,70 @@ def records_of(
     Args:
         items: How many there are.
         metadata: One mapping per item that JSON can write, or none at all.
-        modality: A name for each item, or one for all.
+        modality: A name for each item, ``None`` for one that has none, or one name for all.
 
     Raises:
         TypeError: Metadata is no mapping with strings as keys, or JSON cannot write a value.
-        ValueError: The lengths differ, a modality is unknown, a number is NaN or infinite, or
-            metadata has a field ``"modality"``.
+        ValueError: The lengths differ, a modality is unknown, a number is NaN or infinite, a text
+            cannot be written as UTF-8, or metadata has a field ``"modality"``.
     """
     codes = np.zeros(items, dtype=np.uint8)
     if isinstance(modality, str):
-        codes[:] = int(Modality.parse(modality))
+        codes[:] = _code(modality, 0)
     elif modality is not None:
-        check_length("modality", modality, items)
-        known = {name: int(Modality.parse(name)) for name in set(modality)}
-        codes[:] = [known[name] for name in modality]
-    if metadata is not None:
-        check_length("metadata", metadata, items)
-    objects = [b""] * items if metadata is None else [_json(held) for held in metadata]
-    return Records(codes, Packed.of(objects))
+        names = as_list("modality", modality)
+        check_length("modality", names, items)
+        known: dict[str | None, int] = {None: 0}
+        for row, name in enumerate(names):
+            if not isinstance(name, Hashable) or name not in known:
+                known[name] = _code(name, row)
+        codes[:] = [known[name] for name in names]
+    if metadata is None:
+        return Records(codes, Packed.of([b""] * items))
+    held = as_list("metadata", metadata)
+    check_length("metadata", held, items)
+    return Records(codes, Packed.of([_json(each, row) for row, each in enumerate(held)]))
 
 
-def _json(held: Mapping[str, Any]) -> bytes:
-    if not isinstance(held, Mapping) or not _has_string_keys(held):
+def _code(name: object, row: int) -> int:
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a modality must be the name of one, or None; row {row} has {name!r}. "
+            f"Known are {', '.join(Modality.__members__).lower()}, or several joined by |."
+        )
+    return int(Modality.parse(name))
+
+
+def _json(held: Mapping[str, Any], row: int) -> bytes:
+    if isinstance(held, Mapping) and MODALITY in held:
+        raise ValueError(
+            f"metadata must leave the field {MODALITY!r} to the modality of the item; row {row} "
+            f"has {repr(held)[:200]}. Pass modality= instead, or name the field differently."
+        )
+    try:
+        is_plain = isinstance(held, Mapping) and _has_string_keys(held)
+    except RecursionError as error:
+        raise ValueError(
+            f"metadata must be what JSON can write; that of row {row} is nested too deep. "
+            "Keep fewer levels, or the text of it."
+        ) from error
+    if not is_plain:
         raise TypeError(
             "metadata must be one mapping per item with strings as keys, within too; "
-            f"got {held!r}. Use str for the keys."
-        )
-    if MODALITY in held:
-        raise ValueError(
-            f"metadata must leave the field {MODALITY!r} to the modality of the item; got "
-            f"{held!r}. Pass modality= instead, or name the field differently."
+            f"row {row} has {repr(held)[:200]}. Use str for the keys."
         )
     try:
         return json.dumps(dict(held), ensure_ascii=False, allow_nan=False).encode() if held else b""
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"metadata must be what JSON can write; got {held!r}: {error}. "
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"metadata must be text that UTF-8 can write; row {row} holds "
+            f"{error.object[error.start]!r} ({error.reason}). "
+            "Decode the text with the right encoding first."
+        ) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"metadata must be what JSON can write; row {row} has {repr(held)[:200]}: {error}. "
             "Keep text, finite numbers, true and false, None, lists and mappings of these."
         ) from error
 

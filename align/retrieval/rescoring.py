@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from align._checks import check_length
+from align._checks import as_list, check_length
 from align.embeddings import Vectors, as_tensor
 from align.multivector import MultiVector
 from align.retrieval.cascade import rescore, rows_at_a_time
 from align.retrieval.fusion import check_ranking
 from align.retrieval.hits import Hit, Id
+from align.retrieval.incoming import check_rows
 
 Lookup = Callable[[list[Id]], Vectors | MultiVector]
 """Ids in, and the gallery vectors of those items out, in that order."""
@@ -39,16 +40,18 @@ def rescore_hits(
 
     Raises:
         ValueError: There is not one list of hits per query, an item stands in one list twice,
-            ``vectors`` does not give one item per id, or the widths differ.
+            ``vectors`` does not give one item per id, a vector or a score of the first stage is
+            not a number, or the widths differ.
     """
-    asked = _packed(queries)
+    asked = _packed("queries", queries)
+    hits = as_list("hits", hits)
     check_length("hits", hits, len(asked))
     for found in hits:
         check_ranking(found)
     ids = list(dict.fromkeys(hit.id for found in hits for hit in found))
     if not ids:
         return [[] for _ in hits]
-    items = _packed(vectors(ids))
+    items = _packed("what vectors gives", vectors(ids))
     check_length("what vectors gives", range(len(items)), len(ids))
     place = {name: row for row, name in enumerate(ids)}
     rows = rows_at_a_time(items)
@@ -75,8 +78,17 @@ def _rescored(query: MultiVector, hits: Sequence[Hit], items: MultiVector, rows:
     ]
 
 
-def _packed(items: Vectors | MultiVector) -> MultiVector:
+def _packed(name: str, items: Vectors | MultiVector) -> MultiVector:
     """Items of one vector each as multi-vectors; their MaxSim is the inner product."""
-    if isinstance(items, MultiVector):
-        return items
-    return MultiVector.from_equal(as_tensor(items).float()[:, None])
+    check_rows(name, items)
+    if not isinstance(items, MultiVector):
+        items = MultiVector.from_equal(as_tensor(items).float()[:, None])
+    bad = (~items.tokens.isfinite().all(dim=1)).nonzero().flatten()
+    if len(bad):
+        rows = torch.bucketize(bad.cpu(), items.offsets.cpu(), right=True) - 1
+        raise ValueError(
+            f"{name} must be finite; row {int(rows[0])} of {len(items)} holds NaN or infinity, "
+            "which no score can be sorted by. Find out which item gave it, and drop or re-encode "
+            "that."
+        )
+    return items

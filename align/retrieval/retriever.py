@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from align._checks import as_list
+from align._checks import as_list, check_length
 from align.adapters.adapter import Side, other_side
 from align.adapters.meta_tokens import MetaTokens, TokenAspects
 from align.embeddings import Cache, Embeddings, Encoder, TokenEncoder
@@ -98,13 +98,15 @@ class Retriever:
             progress: Show a bar.
 
         Raises:
-            TypeError: An id is not a string.
+            TypeError: An id is not a string, or there is one id or item and no list of them.
             ValueError: As for ``Index.add`` and ``Embedder.gallery``.
         """
         side = self.index.side
-        items = as_list("items", items)
-        found = self.embedder.encode(items, side=side, modality=modality, progress=progress)
-        kinds = self.embedder.encoder(side).modality if modality is None else modality
+        ids = as_list("ids", ids)
+        items, said = self.embedder.told_apart(items, side=side, modality=modality)
+        check_length("items", items, len(ids))
+        found = self.embedder.encode(items, side=side, modality=said, progress=progress)
+        kinds = self.embedder.encoder(side).modality if said is None else said
         if self._head is None:
             self.index.add(ids, found, metadata=metadata, modality=kinds)
             return
@@ -126,22 +128,26 @@ class Retriever:
         """The ``k`` best items for each query, best first.
 
         Args:
-            items: Queries, as the encoder of the side that asks takes them.
+            items: Queries, as the encoder of the side that asks takes them. A text that names a
+                picture, such as ``"dog.jpg"``, is taken for the picture.
             k: Hits per query, ``1 <= k <= len(index)``.
             where: Which items may be found, as ``Index.search`` has it; fewer than ``k`` may be.
-            modality: Modality of each query, or of all; only where the encoder is of several.
+            modality: Modality of each query, or of all, where the encoder is of several; and
+                ``"text"`` for a text that names a picture and is meant as a text.
             instruction: What to look for, if the adapter takes instructions.
             standardize: Whether scores are standardised within each modality of the gallery.
             budget: Vectors used of each query and each item, where items have several.
 
         Raises:
+            TypeError: ``items`` is one item.
             ValueError: As for ``Index.search`` and ``Embedder.queries``.
         """
         items = as_list("items", items)
         if not items:
             return []
+        items, said = self.embedder.told_apart(items, side=self.asking, modality=modality)
         asked = self.embedder.encode(
-            items, side=self.asking, modality=modality, instruction=instruction
+            items, side=self.asking, modality=said, instruction=instruction
         )
         queries: Embeddings | MultiVector = asked
         if self._head is not None:

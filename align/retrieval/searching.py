@@ -12,7 +12,7 @@ import numpy as np
 from align.kernels.topk import Neighbours, merge_neighbours
 from align.retrieval.candidates import First, Stages, put_forward
 from align.retrieval.cascade import rescore, rows_at_a_time
-from align.retrieval.filters import Where, matching
+from align.retrieval.filters import Where, check_fields, conditions_of, matching
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
 from align.retrieval.packed import Array
@@ -40,12 +40,17 @@ class Findable:
 
         Raises:
             OSError: A file of the index was cut since it was opened.
+            TypeError: The filter is no mapping of names, or holds what metadata cannot.
+            ValueError: A field of the filter is that of no item, a modality does not exist, or a
+                value is NaN.
         """
         for part in parts:
             part.segment.check_there()
         keeps = [part.alive for part in parts]
         if where is not None:
-            suit = [matching(part.segment.records, where) for part in parts]
+            conditions = conditions_of(where)
+            check_fields(conditions, [(part.segment.records, part.alive) for part in parts])
+            suit = [matching(part.segment.records, conditions) for part in parts]
             keeps = [
                 own if alive is None else own & alive
                 for own, alive in zip(suit, keeps, strict=True)
@@ -78,8 +83,10 @@ def check_options(
             "standardized scores need the scores of all items; got "
             f"candidates={candidates}, which leaves most without one. Leave either out."
         )
-    if budget is not None and (
-        len(budget) != 2 or not all(type(r) is int and r > 0 for r in budget)
+    if budget is not None and not (
+        isinstance(budget, (tuple, list))
+        and len(budget) == 2
+        and all(type(r) is int and r > 0 for r in budget)
     ):
         raise ValueError(
             "budget must be a pair (r_q, r_c) of whole numbers, each at least 1; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,10 +14,13 @@ from align._checks import as_list, check_at_least, check_length, check_matrix
 from align.adapters.adapter import Adapter, Side, other_side
 from align.embeddings import Encoder, Vectors, as_tensor
 from align.retrieval.embedder import Embedder
-from align.retrieval.hits import Hit
+from align.retrieval.fusion import as_score, check_ranking
+from align.retrieval.hits import Hit, Id
 
 Search = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
-"""Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first."""
+"""Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first.
+
+An infinite score is the best or the worst that there is; NaN is refused, as it has no place."""
 
 SAME = 0.98
 """Mean cosine between stored and expected vectors from which they count as the same: int8 and
@@ -59,7 +61,7 @@ def wrap(
     encoders = {side: encoder, other: stored_encoder}
     embedder = Embedder(adapter, source=encoders["source"], target=encoders["target"])
     if stored is not None:
-        items, vectors = stored
+        items, vectors = as_list("the items of stored", stored[0]), stored[1]
         check_stored(vectors, embedder.gallery(items, side=other))
     return Wrapped(search, embedder, side)
 
@@ -85,12 +87,16 @@ class Wrapped:
         Args:
             items: Queries, as the encoder of the side that asks takes them.
             k: Hits per query, at least 1.
-            modality: Modality of each item, or of all; only where the encoder is of several.
+            modality: Modality of each item, or of all, where the encoder is of several; and
+                ``"text"`` for a text that names a picture and is meant as a text.
             instruction: What to look for, if the adapter takes instructions.
 
         Raises:
+            TypeError: ``items`` is one item, or the retriever answered with ids that are neither
+                strings nor whole numbers, or scores that are no numbers.
             ValueError: ``k`` is below 1, an item does not suit the encoder, or the retriever
-                answered with another number of rows, or ids and scores that do not match.
+                answered with another number of rows, more than ``k`` hits, an id twice, a score
+                that is NaN, or ids and scores that do not match.
         """
         check_at_least("k", k, 1)
         items = as_list("items", items)
@@ -102,7 +108,7 @@ class Wrapped:
         ids, scores = self._search(np.ascontiguousarray(asked.cpu().numpy()), k)
         check_length("ids that search returned", ids, len(items))
         check_length("scores that search returned", scores, len(items))
-        return [_hits(*row) for row in zip(_plain(ids), _plain(scores), strict=True)]
+        return [_hits(*row, k=k) for row in zip(_plain(ids), _plain(scores), strict=True)]
 
 
 def check_stored(stored: Vectors, expected: Tensor) -> None:
@@ -134,20 +140,36 @@ def check_stored(stored: Vectors, expected: Tensor) -> None:
 def _plain(rows: Any) -> list[list[Any]]:
     """Rows as lists of Python values, whatever arrays or lists they came as."""
     if isinstance(rows, torch.Tensor | np.ndarray):
-        return rows.tolist()
-    return [row.tolist() if hasattr(row, "tolist") else list(row) for row in rows]
+        rows = rows.tolist()
+    return [as_list("a row that search returned", row) for row in rows]
 
 
-def _hits(ids: list[Any], scores: list[Any]) -> list[Hit]:
+def _hits(ids: list[Any], scores: list[Any], *, k: int) -> list[Hit]:
     check_length("scores of one query", scores, len(ids))
     found = [
-        (name, float(score))
-        for name, score in zip(ids, scores, strict=True)
+        Hit(_id(name), score)
+        for name, score in zip(_values(ids), _values(scores), strict=True)
         if name is not None and name != -1
     ]
-    if any(math.isnan(score) for _, score in found):
+    if len(found) > k:
         raise ValueError(
-            "scores must be numbers; the retriever gave NaN. Look for zero or damaged vectors in "
-            "the index."
+            f"search must return at most as many ids as were asked for, {k}; got {len(found)}. "
+            "Cut its rows to k."
         )
-    return [Hit(name, score) for name, score in found]
+    found = [hit._replace(score=as_score(hit)) for hit in found]
+    check_ranking(found)
+    return found
+
+
+def _values(row: list[Any]) -> list[Any]:
+    """Values of NumPy and torch as Python's."""
+    return [each.tolist() if hasattr(each, "tolist") else each for each in row]
+
+
+def _id(name: Any) -> Id:
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise TypeError(
+            "ids that search returns must be strings or whole numbers, or None or -1 where there "
+            f"is no further result; got {name!r} of type {type(name).__name__}. Convert them."
+        )
+    return name

@@ -17,6 +17,8 @@ from torch import Tensor
 from align.adapters.meta_tokens import MetaTokens
 from align.embeddings import Cache
 from align.multivector import MultiVector
+from align.picture_names import names_picture
+from align.plain import plain
 from align.retrieval.filters import Where
 from align.retrieval.hits import Hit
 from align.retrieval.index import Index
@@ -195,6 +197,12 @@ class Gallery:
             raise ValueError(
                 f"queries must be of {list(self._doors)} for this index; got one of "
                 f"{question.kind!r}. None of its encoders takes that."
+            )
+        if question.kind == "text" and names_picture(content, look=False):
+            raise ValueError(
+                f"a typed query must be words; {plain(content)[:100]!r} is the name of a picture, "
+                "and pictures are not looked up by name here. Give the picture itself, or put the "
+                "name in quotes to search for it as words."
             )
         item = open_picture(content) if isinstance(content, bytes) else content
         made = ask(self._retriever, self._doors[question.kind], item)

@@ -89,6 +89,15 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
     assert json.loads(none.stdout) == []
     with pytest.raises(ValueError, match=r"must be FIELD=VALUE; got 'image'"):
         run("search", "idx", "a dog 31", "--where", "image")
+    with pytest.raises(ValueError, match=r"none has 'colour'. .*such as \['modality', 'path'\]"):
+        run("search", "idx", "a dog 31", "--where", "colour=red")
+    with pytest.raises(ValueError, match=r"a modality is one of text, image.*got 'imgae'"):
+        run("search", "idx", "a dog 31", "--where", "modality=imgae")
+    # This index is asked by texts, so a picture cannot ask, and its name is no text.
+    for name in (path, "nowhere.JPG", "https://example.org/a.png"):
+        with pytest.raises(ValueError, match=r"no encoder of pictures.*--modality text"):
+            run("search", "idx", name, "--json")
+        assert json.loads(run("search", "idx", name, "--modality", "text", "--json").stdout)
 
     told = ("index", "adapter", "test.csv", "--column", "image", "--id", "id", "--metadata")
     with pytest.raises(ValueError, match="path and text hold the item itself; got --metadata path"):

@@ -108,6 +108,10 @@ def test_sources_are_indexed_without_instructions_and_asked_by_kind(run):
     table = ("index", "adapter", "test.csv", "--column", "query", "--side", "source")
     run(*table, "-o", "back", "--store", "store")
     hits = json.loads(run("search", "back", "31.png", "--modality", "image", "--json").stdout)
+    assert json.loads(run("search", "back", "31.png", "--json").stdout) == hits
+    assert (
+        json.loads(run("search", "back", "31.png", "--modality", "text", "--json").stdout) != hits
+    )
     assert len(hits) == 10
     with pytest.raises(ValueError, match="an instruction belongs to a source"):
         run("search", "back", "the dog", "--instruction", "sits")

@@ -4,6 +4,7 @@ from statistics import fmean, pstdev
 
 import numpy as np
 import pytest
+import torch
 
 from align.retrieval.fusion import reciprocal_rank_fusion, z_score_fusion
 from align.retrieval.hits import Hit
@@ -145,5 +146,35 @@ def test_a_constant_below_zero_is_refused():
 
 
 def test_a_score_that_cannot_be_standardised_is_refused():
-    with pytest.raises(ValueError, match=r"1 of 2 are not, the first is nan of 'b'"):
-        z_score_fusion([[ranking("a", "b", scores=[1.0, float("nan")])]])
+    with pytest.raises(ValueError, match=r"1 of 2 are not, the first is inf of 'b'"):
+        z_score_fusion([[ranking("a", "b", scores=[1.0, float("inf")])]])
+
+
+def test_ranks_are_fused_where_scores_are_infinite():
+    found = reciprocal_rank_fusion([[ranking("a", "b", scores=[1.0, -float("inf")])]])
+    assert [hit.id for hit in found[0]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("fuse", [reciprocal_rank_fusion, z_score_fusion])
+@pytest.mark.parametrize("score", [float("nan"), np.float32("nan"), torch.tensor(float("nan"))])
+def test_a_score_that_is_nan_is_refused(fuse, score):
+    with pytest.raises(ValueError, match=r"scores must be numbers; that of 'b' is NaN\."):
+        fuse([[ranking("a", "b", scores=[1.0, score])]])
+
+
+@pytest.mark.parametrize("fuse", [reciprocal_rank_fusion, z_score_fusion])
+@pytest.mark.parametrize(
+    ("rankings", "message"),
+    [
+        ("abc", "rankings must be a list.*Wrap it in a list"),
+        (["abc"], "each ranking must be a list.*Wrap it in a list"),
+        ([[["a"]]], "a ranking must be a list of Hit.*got a str, 'a'"),
+        ([ranking("a")], "a ranking must be a list of Hit.*wrap the hits of a single query"),
+        ([[[("a", 1.0)]]], "a ranking must be a list of Hit.*got a tuple"),
+        ([[ranking("a", scores=["0.5"])]], "scores must be numbers; that of 'a' is '0.5'"),
+        ([[ranking("a", scores=[None])]], "scores must be numbers; that of 'a' is None"),
+    ],
+)
+def test_what_is_no_ranking_is_refused(fuse, rankings, message):
+    with pytest.raises(TypeError, match=message):
+        fuse(rankings)

@@ -100,7 +100,7 @@ def test_repeated_ids_are_refused(rng, tmp_path):
 
 
 def test_ids_that_utf8_cannot_write_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"UTF-8 can write; one holds '\\udc80'"):
+    with pytest.raises(ValueError, match=r"UTF-8 can write; that of row 0 is 'a\\udc80'"):
         Index.create(tmp_path).add(["a\udc80"], torch.ones(1, 2))
 
 

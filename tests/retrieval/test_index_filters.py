@@ -1,5 +1,13 @@
 """Which items a search may find, and scores made comparable between modalities."""
 
+import math
+from collections import deque
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from multi_documents import names, ragged
@@ -8,7 +16,7 @@ from align.fde import FDE
 from align.kernels import reference
 from align.kernels.topk import Neighbours, nearest
 from align.multivector import MultiVector
-from align.retrieval.filters import matching
+from align.retrieval.filters import conditions_of, matching
 from align.retrieval.first_stages import first_stage
 from align.retrieval.index import Index
 from align.retrieval.records import records_of
@@ -62,7 +70,25 @@ CASES = {
     "a function": ({"name": lambda name: name > "n2"}, lambda row: row % 4 and row % 5 > 2),
     "a function of a list": ({"tags": lambda tags: 2 in tags}, lambda row: row % 3 == 2),
     "a list among lists": ({"tags": [[2]]}, lambda row: row % 3 == 2),
-    "a field that is nowhere": ({"nowhere": None}, lambda row: False),
+    "a range": ({"n": range(40, 60, 3)}, lambda row: row in range(52, 60, 3)),
+    "keys of a dictionary": ({"n": {7: "a", 45: "b", 9: "c"}.keys()}, lambda row: row in (7, 9)),
+    "values of a dictionary": ({"n": {"a": 7}.values()}, lambda row: row == 7),
+    "an array": ({"n": np.arange(5)}, lambda row: row < 5),
+    "a number of NumPy": ({"n": np.int64(7)}, lambda row: row == 7),
+    "an array of texts": (
+        {"name": np.array(["n1", "n3"])},
+        lambda row: row % 4 and row % 5 in (1, 3),
+    ),
+    "a tensor": ({"n": torch.tensor([3, 8])}, lambda row: row in (3, 8)),
+    "a tensor of one number": ({"n": torch.tensor(3)}, lambda row: row == 3),
+    "a series with labels": ({"n": pd.Series([3, 8], index=[9, 1])}, lambda row: row in (3, 8)),
+    "a series of flags": ({"odd": pd.Series([True])}, lambda row: row % 2),
+    "an index": ({"n": pd.Index([3])}, lambda row: row == 3),
+    "a queue": ({"n": deque([3])}, lambda row: row == 3),
+    "nothing": ({"n": []}, lambda row: False),
+    "a frozen set": ({"n": frozenset({3.0})}, lambda row: row == 3),
+    "a value that no item has": ({"n": None}, lambda row: False),
+    "a modality in capitals": ({"modality": {"TEXT|code", "audio"}}, lambda row: row % 3 == 2),
     "a modality": ({"modality": "image"}, lambda row: row % 3 == 0),
     "one of two modalities": ({"modality": ["text", "image"]}, lambda row: row % 3 < 2),
     "a function of the modality": ({"modality": lambda name: "text" in name}, lambda row: row % 3),
@@ -153,13 +179,16 @@ def test_a_stage_of_other_items_or_that_leaves_some_out_is_refused(rng, filled):
             zeros = torch.zeros(len(queries), n)
             return Neighbours(zeros, zeros.long())
 
-    with pytest.raises(ValueError, match="must put each forward once; this one leaves out"):
+    with pytest.raises(ValueError, match="must put each item forward once for a query; it repeats"):
         index.search(ragged(1, rng), k=1, candidates=5, where={"odd": True}, first=Lame)
 
 
 @pytest.mark.parametrize(
     ("least", "less", "message"),
-    [(-1, 0, "from -1 to -1"), (0, 1, r"shape \(1, 4\); got \(1, 3\)")],
+    [
+        (-1, 0, "from -1 to -1"),
+        (0, 1, r"shape \(1, 4\), int64.* of shape \(1, 3\)"),
+    ],
 )
 def test_a_stage_that_puts_forward_too_few_is_refused(rng, filled, least, less, message):
     class Short:
@@ -180,11 +209,59 @@ def test_a_stage_that_puts_forward_too_few_is_refused(rng, filled, least, less, 
         filled[0].search(ragged(1, rng), k=1, candidates=2, first=Short)
 
 
+def generators():
+    yield from (("n", range(40, 60, 3)), ("n", iter([7, 9])), ("modality", (x for x in ["image"])))
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_generator_is_read_once_for_all_parts_of_an_index(rng, filled, at):
+    index, _ = filled
+    field, values = list(generators())[at]
+    (same,) = [list(each) for name, each in [list(generators())[at]]]
+    queries = ragged(1, rng)
+    found = index.search(queries, k=20, where={field: values})
+    assert found == index.search(queries, k=20, where={field: same}) and found[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ({"n": math.nan}, ValueError, "got NaN, which equals nothing"),
+        ({"n": [1, np.nan]}, ValueError, "got NaN, which equals nothing"),
+        ({"n": pd.Series([1, None])}, ValueError, "got NaN, which equals nothing"),
+        ({"n": pd.DataFrame({"n": [1]})}, TypeError, "got a table. Pass one column"),
+        ({"name": b"n3"}, TypeError, "got a bytes, b'n3'"),
+        ({"name": [Path("n3")]}, TypeError, r"got a (Posix|Windows)Path, n3"),
+        ({"n": object()}, TypeError, "what metadata can hold: text, a number"),
+        ({"n": datetime(2020, 1, 1)}, TypeError, "got a datetime, 2020-01-01"),
+        ({"n": Decimal(1)}, TypeError, "got a Decimal, 1"),
+        ({"modality": "imgae"}, ValueError, "a modality is one of text, image.*got 'imgae'"),
+        ({"modality": ["image", "smell"]}, ValueError, "a modality is one of.*got 'smell'"),
+        ({"modality": None}, TypeError, "names of modalities; got None. Known are text, image"),
+        ({"modality": [1]}, TypeError, "names of modalities; got 1"),
+        ({"nowhere": None}, ValueError, "none has 'nowhere'. .*'modality', 'n', 'name', 'odd'"),
+        ({"n": 1, "nam": "a"}, ValueError, "none has 'nam'"),
+    ],
+)
+def test_what_a_filter_cannot_mean_is_refused(rng, filled, where, error, message):
+    with pytest.raises(error, match=message):
+        filled[0].search(ragged(1, rng), where=where)
+
+
+def test_a_field_that_only_deleted_items_have_is_unknown(rng, tmp_path):
+    index = Index.create(tmp_path)
+    index.add(["a", "b"], ragged(2, rng), metadata=[{"year": 2020}, {}])
+    assert [hit.id for hit in index.search(ragged(1, rng), k=1, where={"year": 2020})[0]] == ["a"]
+    index.delete(["a"])
+    with pytest.raises(ValueError, match=r"none has 'year'"):
+        index.search(ragged(1, rng), k=1, where={"year": 2020})
+
+
 def test_a_field_is_read_once(filled, monkeypatch):
     records = filled[0]._parts[0].segment.records
-    first = matching(records, {"name": "n3"})
+    first = matching(records, conditions_of({"name": "n3"}))
     monkeypatch.setattr("align.retrieval.records.json.loads", None)
-    assert (matching(records, {"name": "n3"}) == first).all()
+    assert (matching(records, conditions_of({"name": "n3"})) == first).all()
 
 
 def test_where_that_is_no_mapping_is_refused(rng, filled):
@@ -252,7 +329,11 @@ def test_standardized_scores_need_all_scores(rng, filled):
 
 def test_modalities_are_written_in_one_way():
     records = records_of(3, None, ["TEXT", "text | image", "image|text"])
-    assert matching(records, {"modality": "text|image"}).tolist() == [False, True, True]
+    assert matching(records, conditions_of({"modality": "text|image"})).tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_no_queries_find_nothing_with_a_filter(filled):

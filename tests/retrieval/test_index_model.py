@@ -158,6 +158,10 @@ class IndexAsADictionary(RuleBasedStateMachine):
         queries = MultiVector.pack([torch.tensor(query).float() for query in asked])
         documents = MultiVector.pack([torch.tensor(held[0]).float() for held in model.values()])
         scores = reference.maxsim(queries, documents)
+        if where and "v" in where and not any("v" in held for _, _, held in model.values()):
+            with pytest.raises(ValueError, match=r"none has 'v'"):
+                index.search(queries, k=len(model), where=where, candidates=candidates)
+            return
         found = index.search(queries, k=len(model), where=where, candidates=candidates)
         for row, hits in zip(scores.tolist(), found, strict=True):
             expected = [

@@ -127,7 +127,7 @@ def test_no_queries_have_no_hits(both):
         (([[1]], [[1.0], [2.0]]), "ids that search returned must have one entry per row, 2; got 1"),
         (([[1], [2]], [[1.0]]), "scores that search returned must have one entry per row, 2"),
         (([[1], [2, 3]], [[1.0], [2.0]]), "scores of one query must have one entry per row, 2"),
-        (([[1], [2]], [[1.0], [float("nan")]]), "scores must be numbers; the retriever gave NaN"),
+        (([[1], [2]], [[1.0], [float("nan")]]), "scores must be numbers; that of 2 is NaN"),
     ],
 )
 def test_an_answer_that_does_not_fit_the_queries_is_refused(both, answer, message):
