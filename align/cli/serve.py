@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -46,28 +47,49 @@ def serve(
     from align.retrieval.retriever import Retriever
     from align.serving.gallery import Gallery
     from align.serving.guards import is_loopback
+    from align.serving.limits import MOST_CONNECTIONS, STOP_SECONDS
     from align.serving.roots import Roots
 
-    retriever = Retriever(
-        Index.open(index),
-        source=None if source_encoder is None else from_spec(source_encoder),
-        target=None if target_encoder is None else from_spec(target_encoder),
-    )
-    gallery = Gallery(
-        retriever,
-        roots=None if root is None else Roots.of(root),
-        store=None if store is None else open_store(store),
-        progress=True,
-    )
-    if not is_loopback(host):
-        complain(
-            f"note: {host} is not this machine alone; whoever reaches it can search the items and "
-            "see their thumbnails"
+    with listening(host, port) as door:  # before networks are loaded for nothing
+        retriever = Retriever(
+            Index.open(index),
+            source=None if source_encoder is None else from_spec(source_encoder),
+            target=None if target_encoder is None else from_spec(target_encoder),
         )
-    shown = f"[{host}]" if ":" in host else host
-    say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
-    # No log of requests: it would keep what people searched for.
-    uvicorn.run(
-        web_app(gallery, host=host), host=host, port=port, log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, ws="none",
-    )  # fmt: skip
+        gallery = Gallery(
+            retriever,
+            roots=None if root is None else Roots.of(root),
+            store=None if store is None else open_store(store),
+            progress=True,
+        )
+        if not is_loopback(host):
+            complain(
+                f"note: {host} is not this machine alone; whoever reaches it can search the items "
+                "and see their thumbnails"
+            )
+        config = uvicorn.Config(
+            web_app(gallery, host=host), host=host, port=port, log_level="warning",
+            access_log=False, server_header=False, proxy_headers=False, ws="none", http="h11",
+            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
+        )  # fmt: skip
+        shown = f"[{host}]" if ":" in host else host
+        say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
+        # No log of requests: it would keep what people searched for.
+        uvicorn.Server(config).run(sockets=[door])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that connections can come to from now on.
+
+    Raises:
+        OSError: The port is taken or not allowed, or the host is not of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"a page needs a free port of this machine; {host} at {port} gave: {error.strerror}. "
+            "Choose another with --port, or stop what listens there.",
+        ) from error

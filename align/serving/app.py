@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import resources
 from typing import Any, get_args
@@ -11,13 +13,19 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from align.serving.gallery import Gallery, Question, View
 from align.serving.guards import ASGI, guarded
-from align.serving.limits import MOST_BYTES, MOST_CHARACTERS, MOST_HITS
+from align.serving.limits import (
+    MOST_BYTES,
+    MOST_CHARACTERS,
+    MOST_HITS,
+    MOST_UPLOADS,
+    UPLOAD_SECONDS,
+)
 from align.serving.pictures import Thumbnails, version_of
 
 FILES = {
@@ -69,6 +77,8 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
             )
         return _found(gallery, Question("text", text), given)
 
+    uploads = _Room(MOST_UPLOADS)
+
     async def search_by_picture(request: Request) -> Response:
         given = request.query_params
         _only(given, _OPTIONS)
@@ -77,8 +87,14 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
                 415, "the body must be a picture, with a content type such as image/jpeg; got "
                 f"{request.headers.get('content-type')!r}. Send the bytes of the file.",
             )  # fmt: skip
-        question = Question("image", await _body(request))
-        return await run_in_threadpool(_found, gallery, question, given)
+        with uploads.taken():
+            question = Question("image", await _body(request))
+            return await run_in_threadpool(_found, gallery, question, given)
+
+    async def search_either_way(request: Request) -> Response:
+        if request.method == "POST":
+            return await search_by_picture(request)
+        return await run_in_threadpool(search, request)
 
     def thumbnail(request: Request) -> Response:
         file = gallery.path_of(request.path_params["id"])
@@ -95,13 +111,14 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
     routes = [
         *(Route(path, _file(*named)) for path, named in FILES.items()),
         Route("/api/about", about),
-        Route("/api/search", search, methods=["GET"]),
-        Route("/api/search", search_by_picture, methods=["POST"]),
+        Route("/api/search", search_either_way, methods=["GET", "POST"]),
         # An id may hold slashes, as those of photos in folders do.
         Route("/api/items/{id:path}/thumbnail", thumbnail),
     ]
     handlers: dict[Any, Callable[[Request, Any], Response]] = dict.fromkeys(_STATUS, _refused)
-    handlers[HTTPException] = lambda _, error: _error(error.status_code, error.detail)
+    handlers[HTTPException] = lambda _, error: _error(
+        error.status_code, error.detail, error.headers
+    )
     app: Any = Starlette(routes=routes, exception_handlers=handlers)
     return guarded(app, host=host)
 
@@ -152,13 +169,48 @@ def _number(name: str, text: str, *, most: int) -> int:
 async def _body(request: Request) -> bytes:
     """The body, of which no more than the limit is ever held, whatever its length claims."""
     held = bytearray()
-    async for chunk in request.stream():
-        held += chunk
-        if len(held) > MOST_BYTES:
-            raise HTTPException(
-                413, f"a picture may have {MOST_BYTES:,} bytes; got more. Make it smaller first."
-            )
+    claimed = request.headers.get("content-length", "0")
+    large = HTTPException(
+        413, f"a picture may have {MOST_BYTES:,} bytes; got more. Make it smaller first."
+    )
+    if not claimed.isdigit() or int(claimed[:12]) > MOST_BYTES:
+        raise large
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            async for chunk in request.stream():
+                held += chunk
+                if len(held) > MOST_BYTES:
+                    raise large
+    except TimeoutError as error:
+        raise HTTPException(
+            408, f"a picture must arrive within {UPLOAD_SECONDS:g} seconds; it did not. Send it "
+            "again, or make it smaller first.", {"connection": "close"},
+        ) from error  # fmt: skip
+    except ClientDisconnect as error:
+        raise HTTPException(
+            400, "the upload must be whole; it broke off. Send it again."
+        ) from error
     return bytes(held)
+
+
+class _Room:
+    """Room for so many requests at a time; there is no queue, which would hold their bodies."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        if self._free == 0:
+            raise HTTPException(
+                503, f"{MOST_UPLOADS} pictures may be searched with at a time; there are as many. "
+                "Try again in a moment.", {"retry-after": "1"},
+            )  # fmt: skip
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
 
 
 def _refused(_: Request, error: Exception) -> Response:
@@ -166,5 +218,5 @@ def _refused(_: Request, error: Exception) -> Response:
     return _error(status, str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status_code=status)
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status_code=status, headers=headers)

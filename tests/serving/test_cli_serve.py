@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from contextlib import nullcontext
 
 import pytest
 import uvicorn
@@ -10,6 +12,7 @@ from small_gallery import colours_index
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from align.cli import serve as serve_module
 from align.cli.app import app
 
 RUNNER = CliRunner()
@@ -19,7 +22,13 @@ RUNNER = CliRunner()
 def started(monkeypatch):
     """What uvicorn was started with."""
     calls = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append((app, options)))
+
+    def run(server, sockets):
+        config = server.config
+        calls.append((config.app, config))
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(serve_module, "listening", lambda host, port: nullcontext())
     return calls
 
 
@@ -43,7 +52,7 @@ def test_by_default_nobody_else_is_let_in(saved, started):
     assert done.exit_code == 0 and "6 items on http://127.0.0.1:8765" in done.stdout
     assert "note:" not in done.stderr
     served, options = started[0]
-    assert options["host"] == "127.0.0.1" and not options["access_log"]
+    assert options.host == "127.0.0.1" and not options.access_log
     client = TestClient(served, base_url="http://127.0.0.1:8765")
     assert client.get("/api/items/id%2Fred/thumbnail").status_code == 200
     assert "--store" in client.get("/api/about").json()["no_raw"]
@@ -52,7 +61,7 @@ def test_by_default_nobody_else_is_let_in(saved, started):
 def test_another_host_comes_with_a_word_of_warning(saved, started):
     done = invoke(saved, "--host", "0.0.0.0", "--port", 9000)
     assert "whoever reaches it can search the items" in done.stderr
-    assert started[0][1]["host"] == "0.0.0.0" and started[0][1]["port"] == 9000
+    assert started[0][1].host == "0.0.0.0" and started[0][1].port == 9000
 
 
 def test_roots_and_a_store_are_taken(saved, started, tmp_path):
@@ -71,3 +80,22 @@ def test_without_the_extra_the_command_says_what_to_install(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'isthmus\[serve\]'"):
         invoke(saved)
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded_or_announced(saved):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=rf"needs a free port .*{port} gave: .*--port") as raised:
+            invoke(saved, "--port", port)
+    assert "items on" not in str(raised.value)
+
+
+def test_a_host_of_another_machine_is_refused(saved):
+    with pytest.raises(OSError, match=r"needs a free port of this machine; 192.0.2.1 at"):
+        invoke(saved, "--host", "192.0.2.1")
+
+
+def test_connections_and_the_time_to_stop_are_bounded(saved, started):
+    invoke(saved)
+    config = started[0][1]
+    assert config.limit_concurrency == 100 and config.timeout_graceful_shutdown == 3

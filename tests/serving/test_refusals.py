@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from PIL import Image
 from small_gallery import BASE, as_bytes, colours_index, draw, encoders, gallery, texts_gallery
@@ -177,3 +179,68 @@ def test_an_empty_index_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="an index needs items to be served; it holds none"):
         Gallery(Retriever(empty, source=words, target=looker))
+
+
+@pytest.mark.parametrize(
+    ("path", "call", "allowed"),
+    [
+        ("/api/search", "DELETE", {"GET", "HEAD", "POST"}),
+        ("/api/about", "POST", {"GET", "HEAD"}),
+        ("/", "OPTIONS", {"GET", "HEAD"}),
+        ("/api/items/id%2Fred/thumbnail", "PUT", {"GET", "HEAD"}),
+    ],
+)
+def test_another_method_is_told_which_are_allowed(client, path, call, allowed):
+    found = client.request(call, path)
+    assert found.status_code == 405
+    assert set(found.headers["allow"].split(", ")) == allowed
+
+
+def upload(app, messages):
+    """What an app answers to an upload that arrives in these pieces; ``None`` waits for ever."""
+    sent = []
+    left = iter(messages)
+
+    async def receive():
+        piece = next(left)
+        if piece is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/search", "raw_path": b"/api/search",
+        "query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1",
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
+        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")],
+    }  # fmt: skip
+    return app(scope, receive, send), sent
+
+
+def test_an_upload_that_never_ends_is_given_up(colours, monkeypatch):
+    monkeypatch.setattr("align.serving.app.UPLOAD_SECONDS", 0.05)
+    running, sent = upload(web_app(colours), [b"x", None])
+    asyncio.run(running)
+    assert sent[0]["status"] == 408 and (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_no_more_uploads_are_held_than_there_is_room_for(colours, monkeypatch):
+    monkeypatch.setattr("align.serving.app.UPLOAD_SECONDS", 0.2)
+
+    async def many():
+        app = web_app(colours)
+        made = [upload(app, [b"x", None]) for _ in range(6)]
+        await asyncio.gather(*(running for running, _ in made))
+        return sorted(sent[0]["status"] for _, sent in made)
+
+    assert asyncio.run(many()) == [408] * 4 + [503] * 2
+
+
+def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(colours):
+    app = web_app(colours)
+    client = TestClient(app, base_url=BASE)
+    for claimed in (str(10**9), "9" * 400, "x"):
+        headers = {**PNG, "content-length": claimed}
+        assert client.post("/api/search", content=iter([b"x"]), headers=headers).status_code == 413
