@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
+
+from align.card_rules import check
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ class Card:
         """Read what ``to_dict`` wrote.
 
         Raises:
-            ValueError: A field is unknown or missing.
+            ValueError: A field is unknown, missing, or not of its type or range.
         """
-        _check_fields("a card", cls, data)
+        check("a card", cls, data)
         for entry in data["candidates"]:
-            _check_fields("a candidate of a card", Candidate, entry)
+            check("a candidate of a card", Candidate, entry)
         return cls(
             **{
                 **data,
@@ -95,17 +97,6 @@ class Card:
                 "folds": tuple(data["folds"]),
                 "candidates": tuple(Candidate(**entry) for entry in data["candidates"]),
             }
-        )
-
-
-def _check_fields(name: str, kind: type[Card] | type[Candidate], data: Mapping[str, Any]) -> None:
-    known = {f.name for f in fields(kind)}
-    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
-    if unknown or missing:
-        raise ValueError(
-            f"{name} must have exactly the fields of this version of isthmus; "
-            f"unknown: {unknown}, missing: {missing}. "
-            "Load it with the version of isthmus that wrote it."
         )
 
 

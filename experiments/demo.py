@@ -114,7 +114,7 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         unseen = set(test.ids)
         rows = [row for row, name in enumerate(pairs.ids) if name in unseen]
         write_pairs(pairs.take(rows), config.out / "held-out.csv")
-        shutil.rmtree(config.out / "index", ignore_errors=True)  # an earlier demo's
+        _clear(config.out / "index")
         index = align.Index.create(config.out / "index", adapter)
         index.add(
             data.ids,
@@ -164,6 +164,31 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         },
         "card": adapter.card.to_dict(),
     }
+
+
+def _clear(index: Path) -> None:
+    """Remove the index of an earlier demo, and nothing else.
+
+    Raises:
+        FileExistsError: The folder holds anything else, or is a link.
+    """
+    from align.retrieval.manifest import read_manifest
+
+    if not index.is_symlink() and (not index.exists() or not any(index.iterdir())):
+        return
+    try:
+        ours = {index / file.path for file in read_manifest(index).held}
+    except (OSError, ValueError):
+        ours = set()
+    ours |= {index / "index.json", index / "index.lock"} if ours else set()
+    held = [path for path in index.rglob("*") if path.is_symlink() or not path.is_dir()]
+    foreign = sorted(str(path) for path in held if path not in ours)
+    if index.is_symlink() or foreign:
+        raise FileExistsError(
+            f"the demo writes its index to a new folder or over its earlier one; {index} holds "
+            f"{foreign[:5]} or is a link. Choose another --out, or move those away."
+        )
+    shutil.rmtree(index)
 
 
 def _trained_once(train: PairedEmbeddings, seed: int, folder: Path) -> Heads:

@@ -1,12 +1,14 @@
+import copy
 import json
 import platform
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import torch
 
 import align
 from align.card import Candidate, Card, installed_versions
+from align.card_rules import RULES
 
 CARD = Card(
     "rcca(ridge=(3, 1), power=0.5)",
@@ -78,3 +80,39 @@ def test_the_versions_are_those_that_run():
         "torch",
         "numpy",
     }
+
+
+HOSTILE = [
+    None, True, -1, 2**70, 1.5, float("nan"), float("inf"), "", "x" * 200_000, "1", [], [1],
+    [1, -2], [None, 1], {}, {"a": {}}, {"a": float("nan")}, {1: "a"}, [[]], [{}], [[[[]]]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Card, Candidate], ids=["card", "candidate"])
+def test_each_field_of_a_hostile_card_is_refused_by_name_or_comes_back_equal(kind):
+    tried = Candidate("map", "rcca", 0.5, 0.4, 0.6, 0.7)
+    whole = Card("rcca", 10, 3, 4, candidates=(tried,), seconds={"fit": 1.0}).to_dict()
+    accepted = 0
+    for field in fields(kind):
+        for value in HOSTILE:
+            data = copy.deepcopy(whole)
+            (data if kind is Card else data["candidates"][0])[field.name] = value
+            try:
+                found = Card.from_dict(data)
+            except ValueError as error:
+                assert ("must" in str(error) and "oad it" in str(error)) or "download" in str(error)
+            else:
+                assert json.loads(json.dumps(found.to_dict())) == json.loads(json.dumps(data))
+                accepted += 1
+    assert accepted < 0.3 * len(fields(kind)) * len(HOSTILE)
+
+
+def test_every_type_of_a_field_has_a_rule():
+    for kind in (Card, Candidate):
+        assert {str(field.type) for field in fields(kind)} <= set(RULES)
+
+
+@pytest.mark.parametrize("data", [None, [], "card", 3], ids=repr)
+def test_what_is_no_object_is_no_card(data):
+    with pytest.raises(ValueError, match="a card must be an object; got a"):
+        Card.from_dict(data)

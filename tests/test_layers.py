@@ -27,7 +27,8 @@ LAYERS = (
     ),
     (
         "align.store_file", "align.upkeep", "align.store", "align.encoders",
-        "align.card", "align.hubness", "align.adapters", "align.transport", "align.coupling",
+        "align.card_rules", "align.card", "align.hubness", "align.adapters", "align.transport",
+        "align.coupling",
         "align.losses", "probes",
     ),
     (

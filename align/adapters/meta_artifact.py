@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,9 @@ def _fits(described: object) -> bool:
             sizes = [*reduction, count, *weight]
         case _:
             return False
-    return not rest and all(type(size) is int and 1 <= size <= LARGEST for size in sizes)
+    fits = not rest and all(type(size) is int and 1 <= size <= LARGEST for size in sizes)
+    # One tensor has all three sizes of heads, and none can have more elements than this.
+    return fits and (len(sizes) != 3 or math.prod(sizes) <= LARGEST**2)
 
 
 class _Learned(nn.Module):

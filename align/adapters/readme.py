@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from align.adapters.adapter import Adapter
 from align.adapters.instructed import InstructedMap
 from align.card import Candidate, Card
+from align.plain import plain
+
+LONGEST = 2000  # characters of a text in a card, for people
 
 _TEMPLATE = """\
 ---
@@ -98,7 +103,7 @@ def readme(adapter: Adapter) -> str:
 
 
 def _encoder(fingerprint: str | None) -> str:
-    return "not recorded" if fingerprint is None else f"`{_cell(fingerprint)}`"
+    return "not recorded" if fingerprint is None else _code(fingerprint)
 
 
 def _told(adapter: Adapter) -> str:
@@ -136,16 +141,23 @@ def _candidates(card: Card) -> str:
 
 def _row(tried: Candidate) -> str:
     return (
-        f"| {_cell(tried.stage)} | {_cell(tried.name)} | {tried.mrr:.4f} "
+        f"| {_line(tried.stage)} | {_line(tried.name)} | {tried.mrr:.4f} "
         f"| {tried.low:.4f} to {tried.high:.4f} | {tried.recall_at_10:.4f} "
         f"| {'yes' if tried.chosen else ''} |"
     )
 
 
 def _line(text: str) -> str:
-    """``text`` as one line, so that it cannot end the paragraph that it stands in."""
-    return " ".join(text.split())
+    """``text`` as one line in which Markdown marks nothing up, also in a cell of a table."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", _short(text))
 
 
-def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
+def _code(text: str) -> str:
+    """``text`` between backticks, where a backslash is no escape but before a bar in a table."""
+    return "`" + _short(text).replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _short(text: str) -> str:
+    """``text`` as one line of at most ``LONGEST`` characters, none of which steers a terminal."""
+    whole = plain(" ".join(text.split()))
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]} ..."

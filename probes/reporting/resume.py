@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -34,12 +35,15 @@ class Outcome:
 class Ledger:
     """Outcomes in a file, one JSON line each, written as they come.
 
-    A line that a kill cut short is measured again. A file of other data, of another seed or
-    version, is begun anew.
+    A line that a kill cut short, or whose digest is another, is measured again. A file of other
+    data, of another seed or version, is begun anew.
 
     Args:
         path: The file; ``None`` keeps nothing.
         key: What the outcomes depend on; see ``key_of``.
+
+    Raises:
+        FileExistsError: There is something else than such a file; it is left as it is.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
@@ -47,12 +51,15 @@ class Ledger:
         self._held: dict[tuple[str, str], Outcome] = {}
         if path is None:
             return
+        _check_ours(path, key)
         lines = _whole_lines(path)
         if lines[:1] != [{"key": key}]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
             return
         for line in lines[1:]:
+            if line.pop("digest", None) != _digest(line):
+                continue
             outcome = decode(Outcome, line["outcome"], at="resumed outcome")
             self._held[line["state"], line["probe"]] = outcome
         # The end of the file may be a line cut short, which must not run into the next.
@@ -78,6 +85,7 @@ class Ledger:
         """
         if self._path is not None:
             line = {"state": column, "probe": probe, "outcome": encode(outcome)}
+            line["digest"] = _digest(line)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
@@ -102,11 +110,33 @@ def key_of(spaces: Iterable[Space], *words: object) -> str:
     return digest.hexdigest()
 
 
+def _digest(line: Mapping[str, Any]) -> str:
+    return blake2b(json.dumps(line, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _check_ours(path: Path, key: str) -> None:
+    """Raise unless ``path`` is free, or a file and no link that begins as ours do."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_file() and not path.is_symlink():
+        own = json.dumps({"key": key}).encode() + b"\n"
+        with path.open("rb") as file:
+            first = file.read(len(own))
+        if own.startswith(first) or re.fullmatch(rb'\{"key": "[0-9a-f]{32}"\}\n', first):
+            return
+    raise FileExistsError(
+        "resume must name a new file, or one that an interrupted report left; "
+        f"{str(path)!r} is another file. Nothing was changed. Choose another name."
+    )
+
+
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
+            held = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        found += [held] if isinstance(held, dict) else []
     return found

@@ -114,3 +114,20 @@ def test_the_example_of_the_readme_runs(square, tmp_path):
     names = {"x": square[0], "y": square[1]}
     exec(code.replace("owner/name", str(tmp_path / "adapter")), names)
     assert names["scores"].shape == (80, 80)
+
+
+def test_texts_of_others_are_shown_in_the_readme_and_mark_nothing_up(square, tmp_path):
+    found = procrustes(*square)
+    bad = "a`b` <script>x</script> [here](http://evil) ![p](q) | **b** \x1b[31m\n# head\n---"
+    found.card = replace(
+        found.card, method=bad, source_fingerprint=bad, verdict=bad * 100,
+        candidates=(Candidate("map", bad, 0.25, 0.2, 0.3, 0.5),),
+    )  # fmt: skip
+    header, body = readme_of(found, tmp_path / "adapter")
+    assert header["library_name"] == "isthmus"
+    for mark in ("<script>", " [here](", "| **", "\x1b", "\n# head"):
+        assert not any(
+            mark in line for line in body.splitlines() if not line.startswith("| source")
+        )
+    assert "\\<script\\>" in body and max(map(len, body.splitlines())) < 10_000
+    assert "| source | 6 | `a'b' <script>" in body  # between backticks, which mark nothing up

@@ -392,3 +392,10 @@ def test_nothing_in_a_head_is_run(rng, tmp_path):
         (saved / name).write_text(f"open({str(mark)!r}, 'w')")
     load_meta_tokens(saved)
     assert not mark.exists()
+
+
+def test_heads_larger_than_any_tensor_are_refused(rng, tmp_path):
+    made(("heads", "heads"), rng=rng).head.save(tmp_path / "head")
+    edit(tmp_path / "head" / CONFIG, lambda data: data["source"].update(shape=[2**30] * 3))
+    with pytest.raises(ValueError, match=r"must hold what save wrote; source is"):
+        load_meta_tokens(tmp_path / "head")

@@ -1,5 +1,6 @@
 """The report as a whole: what it measures, what it refuses, and that it is the same each time."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -221,6 +222,38 @@ def test_an_interrupted_report_goes_on_where_it_stopped(rng, tmp_path):
     assert found == straight
     assert calls == ["b", "a", "b"]  # "a" of the raw state was there already
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("held", ["My thesis", '{"key": "value"}\n', '["key"]', "{x"])
+def test_a_file_that_no_report_left_is_neither_overwritten_nor_removed(rng, tmp_path, held):
+    mine = tmp_path / "mine"
+    mine.write_text(held)
+    with pytest.raises(
+        FileExistsError, match=r"resume must name a new file, .*Nothing was changed"
+    ):
+        report(shared(rng), probes=[probe()], resume=mine)
+    assert mine.read_text() == held
+    link = tmp_path / "link"
+    link.symlink_to("absent")
+    with pytest.raises(FileExistsError, match="is another file"):
+        report(shared(rng), probes=[probe()], resume=link)
+    assert link.is_symlink()
+
+
+def test_a_reading_that_was_changed_on_disk_is_measured_again(rng, tmp_path):
+    data, kept = shared(rng), tmp_path / "partial"
+
+    def dies(space):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report(data, probes=[probe(), probe("b", measure=dies)], resume=kept)
+    lines = kept.read_text().splitlines()
+    told = json.loads(lines[1])
+    told["outcome"]["reading"]["value"] += 1
+    kept.write_text("\n".join([lines[0], json.dumps(told)]) + "\n")
+    fresh = report(data, probes=[probe(), probe("b")])
+    assert report(data, probes=[probe(), probe("b")], resume=kept) == fresh
 
 
 def test_readings_of_other_data_are_not_taken_for_these(rng, tmp_path):
