@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from align._checks import check_matrix, check_paired
 from align.kernels.scores import check_scorable, inner_products
+
+_COUNTED = 24
+"""Up to so many positives, what is ahead of each is counted; for more, scores are sorted."""
+
+_SORTED = 256
+"""Queries whose scores are sorted at a time: bounds memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,9 +145,10 @@ def hits_at_k(ranks: Ranks | Tensor, k: int) -> Tensor:
 def recall_at_k(ranks: Ranks | Tensor, k: int) -> float:
     """Share of queries whose best positive is in the top ``k``, in [0, 1]; higher is better.
 
-    With one positive per query this is the usual recall@k; with several it is the rule of the
-    caption-retrieval literature (called Success@k elsewhere). A random order gives ``k / m`` for
-    one positive.
+    The recall@k of papers on retrieval between images and captions. Elsewhere it is called hit
+    rate@k or Success@k, and recall@k is ``recall``: the two are one number where each query has one
+    positive, and with five positives they differ up to five-fold. A random order gives ``k / m``
+    for one positive.
 
     Args:
         ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
@@ -150,6 +158,40 @@ def recall_at_k(ranks: Ranks | Tensor, k: int) -> float:
         ValueError: ``k`` is below 1.
     """
     return hits_at_k(ranks, k).mean().item()
+
+
+def shares_found_at_k(ranks: Ranks, k: int) -> Tensor:
+    """Share of each query's positives that are in its top ``k``; ``(q,)`` float64 in [0, 1].
+
+    Args:
+        ranks: Ranks of all positives.
+        k: Cut-off, at least 1.
+
+    Raises:
+        ValueError: ``k`` is below 1.
+    """
+    _check_cut_off(k)
+    return _sum_by_query((ranks.flat <= k).double(), ranks) / ranks.positives
+
+
+def recall(ranks: Ranks, k: int) -> float:
+    """Share of a query's positives in its top ``k``, mean over queries; higher is better.
+
+    Recall@k as information retrieval defines it; ``recall_at_k`` asks for one positive only. At
+    most ``k / p`` for a query with ``p > k`` positives; a random order gives ``k / m``.
+
+    Args:
+        ranks: Ranks of all positives.
+        k: Cut-off, at least 1.
+
+    Raises:
+        ValueError: ``k`` is below 1.
+
+    Reference:
+        Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, eq. 8.2, of the
+        first ``k`` results; ``R@k`` in ir-measures, ``recall.k`` in trec_eval.
+    """
+    return shares_found_at_k(ranks, k).mean().item()
 
 
 def reciprocal_ranks(ranks: Ranks | Tensor) -> Tensor:
@@ -299,12 +341,32 @@ def _ranks_of_block(scores: Tensor, at: Tensor, held: Tensor) -> Tensor:
         scores.gather(1, at).masked_fill(~held, -torch.inf).sort(dim=1, descending=True).values
     )
     # Everything that scores at least as high, less the positives among it, are the negatives.
-    as_high = torch.stack(
-        [(scores >= slot[:, None]).sum(1, dtype=torch.int32) for slot in best_first.T], dim=1
-    )
+    as_high = _as_high(scores, best_first)
     falling = best_first.neg().contiguous()
     own = torch.searchsorted(falling, falling, right=True)
     return as_high - own + torch.arange(1, at.shape[1] + 1, device=at.device)
+
+
+def _as_high(scores: Tensor, slots: Tensor) -> Tensor:
+    """How many of each row of scores ``(b, m)`` are at least each slot, ``(b, p)``."""
+    if slots.shape[1] <= _COUNTED:
+        counts = [(scores >= slot[:, None]).sum(1, dtype=torch.int32) for slot in slots.T]
+        return torch.stack(counts, dim=1)
+    below = [
+        torch.searchsorted(_rising(some), wanted.contiguous())
+        for some, wanted in zip(
+            torch.split(scores, _SORTED), torch.split(slots, _SORTED), strict=True
+        )
+    ]
+    return scores.shape[1] - torch.cat(below)
+
+
+def _rising(scores: Tensor) -> Tensor:
+    """Each row of scores in rising order."""
+    if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
+        # NumPy sorts by vector instructions, PyTorch one number at a time.
+        return torch.from_numpy(np.sort(scores.detach().numpy(), axis=1))
+    return scores.sort(dim=1).values
 
 
 def _first(ranks: Ranks | Tensor) -> Tensor:

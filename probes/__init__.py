@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from probes.pairing.placements import matching_auc as matching_auc
     from probes.pairing.retrieval import mean_reciprocal_rank as mean_reciprocal_rank
     from probes.pairing.retrieval import median_rank as median_rank
+    from probes.pairing.retrieval import recall as recall
     from probes.pairing.retrieval import recall_at_k as recall_at_k
     from probes.pairing.retrieval import recall_curve as recall_curve
     from probes.pairing.uniformity import alignment as alignment
@@ -99,6 +100,7 @@ _HOME = {
     "mmd": "probes.distribution.discrepancy",
     "energy_distance": "probes.distribution.discrepancy",
     "recall_at_k": "probes.pairing.retrieval",
+    "recall": "probes.pairing.retrieval",
     "mean_reciprocal_rank": "probes.pairing.retrieval",
     "median_rank": "probes.pairing.retrieval",
     "recall_curve": "probes.pairing.retrieval",

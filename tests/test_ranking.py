@@ -3,8 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ir_measures import AP, RR, Success, nDCG
+from ir_measures import AP, RR, R, Success, nDCG
 
+from align import ranking
 from align.ranking import (
     Ranks,
     average_precisions,
@@ -17,8 +18,10 @@ from align.ranking import (
     rank_positives,
     rank_scores,
     ranks,
+    recall,
     recall_at_k,
     reciprocal_ranks,
+    shares_found_at_k,
 )
 
 
@@ -118,6 +121,9 @@ def test_metrics_agree_with_ir_measures(seed):
     ours = {
         Success @ 1: hits_at_k(found, 1),
         Success @ 5: hits_at_k(found, 5),
+        R @ 1: shares_found_at_k(found, 1),
+        R @ 5: shares_found_at_k(found, 5),
+        R @ 60: shares_found_at_k(found, 60),
         RR: reciprocal_ranks(found),
         nDCG @ 3: normalised_gains_at_k(found, 3),
         nDCG @ 10: normalised_gains_at_k(found, 10),
@@ -129,6 +135,7 @@ def test_metrics_agree_with_ir_measures(seed):
         )
     means = ir_measures.calc_aggregate(list(ours), relevant, run)
     assert recall_at_k(found, 5) == pytest.approx(means[Success @ 5])
+    assert recall(found, 5) == pytest.approx(means[R @ 5])
     assert mean_reciprocal_rank(found) == pytest.approx(means[RR])
     assert ndcg_at_k(found, 10) == pytest.approx(means[nDCG @ 10])
     assert mean_average_precision(found) == pytest.approx(means[AP])
@@ -146,6 +153,39 @@ def test_metrics_of_known_ranks():
     log2 = torch.arange(5).double().log2().tolist()
     assert ndcg_at_k(found, 2) == pytest.approx((1 / log2[3]) / (1 / log2[2] + 1 / log2[3]))
     assert ndcg_at_k(found, 1) == 0.0
+
+
+def test_recall_counts_all_positives_where_recall_at_k_asks_for_one():
+    found = Ranks(torch.tensor([1, 7, 8, 9, 20, 2]), torch.tensor([0, 5, 6]))
+    assert shares_found_at_k(found, 5).tolist() == [0.2, 1.0]
+    assert recall(found, 5) == pytest.approx(0.6) and recall_at_k(found, 5) == 1.0
+    assert recall(found, 9) == pytest.approx((0.8 + 1) / 2) and recall(found, 20) == 1.0
+
+
+def test_with_one_positive_each_both_recalls_are_one(rng):
+    codes = torch.arange(30)
+    found = rank_positives(*torch.randn(2, 30, 4, generator=rng), codes, codes)
+    for k in (1, 5, 30):
+        assert recall(found, k) == recall_at_k(found, k)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("groups", [1, 2, 5])
+def test_with_many_positives_ranks_follow_the_definition_ties_included(groups, dtype, rng):
+    scores = torch.randint(-6, 7, (7, 120), generator=rng).to(dtype)
+    codes = torch.arange(120) % groups
+    found = rank_scores(scores, codes[:7], codes)
+    by_hand = by_definition(torch.eye(7), scores.float().T, codes[:7], codes)
+    assert as_lists(found) == by_hand
+
+
+def test_sorting_and_counting_give_the_same_ranks(rng, monkeypatch):
+    queries, gallery = torch.randn(2, 400, 8, generator=rng)
+    gallery[200:300] = gallery[100:200]
+    codes = torch.randint(0, 9, (400,), generator=rng)
+    found = rank_positives(queries, gallery, codes, codes, rows=150)
+    monkeypatch.setattr(ranking, "_COUNTED", 400)
+    assert rank_positives(queries, gallery, codes, codes).flat.equal(found.flat)
 
 
 def test_summaries_take_ranks_or_the_first_ranks_alike():
@@ -220,6 +260,6 @@ def test_codes_of_another_length_or_dtype_are_refused(codes):
 
 def test_a_cut_off_below_one_is_refused():
     found = Ranks(torch.tensor([1]), torch.tensor([0, 1]))
-    for metric in (recall_at_k, ndcg_at_k):
+    for metric in (recall_at_k, recall, ndcg_at_k):
         with pytest.raises(ValueError, match="k must be at least 1"):
             metric(found, 0)

@@ -30,7 +30,8 @@ def recall_at_k(
 ) -> float:
     """Share of queries with their partner in the top ``k``, both directions; higher is better.
 
-    The mean of source searching target and of target searching source, in [0, 1]. A random order
+    The mean of source searching target and of target searching source, in [0, 1]. Where pairs have
+    groups, others call this hit rate@k or Success@k, and ``recall`` recall@k. A random order
     of the gallery gives ``k / n``; with ``p`` pairs in the query's group, one less the chance that
     none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``. Cost O(n² d).
 
@@ -50,6 +51,34 @@ def recall_at_k(
     forth, back = _ranks(source, target, groups)
     check_k(k, len(forth))
     return (ranking.recall_at_k(forth, k) + ranking.recall_at_k(back, k)) / 2
+
+
+def recall(
+    source: Matrix, target: Matrix, *, k: int = 1, groups: Sequence[str] | None = None
+) -> float:
+    """Share of a query's partners in its top ``k``, both directions; higher is better.
+
+    Recall@k as information retrieval defines it: of ``p`` pairs in the query's group, how many of
+    the ``p`` partners come, where ``recall_at_k`` asks for one. The mean over queries and over both
+    directions, in [0, 1], at most ``k / p``. A random order of the gallery gives ``k / n``. Cost
+    O(n² d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
+        k: Cut-off, ``1 <= k <= n``.
+        groups: Group name of each pair: all partners within the group are right.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
+            do not fit, or all pairs are of one group.
+
+    Reference:
+        ``align.ranking.recall``.
+    """
+    forth, back = _ranks(source, target, groups)
+    check_k(k, len(forth))
+    return (ranking.recall(forth, k) + ranking.recall(back, k)) / 2
 
 
 def mean_reciprocal_rank(

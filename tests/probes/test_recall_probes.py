@@ -23,6 +23,7 @@ from probes.pairing.retrieval import (
     chance_of_recall,
     mean_reciprocal_rank,
     median_rank,
+    recall,
     recall_at_k,
     recall_curve,
 )
@@ -254,3 +255,15 @@ def test_sides_of_two_widths_or_one_group_are_refused(function):
         function(torch.eye(6), torch.eye(6)[:5])
     with pytest.raises(ValueError, match="at least two groups"):
         function(torch.eye(6), torch.eye(6), groups=["a"] * 6)
+
+
+def test_recall_is_the_share_of_all_partners_in_both_directions(space):
+    groups = names(space.codes)
+    forth, back = space.ranks
+    for k in (1, 5, space.n):
+        found = recall(space.source, space.target, k=k, groups=groups)
+        assert found == pytest.approx((ranking.recall(forth, k) + ranking.recall(back, k)) / 2)
+        assert found <= recall_at_k(space.source, space.target, k=k, groups=groups)
+    assert found == 1
+    with pytest.raises(ValueError, match="k must lie in"):
+        recall(space.source, space.target, k=space.n + 1)
