@@ -44,7 +44,7 @@ def test_the_sides_change_places(adapter, embedder):
     expected = adapter.gallery(world.SOURCE[:3], side="source").tolist()
     assert embeddings.embed_documents(world.QUESTIONS[:3]) == expected
     assert embeddings.embed_query(world.ANSWERS[5]) == pytest.approx(
-        adapter.queries(world.TARGET[5:6], side="target")[0].tolist()
+        adapter.queries(world.TARGET[5:6], side="target")[0].tolist(), abs=1e-6
     )
     with pytest.raises(ValueError, match='side must be "source" or "target"'):
         AlignedEmbeddings(embedder, documents="images")
@@ -77,7 +77,7 @@ def test_the_retriever_gives_hits_as_documents(adapter):
         assert document.page_content == (f"id {row}" if row % 2 else world.ANSWERS[row])
         assert document.metadata == {
             **hit.metadata,
-            "score": pytest.approx(world.scores(adapter)[3, row].item()),
+            "score": pytest.approx(world.scores(adapter)[3, row].item(), abs=1e-6),
             "modality": hit.modality,
         }
 

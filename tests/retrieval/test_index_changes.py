@@ -283,7 +283,7 @@ def test_metadata_comes_back_with_hits(rng, tmp_path):
     index, vectors = plain(tmp_path, rng, n=1)
     score = float(vectors[0] @ vectors[0])
     (hit,) = index.search(vectors, k=1)[0]
-    assert hit == Hit("item 0", pytest.approx(score), "image", {"row": 0})
+    assert hit == Hit("item 0", pytest.approx(score, abs=1e-6), "image", {"row": 0})
 
 
 @pytest.mark.parametrize(

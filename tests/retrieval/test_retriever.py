@@ -96,7 +96,7 @@ def test_meta_tokens_are_asked_with_several_vectors_and_with_fewer(kinds, tmp_pa
         found = retriever.search(names[:5], k=6, budget=budget)
         expected = index.search(asked, k=6, budget=budget)
         assert [[(h.id, h.score) for h in row] for row in found] == [
-            [(h.id, pytest.approx(h.score)) for h in row] for row in expected
+            [(h.id, pytest.approx(h.score, abs=1e-6)) for h in row] for row in expected
         ]
 
 

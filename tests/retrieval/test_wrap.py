@@ -45,7 +45,7 @@ def test_a_query_only_adapter_asks_the_vectors_that_are_there():
     assert [[hit.id for hit in row] for row in hits] == [
         [f"t{row}" for row in rows] for rows in expected.indices.tolist()
     ]
-    assert [hit.score for hit in hits[0]] == pytest.approx(expected.values[0].tolist())
+    assert [hit.score for hit in hits[0]] == pytest.approx(expected.values[0].tolist(), abs=1e-6)
     found = [f"t{row}" in {hit.id for hit in hits[row]} for row in range(50)]
     assert sum(found) > 20  # of 200, three by chance would be under one
 
