@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def check_matrix(name: str, x: Tensor, *, d: int | None = None) -> None:
-    """Raise ``ValueError`` unless ``x`` is a finite floating-point ``(n, d)`` matrix with rows."""
-    if x.ndim != 2 or len(x) == 0 or not x.is_floating_point():
+    """Raise ``ValueError`` unless ``x`` is a finite dense float matrix ``(n, d)``, not empty."""
+    check_dense(name, x)
+    if x.ndim != 2 or x.numel() == 0 or not x.is_floating_point():
         raise ValueError(
-            f"{name} must be a floating-point matrix (n, d) with at least one row; "
+            f"{name} must be a floating-point matrix (n, d) with at least one row and one column; "
             f"got shape {tuple(x.shape)} and dtype {x.dtype}. "
             "Pass one embedding per row, and convert integers with .float()."
         )
@@ -34,6 +35,25 @@ def check_matrix(name: str, x: Tensor, *, d: int | None = None) -> None:
         )
 
 
+def check_dense(name: str, x: Tensor) -> None:
+    """Raise unless ``x`` is a tensor with plain entries: not sparse, quantized or without any."""
+    if not hasattr(x, "is_meta"):
+        raise TypeError(
+            f"{name} must be a torch tensor; got {type(x).__name__}. "
+            "Convert it with torch.as_tensor(...)."
+        )
+    if x.is_meta:
+        raise ValueError(
+            f"{name} must hold numbers; got a tensor of shape {tuple(x.shape)} on the meta device, "
+            "which has a shape only. Load or compute it on a real device first."
+        )
+    if str(x.layout) != "torch.strided" or x.is_quantized:
+        raise ValueError(
+            f"{name} must be dense; got a tensor of layout {x.layout} and dtype {x.dtype}. "
+            "Convert it with .to_dense(), or .dequantize() if it is quantized."
+        )
+
+
 def check_no_zero_rows(name: str, x: Tensor) -> None:
     """Raise ``ValueError`` if a row of ``x`` is all zeros and so has no direction."""
     zero = (x == 0).all(dim=1)
@@ -47,6 +67,8 @@ def check_no_zero_rows(name: str, x: Tensor) -> None:
 
 def check_paired(source: Tensor, target: Tensor) -> None:
     """Raise ``ValueError`` unless ``source`` and ``target`` are matrices with equally many rows."""
+    check_dense("source", source)
+    check_dense("target", target)
     if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
         raise ValueError(
             "source and target must be row-matched matrices, (n, d_source) and (n, d_target); "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
+from align.arrays import dense_tensor
 from align.groups import row_index, take_split
 from align.multivector import MultiVector
 
@@ -99,14 +100,11 @@ Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
 def as_tensor(x: Vectors) -> Tensor:
     """The vectors themselves, without a copy where none is needed.
 
-    Torch cannot share a NumPy array that is read-only, as a memory map is, or runs backwards:
-    those are copied.
+    Raises:
+        TypeError: They are not numbers.
+        ValueError: They are a sparse tensor, or one without entries.
     """
-    if isinstance(x, Embeddings):
-        return x.vectors
-    if isinstance(x, np.ndarray) and (not x.flags.writeable or min(x.strides, default=0) < 0):
-        x = x.copy()
-    return torch.as_tensor(x)
+    return x.vectors if isinstance(x, Embeddings) else dense_tensor(x)
 
 
 def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, overload
+from typing import Any, Self, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from align._checks import check_at_least
+from align._checks import check_at_least, check_dense
+from align.arrays import dense_tensor
 from align.tensor_files import read_tensors, write_tensors
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INT8_MAX = 127
+Tokens = Tensor | np.ndarray[Any, Any]
 _SCHEMA = "isthmus-multivector-2"
 
 
@@ -37,6 +40,8 @@ class MultiVector:
     scales: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_dense("tokens", self.tokens)
+        check_dense("offsets", self.offsets)
         ends = self.offsets
         if (
             self.tokens.ndim != 2
@@ -71,40 +76,46 @@ class MultiVector:
             )
 
     @classmethod
-    def pack(cls, items: Sequence[Tensor]) -> Self:
-        """Pack ``n`` matrices of shape ``(t_i, d)``, each with ``t_i >= 1``.
+    def pack(cls, items: Sequence[Tokens]) -> Self:
+        """Pack ``n`` matrices of shape ``(t_i, d)``, each with ``t_i >= 1``; NumPy or torch.
 
         Raises:
             ValueError: There are no items, one has no tokens, or their widths differ.
+            TypeError: An item does not hold numbers.
         """
-        shapes = {tuple(item.shape[1:]) for item in items}
+        matrices = [dense_tensor(item, name=f"item {row}") for row, item in enumerate(items)]
+        shapes = {tuple(item.shape[1:]) for item in matrices}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise ValueError(
                 "items must be matrices (t_i, d) of one width d; "
                 f"their trailing shapes are {sorted(shapes)[:8]}. "
                 "Pack the outputs of one encoder only, one matrix per item."
             )
-        lengths = [len(item) for item in items]
+        lengths = [len(item) for item in matrices]
         if not lengths or min(lengths) == 0:
             raise ValueError(
                 f"every item needs at least one token; the first lengths are {lengths[:8]}. "
                 "Drop empty items, and their ids, before packing."
             )
-        ends = torch.tensor([0, *lengths], device=items[0].device).cumsum(0)
-        return cls(torch.cat(list(items)), ends)
+        ends = torch.tensor([0, *lengths], device=matrices[0].device).cumsum(0)
+        return cls(torch.cat(matrices), ends)
 
     @classmethod
-    def from_padded(cls, tokens: Tensor, mask: Tensor) -> Self:
+    def from_padded(
+        cls, tokens: Tokens | Sequence[Tokens], mask: Tokens | Sequence[Tokens]
+    ) -> Self:
         """Pack the rows of padded items that a mask keeps.
 
         Args:
-            tokens: ``(n, t, d)``; rows outside the mask are never read.
-            mask: ``(n, t)``, bool or 0 and 1 as tokenizers give it; nonzero keeps a row.
+            tokens: ``(n, t, d)``, or ``n`` matrices ``(t, d)``, NumPy or torch; rows outside the
+                mask are never read.
+            mask: ``(n, t)``, likewise, bool or 0 and 1 as tokenizers give it; nonzero keeps a row.
 
         Raises:
             ValueError: The shapes do not fit, the mask holds other numbers, or an item keeps
                 nothing.
         """
+        tokens, mask = _stacked(tokens, "tokens"), _stacked(mask, "mask")
         if tokens.ndim != 3 or mask.shape != tokens.shape[:2]:
             raise ValueError(
                 "padded tokens must be (n, t, d) with a mask (n, t); "
@@ -128,12 +139,15 @@ class MultiVector:
         return cls(tokens[kept], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
     @classmethod
-    def from_equal(cls, tokens: Tensor) -> Self:
+    def from_equal(cls, tokens: Tokens | Sequence[Tokens]) -> Self:
         """Items of one length each, ``(n, t, d)`` with ``t >= 1``; a view where that is possible.
+
+        A list of ``n`` matrices ``(t, d)`` is stacked first; NumPy or torch.
 
         Raises:
             ValueError: The shape is another.
         """
+        tokens = _stacked(tokens, "tokens")
         if tokens.ndim != 3 or tokens.shape[1] == 0:
             raise ValueError(
                 f"items of one length must be (n, t, d) with t >= 1; got {tuple(tokens.shape)}. "
@@ -317,3 +331,17 @@ class MultiVector:
                 f"{sorted(tensors)}. Write it again with MultiVector.save."
             )
         return cls(tensors["tokens"], tensors["offsets"], tensors.get("scales"))
+
+
+def _stacked(items: Tokens | Sequence[Tokens], name: str) -> Tensor:
+    """A block as it is, or equal matrices stacked to one."""
+    if isinstance(items, Tensor | np.ndarray) or not len(items):
+        return dense_tensor(items, name=name)
+    found = [dense_tensor(item, name=f"{name} of item {row}") for row, item in enumerate(items)]
+    shapes = {tuple(item.shape) for item in found}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{name} of all items must have one shape; got {sorted(shapes)[:8]}. "
+            "Use MultiVector.pack for items of several lengths."
+        )
+    return torch.stack(found)

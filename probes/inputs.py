@@ -35,7 +35,7 @@ def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
     Raises:
         ValueError: ``x`` is not such a matrix, holds NaN or infinity, or has too few rows.
     """
-    rows = as_tensor(x)
+    rows = as_tensor(x).detach()
     check_matrix(name, rows)
     if len(rows) < least:
         raise ValueError(
@@ -56,7 +56,7 @@ def pairs(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Te
     Raises:
         ValueError: The sides are not row-matched finite matrices with ``least`` rows.
     """
-    x, y = as_tensor(source), as_tensor(target)
+    x, y = as_tensor(source).detach(), as_tensor(target).detach()
     check_paired(x, y)
     x, y = matrix("source", x, least=least), matrix("target", y, least=least)
     dtype = torch.promote_types(x.dtype, y.dtype)
@@ -83,6 +83,25 @@ def common_space(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Ten
     return x, y
 
 
+def near_one(*sides: Tensor) -> tuple[tuple[Tensor, ...], float]:
+    """Matrices divided by the power of two that brings their largest entry near 1, and the power.
+
+    That changes no digit, and keeps squares and products within the range of their dtype. What a
+    probe finds has then to be multiplied by the power as often as it is in the unit of its input.
+
+    Args:
+        *sides: Finite matrices, brought near 1 together.
+    """
+    largest = torch.stack([side.abs().amax() for side in sides]).amax()
+    power = _power_of_two(largest)
+    return tuple(side / power for side in sides), float(power)
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two that is not above each of ``x``, which are at least 0; 1 for 0."""
+    return torch.where(x > 0, x / (2 * torch.frexp(x).mantissa), 1.0)
+
+
 def directions(name: str, x: Tensor) -> Tensor:
     """Rows of ``x`` divided by their norms: what a cosine looks at.
 
@@ -94,6 +113,7 @@ def directions(name: str, x: Tensor) -> Tensor:
         ValueError: A row is all zeros and so has no direction.
     """
     check_no_zero_rows(name, x)
+    x = x / _power_of_two(x.abs().amax(dim=1, keepdim=True))
     norms: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / norms
 

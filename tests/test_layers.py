@@ -17,7 +17,7 @@ LAYERS = (
         "align.markdown",
     ),
     (
-        "align.modalities", "align.multivector", "align.embeddings",
+        "align.modalities", "align.arrays", "align.multivector", "align.embeddings",
         "align.tables", "align.rows", "align.encoding", "align.pairs", "align.items",
         "align.picture_names", "align.token_pairs",
     ),

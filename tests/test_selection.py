@@ -322,3 +322,13 @@ def test_what_cannot_be_fitted_is_refused(changes, message):
 def test_an_unknown_effort_is_refused():
     with pytest.raises(ValueError, match=r'effort must be "fast" or "best"; got \'most\''):
         fit(paired(*SHARED), effort="most")
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("lengths", [1.0, 2.0])
+def test_a_side_that_is_the_same_for_all_pairs_is_refused_by_name(side, lengths, rng):
+    varied, constant = torch.randn(60, 5, generator=rng), torch.ones(60, 4)
+    constant[::2] *= lengths
+    sides = (constant, varied) if side == "source" else (varied, constant)
+    with pytest.raises(ValueError, match=f"the {side} side must differ between pairs; all 60 rows"):
+        fit(PairedEmbeddings.from_arrays(*sides))

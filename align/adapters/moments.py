@@ -14,6 +14,9 @@ from align.card import Card
 
 ROWS = 4096
 
+_SAME = 1e-6
+"""Directions whose entries lie this close together differ by the rounding of float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -130,7 +133,7 @@ def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tup
 
 
 def check_pairs(source: Tensor, target: Tensor) -> None:
-    """Raise ``ValueError`` unless both sides are row-matched, finite and free of zero rows."""
+    """Raise ``ValueError`` unless sides are row-matched, finite, vary and have no zero rows."""
     check_paired(source, target)
     for name, x in (("source", source), ("target", target)):
         check_matrix(name, x)
@@ -139,6 +142,13 @@ def check_pairs(source: Tensor, target: Tensor) -> None:
         raise ValueError(
             f"fitting needs at least 2 pairs, and better 300; got {len(source)}. Encode more pairs."
         )
+    for name, x in (("source", source), ("target", target)):
+        rows = directions(x.float())
+        if (rows - rows[0]).abs().amax() <= _SAME:
+            raise ValueError(
+                f"the {name} side must differ between pairs; all {len(x)} rows have one direction. "
+                "Check what was encoded, and from which column."
+            )
 
 
 def paired_moments(

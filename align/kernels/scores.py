@@ -100,13 +100,20 @@ def _dots(query: Tensor, gallery: Tensor) -> Tensor:
     """
     rows, asked = gallery.detach().numpy(), query.numpy()
     found = np.empty(len(rows), dtype=rows.dtype)
+
+    def fill(part: slice) -> None:
+        # A score that overflows is refused by the caller, so that NumPy need not warn of it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.vecdot(rows[part], asked, out=found[part])
+
     threads = torch.get_num_threads() if gallery.nbytes >= _SHARED_BYTES else 1
     if threads == 1:
-        return torch.from_numpy(np.vecdot(rows, asked, out=found))
+        fill(slice(None))
+        return torch.from_numpy(found)
     step = -(-len(rows) // threads)
     parts = [slice(start, start + step) for start in range(0, len(rows), step)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: np.vecdot(rows[part], asked, out=found[part]), parts))
+        list(pool.map(fill, parts))
     return torch.from_numpy(found)
 
 

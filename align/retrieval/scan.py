@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from align.kernels.maxsim_topk import check_finite
 from align.kernels.scores import inner_products
 from align.kernels.topk import Neighbours, best_columns, best_of_blocks, merge_neighbours
 from align.late_interaction import maxsim, topk
@@ -105,7 +106,11 @@ def dense_scores(queries: Tensor, items: MultiVector, start: int, stop: int) -> 
         return inner_products(queries, tokens)
     parts = torch.split(tokens, _WIDENED)
     scores = torch.cat([inner_products(queries, part.float()) for part in parts], dim=1)
-    return scores if items.scales is None else scores * items.scales[start:stop]
+    if items.scales is None:
+        return scores
+    scores = scores * items.scales[start:stop]
+    check_finite(scores)  # codes are small numbers, and their scales need not be
+    return scores
 
 
 def _is_pooled(items: MultiVector) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probes.distribution.clouds import SAMPLE, SWAPPED, centred, squared_distances
-from probes.inputs import Matrix, codes_of, common_space
+from probes.inputs import Matrix, codes_of, common_space, near_one
 from probes.measured import (
     Measured,
     Null,
@@ -95,7 +95,7 @@ def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
         Gretton et al. 2012, JMLR 13:723-773, eq. 4. Their one bandwidth, the median, is replaced
         by the mean over five around it.
     """
-    return _value(source, target, groups, _gaussians)
+    return _value(source, target, groups, _gaussians)[0]
 
 
 def energy_distance(
@@ -128,7 +128,8 @@ def energy_distance(
     Reference:
         Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, here as a U-statistic.
     """
-    return _value(source, target, groups, _distance)
+    value, scale = _value(source, target, groups, _distance)
+    return value * scale
 
 
 def _value(
@@ -136,11 +137,12 @@ def _value(
     target: Matrix,
     groups: Sequence[str] | None,
     choose: Chosen,
-) -> float:
-    x, y = common_space(source, target)
+) -> tuple[float, float]:
+    """The discrepancy of both sides brought near 1 together, and the scale that was taken off."""
+    (x, y), scale = near_one(*common_space(source, target))
     codes = codes_of(groups, len(x))
     distances = _distances(x, y)
-    return mean_apart(_gain(distances, choose(distances, codes)), codes)[0]
+    return mean_apart(_gain(distances, choose(distances, codes)), codes)[0], scale
 
 
 def _distances(x: Tensor, y: Tensor) -> Distances:

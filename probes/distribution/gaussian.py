@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from probes.distribution.clouds import LINEARISED, SWAPPED, Part, exactly_centred, split, spread
-from probes.inputs import Matrix, announce, common_space
+from probes.inputs import Matrix, announce, common_space, near_one
 from probes.space import Probe, Space
 
 K = 64
@@ -69,13 +69,13 @@ def gaussian_wasserstein(
     """
     if k is not None:
         check_at_least("k", k, 1)
-    x, y = common_space(source, target)
+    (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
     announce(_notes(len(z), z.shape[1] if k is None else min(k, z.shape[1])))
     z_held, w_held = _held(z, w, k)
     width = z.shape[1] if k is None else z_held.shape[1]
     between = _bures(z_held[None], w_held[None], width=width, shrink=shrink)
-    return float(gap.square().sum() + between)
+    return float(gap.square().sum() + between) * scale * scale
 
 
 def _notes(n: int, width: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from probes.distribution.clouds import (
     spread,
     squared_distances,
 )
-from probes.inputs import Matrix, announce, common_space
+from probes.inputs import Matrix, announce, common_space, near_one
 from probes.space import Probe, Space
 
 RELATIVE_EPSILON = 0.2
@@ -81,12 +81,12 @@ def sinkhorn_divergence(
         arXiv:1610.06519. There ``epsilon`` is free; tying it to the centred clouds is ours.
     """
     check_positive("relative_epsilon", relative_epsilon)
-    x, y = common_space(source, target)
+    (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
     costs = _costs(z.to(x.dtype), w.to(x.dtype))
     solved = _solve(costs, relative_epsilon * _median(costs.across), _TOLERANCE)
     announce(solved.notes)
-    return float(gap.square().sum() + solved.value)
+    return float(gap.square().sum() + solved.value) * scale * scale
 
 
 class Costs(NamedTuple):

@@ -19,7 +19,7 @@ from probes.distribution.clouds import (
     split,
     spread,
 )
-from probes.inputs import Matrix, common_space
+from probes.inputs import Matrix, common_space, near_one
 from probes.space import Probe, Space
 
 DIRECTIONS = 500
@@ -65,10 +65,11 @@ def sliced_wasserstein(
         exact share of the centroids are ours.
     """
     check_at_least("directions", directions, 1)
-    x, y = common_space(source, target)
+    (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
     sorted_z, sorted_w = map(_sort, _projected(z, w, directions, seed))
-    return float(gap.square().sum() + z.shape[1] * _along(sorted_z.rising, sorted_w.rising))
+    along = z.shape[1] * _along(sorted_z.rising, sorted_w.rising)
+    return float(gap.square().sum() + along) * scale * scale
 
 
 class Sorted(NamedTuple):

@@ -21,7 +21,7 @@ from probes.distribution.clouds import (
     squared_distances,
 )
 from probes.distribution.sinkhorn import potentials
-from probes.inputs import Matrix, common_space, directions, pairs
+from probes.inputs import Matrix, common_space, directions, near_one, pairs
 from probes.measured import Measured, Null
 from probes.space import Probe, Space, whole_groups
 
@@ -82,9 +82,10 @@ def exact_wasserstein(source: Matrix, target: Matrix) -> float:
         optimal plan between uniform weights. The bias is Fournier and Guillin 2015,
         doi:10.1007/s00440-014-0583-7, theorem 1.
     """
-    x, y = common_space(source, target)
+    (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
-    return float(gap.square().sum()) + _assigned(z.to(x.dtype), w.to(x.dtype))[0]
+    value = float(gap.square().sum()) + _assigned(z.to(x.dtype), w.to(x.dtype))[0]
+    return value * scale * scale
 
 
 def _assigned(z: Tensor, w: Tensor) -> tuple[float, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, check_unit, codes_of, common_space
+from probes.inputs import Matrix, check_unit, codes_of, common_space, near_one
 from probes.measured import Measured, Null, pairs_apart, random_signs, upper_p
 from probes.space import Probe, Space
 from probes.swapping import NO_OFFSET
@@ -105,7 +105,7 @@ def gap_energy_share(
         Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
         with traces in place of variances.
     """
-    x, y = common_space(source, target)
+    (x, y), _ = near_one(*common_space(source, target))
     return _EnergyShare.of(x, y, codes_of(groups, len(x))).value
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align.groups import folds as deal
-from probes.inputs import Matrix, codes_of, common_space
+from probes.inputs import Matrix, codes_of, common_space, near_one
 from probes.measured import Measured, Null, linearised, random_signs, upper_p
 from probes.space import Probe, Space
 from probes.swapping import NO_OFFSET
@@ -71,7 +71,7 @@ def modality_classifier_auc(
         doi:10.1016/S0047-259X(03)00096-4; averaging within folds as in LeDell et al. 2015,
         doi:10.1214/15-EJS1035.
     """
-    x, y = common_space(source, target)
+    (x, y), _ = near_one(*common_space(source, target))
     tests = _tests(x, y, codes_of(groups, len(x)), folds, seed)
     return _placements(tests).mean().item()
 

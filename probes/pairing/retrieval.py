@@ -16,7 +16,7 @@ from align import ranking
 from align._checks import check_k
 from align.ranking import Ranks
 from align.resampling import weighted_median
-from probes.inputs import Matrix, codes_of, common_space
+from probes.inputs import Matrix, codes_of, common_space, near_one
 from probes.measured import Measured, Null, mean_of, upper_p
 from probes.pairing.chance import DRAWS, random_ranks
 from probes.space import Probe, Space
@@ -171,7 +171,7 @@ def chance_of_recall(positives: Tensor, m: int, k: int | Tensor) -> Tensor:
 
 
 def _ranks(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tuple[Ranks, Ranks]:
-    x, y = common_space(source, target)
+    x, y = (near_one(side)[0][0] for side in common_space(source, target))
     codes = codes_of(groups, len(x))
     return (
         ranking.rank_positives(x, y, codes, codes),

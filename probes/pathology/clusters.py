@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align._checks import check_k, check_length
 from align.groups import group_codes
-from probes.inputs import Matrix, common_space
+from probes.inputs import Matrix, common_space, near_one
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.shuffling import random_pairings
 from probes.space import Probe, Space
@@ -63,7 +63,7 @@ def cluster_v_measure(
     Reference:
         Rosenberg and Hirschberg 2007, https://aclanthology.org/D07-1043, with beta = 1.
     """
-    x, y = common_space(source, target)
+    (x, y), _ = near_one(*common_space(source, target))
     check_length("labels", labels, len(x))
     return _Table.of(x, y, _label_codes(labels), clusters, seed).value
 

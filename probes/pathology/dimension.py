@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, announce, matrix
+from probes.inputs import Matrix, announce, matrix, near_one
 from probes.measured import Measured, Null, linearised
 from probes.space import Probe, Space
 
@@ -51,7 +51,7 @@ def participation_ratio(x: Matrix) -> float:
     Reference:
         Gao et al. 2017, doi:10.1101/214262, for the covariance of the rows.
     """
-    rows = matrix("x", x, least=2)
+    ((rows,), _) = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
     return participation(rows).value
 
@@ -84,7 +84,7 @@ def effective_rank(x: Matrix) -> float:
         ``x`` itself, uncentred: the roots of the eigenvalues, which are more even, so that it
         reads higher.
     """
-    rows = matrix("x", x, least=2)
+    ((rows,), _) = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
     return _spectral_entropy(rows).value
 

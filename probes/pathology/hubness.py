@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.closest import closest
-from probes.inputs import Matrix, matrix
+from probes.inputs import Matrix, matrix, near_one
 from probes.measured import Measured, Null, linearised
 from probes.space import K, Probe, Space
 
@@ -40,7 +40,10 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, the quantity ``N_k``.
     """
-    asking, searched = matrix("queries", queries), matrix("gallery", gallery)
+    asking, searched = (
+        near_one(matrix(name, side))[0][0]
+        for name, side in (("queries", queries), ("gallery", gallery))
+    )
     dtype = torch.promote_types(asking.dtype, searched.dtype)
     hits = closest(asking.to(dtype), searched.to(dtype), k=k)
     return _counts(hits, len(searched))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from align.kernels.topk import nearest
-from probes.inputs import Matrix, matrix
+from probes.inputs import Matrix, matrix, near_one
 from probes.measured import Measured
 from probes.pathology.dimension import Side
 from probes.space import Probe, Space
@@ -50,7 +50,8 @@ def two_nn(x: Matrix) -> float:
         maximum of the likelihood, ``n`` over the sum of the logarithms, uses all ratios; a few
         pairs of almost equal rows are enough to spoil it.
     """
-    logs = _log_ratios(matrix("x", x, least=3)).sort().values
+    ((rows,), _) = near_one(matrix("x", x, least=3))
+    logs = _log_ratios(rows).sort().values
     return _slopes(logs, torch.ones(1, len(logs), dtype=torch.float64)).item()
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, announce, codes_of, directions, matrix
+from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
 from probes.measured import Measured, Null, linearised, random_signs, upper_p
 from probes.pathology.dimension import Side, isotropic_participation, participation, too_few_rows
 from probes.space import Probe, Space
@@ -76,13 +76,17 @@ def iso_score(x: Matrix) -> float:
 
 
 def _with_width(x: Matrix) -> Tensor:
-    rows = matrix("x", x, least=2)
-    if rows.shape[1] < 2:
+    ((rows,), _) = near_one(matrix("x", x, least=2))
+    _check_width("x", rows)
+    return rows
+
+
+def _check_width(name: str, x: Tensor) -> None:
+    if x.shape[1] < 2:
         raise ValueError(
-            f"x must have at least two columns for variance to be spread; got {rows.shape[1]}. "
+            f"{name} must have at least two columns for variance to be spread; got {x.shape[1]}. "
             "Pass whole embeddings."
         )
-    return rows
 
 
 def _to_score(participation_ratio: float, d: int) -> float:
@@ -153,6 +157,7 @@ def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:
 
 def _measure_iso_score(space: Space, *, side: Side) -> Measured:
     x = space.source if side == "source" else space.target
+    _check_width(side, x)
     n, d = x.shape
     ratio, influence = participation(x)
     value = _to_score(ratio, d)

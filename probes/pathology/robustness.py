@@ -13,7 +13,7 @@ from torch import Tensor
 from align._checks import check_at_least, check_k, check_no_zero_rows, check_paired, check_positive
 from align.ties import PRODUCTS, first_largest
 from probes.closest import closest
-from probes.inputs import Matrix, announce, matrix
+from probes.inputs import Matrix, announce, matrix, near_one
 from probes.measured import Measured, Null, mean_of
 from probes.space import Probe, Search, Space
 
@@ -152,7 +152,10 @@ def pq_agreement(
 
 
 def _search(queries: Matrix, gallery: Matrix) -> Search:
-    asking, searched = matrix("queries", queries), matrix("gallery", gallery)
+    asking, searched = (
+        near_one(matrix(name, side))[0][0]
+        for name, side in (("queries", queries), ("gallery", gallery))
+    )
     dtype = torch.promote_types(asking.dtype, searched.dtype)
     return Search(asking.to(dtype), searched.to(dtype))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_k
-from probes.inputs import Matrix, codes_of, pairs
+from probes.inputs import Matrix, codes_of, near_one, pairs
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.space import Probe, Space
 from probes.structure.components import leading_components
@@ -119,7 +119,7 @@ def canonical_spectrum(
         error over all directions, as in Winkler et al. 2020,
         doi:10.1016/j.neuroimage.2020.117065; folds and components are ours.
     """
-    x, y = pairs(source, target, least=FOLDS)
+    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=FOLDS))
     check_at_least("ridge", ridge, 0)
     return _fit(x, y, codes_of(groups, len(x)), dims, ridge, seed).spectrum
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.inputs import Matrix, announce, codes_of, pairs
+from probes.inputs import Matrix, announce, codes_of, near_one, pairs
 from probes.measured import Measured, Null, Replicate, linearised, upper_p
 from probes.shuffling import matrix_products, random_pairings
 from probes.space import Probe, Space
@@ -128,7 +128,7 @@ class _Alignment(NamedTuple):
 def _independent(
     source: Matrix, target: Matrix, groups: Sequence[str] | None
 ) -> tuple[Tensor, Tensor]:
-    x, y = pairs(source, target, least=4)
+    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=4))
     first = _first_of_groups(codes_of(groups, len(x)))
     return x[first], y[first]
 

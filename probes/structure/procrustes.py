@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, announce, pairs
+from probes.inputs import Matrix, announce, near_one, pairs
 from probes.measured import Measured, Null, linearised, upper_p
 from probes.shuffling import random_pairings
 from probes.space import Probe, Space
@@ -54,7 +54,7 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
         arXiv:2108.01661, section 3 (the distance). ``scipy.spatial.procrustes`` scales one side
         best as well, and so gives ``1 - (1 - distance / 2)^2``.
     """
-    x, y = pairs(source, target)
+    x, y = (near_one(side)[0][0] for side in pairs(source, target))
     announce(_notes(x, y))
     return _rotate(x, y).value
 

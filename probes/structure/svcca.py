@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, announce, codes_of, pairs
+from probes.inputs import Matrix, announce, codes_of, near_one, pairs
 from probes.measured import Measured, Null, linearised
 from probes.space import Probe, Space
 from probes.structure.components import components_holding
@@ -60,7 +60,7 @@ def svcca(
         Raghu et al. 2017, arXiv:1706.05806, section 2; held out here, and with a ridge of 1e-4
         mean eigenvalues to invert the covariances.
     """
-    x, y = pairs(source, target, least=FOLDS)
+    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=FOLDS))
     codes = codes_of(groups, len(x))
     if not 0 < variance <= 1:
         raise ValueError(

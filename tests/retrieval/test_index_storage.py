@@ -91,3 +91,15 @@ def test_a_million_ids_are_not_read_to_open(rng, tmp_path, monkeypatch):
     )
     assert "item 7" in opened and "item 70" not in opened
     assert looked == [7]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("queries", [1, 3, 40])
+def test_scores_too_large_for_float32_are_refused_and_never_infinite(dtype, queries, tmp_path, rng):
+    index = Index.create(tmp_path / "index", dtype=dtype)
+    vectors = torch.randn(30, 8, generator=rng)
+    index.add([str(row) for row in range(30)], 1e30 * vectors)
+    hits = index.search(vectors[:queries], k=3)
+    assert all(0 < hit.score < float("inf") for row in hits for hit in row)
+    with pytest.raises(ValueError, match="scores must be finite"):
+        index.search(1e30 * vectors[:queries], k=3)

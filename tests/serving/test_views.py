@@ -53,7 +53,9 @@ def test_raw_ranks_by_the_cosine_of_the_encoders_own_vectors(tmp_path):
     cosines = F.normalize(rows, dim=1) @ F.normalize(read("red"), dim=0)
     order = [list(COLOURS)[at] for at in cosines.argsort(descending=True).tolist()]
     assert [hit.id for hit in raw.hits] == order
-    assert [hit.score for hit in raw.hits] == pytest.approx(sorted(cosines.tolist(), reverse=True), abs=1e-6)
+    assert [hit.score for hit in raw.hits] == pytest.approx(
+        sorted(cosines.tolist(), reverse=True), abs=1e-6
+    )
     assert order[0] == "red" and found(made)[0] == "green"  # the adapter exchanges the two
     assert all(hit.picture and hit.modality == "image" for hit in raw.hits)
     assert raw.map is not None and raw.view == "raw"
@@ -142,7 +144,9 @@ def test_an_item_and_its_own_file_ask_the_same(tmp_path, several):
     by_item = made.search(Question("item", "id/blue"), k=6).hits
     assert by_file[0].id == "id/blue"
     assert [hit.id for hit in by_file[1:]] == [hit.id for hit in by_item]
-    assert [hit.score for hit in by_file[1:]] == pytest.approx([hit.score for hit in by_item], abs=1e-6)
+    assert [hit.score for hit in by_file[1:]] == pytest.approx(
+        [hit.score for hit in by_item], abs=1e-6
+    )
 
 
 def test_an_item_of_several_vectors_asks_with_all_of_them(tmp_path):
@@ -168,7 +172,9 @@ def test_an_item_asks_without_the_corrections_of_the_other_side(tmp_path):
     made = Gallery(Retriever(index, source=words, target=pictures))
     liked = made.search(Question("item", "red"), k=5).hits
     cosines = dict(zip(paths, (rows @ rows[0]).tolist(), strict=True))
-    assert [hit.score for hit in liked] == pytest.approx([cosines[hit.id] for hit in liked], abs=1e-6)
+    assert [hit.score for hit in liked] == pytest.approx(
+        [cosines[hit.id] for hit in liked], abs=1e-6
+    )
     # Where words ask, the correction counts.
     asked = made.search(RED, k=6).hits
     plain = F.normalize(read("red"), dim=0) @ rows.T

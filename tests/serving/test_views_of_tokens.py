@@ -54,7 +54,9 @@ def test_a_text_asks_with_all_that_the_head_makes_of_it(served, budget):
         by_hand = index.search(asked[row : row + 1], k=5, budget=both)[0]
         hits = made_gallery.search(Question("text", str(row)), k=5, budget=budget).hits
         assert [hit.id for hit in hits] == [hit.id for hit in by_hand]
-        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in by_hand], abs=1e-6)
+        assert [hit.score for hit in hits] == pytest.approx(
+            [hit.score for hit in by_hand], abs=1e-6
+        )
 
 
 def test_items_of_the_indexed_side_ask_by_likeness_alone(served):
