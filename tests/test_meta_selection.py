@@ -7,6 +7,7 @@ import torch
 from planted import shared_factors, unit
 from planted_tokens import needles
 
+from align import meta_selection
 from align.adapters.meta_tokens import Selector, _spread
 from align.adapters.rcca import rcca
 from align.embeddings import PairedEmbeddings
@@ -129,6 +130,26 @@ def test_the_adapter_is_fitted_on_all_pairs_and_outside_each_fold():
     assert seen[0] == every and len(seen) == 4
     left_out = [every - each for each in seen[1:]]
     assert set.union(*left_out) == every and sum(map(len, left_out)) == len(every)
+
+
+def test_no_head_is_judged_on_pairs_that_it_was_trained_on(monkeypatch):
+    train, judge, seen, judged = meta_selection.train, meta_selection._judge, {}, []
+
+    def trained(head, data, folds, *rest, **options):
+        seen[head] = torch.cat([firsts.rows for firsts in folds]).tolist()
+        train(head, data, folds, *rest, **options)
+
+    def looked_at(head, data, fold, mixes):
+        judged.append((set(seen.get(head, ())), set(fold.judged.tolist())))
+        return judge(head, data, fold, mixes)
+
+    monkeypatch.setattr(meta_selection, "train", trained)
+    monkeypatch.setattr(meta_selection, "_judge", looked_at)
+    fitted(needles(120), epochs=1)
+    after_training = [(rows, held) for rows, held in judged if rows]
+    assert after_training
+    for rows, held in after_training:
+        assert held and not rows & held
 
 
 def test_selected_states_spread_from_the_middle_outwards():
