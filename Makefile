@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-notebooks test-integrations lint bench clean
+.PHONY: demo test test-shuffled test-arithmetic test-notebooks test-integrations mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -19,6 +19,31 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
+
+# The same in a random order: no test may lean on another.
+SEED ?= $(shell date +%s)
+test-shuffled: $(VENV)/.ready
+	@echo "shuffled with SEED=$(SEED)"
+	$(BIN)/python -m pytest -p randomly -p "no:cacheprovider" --randomly-seed $(SEED) --randomly-dont-reset-seed \
+		--numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
+
+# Tests that touch arithmetic, on the instructions and threads of other machines: rounding decides nothing.
+ARITHMETIC := tests/kernels tests/parity/test_maxsim_cpu.py tests/adapters tests/losses tests/test_ties.py \
+	tests/test_ranking.py tests/test_fde.py tests/test_token_pooling.py tests/test_late_interaction.py \
+	tests/test_meta_start.py tests/test_meta_selection.py tests/test_gallery.py tests/test_coupling.py \
+	tests/retrieval/test_cascade.py tests/retrieval/test_nudge.py tests/curation/test_duplicates.py \
+	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/test_neighbourhoods.py \
+	tests/probes/test_mixing.py tests/probes/test_rsa.py tests/probes/test_robustness.py
+test-arithmetic: $(VENV)/.ready
+	for capability in default avx2; do for threads in 1 2; do \
+		echo "$$capability, threads: $$threads"; \
+		ATEN_CPU_CAPABILITY=$$capability OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest \
+			--numprocesses auto --maxprocesses 4 --dist loadfile $(ARITHMETIC) || exit 1; \
+	done; done
+
+# Faults planted in core lines, one at a time: the nearest tests must notice each.
+mutants: $(VENV)/.ready
+	$(BIN)/python tests/mutants.py
 
 # Each notebook from top to bottom: real encoders, and each is one long test.
 test-notebooks: $(VENV)/.ready
