@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
 
+import align
 from align.encoders.images import open_rgb
 from align.items import read_items
 from align.pairs import Pairs
@@ -196,3 +198,15 @@ def test_a_picture_of_the_most_pixels_takes_less_than_a_gigabyte(tmp_path):
     )
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < 1_000_000_000
+
+
+def test_no_picture_is_opened_elsewhere():
+    """Whoever calls Pillow's ``open`` would try every format, EPS among them, without limits."""
+    root = Path(align.__file__).parent
+    found = [
+        path.relative_to(root).as_posix()
+        for folder in (root, root.parent / "probes")
+        for path in folder.rglob("*.py")
+        if "Image.open(" in path.read_text(encoding="utf-8")
+    ]
+    assert found == ["pictures.py"]

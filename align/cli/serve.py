@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -72,10 +74,17 @@ def serve(
             access_log=False, server_header=False, proxy_headers=False, ws="none", http="h11",
             limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
         )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
         shown = f"[{host}]" if ":" in host else host
         say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
         # No log of requests: it would keep what people searched for.
         uvicorn.Server(config).run(sockets=[door])
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Whether a record is about more than a request that was open when the page was stopped."""
+    kind = None if record.exc_info is None else record.exc_info[0]
+    return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -8,8 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from align._checks import check_side
 from align.adapters.adapter import Side
 from align.adapters.artifact import load
@@ -19,6 +17,7 @@ from align.encoding import MIXED
 from align.integrations.content import answers, beside, text_of
 from align.integrations.extras import extra
 from align.integrations.haystack_filters import where_of
+from align.pictures import opened, upright_rgb
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 
@@ -271,7 +270,9 @@ def _item(document: Document, image: bool) -> Any:
     if not image and document.content is not None:
         return document.content
     if image and document.blob is not None:
-        return Image.open(BytesIO(document.blob.data))
+        name = f"document {document.id!r}"
+        with opened(BytesIO(document.blob.data), name) as picture:
+            return upright_rgb(picture, name)
     if image and "file_path" in document.meta:
         return Path(document.meta["file_path"])
     wanted = 'a blob, or a path in meta["file_path"],' if image else "content"

@@ -15,6 +15,7 @@ from align.adapters.adapter import Side, other_side
 from align.integrations.content import Rescore, answers, best_first, text_of
 from align.integrations.extras import extra
 from align.integrations.keyed_cache import KeyedCache, asking
+from align.pictures import opened, upright_rgb
 from align.retrieval.embedder import Embedder
 from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
@@ -259,4 +260,7 @@ def _asked(query: QueryBundle) -> str | Path:
 
 
 def _picture(image: str | BytesIO) -> Path | Image.Image:
-    return Path(image) if isinstance(image, str) else Image.open(image)
+    if isinstance(image, str):
+        return Path(image)
+    with opened(image, "an image") as picture:
+        return upright_rgb(picture, "an image")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import sys
 from contextlib import nullcontext
@@ -99,3 +101,12 @@ def test_connections_and_the_time_to_stop_are_bounded(saved, started):
     invoke(saved)
     config = started[0][1]
     assert config.limit_concurrency == 100 and config.timeout_graceful_shutdown == 3
+
+
+def test_requests_cut_off_by_a_stop_leave_no_traceback():
+    def record(kind):
+        error = (kind, kind("x"), None)
+        return logging.LogRecord("uvicorn.error", logging.ERROR, "f", 1, "m", (), error)
+
+    assert not serve_module._is_no_cut(record(asyncio.CancelledError))
+    assert serve_module._is_no_cut(record(ValueError))
