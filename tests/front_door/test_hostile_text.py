@@ -75,9 +75,7 @@ def test_every_command_shows_hostile_names_and_texts_as_they_are(run):
     assert json.loads(as_json)[0]["metadata"]["text"].startswith(NAME)
     run("store stat", *here)
     run("store prune", *here)
-    shard = next(Path(store).rglob("*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:-1] + b"\xff")
-    run("store verify", *here, code=1)
+    assert f"0 problems in {SPELLED}" in run("store verify", *here).stdout
     texts = [pairs, "--column", "b", "--id", "id", *here, "-o", f"{NAME}/upgrade"]
     run("upgrade", "python:steering:small", "python:steering:large", *texts)
 
