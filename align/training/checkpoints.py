@@ -52,7 +52,15 @@ def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, A
     """
     again = "Pass another path, or remove this file to train from the start."
     tensors, words = read_tensors(path, schema=SCHEMA, again=again)
-    theirs = parse(words["identity"])
+    try:
+        theirs, numbers = parse(words["identity"]), parse(words["numbers"])
+        if not isinstance(theirs, dict) or not isinstance(numbers, dict):
+            raise ValueError("they are no objects")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"a checkpoint must say what it is of, and its numbers; reading {path} failed with: "
+            f"{error}. {again}"
+        ) from error
     other = [name for name in identity if identity[name] != theirs.get(name)]
     if other:
         changes = "; ".join(
@@ -62,4 +70,4 @@ def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, A
             "a run continues from a checkpoint of the same settings, pairs and start; "
             f"{path} differs in {changes}. {again}"
         )
-    return tensors, parse(words["numbers"])
+    return tensors, numbers

@@ -235,6 +235,13 @@ class Run:
         return tensors, {name: getattr(self, name) for name in _NUMBERS}
 
     def _load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        missing = sorted({*self._state()[0]} - {*tensors}) + sorted({*_NUMBERS} - {*numbers})
+        missing = [name for name in missing if not name.startswith("best/")]
+        if missing:
+            raise ValueError(
+                f"a checkpoint must hold all that a run goes on from; it lacks {missing[:8]}. "
+                "Remove the file to train from the start."
+            )
         self.learner.load(tensors)
         self.best = {
             name.removeprefix("best/"): value.to(self.device)

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flipped import flipped
 from safetensors.torch import save_file
 
 from align.adapters.procrustes import procrustes
 from align.adapters.residual import residual
+from align.tensor_files import read_tensors, write_tensors
 from align.training.checkpoints import digest
 from align.training.config import TrainConfig
 from align.training.loop import train
@@ -165,3 +167,36 @@ def test_a_digest_tells_shapes_types_bytes_and_order_apart(rng):
     ]
     assert len({digest(tensors) for tensors in others}) == len(others)
     assert digest([x]) == digest([x.T.contiguous().T])
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_refused_or_changes_nothing(
+    pairs, start, tmp_path
+):
+    path = tmp_path / "training.safetensors"
+    whole, refused = train(start, pairs, config=CONFIG, checkpoint=path), 0
+    for _ in flipped(path, tries=60):
+        try:
+            assert_same(train(start, pairs, config=CONFIG, checkpoint=path), whole)
+        except ValueError as error:
+            assert "Pass another path, or remove this file" in str(error)
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("words", [{}, {"identity": "{}"}, {"identity": "[]", "numbers": "{"}])
+def test_a_checkpoint_that_lacks_what_a_run_needs_is_refused(pairs, start, tmp_path, words):
+    path = tmp_path / "training.safetensors"
+    write_tensors(path, {"x": torch.ones(1)}, schema="isthmus-training-2", words=words)
+    with pytest.raises(ValueError, match=r"a checkpoint must say what it is of"):
+        train(start, pairs, config=CONFIG, checkpoint=path)
+
+
+def test_a_checkpoint_without_some_of_the_tensors_is_refused(pairs, start, tmp_path):
+    path = tmp_path / "training.safetensors"
+    train(start, pairs, config=CONFIG, checkpoint=path)
+    again = {"schema": "isthmus-training-2", "again": ""}
+    tensors, words = read_tensors(path, **again)
+    del tensors["generator"]
+    write_tensors(path, tensors, schema="isthmus-training-2", words=words)
+    with pytest.raises(ValueError, match=r"it lacks \['generator'\]"):
+        train(start, pairs, config=CONFIG, checkpoint=path)
