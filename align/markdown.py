@@ -13,6 +13,20 @@ _AT_START = re.compile(r"^\s*(?:[#+=-]|\d+[.)](?=\s|$))")
 _TAGS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
+def in_code(text: object) -> str:
+    """``str(text)`` as a code span of Markdown, for a table too; it can neither end nor leave it.
+
+    Args:
+        text: What came from outside.
+    """
+    shown = plain(text).replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    if not longest and shown == shown.strip():
+        return f"`{shown}`"
+    fence = "`" * (longest + 1)
+    return f"{fence} {shown} {fence}"
+
+
 def in_markdown(text: object) -> str:
     """``str(text)`` as one line of Markdown that shows it as it is: no markup, link or picture.
 

@@ -14,7 +14,7 @@ LAYERS = (
     (
         "align.__version__", "align._checks", "align.groups", "align.atomic", "align.json_files",
         "align.tensor_files", "align.ties", "align.plain", "align.pictures",
-        "align.markdown",
+        "align.markdown", "align.formulas",
     ),
     (
         "align.modalities", "align.arrays", "align.multivector", "align.embeddings",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from align.adapters.adapter import Adapter
 from align.adapters.instructed import InstructedMap
 from align.card import Candidate, Card
-from align.plain import plain
+from align.markdown import in_code, in_markdown
 
 LONGEST = 2000  # characters of a text in a card, for people
 
@@ -103,7 +101,7 @@ def readme(adapter: Adapter) -> str:
 
 
 def _encoder(fingerprint: str | None) -> str:
-    return "not recorded" if fingerprint is None else _code(fingerprint)
+    return "not recorded" if fingerprint is None else in_code(_short(fingerprint))
 
 
 def _told(adapter: Adapter) -> str:
@@ -149,15 +147,10 @@ def _row(tried: Candidate) -> str:
 
 def _line(text: str) -> str:
     """``text`` as one line in which Markdown marks nothing up, also in a cell of a table."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", _short(text))
-
-
-def _code(text: str) -> str:
-    """``text`` between backticks, where a backslash is no escape but before a bar in a table."""
-    return "`" + _short(text).replace("`", "'").replace("|", "\\|") + "`"
+    return in_markdown(_short(text))
 
 
 def _short(text: str) -> str:
-    """``text`` as one line of at most ``LONGEST`` characters, none of which steers a terminal."""
-    whole = plain(" ".join(text.split()))
+    """``text`` as one line of at most ``LONGEST`` characters."""
+    whole = " ".join(text.split())
     return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]} ..."

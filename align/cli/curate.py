@@ -51,7 +51,8 @@ def curate(
     """Find repeated pairs and pairs that may not belong together; nothing is removed.
 
     The table has a line per pair: its id, the decision (keep, drop or suspect), why, the pair that
-    it repeats, and a score. Look at it, then filter the pairs by it.
+    it repeats, and a score. Look at it, then filter the pairs by it. An id that a spreadsheet would
+    take for a formula stands there behind an apostrophe.
 
     Example: `align curate pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
@@ -60,6 +61,7 @@ def curate(
     from align.atomic import atomic_file
     from align.curation.report import curate as look
     from align.encoders.spec import from_spec
+    from align.formulas import defused
 
     items = read_pairs(pairs, source, target, id, group, skip_bad)
     data = encode(items, from_spec(source_encoder), from_spec(target_encoder), store)
@@ -70,7 +72,8 @@ def curate(
         lines.writerow(["id", "decision", "reason", "of", "score"])
         for each in found.findings:
             score = "" if each.score is None else f"{each.score:.4f}"
-            lines.writerow([each.id, each.decision, each.reason, each.of, score])
+            cells = [each.id, each.decision, each.reason, each.of, score]
+            lines.writerow([defused(cell) for cell in cells])
     if as_json:
         print_json({"table": str(out), **found.to_dict()})
         return

@@ -98,9 +98,11 @@ def _lost_by_correction(report: Report) -> str:
     high, low = found.after.high, found.aligned.low
     if high is None or low is None or high >= low:
         return ""
+    null = found.after.null
     return (
         "The correction of the search harms retrieval: recall@10 falls from "
-        f"{number(found.aligned.value)} aligned to {number(found.after.value)} corrected."
+        f"{number(found.aligned.value)} aligned to {number(found.after.value)} corrected"
+        f"{'' if null is None else f', by chance {number(null)}'}."
     )
 
 

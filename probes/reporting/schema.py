@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -70,7 +71,9 @@ def _decode(kind: Any, data: Any, at: str) -> Any:
         if data in arguments:
             return data
     elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
-        return float(data)
+        # json.loads takes NaN, Infinity and integers of any length, which encode does not write.
+        if abs(data) <= sys.float_info.max:
+            return float(data)
     elif origin is None and isinstance(data, kind) and isinstance(data, bool) == (kind is bool):
         return data
     raise ValueError(

@@ -26,6 +26,9 @@ SMALL_EXCESS = 0.01
 WEAK_SHARE = 0.1
 """Recall above chance, as a share of what there is above it, below which pairs are seldom found."""
 
+SMALL_SORTING = 0.05
+"""Of the share of nearest items that are of the other side, below chance, and still called mixed."""
+
 Found = Literal["no", "seldom", "yes"]
 
 
@@ -37,7 +40,7 @@ def verdict(report: Report) -> str:
     """
     told = _join(
         harm(report), collapse(report), _conclusion(report), _offset(report),
-        _distribution(report), _pairing(report), _pathology(report), _structure(report),
+        _mixing(report), _distribution(report), _pairing(report), _pathology(report), _structure(report),
     )  # fmt: skip
     told = told or "None of the headline probes was run, so there is nothing to sum up."
     return _join(report.caution, told)
@@ -76,6 +79,24 @@ def _offset_is_gone(share: Story) -> bool:
     return _offset_is_small(share) or not share.is_beyond_null
 
 
+def _mixing(report: Report) -> str:
+    mixing = story(report, "modality_mixing")
+    if mixing is None or mixing.after.null is None:
+        return ""
+    said = "near items are of their own side" if _is_sorted(mixing) else "the sides are mixed"
+    return (
+        f"Mixing: {said}; of the nearest items this share is of the other side: {mixing.move}, "
+        f"by chance {number(mixing.after.null)}{_p(mixing)}."
+    )
+
+
+def _is_sorted(mixing: Story | None) -> bool:
+    """Whether items lie nearer to their own side, beyond chance and by more than can matter."""
+    if mixing is None or mixing.after.null is None or not mixing.is_beyond_null:
+        return False
+    return mixing.after.value < mixing.after.null - SMALL_SORTING
+
+
 def _distribution(report: Report) -> str:
     shape = story(report, "sinkhorn_divergence_centred")
     if shape is None:
@@ -95,7 +116,7 @@ def _distribution(report: Report) -> str:
     elif _excess(shape) <= SMALL_EXCESS:
         said = "do not differ in shape by more than matters"
     else:
-        said = "do not differ in shape for certain"
+        said = "do not differ in shape for certain, nor are they surely alike"
     return (
         f"Distribution: with the centroids set aside the clouds {said}; Sinkhorn divergence "
         f"{shape.move}{chance}."
@@ -119,6 +140,10 @@ def _shapes_differ(shape: Story) -> bool:
     after = shape.after
     sure = after.low is None or after.null is None or after.low > after.null
     return shape.is_beyond_null and sure and _excess(shape) > SMALL_EXCESS
+
+
+def _shapes_are_alike(shape: Story) -> bool:
+    return not shape.is_beyond_null or _excess(shape) <= SMALL_EXCESS
 
 
 def _pairing(report: Report) -> str:
@@ -211,6 +236,8 @@ def _what_is_left(report: Report, *, offset: bool) -> str:
     left = ["an offset"] * offset
     if shape is not None and _shapes_differ(shape):
         left.append("a difference in shape")
+    if _is_sorted(story(report, "modality_mixing")):
+        left.append("a nearness of items to their own side")
     share = story(report, "gap_energy_share")
     before = None if share is None else share.before
     # Of pairs that were trained on, all is said of these pairs and of no others.
@@ -221,7 +248,12 @@ def _what_is_left(report: Report, *, offset: bool) -> str:
         return f"{pairs} are found across, and {' and '.join(left)} {are} left."
     if shape is None:
         return f"{on_these} offset is gone and pairs are found across."
-    if before is not None and not differs_from_null(before) and not left:
+    if not _shapes_are_alike(shape):
+        return (
+            f"{on_these} offset is gone and pairs are found across; "
+            "whether the clouds differ in shape is not certain."
+        )
+    if before is not None and not differs_from_null(before):
         return f"{on_these} clouds lie together as they did, and pairs are found more often."
     return f"{on_these} gap is closed in offset and in shape, and pairs are found across it."
 

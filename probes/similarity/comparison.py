@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align.embeddings import PairedEmbeddings
 from align.groups import group_codes
-from align.plain import plain_lines
+from align.plain import plain, plain_lines
 from align.ranking import hits_at_k, reciprocal_ranks
 from align.resampling import bootstrap_interval, paired_bootstrap_interval, randomisation_test
 from probes.inputs import codes_of, directions
@@ -144,17 +144,22 @@ class SimilarityComparison:
 
     def __str__(self) -> str:
         lines = [
-            f"| similarity | R@1 | R@10 | MRR | MRR minus that of {self.reference} | p |",
+            f"| similarity | R@1 | R@10 | MRR | MRR minus that of {_cell(self.reference)} | p |",
             "|---|---|---|---|---|---|",
         ]
         for each in self.judged:
-            cells = [each.name, *(str(each.metrics[name]) for name in METRICS)]
+            cells = [_cell(each.name), *(str(each.metrics[name]) for name in METRICS)]
             if each.gain is None:
                 cells += ["", ""]
             else:
                 cells += [str(each.gain[DECIDES]), f"{each.gain[DECIDES].p:.2g}"]
             lines.append(f"| {' | '.join(cells)} |")
         return plain_lines("\n".join([*lines, "", self.conclusion]))
+
+
+def _cell(name: str) -> str:
+    """A name inside the table: on one line, and in one cell."""
+    return plain(name).replace("|", "\\|")
 
 
 def compare_similarities(

@@ -64,3 +64,14 @@ def test_an_option_out_of_range_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match="cut must lie in"):
         run("--cut", "0")
     assert not (tmp_path / "curated.csv").exists()
+
+
+def test_no_id_is_a_formula_in_the_table_and_numbers_stay_numbers(run, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    text = pairs.read_text().replace("pair 0,", "=1+1,").replace("pair 1,", "-7,")
+    pairs.write_text(text.replace("again,", "@again,"))
+    run()
+    with (tmp_path / "curated.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [rows[0]["id"], rows[1]["id"], rows[-1]["id"]] == ["'=1+1", "-7", "'@again"]
+    assert rows[-1]["of"] == "'=1+1"

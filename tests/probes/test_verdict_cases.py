@@ -103,7 +103,7 @@ WITH_AN_ADAPTER = {
     ),
     "a shape left": (
         lambda: of_opened(lambda x: x * torch.linspace(0.2, 2, 16)),
-        "Pairs are found across, and a difference in shape is left.",
+        "Pairs are found across, and a difference in shape ",
     ),
     "noise brought together": (
         lambda: ((cloud(seed=1) + 3, cloud(seed=2)), Moves(lambda x: x - 3)), NEAR,

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from align.embeddings import PairedEmbeddings
 from probes.distribution.sinkhorn import SINKHORN_DIVERGENCE_CENTRED
 from probes.offset.gap import GAP_ENERGY_SHARE
+from probes.offset.mixing import MODALITY_MIXING
 from probes.pairing.placements import FOSCTTM
 from probes.pairing.retrieval import RECALL_AT_1, RECALL_AT_10
 from probes.pathology.dimension import EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET
@@ -15,8 +16,8 @@ from probes.reporting.report import report
 from probes.structure.canonical import CANONICAL_DIMS
 
 READ = (
-    GAP_ENERGY_SHARE, SINKHORN_DIVERGENCE_CENTRED, RECALL_AT_1, RECALL_AT_10, FOSCTTM,
-    HUBNESS_FORTH, CANONICAL_DIMS, EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET,
+    GAP_ENERGY_SHARE, MODALITY_MIXING, SINKHORN_DIVERGENCE_CENTRED, RECALL_AT_1, RECALL_AT_10,
+    FOSCTTM, HUBNESS_FORTH, CANONICAL_DIMS, EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET,
     MEAN_COSINE_SOURCE, MEAN_COSINE_TARGET,
 )  # fmt: skip
 """The probes that a verdict reads."""
