@@ -10,7 +10,7 @@ _BEGINS = re.compile(r"[\s\ufeff]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
-def defused(cell: object) -> object:
+def defused(cell: str) -> str:
     """``cell`` for a CSV file, with an apostrophe before what a spreadsheet would calculate.
 
     A cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return is a formula to a
@@ -18,8 +18,8 @@ def defused(cell: object) -> object:
     apostrophe makes it text. Numbers, negative ones too, and everything else stay as they are.
 
     Args:
-        cell: What is to be written; anything but a string comes back unchanged.
+        cell: What is to be written.
     """
-    if not isinstance(cell, str) or _NUMBER.fullmatch(cell) or not _BEGINS.match(cell):
+    if _NUMBER.fullmatch(cell) or not _BEGINS.match(cell):
         return cell
     return f"'{cell}"

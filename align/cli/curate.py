@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from align.cli.options import (
     StoreFolder,
 )
 from align.cli.printing import print_json, say, working
+
+if TYPE_CHECKING:
+    from align.curation.report import Finding
 
 
 def curate(
@@ -61,7 +64,6 @@ def curate(
     from align.atomic import atomic_file
     from align.curation.report import curate as look
     from align.encoders.spec import from_spec
-    from align.formulas import defused
 
     items = read_pairs(pairs, source, target, id, group, skip_bad)
     data = encode(items, from_spec(source_encoder), from_spec(target_encoder), store)
@@ -71,10 +73,20 @@ def curate(
         lines = csv.writer(file)
         lines.writerow(["id", "decision", "reason", "of", "score"])
         for each in found.findings:
-            score = "" if each.score is None else f"{each.score:.4f}"
-            cells = [each.id, each.decision, each.reason, each.of, score]
-            lines.writerow([defused(cell) for cell in cells])
+            lines.writerow(line_of(each))
     if as_json:
         print_json({"table": str(out), **found.to_dict()})
         return
     say(*str(found).split("\n"), f"written to {out}")
+
+
+def line_of(found: Finding) -> list[str]:
+    """What the table says of one pair; no cell of it is a formula to a spreadsheet.
+
+    Args:
+        found: What was found of the pair.
+    """
+    from align.formulas import defused
+
+    score = "" if found.score is None else f"{found.score:.4f}"
+    return [defused(cell) for cell in (found.id, found.decision, found.reason, found.of, score)]

@@ -34,6 +34,7 @@ from probes.standard import STANDARD
 DRAWS = 1_000
 LEVEL = 0.95
 _NOT_COMMON = "not defined before alignment: the sides have {} and {} dimensions"
+_NO_INTERVAL = "Too few items differ for an interval: in some draws the value is not defined."
 _NOT_SEARCH = "as aligned: a correction changes the search and not the vectors"
 
 
@@ -131,13 +132,16 @@ def _read(probe: Probe, column: Column, space: Space, weights: Tensor) -> Outcom
             f"{space.n} {column} pairs. This is a defect of the probe: please report it."
         )
     draws = _draws(measured, weights)
+    notes = measured.notes
+    if draws is not None and not bool(draws.isfinite().all()):
+        draws, notes = None, (*notes, _NO_INTERVAL)
     low, high = (measured.interval or (None, None)) if draws is None else _percentiles(draws)
     null = measured.null
     n = space.n if measured.rows is None else len(measured.rows)
     reading = Reading(
         measured.value, low, high,
         None if null is None else null.value, None if null is None else null.p,
-        n, measured.notes,
+        n, notes,
     )  # fmt: skip
     return Outcome(reading, None if draws is None else tuple(draws.tolist()), "")
 

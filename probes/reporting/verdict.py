@@ -27,7 +27,7 @@ WEAK_SHARE = 0.1
 """Recall above chance, as a share of what there is above it, below which pairs are seldom found."""
 
 SMALL_SORTING = 0.05
-"""Of the share of nearest items that are of the other side, below chance, and still called mixed."""
+"""How far below chance the share of near items of the other side may be, and still be mixed."""
 
 Found = Literal["no", "seldom", "yes"]
 
@@ -39,8 +39,8 @@ def verdict(report: Report) -> str:
         report: The report.
     """
     told = _join(
-        harm(report), collapse(report), _conclusion(report), _offset(report),
-        _mixing(report), _distribution(report), _pairing(report), _pathology(report), _structure(report),
+        harm(report), collapse(report), _conclusion(report), _offset(report), _mixing(report),
+        _distribution(report), _pairing(report), _pathology(report), _structure(report),
     )  # fmt: skip
     told = told or "None of the headline probes was run, so there is nothing to sum up."
     return _join(report.caution, told)

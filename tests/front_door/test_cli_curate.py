@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from align import cli
+from align.cli.curate import line_of
+from align.curation.report import Finding
 
 WORDS = "dog cat beach bridge red blue sits runs".split()
 
@@ -66,12 +68,14 @@ def test_an_option_out_of_range_is_refused(run, tmp_path):
     assert not (tmp_path / "curated.csv").exists()
 
 
-def test_no_id_is_a_formula_in_the_table_and_numbers_stay_numbers(run, tmp_path):
-    pairs = tmp_path / "pairs.csv"
-    text = pairs.read_text().replace("pair 0,", "=1+1,").replace("pair 1,", "-7,")
-    pairs.write_text(text.replace("again,", "@again,"))
-    run()
-    with (tmp_path / "curated.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [rows[0]["id"], rows[1]["id"], rows[-1]["id"]] == ["'=1+1", "-7", "'@again"]
-    assert rows[-1]["of"] == "'=1+1"
+def test_no_id_is_a_formula_in_the_table_and_numbers_stay_numbers():
+    found = [
+        Finding("=1+1", "keep"),
+        Finding("-7", "keep"),
+        Finding("@again", "drop", "the same items", "=1+1", -0.25),
+    ]
+    assert [line_of(each) for each in found] == [
+        ["'=1+1", "keep", "", "", ""],
+        ["-7", "keep", "", "", ""],
+        ["'@again", "drop", "the same items", "'=1+1", "-0.2500"],
+    ]

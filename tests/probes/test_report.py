@@ -288,3 +288,39 @@ def test_small_and_awkward_pairs_give_numbers_or_reasons_and_never_nan(n, d, e, 
 def test_the_standard_probes_can_be_shortened_and_renamed(rng):
     own = replace(STANDARD[0], name="mine")
     assert [row.name for row in report(shared(rng), probes=[own]).rows] == ["mine"]
+
+
+def test_sides_of_one_column_leave_cells_that_say_why(rng):
+    x = torch.randn(24, 1, generator=rng)
+    data = PairedEmbeddings.from_arrays(x, x + 0.1 * torch.randn(24, 1, generator=rng))
+    chosen = [each for each in STANDARD if each.family in ("offset", "pathology")]
+    found = report(data, probes=chosen)
+    reason = found.row("iso_score_source").undefined["raw"]
+    assert reason.startswith("not defined here: source must have at least two columns")
+    assert found.row("gap_energy_share").readings and found.to_html() and found.to_json()
+
+
+def test_few_distinct_items_give_values_without_intervals_and_not_nan(rng):
+    few = torch.randn(3, 4, generator=rng).repeat(14, 1)[:40]
+    data = PairedEmbeddings.from_arrays(few, torch.randn(40, 4, generator=rng))
+    found = report(data, probes=[each for each in STANDARD if each.family != "distribution"])
+    for row in found.rows:
+        for reading in row.readings.values():
+            assert reading.low is None or math.isfinite(reading.low + reading.high), row.name
+    assert found.to_json() and found.verdict
+
+
+def test_draws_that_are_not_defined_leave_no_interval_and_a_note(rng):
+    def sometimes(space):
+        return Measured(1.0, lambda weights: torch.where(weights[:, 0] > 0, 1.0, float("nan")))
+
+    reading = report(shared(rng), probes=[probe(measure=sometimes)]).row("ours").readings["raw"]
+    assert reading.low is None and reading.high is None
+    assert "Too few items differ for an interval" in reading.notes[0]
+
+
+def test_a_side_whose_rows_point_one_way_is_refused(rng):
+    ray = torch.arange(1, 41.0)[:, None] * torch.ones(1, 3)
+    data = PairedEmbeddings.from_arrays(torch.randn(40, 3, generator=rng), ray)
+    with pytest.raises(ValueError, match="target side must differ between pairs; all 40 rows are"):
+        report(data, probes=[probe()])
