@@ -119,6 +119,77 @@ def mean_apart(kernel: Tensor, codes: Tensor) -> tuple[float, Replicate]:
     return (kernel.sum(dtype=torch.float64) / pairs_apart(ones, codes)).item(), replicate
 
 
+def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
+    """Influences that are as wide as a U-statistic varies, and not wider; ``(n,)`` float64.
+
+    The variance of influences that were estimated from the same rows holds the part of second
+    order twice: ``A / n + 2 B / n^2`` for ``A / n + B / n^2``. That doubles the variance where the
+    part of first order vanishes, as it does for a distance of two clouds that agree.
+
+    Args:
+        influence: As for ``linearised``, ``(n,)``.
+        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
+        second: Estimate of ``B / n^2``.
+
+    Reference:
+        Efron and Stein 1981, doi:10.1214/aos/1176345462, for the excess of the jackknife.
+    """
+    held = influence.double() - influence.double().mean()
+    sums = held.new_zeros(int(codes.max()) + 1).index_add_(0, codes, held)
+    variance = sums.square().sum().item() / len(held) ** 2
+    if variance == 0:
+        return held
+    # The rest is at least as large as what is taken away.
+    narrowed: Tensor = held * max(1 - second / variance, 0.5) ** 0.5
+    return narrowed
+
+
+def influence_on_squared_mean(sums: Tensor, codes: Tensor, value: float) -> Tensor:
+    """What each row adds to the mean product of rows of different groups, ``(n,)`` float64.
+
+    Held to the spread of that mean, as in ``mean_apart_to_second``, in ``O(g d min(g, d))``.
+
+    Args:
+        sums: Sum of the rows of each group, ``(g, d)`` float64.
+        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
+        value: That mean.
+    """
+    n, sizes = len(codes), torch.bincount(codes).double()
+    apart = n**2 - sizes.square().sum().item()
+    whole, own = sums.sum(dim=0), sums.square().sum(dim=1)
+    of_group = 2 * (sums @ whole - own - value * sizes * (n - sizes)) / apart
+    around = sums - sizes[:, None] * whole / n
+    small = around.T @ around if len(around) > len(whole) else around @ around.T
+    left = small.square().sum() - around.square().sum(dim=1).square().sum()
+    second = 2 * max(left.item(), 0.0) / apart**2
+    return held_to_spread(n * (of_group / sizes)[codes], codes, second)
+
+
+def mean_apart_to_second(kernel: Tensor, codes: Tensor) -> tuple[float, Replicate]:
+    """``mean_apart`` with replicates as wide as a U-statistic varies.
+
+    Exact replicates weigh each entry by two weights, and so hold its part of second order three
+    times. These are of first order, with ``held_to_spread``.
+
+    Args:
+        kernel: ``(n, n)``, symmetric; entries of one group are overwritten with zeros.
+        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
+    """
+    value, _ = mean_apart(kernel, codes)
+    n, groups = len(codes), int(codes.max()) + 1
+    others = (n - torch.bincount(codes))[codes].double()
+    count = others.sum()
+    sums = kernel.sum(dim=1, dtype=torch.float64)
+    means = sums / others
+    left = kernel.double() - means[:, None] - means + value
+    left.masked_fill_(codes[:, None] == codes, 0)
+    of_groups = left.new_zeros(groups, n).index_add_(0, codes, left)
+    of_groups = left.new_zeros(groups, groups).index_add_(1, codes, of_groups)
+    second = 2 * float(of_groups.square().sum() / count**2)
+    influence = 2 * n * (sums - value * others) / count
+    return value, linearised(value, held_to_spread(influence, codes, second))
+
+
 def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
     """Signs +1 or -1, one per group and draw, ``(draws, n)`` float64.
 

@@ -28,7 +28,14 @@ _ROUNDING = 1e-6
 
 Measure = Callable[[Space], Measured]
 
-LINEARISED = "bootstrap over pairs, linearised"
+LINEARISED = "bootstrap over pairs, linearised; of the samples' distance; wide where sides agree"
+
+OF_SAMPLES = (
+    "Two samples are farther apart than the clouds they come from, here by more than the interval "
+    "is wide: value and interval are those of these pairs. Read them against the null, and compare "
+    "them at one number of pairs only."
+)
+"""Note to a transport distance whose bias is larger than its interval."""
 SWAPPED = "sides of random groups swapped"
 
 
@@ -155,11 +162,14 @@ def split(part: Callable[[Space], Part], *, draws: int, purpose: str) -> tuple[M
         else:
             drawn = under_null(space, found, shapes=False)
         influence = 2 * found.offsets @ gap + found.influence
-        return _judged(found, square + found.value, influence, drawn)
+        notes = _notes(found, influence, of_shapes(space, found))
+        return _judged(found, square + found.value, influence, drawn, notes)
 
     def without_gap(space: Space) -> Measured:
         found = solved(space)
-        return _judged(found, found.value, found.influence, of_shapes(space, found))
+        drawn = of_shapes(space, found)
+        notes = _notes(found, found.influence, drawn)
+        return _judged(found, found.value, found.influence, drawn, notes)
 
     return whole, without_gap
 
@@ -169,12 +179,21 @@ def _distance_of(part: Part, x: Tensor, y: Tensor, *, whole: bool) -> float:
     return part.again(z, w) + whole * float(gap.square().sum())
 
 
-def _judged(part: Part, value: float, influence: Tensor, under_null: Tensor) -> Measured:
+def _notes(part: Part, influence: Tensor, by_chance: Tensor) -> tuple[str, ...]:
+    """The notes of a part, and one where two samples of one law are farther apart than it shows."""
+    held = influence.double()
+    half = 1.96 * float(held.std()) / len(held) ** 0.5
+    return part.notes + ((OF_SAMPLES,) if float(by_chance.mean()) > half else ())
+
+
+def _judged(
+    part: Part, value: float, influence: Tensor, under_null: Tensor, notes: tuple[str, ...]
+) -> Measured:
     p = upper_p(value - _ROUNDING * part.spread, under_null)
     return Measured(
         value,
         replicate=linearised(value, influence),
         null=Null(under_null.mean().item(), p),
         rows=part.rows,
-        notes=part.notes,
+        notes=notes,
     )

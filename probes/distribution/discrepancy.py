@@ -19,6 +19,7 @@ from probes.measured import (
     Measured,
     Null,
     mean_apart,
+    mean_apart_to_second,
     pairs_apart,
     random_signs,
     upper_p,
@@ -34,6 +35,14 @@ _SOLVED = 19
 
 _ROUNDING = 1e-6
 """Values this close, relative to the similarity of far and near items, differ by rounding."""
+
+
+OF_CENTRED = (
+    "Means that were made to agree take from MMD² and energy distance what the means of two "
+    "samples differ by: value and interval lie below those of the clouds, by about as much as the "
+    "null lies below 0."
+)
+"""Note to the distances of centred clouds."""
 
 
 class Kernel(NamedTuple):
@@ -200,7 +209,7 @@ def _whole(space: Space, choose: Chosen) -> Measured:
     distances = _distances(sample.source, sample.target)
     kernel = choose(distances, codes)
     gain = _gain(distances, kernel)
-    value, replicate = mean_apart(gain, codes)
+    value, replicate = mean_apart_to_second(gain, codes)
     if space.is_centred:
         # The centroids were made to agree: what is left to test is the shape.
         shape = _shape_of(space, choose)
@@ -233,7 +242,13 @@ def _without_gap(space: Space, choose: Chosen) -> Measured:
     value, _ = mean_apart(gain, codes)
     null = _null_of_shapes(value, kernel, space, rows, codes, choose)
     middle, moved = mean_apart(recentred, codes)
-    return Measured(value, lambda weights: value + moved(weights) - middle, null=null, rows=rows)
+    return Measured(
+        value,
+        lambda weights: value + moved(weights) - middle,
+        null=null,
+        rows=rows,
+        notes=(OF_CENTRED,),
+    )
 
 
 def _null(value: float, gain: Tensor, kernel: Kernel, space: Space, codes: Tensor) -> Null:
@@ -299,6 +314,9 @@ def _drag(z: Tensor, w: Tensor, distances: Distances, kernel: Kernel, codes: Ten
     return half + half.T
 
 
+_INTERVAL = "bootstrap over pairs, to first order, held to the spread of a U-statistic"
+
+
 def _probe(name: str, label: str, choose: Chosen, *, whole: bool) -> Probe:
     measure = _whole if whole else _shape_of
     return Probe(
@@ -308,6 +326,7 @@ def _probe(name: str, label: str, choose: Chosen, *, whole: bool) -> Probe:
         better="lower",
         needs="common space",
         measure=lambda space: measure(space, choose),
+        interval=_INTERVAL if whole else "bootstrap over pairs",
         null=SWAPPED,
     )
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from probes.inputs import Matrix, check_unit, codes_of, common_space, near_one
-from probes.measured import Measured, Null, pairs_apart, random_signs, upper_p
+from probes.measured import (
+    Measured,
+    Null,
+    Replicate,
+    influence_on_squared_mean,
+    linearised,
+    pairs_apart,
+    random_signs,
+    upper_p,
+)
 from probes.space import Probe, Space
 from probes.swapping import NO_OFFSET
 
@@ -109,9 +119,9 @@ def gap_energy_share(
     return _EnergyShare.of(x, y, codes_of(groups, len(x))).value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _SquaredMean:
-    """Squared norm of the mean of grouped rows, without bias; exact under weights.
+    """Squared norm of the mean of grouped rows, without bias, and how it varies.
 
     Attributes:
         sums: Sum of the rows of each group, ``(g, d)`` float64.
@@ -141,8 +151,11 @@ class _SquaredMean:
         whole = (of_group.float() @ self.sums.float()).double().square().sum(dim=1)
         return whole - of_group.square() @ self.sums.square().sum(dim=1)
 
-    def replicate(self, weights: Tensor) -> Tensor:
-        return self.totals(weights[:, self.member]) / pairs_apart(weights, self.codes)
+    @cached_property
+    def replicate(self) -> Replicate:
+        """Values under bootstrap weights, as wide as they vary."""
+        influence = influence_on_squared_mean(self.sums, self.codes, self.value)
+        return linearised(self.value, influence)
 
     def swap_p(self, generator: torch.Generator) -> float:
         """How often swapping the sides of random groups gives a squared gap as large."""
@@ -152,7 +165,7 @@ class _SquaredMean:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _EnergyShare:
-    """Between-class share of the variance of both sides, exact under weights.
+    """Between-class share of the variance of both sides.
 
     The total variance is that of the middles of the pairs plus a quarter of the mean square of
     their differences, and swapping the sides of a pair changes neither. So the share orders the
@@ -195,10 +208,10 @@ class _EnergyShare:
         return self.difference.value / 4 / self.total
 
     def replicate(self, weights: Tensor) -> Tensor:
-        # Sums stand for means: all are over the same pairs of different groups.
         of_group = weights[:, self.middle.member]
-        between = self.difference.totals(of_group) / 4
-        return between / (self._powers(of_group) - self.middle.totals(of_group))
+        whole = self._powers(of_group) - self.middle.totals(of_group)
+        between = self.difference.replicate(weights) / 4
+        return between / (whole / pairs_apart(weights, self.middle.codes))
 
     def _powers(self, of_group: Tensor) -> Tensor:
         """Sum over pairs of rows of different groups of the mean of their two powers."""
@@ -248,6 +261,8 @@ def _measure_gap_energy_share(space: Space) -> Measured:
 
 _SWAPPED = "centroids that coincide: 0; p by swapping the two sides of random pairs"
 
+_INTERVAL = "bootstrap over pairs, to first order, held to the spread of a U-statistic"
+
 MODALITY_GAP = Probe(
     name="modality_gap",
     label="Centroid gap",
@@ -255,6 +270,7 @@ MODALITY_GAP = Probe(
     better="lower",
     needs="common space",
     measure=_measure_modality_gap,
+    interval=_INTERVAL,
     null=_SWAPPED,
 )
 
@@ -265,5 +281,6 @@ GAP_ENERGY_SHARE = Probe(
     better="lower",
     needs="common space",
     measure=_measure_gap_energy_share,
+    interval=_INTERVAL,
     null=_SWAPPED,
 )

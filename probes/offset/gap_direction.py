@@ -140,6 +140,6 @@ GAP_ORTHOGONALITY = Probe(
     better="neither",
     needs="common space",
     measure=_measure_gap_orthogonality,
-    interval="bootstrap over pairs, linearised, principal directions held fixed",
+    interval="bootstrap over pairs, linearised, principal directions held: wide for small gaps",
     null="gap in a random direction: sqrt(k/d)",
 )

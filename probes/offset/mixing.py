@@ -297,7 +297,7 @@ def _measure_mixed_gallery_share(space: Space) -> Measured:
     return Measured(value, linearised(value, found.influence), null=Null(prior), rows=rows)
 
 
-_LINEARISED = "bootstrap over pairs, linearised"
+_LINEARISED = "bootstrap over pairs, linearised: up to half too wide"
 
 MODALITY_MIXING = Probe(
     name="modality_mixing",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align._checks import check_positive
 from probes.inputs import Matrix, check_unit, codes_of, common_space, matrix
-from probes.measured import Measured, Null, linearised, mean_of
+from probes.measured import Measured, Null, held_to_spread, linearised, mean_of
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
 from probes.space import Probe, Space
 
@@ -132,7 +132,7 @@ def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> tuple[float, T
 
     With it, the influence of each pair, ``(n,)``, through its row and its column. Weighing the
     double sum itself would overstate the spread: the chance part of each kernel value would come
-    in twice over.
+    in twice over, and what is left of that is taken off as in ``held_to_spread``.
 
     Args:
         cosines: ``(n, n)``; overwritten.
@@ -147,7 +147,12 @@ def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> tuple[float, T
     others = (len(codes) - torch.bincount(codes))[codes].double()
     mean = (sums.sum() / (2 * others.sum())).item()
     influence = len(codes) * (2 * sums / sums.sum() - 2 * others / others.sum())
-    return math.log(mean) + 2 * t * (top - 1), influence
+    # What no row and no column explains, of the mean of a kernel value and the one across from it.
+    squares = (kernel.square().sum(dtype=torch.float64) + (kernel * kernel.T).sum()) / 2
+    of_rows = (sums / (2 * others) - mean).square() @ others
+    left = squares.item() - others.sum().item() * mean**2 - 2 * of_rows.item()
+    second = 2 * max(left, 0.0) / (others.sum().item() * mean) ** 2
+    return math.log(mean) + 2 * t * (top - 1), held_to_spread(influence, codes, second)
 
 
 def _uniform_on_sphere(d: int) -> float:

@@ -16,6 +16,9 @@ from probes.space import Probe, Space
 
 Side = Literal["source", "target"]
 
+_NEARLY = 0.99
+"""Share of its dimensions that an isotropic sample shows, from which on it stands for its cloud."""
+
 
 class Estimate(NamedTuple):
     """A function of the covariance of some rows, and what each row contributes to it.
@@ -35,7 +38,8 @@ def participation_ratio(x: Matrix) -> float:
     ``(sum l)^2 / sum l^2`` for the eigenvalues ``l`` of the covariance: 1 if all variance lies
     along one axis, ``d`` if it is the same along all. A fall at one width, as by training, means
     collapse; between widths the value moves by itself. A sample of ``n`` rows of an isotropic cloud
-    gives about ``v d / (v + d - 1)`` with ``v = n - 1``. Invariant to rotation, shift and scale.
+    gives about ``v d / (v + d - 1)`` with ``v = n - 1``: it is the sample's value that is measured,
+    and what its interval is of, not the cloud's. Invariant to rotation, shift and scale.
     Costs O(n d min(n, d)).
 
     Args:
@@ -65,7 +69,8 @@ def effective_rank(x: Matrix) -> float:
     width, as by training, means collapse; between widths the value moves by itself. A sample of
     ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
     ``a`` is the smaller of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993,
-    doi:10.1103/PhysRevLett.71.1291). Invariant to rotation, shift and scale. Costs
+    doi:10.1103/PhysRevLett.71.1291): it is the sample's value that is measured, and what its
+    interval is of, not the cloud's. Invariant to rotation, shift and scale. Costs
     O(n d min(n, d)).
 
     Args:
@@ -98,6 +103,23 @@ def too_few_rows(x: Tensor) -> tuple[str, ...]:
         f"{n} rows in {d} dimensions make the spectrum look steeper than it is, and at most "
         f"{min(n - 1, d)} dimensions can show at all: the value is biased down. Compare it at "
         f"equal n only, or take at least {2 * d} rows.",
+    )
+
+
+def of_sample(x: Tensor) -> tuple[str, ...]:
+    """A note that a spectrum is that of these rows, where it is far from that of their cloud.
+
+    Args:
+        x: ``(n, d)``.
+    """
+    n, d = x.shape
+    shown = isotropic_participation(n, d)
+    if n < 2 * d or shown > _NEARLY * d:
+        return too_few_rows(x)
+    return (
+        f"Effective rank, participation ratio and IsoScore are those of these {n} rows, and so are "
+        "their intervals; the cloud that the rows come from fills more dimensions. An isotropic "
+        f"one of {d} would show a participation ratio of {shown:.3g}.",
     )
 
 
@@ -173,7 +195,7 @@ def _measure(
         value,
         linearised(value, influence),
         null=Null(isotropic(*x.shape)),
-        notes=too_few_rows(x),
+        notes=of_sample(x),
     )
 
 
@@ -182,7 +204,7 @@ _probe = partial(
     family="pathology",
     better="neither",
     needs="sides",
-    interval="bootstrap over pairs, to first order",
+    interval="bootstrap over pairs, to first order: of the sample's value; wide rather than narrow",
     null="isotropic sample of the same size",
 )
 _participation = partial(_measure, estimate=participation, isotropic=isotropic_participation)

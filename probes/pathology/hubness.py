@@ -269,7 +269,7 @@ _probe = partial(
     family="pathology",
     better="lower",
     needs="search",
-    interval="bootstrap over pairs, to first order",
+    interval="bootstrap over pairs, to first order: up to twice too wide where there are no hubs",
     null="random order",
 )
 

@@ -142,7 +142,7 @@ _probe = partial(
     family="pathology",
     better="neither",
     needs="sides",
-    interval="bootstrap over pairs, neighbours held",
+    interval="bootstrap over pairs, neighbours held: a little narrow",
 )
 
 TWO_NN_SOURCE = _probe(

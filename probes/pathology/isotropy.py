@@ -10,8 +10,21 @@ import torch
 from torch import Tensor
 
 from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
-from probes.measured import Measured, Null, linearised, random_signs, upper_p
-from probes.pathology.dimension import Side, isotropic_participation, participation, too_few_rows
+from probes.measured import (
+    Measured,
+    Null,
+    influence_on_squared_mean,
+    linearised,
+    random_signs,
+    upper_p,
+)
+from probes.pathology.dimension import (
+    Side,
+    isotropic_participation,
+    of_sample,
+    participation,
+    too_few_rows,
+)
 from probes.space import Probe, Space
 from probes.swapping import NO_OFFSET
 
@@ -52,7 +65,8 @@ def iso_score(x: Matrix) -> float:
     ``((sum l)^2 / sum l^2 - 1) / (d - 1)`` for the eigenvalues ``l`` of the covariance: the
     participation ratio, moved to [0, 1]. 0 means that all variance lies along one axis. The mean
     plays no part; see ``mean_cosine``. Invariant to rotation, shift and scale. A sample of an
-    isotropic cloud gives ``(v d / (v + d - 1) - 1) / (d - 1)`` with ``v = n - 1``, below 1. Costs
+    isotropic cloud gives ``(v d / (v + d - 1) - 1) / (d - 1)`` with ``v = n - 1``, below 1: it is
+    the sample's value that is measured, and what its interval is of. Costs
     O(n d min(n, d)).
 
     Args:
@@ -138,18 +152,13 @@ def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:
     groups = _group_sums(directions(side, x), space.codes)
     once = torch.ones(1, len(groups.sizes), dtype=torch.float64)
     value = _mean_cosine(groups, once).item()
-    # A weight is constant within a group, so its first row speaks for it.
-    rows = torch.arange(space.n)
-    first = torch.zeros(len(groups.sizes), dtype=torch.int64).scatter_reduce_(
-        0, space.codes, rows, "amin", include_self=False
-    )
     signs = random_signs(
         torch.arange(len(groups.sizes)), _FLIPS, space.generator(f"mean_cosine_{side}")
     )
     under_null = _cosines(groups, signs) / _pairs(groups, once)
     return Measured(
         value,
-        lambda weights: _mean_cosine(groups, weights[:, first]),
+        linearised(value, influence_on_squared_mean(groups.sums.double(), space.codes, value)),
         null=Null(0.0, None if space.is_centred else upper_p(value, under_null)),
         notes=(NO_OFFSET,) if space.is_centred else (),
     )
@@ -165,7 +174,7 @@ def _measure_iso_score(space: Space, *, side: Side) -> Measured:
         value,
         linearised(value, influence / (d - 1)),
         null=Null(_to_score(isotropic_participation(n, d), d)),
-        notes=too_few_rows(x),
+        notes=of_sample(x),
     )
 
 
@@ -174,6 +183,7 @@ _cosine_probe = partial(
     family="pathology",
     better="neither",
     needs="sides",
+    interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
     null="random sign of each group",
 )
 _score_probe = partial(
@@ -181,7 +191,7 @@ _score_probe = partial(
     family="pathology",
     better="neither",
     needs="sides",
-    interval="bootstrap over pairs, to first order",
+    interval="bootstrap over pairs, to first order: of the sample's value; wide rather than narrow",
     null="isotropic sample of the same size",
 )
 

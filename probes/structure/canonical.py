@@ -17,10 +17,13 @@ from probes.space import Probe, Space
 from probes.structure.components import leading_components
 from probes.structure.held_out import (
     FOLDS,
+    INTERVAL,
+    REFITTED,
     SAMPLE,
     HeldOut,
     held_out,
     in_sample,
+    of_fits,
     pairings_within,
     whitened_folds,
 )
@@ -187,9 +190,10 @@ def _measure_energy(space: Space) -> Measured:
     under_null = fit.under_null.square().sum(dim=1)
     return Measured(
         value,
-        linearised(value, fit.seen.influence @ (2 * fit.seen.correlations)),
+        linearised(value, REFITTED * fit.seen.influence @ (2 * fit.seen.correlations)),
         null=Null(under_null.mean().item(), upper_p(value, under_null)),
         rows=space.sample(SAMPLE).rows,
+        notes=(of_fits(space.sample(SAMPLE).space.n),),
     )
 
 
@@ -208,10 +212,13 @@ def _measure_dims(space: Space) -> Measured:
         replicate,
         null=Null(above.mean().item(), p),
         rows=space.sample(SAMPLE).rows,
+        notes=(of_fits(space.sample(SAMPLE).space.n),),
     )
 
 
-def _probe(name: str, label: str, measure: Callable[[Space], Measured], null: str) -> Probe:
+def _probe(
+    name: str, label: str, measure: Callable[[Space], Measured], interval: str, null: str
+) -> Probe:
     return Probe(
         name=name,
         label=label,
@@ -220,7 +227,7 @@ def _probe(name: str, label: str, measure: Callable[[Space], Measured], null: st
         needs="sides",
         scale="width",
         measure=measure,
-        interval="bootstrap over held-out pairs, to first order, fits held fixed",
+        interval=interval,
         null=null,
     )
 
@@ -229,6 +236,7 @@ CANONICAL_ENERGY = _probe(
     "canonical_energy",
     f"Held-out canonical energy, {_DIMS} directions",
     _measure_energy,
+    INTERVAL,
     "pairs matched at random",
 )
 
@@ -236,5 +244,6 @@ CANONICAL_DIMS = _probe(
     "canonical_dims",
     f"Canonical directions above null, of {_DIMS}",
     _measure_dims,
+    "bootstrap over held-out pairs, to first order, fits and null held fixed; a whole number",
     "pairs matched at random; p of the largest correlation",
 )

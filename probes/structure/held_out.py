@@ -15,6 +15,30 @@ SAMPLE = 1000
 
 FOLDS = 5
 
+REFITTED = (1 + FOLDS / (FOLDS - 1)) ** 0.5
+"""Spread of a cross-fitted mean over the spread with the fits held fixed.
+
+Fits of five folds share most of their pairs, and err together. The variance of the mean over folds
+is taken as ``1 / FOLDS + 1 / (FOLDS - 1)`` times that of a fold, and not as ``1 / FOLDS`` times
+(Nadeau and Bengio 2003, doi:10.1023/A:1024068626366, their second term: pairs read over pairs
+fitted on).
+"""
+
+
+INTERVAL = "bootstrap over held-out pairs, to first order, widened for fits that share pairs"
+
+
+def of_fits(n: int) -> str:
+    """The note that held-out correlations depend on how many pairs were fitted on.
+
+    Args:
+        n: Pairs in all folds.
+    """
+    return (
+        f"Held-out correlations are those of fits on {n * (FOLDS - 1) // FOLDS} pairs, and so are "
+        "their intervals: fits on more pairs would find more."
+    )
+
 
 class Fold(NamedTuple):
     """Both sides of all pairs, as the pairs outside one fold scale them.

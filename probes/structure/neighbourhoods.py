@@ -156,6 +156,6 @@ MUTUAL_KNN = Probe(
     better="higher",
     needs="sides",
     measure=_measure_mutual_knn,
-    interval="bootstrap over pairs, by the jackknife: wide rather than narrow",
+    interval="bootstrap over pairs, by the jackknife: up to half too wide",
     null="random neighbours: k / (n - 1); p by random pairing",
 )

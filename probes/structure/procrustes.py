@@ -24,6 +24,9 @@ _FEW_DRAWS = 5
 
 _WIDE = 512
 
+_HARDLY = 1.98
+"""Distance of random pairings from which on the rotation fits next to nothing of the noise."""
+
 
 def procrustes_distance(source: Matrix, target: Matrix) -> float:
     """Squared distance of the two sides after the best rotation; lower is better.
@@ -123,7 +126,18 @@ def _measure_procrustes_distance(space: Space) -> Measured:
         linearised(found.value, found.influence),
         null=Null(under_null.mean().item(), p),
         rows=rows,
-        notes=_notes(found.x, found.y),
+        notes=_notes(found.x, found.y) or _of_sample(drawn.n, under_null),
+    )
+
+
+def _of_sample(n: int, under_null: Tensor) -> tuple[str, ...]:
+    by_chance = under_null.mean().item()
+    if by_chance > _HARDLY:
+        return ()
+    return (
+        f"Procrustes distance and its interval are those of these {n} pairs: a rotation fits the "
+        f"noise of so many down to {by_chance:.3g} where nothing is shared, and the value of more "
+        "pairs is higher.",
     )
 
 

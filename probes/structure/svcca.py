@@ -11,7 +11,16 @@ from probes.inputs import Matrix, announce, codes_of, near_one, pairs
 from probes.measured import Measured, Null, linearised
 from probes.space import Probe, Space
 from probes.structure.components import components_holding
-from probes.structure.held_out import FOLDS, SAMPLE, HeldOut, held_out, whitened_folds
+from probes.structure.held_out import (
+    FOLDS,
+    INTERVAL,
+    REFITTED,
+    SAMPLE,
+    HeldOut,
+    held_out,
+    of_fits,
+    whitened_folds,
+)
 
 _VARIANCE = 0.99
 
@@ -92,9 +101,9 @@ def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     found, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
     value = found.correlations.mean().item()
-    replicate = linearised(value, found.influence.mean(dim=1))
+    replicate = linearised(value, REFITTED * found.influence.mean(dim=1))
     # Fitting hundreds of directions anew for each random pairing would take seconds.
-    return Measured(value, replicate, null=Null(0.0), rows=rows, notes=notes)
+    return Measured(value, replicate, null=Null(0.0), rows=rows, notes=(*notes, of_fits(drawn.n)))
 
 
 SVCCA = Probe(
@@ -105,6 +114,6 @@ SVCCA = Probe(
     needs="sides",
     scale="width",
     measure=_measure_svcca,
-    interval="bootstrap over held-out pairs, to first order, fits held fixed",
+    interval=INTERVAL,
     null="unrelated sides: 0",
 )

@@ -123,7 +123,7 @@ def test_the_null_is_that_of_permuted_labels(rng):
     error = float(torch.tensor(permuted).std()) / 200**0.5
     assert measured.null.value == pytest.approx(sum(permuted) / 200, abs=5 * error)
     assert measured.null.value > 0
-    assert measured.null.p == pytest.approx(1 / 201)
+    assert measured.null.p == pytest.approx(1 / 200)
 
 
 @pytest.mark.parametrize("repeats", [1, 3], ids=["pairs", "groups"])

@@ -63,15 +63,29 @@ def test_energy_distance_is_the_loop_over_scipys_distances(rng, codes):
 
 
 @pytest.mark.parametrize("probe, similarity", [(MMD, None), (ENERGY_DISTANCE, nearness)])
-def test_replicates_are_exactly_the_statistic_of_the_resample(rng, probe, similarity):
+def test_replicates_follow_the_statistic_of_the_resample(rng, probe, similarity):
     space = space_of(*noisy_pairs(rng, 20, shift=0.5), UNEVEN)
     source, target = space.source.numpy(), space.target.numpy()
     similarity = similarity or five_gaussians(source, target)
-    weights = weights_of(UNEVEN, 5)
-    for weight, value in zip(weights, probe.measure(space).replicate(weights), strict=True):
+    weights = weights_of(UNEVEN, 40)
+    by_hand = []
+    for weight in weights:
         rows = drawn_rows(weight).numpy()
-        expected = u_statistic(similarity, source[rows], target[rows], UNEVEN[rows].tolist())
-        assert float(value) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+        by_hand.append(u_statistic(similarity, source[rows], target[rows], UNEVEN[rows].tolist()))
+    found = probe.measure(space).replicate(weights)
+    assert np.corrcoef(found, by_hand)[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("probe", [MMD, ENERGY_DISTANCE], ids=lambda probe: probe.name)
+def test_intervals_are_no_wider_than_they_need_to_be_where_clouds_agree(probe):
+    """There the part of first order vanishes, and exact replicates are 1.7 times too wide."""
+    values, spreads = [], []
+    for seed in range(80):
+        rng = torch.Generator().manual_seed(seed)
+        measured = probe.measure(space_of(*strangers(rng, 60)))
+        values.append(measured.value)
+        spreads.append(float(measured.replicate(weights_of(torch.arange(60), 100)).std()))
+    assert 0.75 < np.mean(spreads) / np.std(values) < 1.3
 
 
 @pytest.mark.parametrize(

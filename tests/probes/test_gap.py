@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_clouds import UNEVEN, names, noisy_pairs, space_of, weights_of
 
-from probes.measured import mean_apart
 from probes.offset.gap import (
     GAP_ENERGY_SHARE,
     MODALITY_GAP,
@@ -153,25 +152,18 @@ def test_the_probe_gives_the_value_of_the_function(rng, probe, codes):
     assert measured.replicate(ones).item() == pytest.approx(measured.value, abs=1e-6)
 
 
-@pytest.mark.parametrize("codes", [torch.arange(20), UNEVEN], ids=["pairs", "groups"])
-def test_replicates_are_exact(rng, codes):
-    source, target = noisy_pairs(rng, 20, shift=0.4)
-    weights = weights_of(codes, 50)
-    space = space_of(source, target, codes)
-    delta = (source - target).double()
-    squares = mean_apart(delta @ delta.T, codes)[1](weights)
-    expected = squares.clamp(min=0).sqrt()
-    torch.testing.assert_close(
-        MODALITY_GAP.measure(space).replicate(weights), expected, rtol=0, atol=1e-5
-    )
-    traces = [
-        mean_apart(torch.cdist(x.double(), x.double()).square() / 2, codes)[1](weights)
-        for x in (source, target)
-    ]
-    expected = squares / 4 / (squares / 4 + (traces[0] + traces[1]) / 2)
-    torch.testing.assert_close(
-        GAP_ENERGY_SHARE.measure(space).replicate(weights), expected, rtol=0, atol=1e-5
-    )
+@pytest.mark.parametrize("size", [1, 3], ids=["pairs", "groups"])
+def test_intervals_are_no_wider_than_they_need_to_be_where_there_is_no_gap(size):
+    """There the part of first order vanishes, and exact replicates are 1.7 times too wide."""
+    codes = torch.arange(90) // size
+    values, spreads = [], []
+    for seed in range(80):
+        rng = torch.Generator().manual_seed(seed)
+        space = space_of(*noisy_pairs(rng, 90, d=24), codes)
+        measured = GAP_ENERGY_SHARE.measure(space)
+        values.append(measured.value)
+        spreads.append(float(measured.replicate(weights_of(codes, 100)).std()))
+    assert 0.75 < sum(spreads) / 80 / float(torch.tensor(values).std()) < 1.3
 
 
 @BOTH

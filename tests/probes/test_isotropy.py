@@ -50,16 +50,20 @@ def test_the_mean_cosine_is_that_of_a_double_loop(groups, rng):
 
 
 @pytest.mark.parametrize("groups", [None, 15])
-def test_a_draw_gives_the_mean_cosine_of_the_rows_drawn(groups, rng):
+def test_draws_follow_the_mean_cosine_of_the_rows_drawn(groups, rng):
     space = cone(rng)
     codes = space.codes if groups is None else (torch.arange(60) // 4).flip(0)
     space = Space(space.source, space.target, codes)
-    (weights,) = resamples(codes, 3, rng)
-    measured = MEAN_COSINE_SOURCE.measure(space)
-    for weight, got in zip(weights, measured.replicate(weights), strict=True):
-        rows = torch.arange(60).repeat_interleave(weight.long()).tolist()
-        expected = mean_cosine_by_hand(space.source, space.codes, rows)
-        assert got.item() == pytest.approx(expected, abs=1e-6)
+    (weights,) = resamples(codes, 40, rng)
+    found = MEAN_COSINE_SOURCE.measure(space).replicate(weights)
+    by_hand = [
+        mean_cosine_by_hand(
+            space.source, space.codes, torch.arange(60).repeat_interleave(weight.long()).tolist()
+        )
+        for weight in weights
+    ]
+    assert np.corrcoef(found, by_hand)[0, 1] > 0.97
+    assert 0.8 < float(found.std()) / np.std(by_hand) < 1.1
 
 
 def test_planted_cones_have_the_mean_cosine_they_were_given():
@@ -145,13 +149,15 @@ def test_probes_give_the_values_of_the_functions(d, rng):
     assert cosines[1].value == mean_cosine(space.target, groups=names(space))
     scores = ISO_SCORE_SOURCE.measure(space), ISO_SCORE_TARGET.measure(space)
     for measured, x in zip(scores, (space.source, space.target), strict=True):
-        if measured.notes:
+        if d == 90:
             with pytest.warns(UnreliableEstimate) as caught:
                 assert measured.value == iso_score(x)
             assert [str(each.message) for each in caught] == list(measured.notes)
         else:
             assert measured.value == iso_score(x)
-    assert bool(scores[0].notes) == (d == 90)
+    # What is left to say of enough rows is that the value is theirs.
+    told = "are those of these 60 rows" if d == 8 else "biased down"
+    assert told in scores[0].notes[0]
     once = torch.ones(1, space.n, dtype=torch.float64)
     for measured in (*cosines, *scores):
         assert measured.replicate(once).item() == pytest.approx(measured.value)

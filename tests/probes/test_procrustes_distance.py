@@ -127,7 +127,7 @@ def test_the_probe_gives_what_the_function_gives(rng, codes):
     assert found.value == procrustes_distance(source, target)
     ones = torch.ones(1, 20, dtype=torch.float64)
     assert found.replicate(ones).item() == pytest.approx(found.value)
-    assert found.notes == ()
+    assert "are those of these 20 pairs" in found.notes[0]
 
 
 def test_a_large_space_is_measured_on_a_sample(rng):
@@ -146,8 +146,12 @@ def test_fewer_pairs_than_the_width_are_remarked_on(rng):
     assert len(found.notes) == 1
 
 
-def test_as_many_pairs_as_the_width_are_not_remarked_on(rng):
-    assert PROCRUSTES_DISTANCE.measure(space_of(*strangers(rng, 20, 20))).notes == ()
+def test_the_bias_is_remarked_on_until_there_are_many_more_pairs_than_dimensions(rng):
+    (note,) = PROCRUSTES_DISTANCE.measure(space_of(*strangers(rng, 20, 20))).notes
+    assert "the value of more pairs is higher" in note
+    x, y = strangers(rng, 1000, 2)
+    # Two leading dimensions hold nearly all: random pairs are at 1.95.
+    assert PROCRUSTES_DISTANCE.measure(space_of(x, y)).value > 1.8
 
 
 def test_a_side_that_is_one_point_is_refused(rng):

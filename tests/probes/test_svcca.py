@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 
 from probes.inputs import UnreliableEstimate
 from probes.structure.canonical import canonical_spectrum
+from probes.structure.held_out import of_fits
 from probes.structure.svcca import SVCCA, svcca
 
 
@@ -73,12 +74,12 @@ def test_it_needs_no_gradient_and_no_common_width(rng):
     assert svcca(source, wide) == pytest.approx(svcca(source, target), abs=1e-4)
 
 
-def test_the_interval_holds_the_fits_fixed(rng):
+def test_the_interval_is_widened_for_fits_that_share_pairs(rng):
     spaces = [space_of(*noisy_pairs(rng, 300, 4)) for _ in range(40)]
     measured = [SVCCA.measure(space) for space in spaces]
     fresh = torch.tensor([found.value for found in measured]).std()
     drawn = measured[0].replicate(weights_of(torch.arange(300), 500)).std()
-    assert 0.6 * fresh < drawn < 1.4 * fresh
+    assert 0.9 * fresh < drawn < 1.9 * fresh
 
 
 @pytest.mark.parametrize("codes", [torch.arange(20), UNEVEN], ids=["pairs", "groups"])
@@ -88,7 +89,8 @@ def test_the_probe_gives_what_the_function_gives(rng, codes):
     assert found.value == svcca(source, target, groups=names(codes))
     ones = torch.ones(1, 20, dtype=torch.float64)
     assert found.replicate(ones).item() == pytest.approx(found.value)
-    assert found.notes == ()
+    assert found.notes == (of_fits(20),)
+    assert "fits on 16 pairs" in found.notes[0]
 
 
 def test_a_large_space_is_measured_on_a_sample(rng):
@@ -104,7 +106,7 @@ def test_more_components_than_pairs_to_fit_on_are_remarked_on(rng):
         value = svcca(source, target)
     found = SVCCA.measure(space_of(source, target))
     assert found.value == value
-    assert len(found.notes) == 1
+    assert len(found.notes) == 2
 
 
 @pytest.mark.parametrize("variance", [0.0, 1.01, 99.0])
@@ -123,3 +125,17 @@ def test_a_side_that_is_one_point_is_refused(rng):
     source, _ = strangers(rng, 20, 4)
     with pytest.raises(ValueError, match="source must vary; all 20 rows are one point"):
         svcca(torch.full((20, 3), 0.1), source)
+
+
+def test_intervals_of_many_directions_hold_what_is_expected():
+    """With the fits held fixed, four in five did."""
+    spaces = [
+        space_of(*noisy_pairs(torch.Generator().manual_seed(seed), 100, 24, noise=2.0))
+        for seed in range(80)
+    ]
+    measured = [SVCCA.measure(space) for space in spaces]
+    expected = sum(found.value for found in measured) / 80
+    weights = weights_of(torch.arange(100), 400)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    bounds = [found.replicate(weights).quantile(tails).tolist() for found in measured]
+    assert sum(low <= expected <= high for low, high in bounds) >= 71
