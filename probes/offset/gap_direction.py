@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from probes.inputs import Matrix, announce, common_space, near_one
+from probes.inputs import Matrix, announce, common_space
 from probes.measured import Measured, Null, linearised
 from probes.space import K, Probe, Space
 
@@ -40,7 +40,7 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
         Chowers et al. 2026, arXiv:2603.29080, who show that a gap vector orthogonal to the
         embeddings does not change retrieval.
     """
-    (x, y), _ = near_one(*common_space(source, target))
+    x, y = common_space(source, target)
     found = _Subspace.of(x, y, torch.arange(len(x)), k)
     announce(found.notes)
     return found.value

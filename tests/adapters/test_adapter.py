@@ -116,7 +116,7 @@ def spoiled(x, value):
         (lambda x: spoiled(x, torch.inf), r"source embeddings must be finite; 1 of 80 .*\[3\]"),
         (lambda x: x[:, :5], r"source embeddings must have 8 columns; got shape \(80, 5\)"),
         (lambda x: x[0], r"source embeddings must be a floating-point matrix .*shape \(8,\)"),
-        (lambda x: x[:0], r"with at least one row; got shape \(0, 8\)"),
+        (lambda x: x[:0], r"at least one row and one column; got shape \(0, 8\)"),
     ],
 )
 def test_vectors_that_cannot_be_mapped_are_refused(plain, pairs, spoil, message):
