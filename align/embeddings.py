@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
 from align.arrays import dense_tensor
-from align.groups import row_index, take_split
+from align.groups import names_of, row_index, take_split
 from align.multivector import MultiVector
 
 
@@ -100,11 +103,28 @@ Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
 def as_tensor(x: Vectors) -> Tensor:
     """The vectors themselves, without a copy where none is needed.
 
+    A data frame of numbers is its values, and an array of objects is taken if all of its rows are
+    vectors of one width.
+
     Raises:
         TypeError: They are not numbers.
         ValueError: They are a sparse tensor, or one without entries.
     """
-    return x.vectors if isinstance(x, Embeddings) else dense_tensor(x)
+    if isinstance(x, Embeddings):
+        return x.vectors
+    if hasattr(x, "to_numpy") and not isinstance(x, np.ndarray):
+        x = x.to_numpy()
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        x = _numbers(x)
+    return dense_tensor(x)
+
+
+def _numbers(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of objects as numbers, or as it is where its rows are no vectors of one width."""
+    try:
+        return np.array(x.tolist() if x.ndim > 1 else [np.asarray(row) for row in x], dtype=float)
+    except (TypeError, ValueError):
+        return x
 
 
 def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
@@ -246,19 +266,15 @@ class PairedEmbeddings:
                 differently and no ``ids`` say that they match.
         """
         x, y = as_tensor(source), as_tensor(target)
-        ids, groups, domains = (
-            None if given is None else as_list(name, given)
-            for name, given in (("ids", ids), ("groups", groups), ("domains", domains))
-        )
-        names = tuple(map(str, ids)) if ids is not None else _shared_ids(source, target, len(x))
+        names = names_of("ids", ids) if ids is not None else _shared_ids(source, target, len(x))
         return cls(
             x,
             y,
             names,
-            tuple(map(str, groups)) if groups is not None else names,
+            names_of("groups", groups) if groups is not None else names,
             source.fingerprint if isinstance(source, Embeddings) else None,
             target.fingerprint if isinstance(target, Embeddings) else None,
-            tuple(map(str, domains)) if domains is not None else None,
+            names_of("domains", domains) if domains is not None else None,
             source_modality,
             target_modality,
             tuple(source_parts) if source_parts is not None else None,
@@ -315,14 +331,45 @@ def read_npz(path: Path) -> PairedEmbeddings:
         FileNotFoundError: There is no such file.
     """
     known = {"source", "target", "ids", "groups"}
-    with np.load(path, allow_pickle=False) as archive:
+    with _archive(path) as archive:
         names = set(archive.files)
         if not {"source", "target"} <= names <= known:
             raise ValueError(
                 "an archive of pairs must hold the arrays source and target, and may hold ids and "
-                f"groups; {path} holds {sorted(names)}. "
-                "Write it with numpy.savez(path, source=..., target=...)."
+                f"groups; {path} holds {sorted(names)}. {_AGAIN}"
             )
-        arrays = {name: archive[name] for name in names}
+        arrays = {name: _member(path, archive, name) for name in names}
     texts = {name: arrays[name].tolist() for name in names & {"ids", "groups"}}
     return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
+    """An open ``.npz``."""
+    with path.open("rb") as file:  # NumPy leaves a file open that it cannot read
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise ValueError(
+                f"pairs are read from a whole .npz archive; reading {path} failed with: {error}. "
+                f"{_AGAIN}"
+            ) from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError(f"pairs are read from an .npz archive; {path} is one array. {_AGAIN}")
+        with archive:
+            yield archive
+
+
+def _member(path: Path, archive: Any, name: str) -> np.ndarray[Any, Any]:
+    """An array of an archive, in the byte order of this machine."""
+    try:
+        array: np.ndarray[Any, Any] = archive[name]
+    except (ValueError, EOFError, OSError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"arrays of pairs must be whole and hold numbers or text; reading {name} of {path} "
+            f"failed with: {error}. {_AGAIN}"
+        ) from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+_AGAIN = "Write it with numpy.savez(path, source=..., target=...)."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, Self, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from align._checks import as_list
 
 Rows = NDArray[np.int64]
 
@@ -32,10 +34,64 @@ def row_index(rows: ArrayLike, n: int) -> Rows:
     return index.astype(np.int64)
 
 
+def names_of(kind: str, values: Iterable[Any]) -> tuple[str, ...]:
+    """Ids, groups or domains as strings, each of them there.
+
+    Args:
+        kind: What they are, for messages.
+        values: Strings, bytes of UTF-8, whole numbers, or anything that ``str`` tells apart.
+
+    Raises:
+        TypeError: As for ``as_list``.
+        ValueError: A name is missing (``None``, NaN, or what pandas has for them), or has no form
+            in UTF-8, as a lone surrogate has none.
+    """
+    names: list[str] = []
+    for row, value in enumerate(as_list(kind, values)):
+        if is_missing(value):
+            raise ValueError(
+                f"{kind} must have a name for each row; row {row} has {value!r}. Name what belongs "
+                "to nothing else by something of its own, such as its row, or drop the row."
+            )
+        try:
+            name = value.decode() if isinstance(value, bytes) else str(value)
+            name.encode()
+        except UnicodeError:
+            raise ValueError(
+                f"{kind} must be text that UTF-8 can hold; row {row} is {value!r}. Rename it."
+            ) from None
+        names.append(name)
+    return tuple(names)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is ``None``, NaN, or what pandas and NumPy have for a time that is none."""
+    if value is None:
+        return True
+    if isinstance(value, str | bytes | int):
+        return False
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas' NA has no truth, and neither has an array
+        return type(value).__name__ == "NAType"
+
+
 def group_codes(groups: Sequence[str]) -> Rows:
-    """Number the groups ``0 .. g - 1`` in order of first appearance; ``(n,)``."""
+    """Number the groups ``0 .. g - 1`` in order of first appearance; ``(n,)``.
+
+    Raises:
+        ValueError: A name is missing: ``None`` or NaN would be one group of unrelated rows.
+    """
     seen: dict[str, int] = {}
-    return np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.int64)
+    codes = np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.int64)
+    missing = [group for group in seen if is_missing(group)]
+    if missing:
+        row = int(np.flatnonzero(codes == seen[missing[0]])[0])
+        raise ValueError(
+            f"groups must have a name for each row; row {row} has {missing[0]!r}. Name what "
+            "belongs to no group by something of its own, such as its row, or drop the row."
+        )
+    return codes
 
 
 def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[Rows]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from align.pairs import Pairs
 from align.pictures import SUFFIXES, picture_problem
-from align.rows import OnError
-from align.tables import PairsError, read_table
+from align.rows import Columns, OnError, pick
+from align.tables import PairsError, check_names, check_there, read_table, read_text, seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,15 @@ def read_items(
     """Read what is to be indexed; an item that occurs several times is taken once.
 
     Args:
-        path: A folder, whose images are taken however deep they lie; a ``.txt`` file with one item
-            per line; or a table as ``Pairs.read`` takes it, with ``column`` named.
+        path: A folder, whose images are taken however deep they lie, hidden files and folders
+            aside; a ``.txt`` file with one item per line; or a table as ``Pairs.read`` takes it,
+            with ``column`` named.
         column: The column that holds the items; for tables only.
         id: The column that holds their ids; for tables only.
         modality: The column that names the modality of each; for tables only.
         keep: Further columns of a table to keep, which needs ``id``; a row without one has none.
-        on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them.
+        on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them,
+            and of several ids of one item takes the first.
 
     Raises:
         PairsError: There is nothing to index, rows are bad and not to be skipped, or a column to
@@ -62,6 +63,7 @@ def read_items(
         FileNotFoundError: There is no such file or folder.
     """
     path = Path(path)
+    check_there(path)
     if keep and (id is None or path.is_dir() or path.suffix.lower() == ".txt"):
         raise ValueError(
             f"columns are kept of the rows of a table with ids; got {list(keep)} of {path} with id "
@@ -70,51 +72,71 @@ def read_items(
     if path.is_dir():
         return _from_folder(path, on_error)
     if path.suffix.lower() == ".txt":
-        lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        lines = [line for line in read_text(path).split("\n") if line.strip()]
         return _distinct(path, [(line, line, "text") for line in lines], ())
     if column is None:
         raise ValueError(
             f"a table needs the name of the column to index; {path} came without one. "
             "Name it with --column, or column= in Python."
         )
-    pairs = Pairs.read(
-        path,
-        source=column,
-        target=column,
-        id=id,
-        source_modality=modality,
-        target_modality=modality,
-        on_error=on_error,
-    )
-    names = pairs.ids if id is not None else [str(item) for item in pairs.source]
-    kinds = pairs.source_modality or [None] * len(pairs)
-    found = _distinct(path, list(zip(names, pairs.source, kinds, strict=True)), pairs.skipped)
-    return replace(found, kept=_kept(path, str(id), keep, found.ids)) if keep else found
-
-
-def _kept(
-    path: Path, id: str, keep: Sequence[str], ids: Sequence[str]
-) -> tuple[Mapping[str, object], ...]:
-    table = read_table(path, [id, *keep])
+    table = read_table(path, [each for each in (column, id, modality, *keep) if each is not None])
     absent = [name for name in keep if name not in table.columns]
     if absent:
         raise PairsError(
             f"{path} must have the columns to keep, {list(keep)}; it lacks {absent}. "
             f"Choose among those that it has: {list(table.columns)}."
         )
-    rows = {str(row.cells.get(id)): row.cells for row in table.rows}
-    return tuple(
-        {name: rows[each][name] for name in keep if rows[each].get(name) is not None}
-        for each in ids
+    columns = Columns(column, column, id, None, modality, modality)
+    picked = pick(table, columns, None, on_error)
+    names = picked.ids if id is not None else [str(item) for item in picked.source]
+    kinds = picked.source_modality or [None] * len(names)
+    if id is not None and on_error == "raise":
+        _check_one_id(
+            path, [table.rows[row].where for row in picked.rows], names, picked.source, kinds
+        )
+    found = _distinct(path, list(zip(names, picked.source, kinds, strict=True)), picked.skipped)
+    if not keep:
+        return found
+    # Ids are unique among the rows that were taken, not among those that were dropped.
+    cells = dict(zip(names, (table.rows[row].cells for row in picked.rows), strict=True))
+    kept = tuple(
+        {name: cells[each][name] for name in keep if cells[each].get(name) is not None}
+        for each in found.ids
     )
+    return replace(found, kept=kept)
+
+
+def _check_one_id(
+    path: Path,
+    places: Sequence[str],
+    names: Sequence[str],
+    items: Sequence[object],
+    kinds: Sequence[str | None],
+) -> None:
+    """Raise ``PairsError`` where an item comes again under another id."""
+    first: dict[tuple[object, str | None], int] = {}
+    problems = []
+    for row, key in enumerate(zip(items, kinds, strict=True)):
+        if (before := first.setdefault(key, row)) != row:
+            problems.append(
+                f"{places[row]}: id {names[row]!r} is of the item of {places[before]}, whose id is "
+                f"{names[before]!r}"
+            )
+    if problems:
+        raise PairsError(
+            f"an item is indexed once, under one id; {len(problems)} of {len(names)} rows of "
+            f'{path} give a second. Remove them, or keep the first of each with on_error="skip":',
+            problems,
+        )
 
 
 def _from_folder(folder: Path, on_error: OnError) -> Items:
     found = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in SUFFIXES and file.is_file() and seen(file, folder)
     )
+    check_names(found)
     problems = {file: picture_problem(file) for file in found}
     bad = tuple(f"{file} {problem}" for file, problem in problems.items() if problem)
     if bad and on_error == "raise":

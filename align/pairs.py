@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from align._checks import as_list, check_length, check_unique
-from align.groups import row_index, take_split
+from align.groups import names_of, row_index, take_split
 from align.rows import Columns, OnError, pick, spelled_alike
 from align.tables import (
     PairsError,
     Table,
+    in_utf8,
     read_csv,
     read_folder,
     read_jsonl,
@@ -112,8 +113,8 @@ class Pairs:
                 f"every item must be there; {len(problems)} are not. Correct or drop them:",
                 problems,
             )
-        names = tuple(map(str, range(len(source)) if ids is None else as_list("ids", ids)))
-        made = names if groups is None else tuple(map(str, as_list("groups", groups)))
+        names = names_of("ids", ids if ids is not None else range(len(source)))
+        made = names_of("groups", groups) if groups is not None else names
         return cls(
             names,
             tuple(source),
@@ -288,7 +289,7 @@ class Pairs:
         on_error: OnError,
     ) -> Self:
         picked = pick(table, columns, images, on_error)
-        return cls(**{each.name: getattr(picked, each.name) for each in fields(picked)})
+        return cls(**{each.name: getattr(picked, each.name) for each in fields(cls)})
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -373,8 +374,12 @@ class Pairs:
 
 def _item_problem(item: object) -> str:
     """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
+    if item is None:
+        return "there is nothing"
     if isinstance(item, str) and not item.strip():
         return "the text is blank"
+    if isinstance(item, str) and not in_utf8(item):
+        return "the text holds half of a surrogate pair, which UTF-8 cannot hold"
     if isinstance(item, Path) and not item.is_file():
         return f"there is no file {item}"
     return ""

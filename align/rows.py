@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from align.pictures import SUFFIXES, picture_problem
-from align.tables import PairsError, Row, Table
+from align.tables import PairsError, Row, Table, in_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,13 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """The good rows, in order, and one line for each bad one. The fields are those of ``Pairs``."""
+    """The good rows, in order, and one line for each bad one.
+
+    Attributes:
+        rows: Their places among the rows of the table; the other fields are those of ``Pairs``.
+    """
+
+    rows: tuple[int, ...]
 
     ids: tuple[str, ...]
     source: tuple[str | Path, ...]
@@ -90,6 +96,7 @@ def pick(
         )
     reader = _RowReader(table, columns, _image_columns(table, columns, images))
     good: list[_Pair] = []
+    places: list[int] = []
     bad: list[str] = []
     for position, row in enumerate(table.rows):
         found, problems = reader.read(position, row)
@@ -97,6 +104,7 @@ def pick(
             bad.append(f"{row.where}: {'; '.join(problems)}")
         else:
             good.append(found)
+            places.append(position)
     if bad and (on_error == "raise" or not good):
         raise PairsError(
             f"every row of {table.path} must hold a pair; {len(bad)} of {len(table.rows)} do not. "
@@ -119,6 +127,7 @@ def pick(
         return None if column is None else tuple(each)
 
     return Picked(
+        tuple(places),
         tuple(pair.id for pair in good),
         source,
         target,
@@ -225,6 +234,9 @@ class _RowReader:
             problems.append(_cell_problem(column, cell, "text"))
             return ""
         is_image = modality == "image" if modality else column in self._images
+        if not in_utf8(cell):
+            problems.append(f"{column!r} holds half of a surrogate pair, which UTF-8 cannot hold")
+            return ""
         if not is_image:
             return cell
         path = self._folder / cell
@@ -241,6 +253,9 @@ class _RowReader:
             return str(cell)
         if not isinstance(cell, str) or not cell.strip():
             problems.append(_cell_problem(column, cell, "text or a whole number"))
+            return ""
+        if not in_utf8(cell):
+            problems.append(f"{column!r} holds half of a surrogate pair, which UTF-8 cannot hold")
             return ""
         return cell
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -67,8 +68,10 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
     """Rows of a .csv, .tsv, .jsonl, .jsonl.gz or .parquet file, of which ``wanted`` are needed.
 
     Raises:
+        FileNotFoundError: There is no such file or folder.
         ValueError: The suffix is another.
     """
+    check_there(path)
     name = path.name.lower()
     if name.endswith((".csv", ".tsv")):
         return read_csv(path, delimiter="," if name.endswith(".csv") else "\t")
@@ -80,6 +83,14 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
         "pairs are read from .csv, .tsv, .jsonl, .jsonl.gz, .parquet or a folder; "
         f"got {str(path)!r}. Convert the file, or check the path of the folder."
     )
+
+
+def check_there(path: Path) -> None:
+    """Raise ``FileNotFoundError`` where a path leads to nothing, before its suffix is looked at."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"a file or folder to read must be there; {str(path)!r} is not. Check the path."
+        )
 
 
 def read_csv(path: Path, *, delimiter: str) -> Table:
@@ -118,10 +129,7 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
         raise PairsError(
             f"{path} must start with a line that names its columns; it is empty. Write one."
         )
-    if len(set(header)) < len(header):
-        raise PairsError(
-            f"{path} must name each column once; got {header}. Rename the repeated ones."
-        )
+    _check_once(path, header)
     return Table(path, path.parent, tuple(header), tuple(rows))
 
 
@@ -133,7 +141,7 @@ def read_jsonl(path: Path) -> Table:
     """
     rows: list[Row] = []
     columns: dict[str, None] = {}
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig") as file:
             for line, text in enumerate(file, start=1):
@@ -141,7 +149,7 @@ def read_jsonl(path: Path) -> Table:
                     continue
                 where = f"row {len(rows) + 1} (line {line})"
                 try:
-                    cells = json.loads(text)
+                    cells = json.loads(text, object_pairs_hook=_once)
                 except (ValueError, RecursionError) as error:
                     rows.append(Row(where, problem=f"is not valid JSON: {error}"))
                     continue
@@ -165,7 +173,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> Table:
 
     Raises:
         ImportError: pyarrow is not installed.
-        PairsError: The file is not Parquet.
+        PairsError: The file is not Parquet, or names a column twice.
     """
     try:
         import pyarrow
@@ -179,6 +187,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> Table:
         with path.open("rb") as file:
             parquet = pyarrow.parquet.ParquetFile(file)
             columns = tuple(parquet.schema_arrow.names)
+            _check_once(path, columns)
             table = parquet.read(columns=[name for name in columns if name in wanted])
     except pyarrow.ArrowException as error:
         raise PairsError(f"{path} must be a Parquet file; {error}. Write it again.") from error
@@ -202,7 +211,8 @@ def read_folder(folder: Path) -> Table:
             f"images and captions must lie in a folder; {folder} is none. Check the path."
         )
     rows: list[Row] = []
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and _seen(path, folder))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and seen(path, folder))
+    check_names(files)
     images: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
         if path.suffix.lower() in SUFFIXES:
@@ -221,7 +231,7 @@ def read_folder(folder: Path) -> Table:
                 }
                 rows.append(Row(f"{name}, caption {number + 1}", cells))
     for path in files:
-        if path.suffix == ".txt" and path.with_suffix("") not in images:
+        if path.suffix.lower() == ".txt" and path.with_suffix("") not in images:
             name = path.relative_to(folder).as_posix()
             rows.append(Row(name, problem="has no image of the same name beside it"))
     return Table(folder, folder, ("id", "caption", "image"), tuple(rows))
@@ -233,16 +243,81 @@ def _captions(stem: Path, images: Sequence[Path]) -> tuple[list[str], str]:
     if len(images) > 1:
         return [], f"is one of {len(images)} images of this name, so {path.name} is unclear"
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path).split("\n")
     except FileNotFoundError:
         return [], f"has no captions: {path.name} is missing"
-    except UnicodeDecodeError:
+    except PairsError:
         return [], f"has no readable captions: {path.name} is not UTF-8"
     captions = [line for line in lines if line.strip()]
     return captions, "" if captions else f"has no captions: {path.name} is blank"
 
 
-def _seen(path: Path, folder: Path) -> bool:
+def _check_once(path: Path, columns: Sequence[str]) -> None:
+    if len(set(columns)) < len(columns):
+        raise PairsError(
+            f"{path} must name each column once; got {list(columns)}. Rename the repeated ones."
+        )
+
+
+def _once(members: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, of which ``json`` would keep the last of members of one name."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"it names {twice} more than once")
+    return found
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 or UTF-32 that begins with a byte-order mark.
+
+    Raises:
+        PairsError: It is in another encoding, such as cp1252.
+    """
+    data = path.read_bytes()
+    # The mark of UTF-32 begins with that of UTF-16.
+    marks = {"utf-32": (BOM_UTF32_LE, BOM_UTF32_BE), "utf-16": (BOM_UTF16_LE, BOM_UTF16_BE)}
+    found = [name for name, starts in marks.items() if data.startswith(starts)]
+    encoding = found[0] if found else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PairsError(
+            f"{path} must be text in UTF-8, or in UTF-16 with a byte-order mark; line {line} has "
+            f"bytes that are not {encoding.removesuffix('-sig')}, as text in Windows-1252 (cp1252) "
+            "or Latin-1 has. Convert it: iconv -f cp1252 -t utf-8."
+        ) from error
+    if "\0" in text:
+        raise PairsError(
+            f"{path} must be text in UTF-8, or in UTF-16 with a byte-order mark; it holds zero "
+            "bytes, as UTF-16 without the mark does. Convert it: iconv -f utf-16le -t utf-8."
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_names(files: Sequence[Path]) -> None:
+    """Raise ``PairsError`` where the name of a file is not UTF-8: no id could be made of it."""
+    bad = [repr(str(file)) for file in files if not in_utf8(str(file))]
+    if bad:
+        raise PairsError(
+            f"names of files must be in UTF-8; {len(bad)} are not. Rename them, as convmv does:",
+            bad,
+        )
+
+
+def in_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold a text; a lone surrogate has no form in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def seen(path: Path, folder: Path) -> bool:
+    """Whether neither a file nor a folder above it, inside ``folder``, is hidden."""
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 

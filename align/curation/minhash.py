@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from align.curation.duplicates import Duplicates, check_threshold
 Hashes = NDArray[np.uint64]
 
 PERMUTATIONS = 128
+CROWD, CHECKED = 256, 16  # rows looked at in a band, and rows checked exactly, for each row
 MISSED = 1e-3  # chance that two texts exactly at the threshold never meet in a band
 SEED = 0x9E3779B97F4A7C15
 
@@ -23,9 +25,12 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
 
     Two texts are as alike as the Jaccard similarity of their sets of ``shingle`` characters in a
     row, letter case aside and any white space counted as one space; rows as their least alike
-    side. Candidates come from banded MinHash signatures of the first side and each is checked
-    exactly: nothing below the threshold is called a duplicate. A pair at the threshold is missed
-    with a chance below 1 in 1,000, one above it more rarely.
+    side. Candidates come from banded MinHash signatures of the first side, and are checked
+    exactly: nothing below the threshold is called a duplicate. Rows of the same shingles are always
+    found. Of others, a pair at the threshold is missed with a chance below 1 in 1,000, one above it
+    more rarely, unless it is in a crowd: of many texts that are almost alike enough, as those made
+    from one template are, the 256 kept last in each band are looked at, and the 16 of the most
+    alike signatures are checked. So time grows with the number of rows, not with its square.
 
     Args:
         *sides: One sequence of ``n`` texts per side.
@@ -49,20 +54,39 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
     rows_per_band = _rows_per_band(threshold)
     n = len(sides[0])
     stands_in, likeness = np.arange(n), np.ones(n)
-    buckets: dict[tuple[int, bytes], list[int]] = {}
+    same: dict[tuple[bytes, ...], int] = {}
+    buckets: dict[tuple[int, bytes], deque[int]] = {}
+    signatures = np.empty((n, PERMUTATIONS), dtype=np.uint64)
     for row in range(n):
-        bands = signature(sets[0][row]).reshape(-1, rows_per_band)
+        all_of_it = tuple(side[row].tobytes() for side in sets)
+        first = same.setdefault(all_of_it, row)
+        if first != row:
+            # Equal to a kept row, or to one that another stands in for.
+            stands_in[row], likeness[row] = stands_in[first], likeness[first]
+            continue
+        signatures[row] = signature(sets[0][row])
+        bands = signatures[row].reshape(-1, rows_per_band)
         keys = [(number, band.tobytes()) for number, band in enumerate(bands)]
         met = sorted({kept for key in keys for kept in buckets.get(key, ())})
+        met = _most_alike(signatures, row, met)
         alike = [min(jaccard(side[row], side[kept]) for side in sets) for kept in met]
         if alike and max(alike) >= threshold:
             best = int(np.argmax(alike))
             stands_in[row], likeness[row] = met[best], alike[best]
         else:
             for key in keys:
-                buckets.setdefault(key, []).append(row)
+                buckets.setdefault(key, deque(maxlen=CROWD)).append(row)
     rule = f"Jaccard similarity of {shingle}-character shingles of at least {threshold:g}"
     return Duplicates(torch.from_numpy(stands_in), torch.from_numpy(likeness), rule)
+
+
+def _most_alike(signatures: Hashes, row: int, met: list[int]) -> list[int]:
+    """The rows of ``met`` whose signatures agree most with that of ``row``, in order."""
+    if len(met) <= CHECKED:
+        return met
+    agreeing = (signatures[met] == signatures[row]).sum(axis=1)
+    order = np.argsort(-agreeing, kind="stable")[:CHECKED]
+    return sorted(met[place] for place in order.tolist())
 
 
 def shingles(text: str, length: int) -> Hashes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,8 +18,22 @@ with extra("bm25"):
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits, in lower case."""
-    return re.findall(r"\w+", text.lower())
+    """Runs of letters, their marks and digits, letter case aside.
+
+    Vowel signs of Hindi and other scripts, and accents that are characters of their own, belong to
+    their letters; a letter and its accent are one word however they are written (NFC). Turkish
+    dotted and dotless i count as one letter, since case is folded without knowing the language.
+    """
+    plain = unicodedata.normalize("NFC", text).translate(_I).casefold()
+    return _WORD.findall(unicodedata.normalize("NFC", plain))
+
+
+_I = str.maketrans({"İ": "i", "\N{LATIN SMALL LETTER DOTLESS I}": "i"})
+# Marks (Mn, Mc, Me) and the joiners inside words of Indic scripts and Persian.
+_MARKS = "".join(
+    chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"
+)
+_WORD = re.compile(rf"\w[\w{re.escape(_MARKS)}\u200c\u200d]*")
 
 
 class BM25:

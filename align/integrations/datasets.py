@@ -10,6 +10,7 @@ import torch
 
 from align.embeddings import Cache, Embeddings, Encoder, PairedEmbeddings
 from align.encoding import encode_items, items_for
+from align.groups import names_of
 from align.integrations.extras import extra
 from align.pairs import Pairs
 from align.tables import PairsError
@@ -154,12 +155,11 @@ def to_paired(
         ValueError: A column is not there or holds no vectors of one width, or ids repeat.
     """
     _check(dataset, *(name for name in (source, target, id, group) if name is not None))
-    ids = None if id is None else [str(each) for each in dataset[id]]
-    names = tuple(ids or map(str, range(len(dataset))))
+    names = names_of("ids", range(len(dataset)) if id is None else dataset[id])
     return PairedEmbeddings.from_arrays(
         Embeddings(_matrix(dataset, source), fingerprints[0], names),
         Embeddings(_matrix(dataset, target), fingerprints[1], names),
-        groups=None if group is None else [str(each) for each in dataset[group]],
+        groups=None if group is None else list(dataset[group]),
     )
 
 

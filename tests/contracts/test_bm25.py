@@ -101,3 +101,26 @@ def test_wrong_inputs_are_refused():
         BM25(IDS, TEXTS, k1=-1)
     with pytest.raises(ValueError, match=r"b must lie in \[0, 1\]; got 1.5"):
         BM25(IDS, TEXTS, b=1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("हिन्दी की किताब", ["हिन्दी", "की", "किताब"]),
+        ("cafe\u0301 Café", ["café", "café"]),
+        (
+            "İSTANBUL istanbul ISPARTA \N{LATIN SMALL LETTER DOTLESS I}sparta",
+            ["istanbul"] * 2 + ["isparta"] * 2,
+        ),
+        ("STRASSE Straße", ["strasse"] * 2),
+        ("கடல் வீடு", ["கடல்", "வீடு"]),
+        ("snake_case, x1!", ["snake_case", "x1"]),
+    ],
+)
+def test_words_keep_their_marks_and_have_one_form(text, expected):
+    assert words(text) == expected
+
+
+def test_a_query_finds_a_word_however_its_accents_are_written():
+    searcher = BM25(["a", "b"], ["un café noir", "un thé"])
+    assert [hit.id for hit in searcher.search(["CAFE\u0301"], k=1)[0]] == ["a"]

@@ -4,6 +4,7 @@ import string
 import numpy as np
 import pytest
 
+from align.curation import minhash
 from align.curation.minhash import jaccard, near_texts, shingles, signature
 
 WORDS = "the a dog cat runs sits over under red blue beach bridge water snow child ball".split()
@@ -100,3 +101,32 @@ def test_options_out_of_range_are_refused():
         near_texts()
     with pytest.raises(ValueError, match="side 1 must have one entry per row, 2; got 1"):
         near_texts(["a", "b"], ["a"])
+
+
+def count_checks(monkeypatch):
+    checked = []
+    real = minhash.jaccard
+    monkeypatch.setattr(minhash, "jaccard", lambda a, b: checked.append(1) or real(a, b))
+    return checked
+
+
+def test_checks_grow_with_the_number_of_near_equal_texts_and_not_with_its_square(monkeypatch):
+    checked = count_checks(monkeypatch)
+    texts = [f"a photograph of item {row * 7919 % 10007:05d} in the studio" for row in range(300)]
+    for n in (150, 300):
+        checked.clear()
+        near_texts(texts[:n], threshold=0.8)
+        assert len(checked) <= minhash.CHECKED * n
+        checked.clear()
+        near_texts(["the same caption"] * n, texts[:n], threshold=0.95)
+        assert len(checked) <= 2 * minhash.CHECKED * n
+
+
+def test_equal_texts_are_found_without_a_check_even_in_a_crowd(monkeypatch):
+    texts = [f"a photograph of item {row * 7919 % 10007:05d} in the studio" for row in range(300)]
+    texts += [text.upper() for text in texts]
+    found = near_texts(texts, threshold=0.95)
+    assert (found.stands_in[300:] == found.stands_in[:300]).all()
+    checked = count_checks(monkeypatch)
+    near_texts(["one caption"] * 50, ["another"] * 50)
+    assert not checked
