@@ -125,7 +125,8 @@ def _check_one_id(
     if problems:
         raise PairsError(
             f"an item is indexed once, under one id; {len(problems)} of {len(names)} rows of "
-            f'{path} give a second. Remove them, or keep the first of each with on_error="skip":',
+            f'{path} give a second. Remove them, or keep the first of each with on_error="skip" or '
+            "--skip-bad:",
             problems,
         )
 

@@ -102,7 +102,10 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
     told = ("index", "adapter", "test.csv", "--column", "image", "--id", "id", "--metadata")
     with pytest.raises(ValueError, match="path and text hold the item itself; got --metadata path"):
         run(*told, "path", "-o", "told", "--store", "store")
-    run(*told, "photo", "--dtype", "int8", "-o", "told", "--store", "store")
+    with pytest.raises(ValueError, match="id '30red' is of the item of row 1"):
+        run(*told, "photo", "-o", "told", "--store", "store")
+    first = ("photo", "--skip-bad", "--dtype", "int8")
+    run(*told, *first, "-o", "told", "--store", "store")
     (hit,) = json.loads(run("search", "told", "a", "--where", "photo=41", "--json").stdout)
     assert (hit["id"], hit["metadata"]["photo"]) == ("41a", "41")
 
