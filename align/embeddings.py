@@ -103,8 +103,7 @@ Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
 def as_tensor(x: Vectors) -> Tensor:
     """The vectors themselves, without a copy where none is needed.
 
-    A data frame of numbers is its values, and an array of objects is taken if all of its rows are
-    vectors of one width.
+    A data frame of numbers is its values, and a column of vectors of one width is a matrix.
 
     Raises:
         TypeError: They are not numbers.
@@ -114,15 +113,15 @@ def as_tensor(x: Vectors) -> Tensor:
         return x.vectors
     if hasattr(x, "to_numpy") and not isinstance(x, np.ndarray):
         x = x.to_numpy()
-    if isinstance(x, np.ndarray) and x.dtype == object:
+    if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1:
         x = _numbers(x)
     return dense_tensor(x)
 
 
 def _numbers(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """An array of objects as numbers, or as it is where its rows are no vectors of one width."""
+    """A column of vectors as a matrix, or as it is where they are not of one width."""
     try:
-        return np.array(x.tolist() if x.ndim > 1 else [np.asarray(row) for row in x], dtype=float)
+        return np.array([np.asarray(row) for row in x], dtype=float)
     except (TypeError, ValueError):
         return x
 
