@@ -65,7 +65,7 @@ def test_items_are_encoded_aligned_and_reported_with_their_pictures(run, folder,
     )  # fmt: skip
     assert "Pairing:" in printed.stdout and "written to report.html" in printed.stdout
     held = Report.from_json((folder / "report.json").read_text())
-    assert held.columns[:3] == ("raw", "centred", "aligned")
+    assert held.columns[:3] == ("raw", "aligned", "centred")
     assert held.provenance.pairs == 24
     page = (folder / "report.html").read_text()
     assert "number 30" in page and "data:image/" in page
