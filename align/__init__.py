@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from align.adapters.meta_tokens import MetaTokens as MetaTokens
     from align.adapters.projection import projection_network as projection_network
     from align.adapters.residual import residual as residual
+    from align.chance import NoBetterThanChance as NoBetterThanChance
     from align.embeddings import Embeddings as Embeddings
     from align.embeddings import Encoder as Encoder
     from align.embeddings import PairedEmbeddings as PairedEmbeddings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from align.encoders.image import ImageEncoder as ImageEncoder
     from align.encoders.text import CodeEncoder as CodeEncoder
     from align.encoders.text import TextEncoder as TextEncoder
+    from align.evaluation import NotHeldOut as NotHeldOut
     from align.evaluation import compare as compare
     from align.evaluation import evaluate as evaluate
     from align.fde import FDE as FDE
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from align.migration.upgrade import upgrade as upgrade
     from align.multivector import MultiVector as MultiVector
     from align.pairs import Pairs as Pairs
+    from align.repeats import RepeatedItems as RepeatedItems
     from align.retrieval.cascade import candidates_for as candidates_for
     from align.retrieval.cascade import cascade as cascade
     from align.retrieval.embedder import Embedder as Embedder
@@ -85,6 +88,9 @@ _HOME = {
     "load": "align.adapters.artifact",
     "evaluate": "align.evaluation",
     "compare": "align.evaluation",
+    "NoBetterThanChance": "align.chance",
+    "NotHeldOut": "align.evaluation",
+    "RepeatedItems": "align.repeats",
     "Index": "align.retrieval.index",
     "Hit": "align.retrieval.hits",
     "Embedder": "align.retrieval.embedder",

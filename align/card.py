@@ -25,6 +25,9 @@ class Candidate:
         high: Upper end of the same.
         recall_at_10: Share of held-out queries with their pair in the top ten, in [0, 1].
         chosen: Whether it is part of the adapter.
+        chance_mrr: Mean reciprocal rank of a random order of the same galleries, or ``None`` where
+            it was not worked out.
+        chance_at_10: Recall at 10 of a random order, likewise.
     """
 
     stage: str
@@ -34,6 +37,8 @@ class Candidate:
     high: float
     recall_at_10: float
     chosen: bool = False
+    chance_mrr: float | None = None
+    chance_at_10: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ class Card:
         fold_gallery: Items in the gallery of one held-out fold: recall depends on it.
         seconds: Seconds per stage.
         candidates: What was tried, in order.
-        verdict: One sentence on what was chosen and why.
+        verdict: How held-out pairs were found against chance, what was chosen and why.
+        better_than_chance: Whether held-out pairs were found more often than by chance, beyond
+            doubt; ``None`` where nothing was held out.
         versions: Versions of isthmus, torch, NumPy and Python.
         encoders: How to build the two encoders again, for the command line; may be empty.
     """
@@ -73,6 +80,7 @@ class Card:
     seconds: Mapping[str, float] = field(default_factory=dict)
     candidates: Sequence[Candidate] = ()
     verdict: str = ""
+    better_than_chance: bool | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, str] = field(default_factory=dict)
 

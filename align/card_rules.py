@@ -52,6 +52,9 @@ RULES = {
     "str": Rule(f"a text of at most {LONGEST} characters", _is_text),
     "str | None": Rule("a text or null", lambda value: value is None or _is_text(value)),
     "bool": Rule("true or false", lambda value: isinstance(value, bool)),
+    "bool | None": Rule(
+        "true, false or null", lambda value: value is None or isinstance(value, bool)
+    ),
     "int": Rule(f"a whole number in [0, {MOST}]", _is_count),
     "int | None": Rule("a whole number or null", lambda value: value is None or _is_whole(value)),
     "float": Rule("a finite number", _is_number),
@@ -69,7 +72,11 @@ RULES = {
 }
 SHARE = Rule("a number in [0, 1]", lambda value: _is_number(value) and 0 <= value <= 1)
 SIZE = Rule("a whole number, at least 1", lambda value: _is_count(value) and value >= 1)
-NAMED = {"mrr": SHARE, "recall_at_10": SHARE, "d_source": SIZE, "d_target": SIZE}
+MAYBE_SHARE = Rule("a number in [0, 1] or null", lambda v: v is None or SHARE.holds(v))
+NAMED = {
+    "mrr": SHARE, "recall_at_10": SHARE, "chance_mrr": MAYBE_SHARE, "chance_at_10": MAYBE_SHARE,
+    "d_source": SIZE, "d_target": SIZE,
+}  # fmt: skip
 
 
 def check(name: str, kind: type[Any], data: object) -> None:

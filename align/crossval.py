@@ -17,6 +17,7 @@ from align.adapters.moments import Paired, Spectrum, prepare, second_moment
 from align.adapters.parts import Parts
 from align.adapters.residual import ResidualMap
 from align.card import Candidate
+from align.chance import HeldOutRanks
 from align.embeddings import PairedEmbeddings
 from align.groups import folds, group_codes
 from align.hubness import Hubness, InvertedSoftmax
@@ -43,11 +44,30 @@ class Outcome:
         hits_at_10: ``(q,)`` float64.
         rounds: How often each pair is among them: folds that are drawn again hold the same pairs,
             which is no further evidence.
+        held_out: The ranks behind both and their galleries, or ``None`` where several queries are
+            one entry.
     """
 
     reciprocal_ranks: Tensor
     hits_at_10: Tensor
     rounds: float = 1.0
+    held_out: HeldOutRanks | None = None
+
+    @classmethod
+    def of_ranks(cls, ranks: Tensor, gallery: int) -> Outcome:
+        """Of pairs that are each the only match of their partner.
+
+        Args:
+            ranks: Rank of each in each direction, ``(r, q)``.
+            gallery: Items that they were ranked among.
+        """
+        first = ranks.double()
+        sizes = torch.full((ranks.shape[1],), gallery)
+        return cls(
+            first.reciprocal().mean(dim=0),
+            (first <= 10).double().mean(dim=0),
+            held_out=HeldOutRanks(ranks.T, sizes),
+        )
 
     @property
     def mrr(self) -> float:
@@ -75,12 +95,24 @@ class Outcome:
     def candidate(self, stage: str, name: str, *, chosen: bool) -> Candidate:
         """What the card of an adapter says of it, with a 95 % interval."""
         half = 1.96 * self.standard_error
-        hits = self.hits_at_10.mean().item()
-        return Candidate(stage, name, self.mrr, self.mrr - half, self.mrr + half, hits, chosen)
+        hits, found = self.hits_at_10.mean().item(), self.held_out
+        low, high = self.mrr - half, self.mrr + half
+        return Candidate(
+            stage,
+            name,
+            self.mrr,
+            low,
+            high,
+            hits,
+            chosen,
+            None if found is None else found.mean_reciprocal_rank_at_random,
+            None if found is None else found.recall_at_random(10),
+        )
 
     def first(self, n: int) -> Outcome:
         """The results of the first ``n`` held-out pairs alone."""
-        return Outcome(self.reciprocal_ranks[:n], self.hits_at_10[:n])
+        found = None if self.held_out is None else self.held_out.first(n)
+        return Outcome(self.reciprocal_ranks[:n], self.hits_at_10[:n], held_out=found)
 
     def _error_of(self, values: Tensor) -> float:
         if len(values) < 2:
@@ -326,16 +358,18 @@ def _with_one(z: Tensor) -> Tensor:
 def _outcome(queries: Projected, galleries: Projected) -> Outcome:
     """Rank row-matched queries and galleries in both directions and average the two."""
     pairs = zip(queries, galleries, strict=True)
-    first = torch.stack([ranks(q[:, : g.shape[1]], g) for q, g in pairs]).double()
-    return Outcome(first.reciprocal().mean(dim=0), (first <= 10).double().mean(dim=0))
+    first = torch.stack([ranks(q[:, : g.shape[1]], g) for q, g in pairs])
+    return Outcome.of_ranks(first, first.shape[1])
 
 
 def pooled(outcomes: Sequence[Outcome], *, k: int) -> Outcome:
     """The outcomes of several folds as one; ``k`` folds hold out every group once."""
+    held_out = [outcome.held_out for outcome in outcomes if outcome.held_out is not None]
     return Outcome(
         torch.cat([outcome.reciprocal_ranks for outcome in outcomes]),
         torch.cat([outcome.hits_at_10 for outcome in outcomes]),
         max(1.0, len(outcomes) / k),
+        HeldOutRanks.joined(held_out) if len(held_out) == len(outcomes) else None,
     )
 
 

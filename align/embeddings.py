@@ -18,6 +18,7 @@ from align._checks import as_list, check_length, check_matrix, check_paired, che
 from align.arrays import dense_tensor
 from align.groups import names_of, row_index, take_split
 from align.multivector import MultiVector
+from align.repeats import warn_of_repeats
 
 
 class Encoder(Protocol):
@@ -313,7 +314,11 @@ class PairedEmbeddings:
 
         Raises:
             ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
         """
+        warn_of_repeats((self.source, self.target), self.kept_together, "split", stacklevel=2)
         return take_split(self, self.kept_together, test=test, val=val, seed=seed)
 
 

@@ -1,21 +1,26 @@
 """How well an adapter retrieves held-out pairs, in both directions, and how two adapters compare.
 
-Recall depends on the size of the gallery, so every result carries it. Rows of one group with the
-same raw vector are one item: five captions of one photo make five queries and one gallery photo.
+Recall depends on the size of the gallery, so every result carries it, and what chance would give.
+Rows of one group with the same raw vector are one item: five captions of one photo make five
+queries and one gallery photo.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from align.adapters.adapter import Adapter
+from align.chance import RandomOrder
 from align.embeddings import Embeddings, PairedEmbeddings, Vectors
 from align.groups import group_codes
 from align.ranking import hits_at_k, rank_positives, reciprocal_ranks
+from align.repeats import warn_of_repeats
 from align.resampling import (
     Statistic,
     bootstrap_interval,
@@ -29,6 +34,10 @@ _MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
 METRICS = (*_MEANS, "median_rank")
 
 Side = Literal["source", "target"]
+
+
+class NotHeldOut(UserWarning):
+    """An adapter was judged by pairs that it was fitted on."""
 
 
 class Maps(Protocol):
@@ -93,6 +102,7 @@ class Direction:
         groups: Group code of each query, ``(q,)`` int64, shared by both directions.
         ids: Pair id of each query; of the first pair where several share the query item.
         gallery_size: Items searched.
+        chance: The same metrics where the gallery is in a random order, exactly.
     """
 
     metrics: dict[str, Estimate]
@@ -100,11 +110,12 @@ class Direction:
     groups: Tensor
     ids: tuple[str, ...]
     gallery_size: int
+    chance: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Sizes and metrics, ready for JSON; without the per-query ranks."""
+        """Sizes, metrics and their chance values, ready for JSON; without the per-query ranks."""
         sizes = {"queries": len(self.ranks), "gallery": self.gallery_size}
-        return {**sizes, **{name: value.to_dict() for name, value in self.metrics.items()}}
+        return {**sizes, **_beside_chance(self.metrics, self.chance)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,18 +126,31 @@ class Evaluation:
         source_to_target: Target items retrieved by source queries.
         target_to_source: Source items retrieved by target queries.
         mean: The metrics of ``Direction``, averaged over both directions.
+        pairs: Pairs evaluated.
+        trained_on: How many of them the adapter was fitted on or holds an item of, as
+            ``Adapter.trained_on`` counts; ``None`` where the adapter does not remember.
     """
 
     source_to_target: Direction
     target_to_source: Direction
     mean: dict[str, Estimate]
+    pairs: int
+    trained_on: int | None = None
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """The metrics of a random order, averaged over both directions."""
+        forth, back = self.source_to_target.chance, self.target_to_source.chance
+        return {name: (forth[name] + back[name]) / 2 for name in forth}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-query ranks, ready for JSON."""
         return {
+            "pairs": self.pairs,
+            "trained_on": self.trained_on,
             "source_to_target": self.source_to_target.to_dict(),
             "target_to_source": self.target_to_source.to_dict(),
-            "mean": {name: value.to_dict() for name, value in self.mean.items()},
+            "mean": _beside_chance(self.mean, self.chance),
         }
 
 
@@ -179,6 +203,7 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
     """Recall@1, @5 and @10, mean reciprocal rank and median rank, in both directions.
 
     A query counts as answered by any gallery item of its group. Ties count against the adapter.
+    Each value stands beside that of a random order of the gallery.
 
     Args:
         paired: Held-out pairs; ``n`` sets the gallery size, so compare only equal ones.
@@ -187,7 +212,14 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
 
     Raises:
         ValueError: A mapped vector is not finite, or the adapter refuses an encoder.
+
+    Warns:
+        NotHeldOut: The adapter was fitted on some of the pairs.
+        RepeatedItems: Many pairs repeat an item and no groups say which of them belong together.
     """
+    sides = paired.source, paired.target
+    warn_of_repeats(sides, paired.groups, "evaluate", stacklevel=2)
+    seen = seen_in_training(adapter, paired, stacklevel=2)
 
     def rank(queries: Items, gallery: Items) -> Tensor:
         mapped = adapter.queries(queries.embeddings, side=queries.side)
@@ -195,7 +227,37 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
         codes = queries.codes.to(mapped.device), gallery.codes.to(found.device)
         return rank_positives(mapped, found, *codes).first
 
-    return evaluate_ranks(paired, rank, seed=seed)
+    return replace(evaluate_ranks(paired, rank, seed=seed), trained_on=seen)
+
+
+def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: int) -> int | None:
+    """How many of the pairs an adapter was fitted on, with a warning if any.
+
+    Args:
+        adapter: An ``Adapter``, or anything else that maps: that remembers nothing.
+        paired: The pairs that it is to be judged by.
+        stacklevel: As for ``warnings.warn``, from the caller of this.
+
+    Returns:
+        The number, or ``None`` where the adapter does not remember its training.
+    """
+    if not isinstance(adapter, Adapter) or adapter.training_items is None:
+        return None
+    seen = int(adapter.trained_on(paired).sum())
+    if seen:
+        warnings.warn(
+            f"{not_held_out(seen, len(paired))}. Evaluate pairs that were kept apart: "
+            "train, test = pairs.split(test=0.2) before fitting.",
+            NotHeldOut,
+            stacklevel=stacklevel + 1,
+        )
+    return seen
+
+
+def not_held_out(seen: int, n: int) -> str:
+    """What is to be said where ``seen`` of ``n`` pairs, at least one, were trained on."""
+    verb = "was" if seen == 1 else "were"
+    return f"{seen:,} of the {n:,} pairs {verb} trained on; these values are not held out"
 
 
 def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
@@ -210,7 +272,7 @@ def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Ev
     forth = _direction(rank(source, target), source, target, seed)
     back = _direction(rank(target, source), target, source, seed)
     ranks, groups, sizes = _stack(forth, back)
-    return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed))
+    return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed), len(paired))
 
 
 def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
@@ -223,7 +285,19 @@ def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
 
     Raises:
         ValueError: The evaluations are of different pairs.
+
+    Warns:
+        NotHeldOut: One of the two was fitted on some of the pairs.
     """
+    for name, found in (("first", a), ("second", b)):
+        if found.trained_on:
+            warnings.warn(
+                f"the {name} of the two adapters that are compared has seen the answers: "
+                f"{not_held_out(found.trained_on, found.pairs)}. Compare both on pairs that were "
+                "kept apart from either.",
+                NotHeldOut,
+                stacklevel=2,
+            )
     forth = _differences([(a.source_to_target, b.source_to_target)], seed)
     back = _differences([(a.target_to_source, b.target_to_source)], seed)
     both = [(a.source_to_target, b.source_to_target), (a.target_to_source, b.target_to_source)]
@@ -250,7 +324,20 @@ def _distinct(paired: PairedEmbeddings, side: Side) -> Items:
 def _direction(ranks: Tensor, queries: Items, gallery: Items, seed: int) -> Direction:
     groups = queries.codes.to(ranks.device)
     metrics = _estimates(ranks, groups, [len(ranks)], seed)
-    return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows))
+    positives = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)
+    order = RandomOrder.of(positives[queries.codes], len(gallery.rows))
+    chance = {
+        **{f"recall_at_{k}": order.recall_at_k(k) for k in _CUT_OFFS},
+        "mean_reciprocal_rank": order.mean_reciprocal_rank,
+        "median_rank": order.median_rank,
+    }
+    return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows), chance)
+
+
+def _beside_chance(
+    metrics: dict[str, Estimate], chance: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    return {name: {**value.to_dict(), "chance": chance[name]} for name, value in metrics.items()}
 
 
 def _stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:

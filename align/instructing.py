@@ -19,12 +19,14 @@ from align.adapters.maps import IdentityMap
 from align.adapters.preference import Preference
 from align.adapters.training_items import remembered
 from align.card import Candidate, Card
+from align.chance import said_at_the_door
 from align.crossval import Outcome
 from align.embeddings import PairedEmbeddings, Vectors, as_tensor
 from align.groups import folds as deal
 from align.groups import group_codes
 from align.preferring import holds_several_kinds, learn_preference
 from align.ranking import rank_positives
+from align.repeats import warn_of_repeats
 from align.selection import HARMLESS, fit
 from align.training.config import TrainConfig
 from align.training.loop import train
@@ -100,11 +102,15 @@ def instruct(
         ValueError: The pairs have no instructions or do not fit the adapter, its sources bring
             instructions already, ``side`` is unknown, or there are fewer groups than folds.
 
+    Warns:
+        RepeatedItems: Many pairs share an item and no groups say so.
+
     Reference:
         Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
         temperature, the rate and the preference are ours.
     """
     _check(adapter, pairs, side, folds)
+    warn_of_repeats((pairs.source, pairs.target), pairs.kept_together, "instruct", stacklevel=2)
     start = time.perf_counter()
     learning = _Learning(pairs, config, seed)
     tells_kinds = side == "both" and holds_several_kinds(pairs)
@@ -212,7 +218,8 @@ def _judged(
     numbers = torch.from_numpy(deal(pairs.kept_together, folds, seed=learning.seed))
     inside = [(numbers == number).nonzero().flatten() for number in range(folds)]
     outside = [(numbers != number).nonzero().flatten() for number in range(folds)]
-    bases = [fit_adapter(pairs.take(rows)) for rows in outside]
+    with said_at_the_door():
+        bases = [fit_adapter(pairs.take(rows)) for rows in outside]
     order = torch.cat(inside).tolist()
     codes = torch.from_numpy(group_codes([pairs.kept_together[row] for row in order]))
 
@@ -266,7 +273,7 @@ def _learn_shift(
         config = replace(config, batch_size=min(BATCH, len(pairs)))
     masked = pairs.target_modality is not None
     loss = modality_aware if masked else partial(contrastive, symmetric=False)
-    with torch.enable_grad():
+    with torch.enable_grad(), said_at_the_door():
         learned = train(start, mapped, loss=loss, config=config)
     assert isinstance(learned.source_map, InstructedMap)
     return learned.source_map.shift.detach()

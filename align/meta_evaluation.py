@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from align.adapters.meta_tokens import MetaTokens
 from align.embeddings import Vectors
-from align.evaluation import Evaluation, Items, Side, evaluate_ranks
+from align.evaluation import Evaluation, Items, Side, evaluate_ranks, seen_in_training
 from align.late_interaction import maxsim
 from align.multivector import MultiVector
 from align.ranking import rank_scores
+from align.repeats import warn_of_repeats
 from align.token_pairs import TokenPairs
 
 ROWS = 256  # queries scored at a time, so that scores never fill (q, m)
@@ -47,7 +50,16 @@ def evaluate_meta_tokens(
 
     Raises:
         ValueError: The head refuses the pairs, or has fewer vectors than the budget.
+
+    Warns:
+        NotHeldOut: The head was fitted on some of the pairs.
+        RepeatedItems: As for ``evaluate``.
     """
+    pooled = pairs.pooled
+    sides = pooled.source, pooled.target
+    warn_of_repeats(sides, pooled.groups, "evaluate_meta_tokens", stacklevel=2)
+    adapter = head.adapter if isinstance(head, MetaTokens) else None
+    seen = seen_in_training(adapter, pooled, stacklevel=2)
 
     def rank(queries: Items, gallery: Items) -> Tensor:
         asked = head.queries(queries.embeddings, _tokens(pairs, queries), side=queries.side)
@@ -60,7 +72,7 @@ def evaluate_meta_tokens(
             )
         return torch.cat(ranks)
 
-    return evaluate_ranks(pairs.pooled, rank, seed=seed)
+    return replace(evaluate_ranks(pooled, rank, seed=seed), trained_on=seen)
 
 
 def _tokens(pairs: TokenPairs, items: Items) -> MultiVector | None:

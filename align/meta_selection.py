@@ -17,6 +17,7 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.meta_tokens import MetaTokens, check_tokens
 from align.adapters.training_items import remembered
+from align.chance import AgainstChance, said_at_the_door
 from align.crossval import Outcome, first_of_each, pooled
 from align.embeddings import PairedEmbeddings
 from align.groups import folds as fold_numbers
@@ -25,6 +26,7 @@ from align.losses.matryoshka import Group, check_groups
 from align.meta_start import Kind, Reduced, Start, aspects, reduced
 from align.meta_training import Firsts, best_aspects, drawn, late_scores, parts, train
 from align.ranking import rank_scores
+from align.repeats import warn_of_repeats
 from align.selection import HARMLESS, fit
 from align.ties import MEANS, first_best
 from align.token_pairs import TokenPairs
@@ -38,6 +40,7 @@ MIXES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 TRAINED_MIX = 0.5  # where training starts
 FOLDS = 3  # each costs one more fit of the adapter
 WIDTH = 128  # principal axes of token states: a bound on cost, not a tuned number
+CLEAR = 5.0  # standard errors above a random order, where the adapter's fit tells nothing of it
 JUDGED = 1000  # held-out pairs per fold, one per group, as in ``fit``
 
 
@@ -128,14 +131,22 @@ def fit_meta_tokens(
         ValueError: ``asking``, ``vectors``, ``groups`` or ``epochs`` do not fit together, token
             states are not finite, or the adapter refuses the pairs.
 
+    Warns:
+        NoBetterThanChance: Held-out pairs were not found more often than by chance.
+        RepeatedItems: Many pairs share an item and no groups say so.
+
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (MetaEmbed).
     """
     budgets = tuple(groups) if groups is not None else budgets_of(asking, vectors)
     _check(data, asking, vectors, budgets, epochs)
+    whole = data.pooled
+    sides = whole.source, whole.target
+    warn_of_repeats(sides, whole.kept_together, "fit_meta_tokens", stacklevel=2)
     began = time.perf_counter()
     with tqdm(total=FOLDS + 1, disable=not progress, unit="step") as bar:
-        adapter = _remembering(fit_adapter(data.pooled), data.pooled)
+        with said_at_the_door():
+            adapter = _remembering(fit_adapter(whole), whole)
         bar.update()
         generator = torch.Generator().manual_seed(seed)
         search = _Search(
@@ -151,7 +162,9 @@ def fit_meta_tokens(
             "start": asdict(start), "epochs": chosen, "groups": [asdict(each) for each in budgets],
             "seed": seed, "tried": search.tried,
         }  # fmt: skip
+        kept = choice.outcome
         if do_no_harm and gain <= HARMLESS * error:
+            kept = alone
             verdict += ": less than two standard errors, so they are left out"
             head = MetaTokens(adapter, None, None, mix=start.mix, asking=1, card=card)
         else:
@@ -159,9 +172,13 @@ def fit_meta_tokens(
             bar.total += chosen
             head = search.head(start, torch.arange(len(data)), adapter, card)
             search.train(head, search.folds, chosen, lambda _: None)
+    found = _against_chance(kept, adapter)
+    verdict = f"{found}; {verdict}"
     card["verdict"] = verdict
+    card["better_than_chance"] = found.better
     card["seconds"] = round(time.perf_counter() - began, 1)
     log.info("%s", verdict)
+    found.warn("this head", stacklevel=2)
     return head.eval()
 
 
@@ -281,15 +298,28 @@ class _Search:
     def _noted(self, stage: str, name: str, outcomes: Sequence[Outcome]) -> Outcome:
         """The outcomes of all folds as one, written down for the card."""
         found = pooled(outcomes, k=FOLDS)
+        ranked = found.held_out
+        assert ranked is not None
         log.info("%s, %s: MRR %.4f ± %.4f", stage, name, found.mrr, found.standard_error)
         self.tried.append(
             {
                 "stage": stage, "name": name, "mrr": found.mrr,
                 "standard_error": found.standard_error,
                 "recall_at_10": found.hits_at_10.mean().item(),
+                "chance_mrr": ranked.mean_reciprocal_rank_at_random,
+                "chance_at_10": ranked.recall_at_random(10),
             }
         )  # fmt: skip
         return found
+
+
+def _against_chance(kept: Outcome, adapter: Adapter) -> AgainstChance:
+    """What was kept against chance: the adapter's own fit may have shown it to be better."""
+    assert kept.held_out is not None
+    shown = bool(adapter.card.better_than_chance)
+    return kept.held_out.against_chance(
+        better=shown or kept.held_out.standard_errors(kept.rounds) > CLEAR
+    )
 
 
 def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
@@ -314,7 +344,8 @@ def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_Fold]
     for number in range(FOLDS):
         rest = (numbers != number).nonzero().flatten()
         held = (numbers == number).nonzero().flatten()
-        adapter = fit_adapter(pairs.take(rest))
+        with said_at_the_door():
+            adapter = fit_adapter(pairs.take(rest))
         judged = first_of_each(codes[held], held)[:JUDGED]
         found = Firsts.of(adapter, data, judged)
         here = torch.arange(len(judged))
@@ -328,8 +359,8 @@ def _ranks(scores: Tensor) -> Tensor:
 
 
 def _outcome(both: Sequence[Tensor]) -> Outcome:
-    first = torch.stack(list(both)).double()
-    return Outcome(first.reciprocal().mean(dim=0), (first <= 10).double().mean(dim=0))
+    first = torch.stack(list(both))
+    return Outcome.of_ranks(first, first.shape[1])
 
 
 def _counts(budgets: Sequence[Group], vectors: int) -> list[int]:

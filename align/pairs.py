@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from align._checks import as_list, check_length, check_unique
 from align.groups import names_of, row_index, take_split
+from align.repeats import warn_of_repeats
 from align.rows import Columns, OnError, pick, spelled_alike
 from align.tables import (
     PairsError,
@@ -316,7 +317,11 @@ class Pairs:
 
         Raises:
             ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
         """
+        warn_of_repeats((self.source, self.target), self.groups, "split", stacklevel=2)
         return take_split(self, self.groups, test=test, val=val, seed=seed)
 
     def encode(

@@ -19,6 +19,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
 from align.adapters.residual import Delta, MLPDelta, ResidualMap
 from align.card import Card
+from align.chance import said_at_the_door
 from align.choosing import Choice, Maps
 from align.crossval import BANK, CrossValidation, Fold, Projected
 from align.embeddings import PairedEmbeddings
@@ -154,7 +155,7 @@ def _learn(
     pairs = PairedEmbeddings.from_arrays(sides[0], sides[1], groups=groups)
     card = Card("cross-fitted", len(rows), sides[0].shape[1], sides[1].shape[1])
     config = replace(CONFIG, seed=cv.seed, batch_size=min(BATCH, len(rows)))
-    with torch.enable_grad():
+    with torch.enable_grad(), said_at_the_door():
         learned = train(Adapter(starts[0], starts[1], card), pairs, config=config)
     return learned.source_map, learned.target_map  # type: ignore[return-value]
 

@@ -24,7 +24,9 @@ from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.gallery import GalleryChoice, Step, choose_gallery, projections
 from align.refining import ENOUGH, HIDDEN, can_judge, judged
 from align.refining import refine as refine_maps
+from align.repeats import warn_of_repeats
 from align.shares import SidesParts, choose_parts
+from align.shuffled import against_chance
 from align.ties import MEANS
 
 Effort = Literal["fast", "best"]
@@ -90,13 +92,20 @@ def fit(
         seed: Seeds folds and samples.
 
     Returns:
-        The adapter, its maps in float32; ``adapter.card`` tells what was tried, and how it scored.
+        The adapter, its maps in float32; ``adapter.card`` tells what was tried, how it scored, and
+        whether that is better than chance.
+
+    Warns:
+        NoBetterThanChance: Held-out pairs were not found more often than a random order finds
+            them: rows may not be matched. The adapter comes back all the same.
+        RepeatedItems: Many pairs share an item and no groups say so.
 
     Raises:
         ValueError: There are under 20 pairs or fewer groups than folds, a row is zero or not
             finite, or the unpaired widths do not fit.
     """
     _check(train, side, effort, refine, folds)
+    warn_of_repeats((train.source, train.target), train.kept_together, "fit", stacklevel=3)
     unpaired = Unpaired(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
@@ -125,18 +134,25 @@ def fit(
                 base, gallery = search.single, refinement.gallery
                 maps = refine_maps(cv, base, base.build(cv.moments(base.roots)))
     built = _guarded(cv, search, maps, gallery, refinement)
-    steps: list[Step] = [("shares", *found) for found in shares]
+    kept = (
+        gallery.outcome if refinement is None or not refinement.pays else refinement.gallery.outcome
+    )
+    kept = built.identity if built.harmful and built.identity is not None else kept
+    steps: list[Step] = [("shares", *weighed) for weighed in shares]
     steps += [(c.stage, c.name, c.outcome, c is base) for c in search.tried]
     steps += gallery.tried
     if refinement is not None:
         step = f"residual of {HIDDEN} hidden units", refinement.gallery.outcome, refinement.pays
         steps.append(("refine", *step))
-    candidates = [found.candidate(stage, name, chosen=kept) for stage, name, found, kept in steps]
+    candidates = [tried.candidate(stage, name, chosen=yes) for stage, name, tried, yes in steps]
     if built.identity is not None:
         if built.harmful:
             candidates = [replace(candidate, chosen=False) for candidate in candidates]
         raw = built.identity.candidate("identity", "raw cosine", chosen=built.harmful)
         candidates.append(raw)
+    with clock.stage("chance"):
+        found = against_chance(cv, kept, built.identity)
+    verdict = f"{found}; {built.verdict}"
     card = Card(
         method="identity" if built.harmful else _method(base, refinement),
         n_pairs=len(train),
@@ -151,10 +167,12 @@ def fit(
         fold_gallery=len(cv.folds[0].held_out),
         seconds=clock.seconds,
         candidates=tuple(candidates),
-        verdict=built.verdict,
+        verdict=verdict,
+        better_than_chance=found.better,
         versions=installed_versions(),
     )
-    log.info("%s", built.verdict)
+    log.info("%s", verdict)
+    found.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
     return Adapter(*built.maps, card, bank=built.bank, training_items=items)
 

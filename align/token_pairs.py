@@ -14,6 +14,7 @@ from align.embeddings import Cache, Encoder, PairedEmbeddings, TokenEncoder
 from align.groups import row_index, take_split
 from align.multivector import MultiVector
 from align.pairs import Pairs
+from align.repeats import warn_of_repeats
 
 
 class TokenCache(Cache, Protocol):
@@ -110,7 +111,12 @@ class TokenPairs:
 
         Raises:
             ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
         """
+        sides = self.pooled.source, self.pooled.target
+        warn_of_repeats(sides, self.pooled.kept_together, "split", stacklevel=2)
         return take_split(self, self.pooled.kept_together, test=test, val=val, seed=seed)
 
 

@@ -24,9 +24,10 @@ CARD = Card(
     seconds={"map": 0.25},
     candidates=(
         Candidate("map", "pls(power=0.5)", 0.25, 0.2, 0.3, 0.5),
-        Candidate("map", "rcca(ridge=(3, 1), power=0.5)", 0.5, 0.45, 0.55, 0.75, chosen=True),
+        Candidate("map", "rcca(ridge=(3, 1), power=0.5)", 0.5, 0.45, 0.55, 0.75, True, 0.18, 0.5),
     ),
     verdict="rcca scored best of 2 maps",
+    better_than_chance=True,
     versions={"torch": "2"},
     encoders={"source": "text:a"},
 )
@@ -47,6 +48,8 @@ def test_the_dictionary_is_plain():
         "high": 0.55,
         "recall_at_10": 0.75,
         "chosen": True,
+        "chance_mrr": 0.18,
+        "chance_at_10": 0.5,
     }
     assert data["seconds"] == {"map": 0.25} and data["target_fingerprint"] is None
 

@@ -148,7 +148,7 @@ def test_an_evaluation_is_repeatable_and_json_ready(rng):
     assert found != evaluate(paired, Same(), seed=4).to_dict()
     assert json.loads(json.dumps(found)) == found
     assert found["source_to_target"]["gallery"] == 60
-    assert set(found["mean"]["recall_at_10"]) == {"value", "low", "high"}
+    assert set(found["mean"]["recall_at_10"]) == {"value", "low", "high", "chance"}
 
 
 def test_a_better_adapter_is_better_by_the_difference_of_the_metrics(rng):
@@ -178,9 +178,10 @@ def test_an_adapter_does_not_differ_from_itself(rng):
 def planted(forth, back, groups):
     """An evaluation with these ranks; ``groups`` of the first direction, one query each back."""
     return Evaluation(
-        Direction({}, forth, groups, tuple(map(str, range(len(forth)))), 100),
-        Direction({}, back, torch.arange(len(back)), tuple(map(str, range(len(back)))), 100),
+        Direction({}, forth, groups, tuple(map(str, range(len(forth)))), 100, {}),
+        Direction({}, back, torch.arange(len(back)), tuple(map(str, range(len(back)))), 100, {}),
         {},
+        len(forth),
     )
 
 

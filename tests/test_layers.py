@@ -14,7 +14,7 @@ LAYERS = (
     (
         "align.__version__", "align._checks", "align.groups", "align.atomic", "align.json_files",
         "align.tensor_files", "align.ties", "align.plain", "align.pictures",
-        "align.markdown", "align.formulas",
+        "align.markdown", "align.formulas", "align.repeats",
     ),
     (
         "align.modalities", "align.arrays", "align.multivector", "align.embeddings",
@@ -23,7 +23,7 @@ LAYERS = (
     ),
     (
         "align.kernels", "align.late_interaction", "align.token_pooling", "align.fde",
-        "align.ranking", "align.resampling",
+        "align.ranking", "align.chance", "align.resampling",
     ),
     (
         "align.store_file", "align.upkeep", "align.store", "align.encoders",
@@ -35,7 +35,8 @@ LAYERS = (
         "align.evaluation", "align.meta_evaluation", "align.curation", "align.migration",
         "align.training",
         "align.crossval", "align.choosing", "align.gallery", "align.refining", "align.shares",
-        "align.selection", "align.tuning", "align.preferring", "align.instructing",
+        "align.shuffled", "align.selection", "align.tuning", "align.preferring",
+        "align.instructing",
         "align.meta_start", "align.meta_training", "align.meta_selection",
     ),
     ("align.retrieval",),

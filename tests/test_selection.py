@@ -14,6 +14,7 @@ from planted import (
 import align
 from align.adapters.rcca import cca
 from align.card import installed_versions
+from align.chance import NoBetterThanChance
 from align.embeddings import Embeddings, PairedEmbeddings
 from align.gallery import CORRECTIONS, EXPANSIONS
 from align.selection import fit
@@ -72,8 +73,10 @@ def test_under_noise_and_with_few_pairs_the_recipe_beats_plain_cca():
 
 def test_shuffled_pairs_score_at_chance_and_the_card_shows_it(rng):
     source, target = shared_factors(60, (10, 8), shared=4, noise=0.1)
-    adapter = fit(paired(source, target[torch.randperm(60, generator=rng)]), folds=2)
-    assert adapter.card.fold_gallery == 30
+    with pytest.warns(NoBetterThanChance, match="no better than chance: are the rows matched?"):
+        adapter = fit(paired(source, target[torch.randperm(60, generator=rng)]), folds=2)
+    assert adapter.card.fold_gallery == 30 and adapter.card.better_than_chance is False
+    assert adapter.card.verdict.startswith("no better than chance: are the rows matched? (R@1 ")
     for candidate in adapter.card.candidates:
         # The best of fifty is best by luck; nothing comes near the 0.9 of the true pairs.
         assert candidate.mrr == pytest.approx(chance(30), abs=0.06)
@@ -130,10 +133,10 @@ def test_the_card_tells_what_was_fitted_on(shared):
     # 20 groups in 2 folds, one row of each held out, dealt five times.
     assert (card.folds, card.fold_gallery, card.seed) == ((2, 5), 10, 3)
     assert card.versions == installed_versions()
-    assert list(card.seconds) == ["parts", "map", "gallery", "refit"]
+    assert list(card.seconds) == ["parts", "map", "gallery", "refit", "chance"]
     assert all(seconds >= 0 for seconds in card.seconds.values())
     assert card.method == chosen(shared, "map", "final", "blend")[0].name
-    assert card.verdict.startswith(f"{card.method} scored best of ")
+    assert f"; {card.method} scored best of " in card.verdict
 
 
 def test_vectors_of_another_encoder_are_refused(shared):
@@ -199,7 +202,7 @@ def assert_identity(adapter, source, target):
     assert [(c.stage, c.name) for c in adapter.card.candidates if c.chosen] == [
         ("identity", "raw cosine")
     ]
-    assert adapter.card.verdict.startswith("nothing beat the raw cosine by two standard errors (")
+    assert "; nothing beat the raw cosine by two standard errors (" in adapter.card.verdict
 
 
 @pytest.mark.parametrize("side", ["both", "source"])
@@ -213,7 +216,8 @@ def test_luck_among_many_maps_does_not_pass_for_a_gain(rng):
     # Shuffled pairs: the best of fifty maps is 0.05 above chance by luck alone.
     x = torch.randn(60, 16, generator=rng)
     y = x[torch.randperm(60, generator=rng)]
-    adapter = fit(paired(x, y))
+    with pytest.warns(NoBetterThanChance):
+        adapter = fit(paired(x, y))
     best = max(candidate.mrr for candidate in adapter.card.candidates)
     assert best > adapter.card.candidates[-1].mrr
     assert_identity(adapter, x, y)

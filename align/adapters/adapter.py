@@ -174,8 +174,8 @@ class Adapter(nn.Module):
         ):
             check_matrix(f"{side} embeddings", x, d=width if x.shape[1] != d_in else None)
             check_no_zero_rows(f"{side} embeddings", x)
-        self._check_fingerprint("source", pairs.source_fingerprint)
-        self._check_fingerprint("target", pairs.target_fingerprint)
+        self.check_fingerprint("source", pairs.source_fingerprint)
+        self.check_fingerprint("target", pairs.target_fingerprint)
         return items.include(pairs.source, pairs.target)
 
     def save(self, folder: str | Path) -> None:
@@ -188,7 +188,7 @@ class Adapter(nn.Module):
         check_side(side)
         side_map = self.source_map if side == "source" else self.target_map
         if isinstance(x, Embeddings):
-            self._check_fingerprint(side, x.fingerprint)
+            self.check_fingerprint(side, x.fingerprint)
         rows = as_tensor(x).float()
         d_in: int = side_map.d_in  # type: ignore[assignment]  # nn.Module hides attributes
         if rows.ndim != 2 or rows.shape[1] != d_in or not _have_directions(rows):
@@ -197,7 +197,8 @@ class Adapter(nn.Module):
         mapped: Tensor = side_map(rows)
         return mapped
 
-    def _check_fingerprint(self, side: Side, fingerprint: str | None) -> None:
+    def check_fingerprint(self, side: Side, fingerprint: str | None) -> None:
+        """Raise ``ValueError`` if vectors of this encoder are not what ``side`` was fitted on."""
         card = self.card
         fitted = card.source_fingerprint if side == "source" else card.target_fingerprint
         if fitted is not None and fingerprint is not None and fingerprint != fitted:

@@ -76,8 +76,10 @@ _ITEMS = (
 _NO_ITEMS = "Which pairs it was fitted on is not recorded: keep test pairs apart yourself."
 _TRIED = (
     "Mean reciprocal rank (MRR) with its 95 % interval, and recall at 10, both in [0, 1], over "
-    "held-out training pairs. They depend on the size of the gallery, here {gallery} items.\n\n"
-    "| stage | candidate | MRR | interval | recall at 10 | chosen |\n|---|---|---|---|---|---|\n"
+    "held-out training pairs. They depend on the size of the gallery, here {gallery} items; chance "
+    "is a random order of it.\n\n"
+    "| stage | candidate | MRR | interval | chance | recall at 10 | chance | chosen |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -140,9 +142,14 @@ def _candidates(card: Card) -> str:
 def _row(tried: Candidate) -> str:
     return (
         f"| {_line(tried.stage)} | {_line(tried.name)} | {tried.mrr:.4f} "
-        f"| {tried.low:.4f} to {tried.high:.4f} | {tried.recall_at_10:.4f} "
+        f"| {tried.low:.4f} to {tried.high:.4f} | {_number(tried.chance_mrr)} "
+        f"| {tried.recall_at_10:.4f} | {_number(tried.chance_at_10)} "
         f"| {'yes' if tried.chosen else ''} |"
     )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _line(text: str) -> str:

@@ -21,6 +21,7 @@ from align.cli.options import (
     Spec,
     StoreFolder,
 )
+from align.cli.outputs import check_file
 from align.cli.printing import print_json, say, working
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def curate(
     from align.curation.report import curate as look
     from align.encoders.spec import from_spec
 
+    check_file(out)
     items = read_pairs(pairs, source, target, id, group, skip_bad)
     data = encode(items, from_spec(source_encoder), from_spec(target_encoder), store)
     with working(f"comparing {len(data):,} pairs"):

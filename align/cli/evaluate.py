@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from align.cli.inputs import (
@@ -9,6 +10,7 @@ from align.cli.inputs import (
     encoder_of,
     instruction_encoder_of,
     read_columns,
+    say_unknown,
     taken,
 )
 from align.cli.options import (
@@ -28,6 +30,8 @@ from align.cli.options import (
     TargetModality,
 )
 from align.cli.printing import console, percent, print_json, table
+
+_KEYS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,8 +74,10 @@ def evaluate(
         encoder_of(loaded, "target", target_encoder),
         store,
         None if told is None else instruction_encoder_of(loaded, instruction_encoder),
+        loaded,
     )
     found = evaluate_adapter(pairs_for(loaded, data), loaded)
+    say_unknown(loaded)
     if as_json:
         print_json(found.to_dict())
     else:
@@ -79,14 +85,19 @@ def evaluate(
 
 
 def evaluation_table(found: Evaluation) -> Table:
-    """One row per direction, per cent with half of the 95 % interval."""
+    """Two rows per direction: per cent with half of the 95 % interval, and a random order."""
     shown = table("per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR")
-    keys = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
     for label, part in (
         ("source → target", found.source_to_target),
         ("target → source", found.target_to_source),
     ):
-        cells = [percent(part.metrics[key]) for key in keys]
+        cells = [percent(part.metrics[key]) for key in _KEYS]
         shown.add_row(label, f"{part.gallery_size:,}", *cells)
-    shown.add_row("mean", "", *(percent(found.mean[key]) for key in keys), style="bold")
+        shown.add_row("  chance", "", *_at_random(part.chance), style="dim")
+    shown.add_row("mean", "", *(percent(found.mean[key]) for key in _KEYS), style="bold")
+    shown.add_row("  chance", "", *_at_random(found.chance), style="dim")
     return shown
+
+
+def _at_random(chance: Mapping[str, float]) -> list[str]:
+    return [f"{100 * chance[key]:.1f}" for key in _KEYS]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from align.cli.inputs import encode, read_columns
+from align.cli.inputs import check_better, encode, read_columns
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -17,6 +17,7 @@ from align.cli.options import (
     Instruction,
     InstructionSpec,
     PairsFile,
+    RequireBetter,
     Seed,
     Skip,
     SourceModality,
@@ -24,6 +25,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
+from align.cli.outputs import check_adapter_folder
 from align.cli.printing import console, print_json, say, table, working
 
 
@@ -46,6 +48,7 @@ def fit(
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
     ] = False,
+    require_better_than_chance: RequireBetter = False,
     seed: Seed = 0,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
@@ -67,6 +70,7 @@ def fit(
     from align.rows import Columns
     from align.selection import fit as fit_adapter
 
+    check_adapter_folder(out)
     columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
     items = read_columns(pairs, columns, skip_bad)
     data = encode(
@@ -79,6 +83,7 @@ def fit(
     with working(f"cross-validating maps on {len(data):,} pairs"):
         side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
+    check_better(adapter, require_better_than_chance, out)
     specs = {"source": source_encoder, "target": target_encoder}
     if instruction is not None:
         with working("learning what instructions ask for, with an adapter per fold"):
@@ -102,6 +107,12 @@ def fit(
         shown.add_row(
             entry.stage, entry.name, f"{100 * entry.mrr:.1f} ± {half:.1f}",
             f"{100 * entry.recall_at_10:.1f}",
+        )  # fmt: skip
+    at_random = next((c for c in best if c.chance_mrr is not None), None)
+    if at_random is not None and at_random.chance_at_10 is not None:
+        shown.add_row(
+            "chance", "a random order", f"{100 * (at_random.chance_mrr or 0):.1f}",
+            f"{100 * at_random.chance_at_10:.1f}",
         )  # fmt: skip
     console().print(shown)
     say(f"{card.verdict}.", f"saved to {out}")

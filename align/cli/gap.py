@@ -14,6 +14,7 @@ from align.cli.inputs import (
     encoder_of,
     instruction_encoder_of,
     read_columns,
+    say_unknown,
     taken,
 )
 from align.cli.options import (
@@ -30,6 +31,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
+from align.cli.outputs import check_file
 from align.cli.printing import console, print_json, say
 
 if TYPE_CHECKING:
@@ -76,11 +78,13 @@ def gap(
     Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
     """
     from align.adapters.artifact import load
+    from align.evaluation import seen_in_training
     from probes.reporting.document import check_format
     from probes.reporting.report import report
 
     for path in out or ():
         check_format(path)
+        check_file(path)
     loaded = None if adapter is None else load(str(adapter))
     columns = {
         "source": source,
@@ -95,6 +99,9 @@ def gap(
     items, data = _measured_pairs(pairs, columns, skip_bad, loaded, specs, store)
     if test is not None:
         _, data = data.split(test=test, seed=seed)
+    if loaded is not None:
+        say_unknown(loaded)
+        seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
     found = report(data, loaded, seed=seed, progress=True, resume=partial)
     for path in out or ():
@@ -144,5 +151,5 @@ def _measured_pairs(
     if adapter is not None and columns["instruction"] is not None:
         teller = instruction_encoder_of(adapter, specs[2])
     sides = encoder_of(adapter, "source", specs[0]), encoder_of(adapter, "target", specs[1])
-    data = encode(items, *sides, store, teller)
+    data = encode(items, *sides, store, teller, adapter)
     return items, data if adapter is None else pairs_for(adapter, data)

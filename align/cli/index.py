@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from align.cli.inputs import encoder_of, open_store, report_skipped
+from align.cli.inputs import check_encoder, encoder_of, open_store, report_skipped
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterFolder,
@@ -20,6 +20,7 @@ from align.cli.options import (
     Skip,
     StoreFolder,
 )
+from align.cli.outputs import check_folder
 from align.cli.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def index(
         check_same(made, loaded, side, dtype)
     else:
         made = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
+    check_folder(out)
     on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
     kept = metadata or []
     if taken := sorted({"path", "text"} & set(kept)):
@@ -79,6 +81,7 @@ def index(
     found = read_items(items, column=column, id=id, modality=modality, keep=kept, on_error=on_error)
     report_skipped(found.skipped)
     frozen = encoder_of(loaded, side, encoder)
+    check_encoder(loaded, made.side, frozen)
     embedder = Embedder(
         loaded,
         source=frozen if side == "source" else None,

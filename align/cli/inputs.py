@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from align.cli.printing import complain
 
 if TYPE_CHECKING:
-    from align.adapters.adapter import Adapter
+    from align.adapters.adapter import Adapter, Side
     from align.embeddings import Encoder, PairedEmbeddings
     from align.pairs import Pairs
     from align.rows import Columns
@@ -41,8 +41,17 @@ def encode(
     target_encoder: Encoder,
     store: Path,
     instruction_encoder: Encoder | None = None,
+    adapter: Adapter | None = None,
 ) -> PairedEmbeddings:
-    """Both sides encoded, with a bar per side, each item once for all runs with this store."""
+    """Both sides encoded, with a bar per side, each item once for all runs with this store.
+
+    Every encoder is asked who it is before the first item goes through any, and an adapter
+    whether it was fitted on them.
+    """
+    check_encoder(adapter, "source", source_encoder)
+    check_encoder(adapter, "target", target_encoder)
+    if instruction_encoder is not None:
+        check_encoder(None, "source", instruction_encoder)
     return pairs.encode(
         source_encoder,
         target_encoder,
@@ -50,6 +59,13 @@ def encode(
         store=open_store(store),
         progress=True,
     )
+
+
+def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None:
+    """Raise an error if an encoder is not there, or is not the one of an adapter's side."""
+    fingerprint = encoder.fingerprint  # reads its files, and loads nothing yet
+    if adapter is not None:
+        adapter.check_fingerprint(side, fingerprint)
 
 
 def encoder_of(adapter: Adapter | None, side: str, spec: str | None) -> Encoder:
@@ -71,6 +87,15 @@ def taken(adapter: Adapter, instruction: str | None) -> str | None:
     return None
 
 
+def say_unknown(adapter: Adapter) -> None:
+    """A note where an adapter cannot tell whether it was fitted on the pairs that judge it."""
+    if adapter.training_items is None:
+        complain(
+            "note: this adapter does not remember its training pairs; whether these are held out "
+            "is not known"
+        )
+
+
 def instruction_encoder_of(adapter: Adapter, spec: str | None) -> Encoder | None:
     """The encoder of instructions, or ``None`` where it is that of the sources."""
     remembered = adapter.card.encoders
@@ -84,6 +109,16 @@ def open_store(path: Path) -> EmbeddingStore:
     from align.store import EmbeddingStore
 
     return EmbeddingStore(path.expanduser())
+
+
+def check_better(adapter: Adapter, required: bool, out: Path) -> None:
+    """Raise ``ValueError`` if an adapter had to be better than chance and is not shown to be."""
+    if required and not adapter.card.better_than_chance:
+        raise ValueError(
+            "--require-better-than-chance asks for held-out pairs that are found more often than "
+            f"by chance; {adapter.card.verdict}. Nothing was saved to {out}: look at whether the "
+            "rows are matched, or leave the option out."
+        )
 
 
 def report_skipped(skipped: tuple[str, ...]) -> None:

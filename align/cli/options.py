@@ -33,6 +33,14 @@ InstructionSpec = Annotated[
 StoreFolder = Annotated[Path, typer.Option("--store", help="Cache of encoded items.")]
 Skip = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and list them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+RequireBetter = Annotated[
+    bool,
+    typer.Option(
+        "--require-better-than-chance",
+        help="Save nothing and exit with 1 if held-out pairs are found no more often than by "
+        "chance.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[
     str,

@@ -107,4 +107,6 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     file: Any = None, line: str | None = None,
 ) -> None:  # fmt: skip
-    complain(f"{category.__name__}: {message}")
+    typer.secho(
+        plain(f"{category.__name__}: {message}"), err=True, fg=typer.colors.YELLOW, bold=True
+    )  # click leaves the colours out where standard error is no terminal

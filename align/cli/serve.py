@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from align.cli.inputs import open_store
+from align.cli.inputs import check_encoder, open_store
 from align.cli.options import MaybeSpec
 from align.cli.printing import complain, say
 
@@ -44,6 +44,7 @@ def serve(
             f"the web page needs uvicorn and starlette; {error.name} is not installed. "
             "Run: pip install 'isthmus[serve]'"
         ) from error
+    from align.adapters.adapter import Adapter
     from align.encoders.spec import from_spec
     from align.retrieval.index import Index
     from align.retrieval.retriever import Retriever
@@ -53,11 +54,15 @@ def serve(
     from align.serving.roots import Roots
 
     with listening(host, port) as door:  # before networks are loaded for nothing
-        retriever = Retriever(
-            Index.open(index),
-            source=None if source_encoder is None else from_spec(source_encoder),
-            target=None if target_encoder is None else from_spec(target_encoder),
-        )
+        opened = Index.open(index)
+        source = None if source_encoder is None else from_spec(source_encoder)
+        target = None if target_encoder is None else from_spec(target_encoder)
+        adapter = opened.adapter if isinstance(opened.adapter, Adapter) else None
+        if source is not None:
+            check_encoder(adapter, "source", source)
+        if target is not None:
+            check_encoder(adapter, "target", target)
+        retriever = Retriever(opened, source=source, target=target)
         gallery = Gallery(
             retriever,
             roots=None if root is None else Roots.of(root),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.cli.inputs import encode, read_columns
+from align.cli.inputs import check_better, encode, read_columns
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -16,6 +16,7 @@ from align.cli.options import (
     GroupColumn,
     IdColumn,
     PairsFile,
+    RequireBetter,
     Seed,
     Skip,
     SourceModality,
@@ -23,6 +24,7 @@ from align.cli.options import (
     StoreFolder,
     TargetModality,
 )
+from align.cli.outputs import check_adapter_folder, check_file, check_folder
 from align.cli.printing import complain, console, print_json, say, table
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def tune(
     group: GroupColumn = None,
     source_modality: SourceModality = None,
     target_modality: TargetModality = None,
+    require_better_than_chance: RequireBetter = False,
     seed: Seed = 0,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
@@ -82,8 +85,11 @@ def tune(
     from align.tuning.figures import check_matplotlib, save_figures
     from align.tuning.study import tune as search
 
+    check_adapter_folder(out)
+    check_file(study)
     if figures is not None:
         check_matplotlib()
+        check_folder(figures)
     encoders = from_spec(source_encoder), from_spec(target_encoder)
     columns = Columns(source, target, id, group, source_modality, target_modality)
     data = encode(read_columns(pairs, columns, skip_bad), *encoders, store)
@@ -96,6 +102,7 @@ def tune(
         raise typer.Exit(130) from None
     chosen = found.best(max_bytes=max_bytes)
     adapter = found.fit(max_bytes=max_bytes)
+    check_better(adapter, require_better_than_chance, out)
     specs = {"source": source_encoder, "target": target_encoder}
     adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)
@@ -105,6 +112,7 @@ def tune(
             {
                 "adapter": str(out),
                 "chosen": _numbers(chosen),
+                "chance": {"mrr": found.chance_mrr, "recall_at_10": found.chance_at_10},
                 "front": [_numbers(trial) for trial in found.front],
                 "trials": len(found.trials),
                 "pruned": len(found.trials) - len(found.whole),
@@ -130,6 +138,10 @@ def _front(found: Tuning, chosen: Trial) -> Table:
             f"{100 * trial.recall_at_10:.1f}", str(trial.setting),
             style="bold" if trial is chosen else None,
         )  # fmt: skip
+    shown.add_row(
+        "", "", f"{100 * found.chance_mrr:.1f}", f"{100 * found.chance_at_10:.1f}",
+        "chance: a random order",
+    )  # fmt: skip
     return shown
 
 

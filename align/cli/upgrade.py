@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from align.cli.inputs import open_store, read_pairs, report_skipped
+from align.cli.inputs import check_better, check_encoder, open_store, read_pairs, report_skipped
 from align.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -16,10 +16,12 @@ from align.cli.options import (
     IdColumn,
     ItemsColumn,
     ItemsFile,
+    RequireBetter,
     Seed,
     Skip,
     StoreFolder,
 )
+from align.cli.outputs import check_adapter_folder
 from align.cli.printing import console, percent, print_json, say, table, working
 
 
@@ -34,6 +36,7 @@ def upgrade(
         str | None,
         typer.Option("--group", help="Column of a table: items of a group answer each other."),
     ] = None,
+    require_better_than_chance: RequireBetter = False,
     seed: Seed = 0,
     store: StoreFolder = DEFAULT_STORE,
     skip_bad: Skip = False,
@@ -54,7 +57,10 @@ def upgrade(
     from align.encoders.spec import from_spec
     from align.migration.upgrade import upgrade as fit_upgrade
 
+    check_adapter_folder(out)
     encoders = [from_spec(spec) for spec in (new, old)]
+    for encoder in encoders:
+        check_encoder(None, "source", encoder)
     ids, found, groups = _read(items, column, id, group, skip_bad)
     sides = [
         Embeddings(open_store(store).encode(each, found, progress=True), each.fingerprint, ids)
@@ -62,6 +68,7 @@ def upgrade(
     ]
     with working(f"cross-validating maps on {len(ids):,} items"):
         made = fit_upgrade(*sides, groups=groups, seed=seed)
+    check_better(made.adapter, require_better_than_chance, out)
     made.adapter.card = replace(made.adapter.card, encoders={"source": new, "target": old})
     made.adapter.save(out)
     if as_json:
@@ -74,6 +81,8 @@ def upgrade(
         numbers = (each.kept_at_1, each.kept_at_10, each.recall_at_10)
         cells = [f"{100 * number:.1f}" for number in numbers if number is not None]
         shown.add_row(each.name, *cells, style="bold" if each.chosen else None)
+    at_random = [made.chance[key] for key in made.chance]
+    shown.add_row("chance: another query's answers", *(f"{100 * c:.1f}" for c in at_random))
     console().print(shown)
     said = [
         f"new queries keep {percent(made.kept_at_10)} % of the ten items that old queries find, "

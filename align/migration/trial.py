@@ -27,11 +27,21 @@ class Outcome:
             group; ``(c, q, 3)`` float64. The last is 0 where no groups are known.
         old_hits: Whether the old query's own ten hold an item of the group, ``(q,)``.
         codes: Group code of each query, ``(q,)``.
+        chance: The means of the three columns where each query is judged by the answers of another
+            one of its fold: what nearness to everything finds by itself; ``(c, 3)`` float64.
     """
 
     values: Tensor
     old_hits: Tensor
     codes: Tensor
+    chance: Tensor
+
+    def excess(self, candidate: int) -> float:
+        """By how many standard errors over groups more of the old ten are kept than by chance."""
+        above = self.values[candidate, :, 1] - self.chance[candidate, 1]
+        sums = above.new_zeros(int(self.codes.max()) + 1).index_add(0, self.codes, above)
+        error = sums.square().sum().sqrt() / len(above)
+        return (above.mean() / error).item() if error > 0 else 0.0
 
     def estimates(self, candidate: int, seed: int) -> tuple[Estimate, Estimate, Estimate]:
         """The two shares kept, and the recall over that of the old queries."""
@@ -69,17 +79,21 @@ class Trial:
     ) -> Outcome:
         """Fit on each fold's other folds, and ask with the items inside."""
         asking = self._asking()
-        parts, old_hits, rows = [], [], []
+        parts, old_hits, rows, at_random = [], [], [], []
         for train, held_out in _splits(groups, asking, folds, seed):
             moments = old_space_moments(self.x[train], self.y[train], torch.float32)
             wanted = self._answers(self.y[held_out], held_out)
             old_hits.append(self._hits(wanted, held_out))
-            found = (
+            found = [
                 self._answers(make(moments)(self.x[held_out]), held_out) for make in candidates
-            )
+            ]
             parts.append(torch.stack([self._judged(each, wanted, held_out) for each in found]))
+            chance = torch.stack([self._at_random(each, wanted, held_out) for each in found])
+            at_random.append(chance * len(held_out))
             rows.append(held_out)
-        return Outcome(torch.cat(parts, dim=1), torch.cat(old_hits), self.codes[torch.cat(rows)])
+        order = torch.cat(rows)
+        chance = torch.stack(at_random).sum(dim=0) / len(order)
+        return Outcome(torch.cat(parts, dim=1), torch.cat(old_hits), self.codes[order], chance)
 
     def _asking(self) -> Tensor:
         """Rows that can ask: all, or those with another item in their group."""
@@ -105,6 +119,31 @@ class Trial:
         first = (found[:, 0] == wanted[:, 0]).double()
         among = (found[:, :, None] == wanted[:, None]).any(dim=1).double().mean(dim=1)
         return torch.stack([first, among, self._hits(found, own)], dim=1)
+
+    def _at_random(self, found: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
+        """Means of the three columns where all are judged by what another one wants, ``(3,)``."""
+        groups = self.codes[found].sort(dim=1).values
+        is_new = torch.ones_like(groups, dtype=torch.bool)
+        is_new[:, 1:] = groups[:, 1:] != groups[:, :-1]
+        n_groups = int(self.codes.max()) + 1
+        times = groups[is_new].bincount(minlength=n_groups).double()
+        asked = self.codes[own].bincount(minlength=n_groups).double()
+        with_itself = self._hits(found, own).sum()
+        total = torch.stack(
+            [
+                self._shared(found[:, :1], wanted[:, :1]),
+                self._shared(found, wanted) / K,
+                times @ asked - with_itself,
+            ]
+        )
+        return total / max(1, len(own) * (len(own) - 1))
+
+    def _shared(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Items that one query finds and another wants, over all pairs of two; scalar float64."""
+        n = len(self.y)
+        either = [each.flatten().bincount(minlength=n).double() for each in (found, wanted)]
+        with_itself = (found[:, :, None] == wanted[:, None]).sum()
+        return either[0] @ either[1] - with_itself
 
     def _hits(self, found: Tensor, own: Tensor) -> Tensor:
         """1 where an item found is of the query's group, ``(q,)`` float64; 0 without groups."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,14 +14,17 @@ from align.adapters.maps import IdentityMap, directions
 from align.adapters.moments import check_pairs
 from align.adapters.training_items import TrainingItems
 from align.card import Card, installed_versions
+from align.chance import NoBetterThanChance
 from align.embeddings import PairedEmbeddings, Vectors
 from align.evaluation import Estimate
 from align.groups import group_codes
 from align.migration.recipes import old_space_moments, recipes
 from align.migration.trial import Trial
+from align.repeats import warn_of_repeats
 from align.ties import first_best
 
 MIN_ITEMS = 50
+CLEAR = 5.0  # standard errors above chance: folds and the best of many do well by accident too
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Upgrade:
         recall_kept: Recall@10 of new queries in the old index over that of old queries, or ``None``
             where no groups are known; above 1 the upgrade is better than what it replaces.
         tried: Every map that was compared, best first.
+        chance: What is kept at 1 and at 10, and recall at 10, of the chosen map where each query is
+            judged by the answers of another one, by those names.
         index_size: Items that held-out queries searched: what is kept depends on it.
         queries: Held-out queries behind the estimates.
     """
@@ -67,6 +73,7 @@ class Upgrade:
     kept_at_10: Estimate
     recall_kept: Estimate | None
     tried: tuple[MapTried, ...]
+    chance: Mapping[str, float]
     index_size: int
     queries: int
 
@@ -77,6 +84,7 @@ class Upgrade:
             "kept_at_1": self.kept_at_1.to_dict(),
             "kept_at_10": self.kept_at_10.to_dict(),
             "recall_kept": recall,
+            "chance": dict(self.chance),
             "index_size": self.index_size,
             "queries": self.queries,
             "tried": [asdict(entry) for entry in self.tried],
@@ -122,6 +130,10 @@ def upgrade(
         ValueError: There are under 50 items, the sides are not row-matched finite matrices without
             zero rows, no group has two items, or ``folds`` is out of range.
 
+    Warns:
+        NoBetterThanChance: No more of the old answers is kept than other queries' answers are.
+        RepeatedItems: Many items are there twice and no groups say so.
+
     Reference:
         The task and the Procrustes and low-rank affine maps are those of Drift-Adapter (Vejendla
         2025, EMNLP); penalties, offsets, the CCA and the choice by what is kept are ours.
@@ -133,6 +145,7 @@ def upgrade(
             f"upgrade needs at least {MIN_ITEMS} items to cross-validate, and better some "
             f"thousands; got {len(pairs)}. Encode more items with both encoders."
         )
+    warn_of_repeats((pairs.source, pairs.target), pairs.groups, "upgrade", stacklevel=3)
     x, y = directions(pairs.source.float()), directions(pairs.target.float())
     trial = Trial(x, y, torch.from_numpy(group_codes(pairs.groups)), groups is not None)
     candidates = recipes(x.shape[1], y.shape[1])
@@ -144,6 +157,12 @@ def upgrade(
     words = f"{100 * at_10.value:.1f} % of the old encoder's ten nearest"
     if groups is not None:
         words = f"{100 * recall.value:.1f} % of the old encoder's recall@10 and {words}"
+    names = ("kept_at_1", "kept_at_10", "recall_at_10")[: 2 if groups is None else 3]
+    chance = dict(zip(names, outcome.chance[best].tolist(), strict=False))
+    better = outcome.excess(best) > CLEAR
+    judged = f"{at_10.value / max(chance['kept_at_10'], 1 / len(x)):.1f} times as many as by chance"
+    if not better:
+        judged = "no better than chance: are the rows matched?"
     card = Card(
         method=f"upgrade: {name}",
         n_pairs=len(x),
@@ -155,9 +174,18 @@ def upgrade(
         seed=seed,
         folds=(folds, 1),
         fold_gallery=len(x) - 1,
-        verdict=f"{name}, the best of {len(candidates)} maps, kept {words}",
+        verdict=f"{judged}; {name}, the best of {len(candidates)} maps, kept {words}",
+        better_than_chance=better,
         versions=installed_versions(),
     )
+    if not better:
+        warnings.warn(
+            f"this upgrade is {judged} It keeps {words}, and {100 * chance['kept_at_10']:.1f} % "
+            "where queries are judged by the answers of others. Look at whether row i of both "
+            "sides is of one item.",
+            NoBetterThanChance,
+            stacklevel=3,
+        )
     refitted = candidates[name](old_space_moments(x, y, torch.float64))
     tried = [
         MapTried(label, at_1, at_10, recall if groups is not None else None, number == best)
@@ -177,6 +205,7 @@ def upgrade(
         at_10,
         recall if groups is not None else None,
         tuple(tried),
+        chance,
         len(x) - 1,
         outcome.values.shape[1],
     )

@@ -18,6 +18,7 @@ from align.adapters.residual import device_of, residual
 from align.adapters.training_items import remembered
 from align.card import installed_versions
 from align.embeddings import PairedEmbeddings
+from align.repeats import warn_of_repeats
 from align.training.batch import Loss
 from align.training.config import TrainConfig
 from align.training.logs import Log
@@ -77,7 +78,12 @@ def train(
         ValueError: The pairs, the weights or the settings do not fit the adapter, the checkpoint
             is of another run, or ``validate`` gave no finite number.
         FloatingPointError: The loss or a gradient is not finite.
+
+    Warns:
+        RepeatedItems: Many pairs share an item, and no groups keep a loss from taking them for
+            wrong answers to each other.
     """
+    warn_of_repeats((pairs.source, pairs.target), pairs.groups, "train", stacklevel=2)
     work = _learnable(adapter, pairs)
     device = device_of(work)
     rows = Rows.of(pairs, work, device)

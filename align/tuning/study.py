@@ -18,6 +18,7 @@ from tqdm import tqdm
 from align._checks import check_at_least, check_positive
 from align.crossval import Outcome, pooled
 from align.embeddings import PairedEmbeddings
+from align.repeats import warn_of_repeats
 from align.training.checkpoints import digest
 from align.tuning.setting import Judge, Setting
 from align.tuning.space import Space
@@ -78,11 +79,15 @@ def tune(
         ValueError: The pairs cannot be cross-validated, a setting is out of range, ``study`` is no
             journal, or it is one of other pairs or settings.
         RuntimeError: Another process works on the study.
+
+    Warns:
+        RepeatedItems: Many pairs share an item and no groups say so.
     """
     check_at_least("trials", trials, 1)
     if timeout is not None:
         check_positive("timeout", timeout)
     judge = Judge(pairs, folds=folds, seed=seed)
+    warn_of_repeats((pairs.source, pairs.target), pairs.kept_together, "tune", stacklevel=3)
     space = Space.of(judge, dims)
     run = _open(Path(study).expanduser(), _identity(judge, space))
     stop = time.monotonic() + (float("inf") if timeout is None else timeout)

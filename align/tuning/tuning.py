@@ -11,9 +11,11 @@ from align.adapters.adapter import Adapter
 from align.adapters.maps import IdentityMap
 from align.adapters.training_items import TrainingItems
 from align.card import Candidate, Card, installed_versions
+from align.chance import AgainstChance, HeldOutRanks
 from align.crossval import pooled
 from align.gallery import GalleryChoice
 from align.selection import HARMLESS
+from align.shuffled import against_chance
 from align.ties import MEANS
 from align.tuning.setting import BYTES, Judge, Params, Setting
 
@@ -100,6 +102,22 @@ class Tuning:
             )
         return fitting[-1]
 
+    @property
+    def chance_mrr(self) -> float:
+        """Mean reciprocal rank of a random order of the galleries of the folds."""
+        return self._random.mean_reciprocal_rank_at_random
+
+    @property
+    def chance_at_10(self) -> float:
+        """Recall at 10 of a random order of the galleries of the folds."""
+        return self._random.recall_at_random(10)
+
+    @property
+    def _random(self) -> HeldOutRanks:
+        sizes = [len(fold.held_out) for fold in self.judge.cv().folds]
+        gallery = torch.tensor([size for size in sizes for _ in range(size)])
+        return HeldOutRanks(gallery[:, None], gallery)
+
     @torch.no_grad()
     def fit(self, number: int | None = None, *, max_bytes: int | None = None) -> Adapter:
         """The adapter of one setting, refitted on all pairs.
@@ -111,6 +129,9 @@ class Tuning:
         Args:
             number: Of the trial; by default the best within ``max_bytes``.
             max_bytes: Most bytes per gallery vector; only without ``number``.
+
+        Warns:
+            NoBetterThanChance: Held-out pairs were not found more often than by chance.
 
         Raises:
             ValueError: There is no such trial, it was pruned, no trial is that cheap, or both a
@@ -125,6 +146,7 @@ class Tuning:
             f"{trial.cost} bytes per gallery vector, trial {trial.number} of {len(self.trials)}"
         )
         raw = judge.raw()
+        found = against_chance(cv, outcome, raw)
         if raw is not None:
             gain, error = outcome.gain_over(raw)
             if gain <= HARMLESS * error and self._may_be_raw(trial, number, max_bytes):
@@ -133,12 +155,15 @@ class Tuning:
                     f"({gain:+.4f} ± {error:.4f}) on held-out folds"
                 )
                 d = self.judge.pairs.source.shape[1]
-                card = self._card("identity", verdict)
+                found = against_chance(cv, raw, raw)
+                found.warn("this adapter", stacklevel=3)
+                card = self._card("identity", verdict, found)
                 return Adapter(IdentityMap(d), IdentityMap(d), card, training_items=self._items())
             verdict += f", {gain:+.4f} ± {error:.4f} from the raw cosine"
         maps = judge.fit(setting)
         bank = GalleryChoice(setting.hubness, setting.expansion, outcome).bank(cv, maps)
-        card = self._card(str(setting), verdict, trial)
+        found.warn("this adapter", stacklevel=3)
+        card = self._card(str(setting), verdict, found, trial)
         return Adapter(*maps, card, bank=bank, training_items=self._items())
 
     def _items(self) -> TrainingItems:
@@ -167,7 +192,9 @@ class Tuning:
             )
         return known[number]
 
-    def _card(self, method: str, verdict: str, chosen: Trial | None = None) -> Card:
+    def _card(
+        self, method: str, verdict: str, found: AgainstChance, chosen: Trial | None = None
+    ) -> Card:
         judge = self.judge
         cv, pairs = judge.cv(), judge.pairs
         return Card(
@@ -191,9 +218,12 @@ class Tuning:
                     trial.mrr + 1.96 * trial.error,
                     trial.recall_at_10,
                     trial is chosen,
+                    self.chance_mrr,
+                    self.chance_at_10,
                 )
                 for trial in self.whole
             ),
-            verdict=verdict,
+            verdict=f"{found}; {verdict}",
+            better_than_chance=found.better,
             versions=installed_versions(),
         )

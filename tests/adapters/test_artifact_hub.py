@@ -81,7 +81,7 @@ def test_the_readme_tells_the_hub_and_people_what_this_is(square, tmp_path):
         verdict="rcca scored best\nof 2 maps",
         candidates=(
             Candidate("map", "a|b", 0.25, 0.2, 0.3, 0.5),
-            Candidate("map", "rcca", 0.5, 0.45, 0.55, 0.75, chosen=True),
+            Candidate("map", "rcca", 0.5, 0.45, 0.55, 0.75, True, 0.06, 0.625),
         ),
     )
     header, body = readme_of(found, tmp_path / "adapter")
@@ -93,8 +93,8 @@ def test_the_readme_tells_the_hub_and_people_what_this_is(square, tmp_path):
         'queries = adapter.queries(x, side="source")  # (n, 6) -> (n, 7)',
         "Fitted on 80 pairs in 16 groups. Chosen on 5 folds, drawn 2 times from seed 7.",
         "rcca scored best of 2 maps",
-        "| map | a\\|b | 0.2500 | 0.2000 to 0.3000 | 0.5000 |  |",
-        "| map | rcca | 0.5000 | 0.4500 to 0.5500 | 0.7500 | yes |",
+        "| map | a\\|b | 0.2500 | 0.2000 to 0.3000 |  | 0.5000 |  |  |",
+        "| map | rcca | 0.5000 | 0.4500 to 0.5500 | 0.0600 | 0.7500 | 0.6250 | yes |",
     ):
         assert line in body.splitlines()
     assert "The weights hold 80 of the training pairs" in body

@@ -116,6 +116,7 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
 
 
 @pytest.mark.usefixtures("fitted")
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_tables_are_printed_for_people(run):
     printed = run("evaluate", "adapter", "test.csv", *COLUMNS, "--store", "store").stdout
     assert "source → target" in printed and "R@10" in printed
@@ -124,6 +125,7 @@ def test_tables_are_printed_for_people(run):
 
 
 @pytest.mark.usefixtures("fitted")
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_a_second_run_encodes_nothing_and_the_store_can_be_looked_at(run):
     before = json.loads(run("store", "stat", "--store", "store", "--json").stdout)
     run("evaluate", "adapter", "train.csv", *COLUMNS, "--store", "store", "--json")

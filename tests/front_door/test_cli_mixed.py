@@ -62,6 +62,7 @@ def fitted(run, sbert, bert, vit):
     return json.loads(found.stdout)
 
 
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_a_mixed_table_is_fitted_evaluated_indexed_and_searched(run, fitted, sbert, bert):
     card = fitted["card"]
     assert card["n_pairs"] == 90 and card["n_groups"] == 30
@@ -118,6 +119,7 @@ def test_sources_are_indexed_without_instructions_and_asked_by_kind(run):
 
 
 @pytest.mark.usefixtures("fitted")
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_an_adapter_without_instructions_says_that_they_change_nothing(run, folder):
     told = align.load(folder / "adapter")
     card = replace(told.card, d_source=told.source_map.inner.d_in)

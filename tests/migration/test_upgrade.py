@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from planted import rotation, unit
 
 import align
+from align.chance import NoBetterThanChance
 from align.embeddings import Embeddings
+from align.migration.trial import Trial
 from align.migration.upgrade import upgrade
 from align.ranking import ranks
 
@@ -54,8 +56,50 @@ def test_an_offset_is_learned_where_the_old_space_has_a_mean(old):
 
 def test_unrelated_encoders_keep_next_to_nothing(old):
     new = torch.randn(N, 24, generator=torch.Generator().manual_seed(4))
-    found = upgrade(new, old)
+    with pytest.warns(NoBetterThanChance, match="no better than chance: are the rows matched?"):
+        found = upgrade(new, old)
     assert found.kept_at_10.value < 0.12 and found.kept_at_10.low <= found.kept_at_10.value
+    card = found.adapter.card
+    assert card.better_than_chance is False and card.verdict.startswith("no better than chance")
+    assert found.chance["kept_at_10"] == pytest.approx(found.kept_at_10.value, abs=0.02)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_shuffled_items_are_no_better_than_chance_though_hubs_are_kept(old, labelled):
+    # A cloud with a clear middle: what lies there is found by everyone, matched or not.
+    rng = torch.Generator().manual_seed(6)
+    x = old + 2 * old.mean(dim=0)
+    groups = [str(row // 2) for row in range(N)] if labelled else None
+    with pytest.warns(NoBetterThanChance):
+        found = upgrade(x[torch.randperm(N, generator=rng)], x, groups=groups)
+    if not labelled:  # a random choice of ten would keep 0.025
+        assert found.kept_at_10.value > 0.03 and found.chance["kept_at_10"] > 0.026
+    assert not found.adapter.card.better_than_chance
+
+
+def test_a_weak_upgrade_is_better_than_chance(old):
+    rng = torch.Generator().manual_seed(7)
+    found = upgrade(turned_and_shifted(old, 24) + torch.randn(N, 24, generator=rng), old)
+    assert found.adapter.card.better_than_chance
+    assert "times as many as by chance; " in found.adapter.card.verdict
+    assert json.loads(json.dumps(found.to_dict()))["chance"] == dict(found.chance)
+
+
+def test_the_chance_of_what_is_kept_is_that_of_other_queries():
+    rng = torch.Generator().manual_seed(8)
+    codes = torch.arange(60) // 3
+    x = unit(torch.randn(60, 6, generator=rng))
+    trial = Trial(x, x, codes, True)
+    own = torch.arange(40)
+    found = torch.stack([torch.randperm(60, generator=rng)[:10] for _ in own])
+    wanted = torch.stack([torch.randperm(60, generator=rng)[:10] for _ in own])
+    expected = torch.zeros(3, dtype=torch.float64)
+    for shift in range(1, 40):
+        other = own.roll(shift)
+        columns = trial._judged(found, wanted[other], own)
+        columns[:, 2] = (codes[found] == codes[other, None]).any(dim=1).double()
+        expected += columns.mean(dim=0) / 39
+    torch.testing.assert_close(trial._at_random(found, wanted, own), expected)
 
 
 def test_the_best_of_all_maps_is_chosen_and_all_are_listed(old):

@@ -1,0 +1,72 @@
+"""Items that stand in many pairs where no groups say so: they leak from one fold to the next."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANY = 0.05
+"""Share of the pairs that share an item from which on it is worth a word."""
+
+
+FEW = 20
+"""Pairs below which nothing is said: no split of so few tells anything."""
+
+
+class RepeatedItems(UserWarning):
+    """Many pairs share an item, and no groups keep them on one side of a split."""
+
+
+def repeated(items: Tensor | Sequence[Any]) -> int:
+    """How many items are equal to another: rows of a matrix bit by bit, texts and paths by ``==``.
+
+    Other objects are equal to themselves alone.
+    """
+    keys: list[Hashable]
+    if isinstance(items, Sequence):
+        keys = [item if isinstance(item, str | Path) else id(item) for item in items]
+    else:
+        import torch  # raw items are split without it
+
+        raw = items.detach().cpu().contiguous().view(torch.uint8).numpy()
+        keys = [hash(row.tobytes()) for row in raw]
+    return sum(count for count in Counter(keys).values() if count > 1)
+
+
+def warn_of_repeats(
+    sides: tuple[Tensor | Sequence[Any], Tensor | Sequence[Any]],
+    groups: Sequence[str],
+    what: str,
+    *,
+    stacklevel: int,
+) -> None:
+    """Warn where many pairs share an item of one side and each pair is a group of its own.
+
+    Args:
+        sides: Items of source and target: raw vectors ``(n, d)``, or raw items.
+        groups: What is kept together, ``n`` names.
+        what: What is done with the pairs, for the message.
+        stacklevel: As for ``warnings.warn``, from the caller of this.
+    """
+    n = len(groups)
+    if n < FEW or len(set(groups)) < n:
+        return
+    counts = {
+        side: repeated(items) for side, items in zip(("source", "target"), sides, strict=True)
+    }
+    side = max(counts, key=lambda each: counts[each])
+    if counts[side] >= max(2, MANY * n):
+        warnings.warn(
+            f"pairs that share an item belong to one group; {what} got {counts[side]:,} of {n:,} "
+            f"pairs whose {side} item is that of another pair, and no groups. Such items fall on "
+            "both sides of a split and count as wrong answers to each other's queries: give "
+            "groups, such as the name of the photo of each caption (--group on the command line).",
+            RepeatedItems,
+            stacklevel=stacklevel + 1,
+        )
