@@ -107,6 +107,8 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     file: Any = None, line: str | None = None,
 ) -> None:  # fmt: skip
+    stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # a spinner stands before it
     typer.secho(
-        plain(f"{category.__name__}: {message}"), err=True, fg=typer.colors.YELLOW, bold=True
-    )  # click leaves the colours out where standard error is no terminal
+        plain(f"{category.__name__}: {message}"),
+        err=True, fg=typer.colors.YELLOW, bold=True, color=stream.isatty(),
+    )  # fmt: skip

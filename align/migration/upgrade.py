@@ -24,7 +24,7 @@ from align.repeats import warn_of_repeats
 from align.ties import first_best
 
 MIN_ITEMS = 50
-CLEAR = 5.0  # standard errors above chance: folds and the best of many do well by accident too
+CLEAR = 4.0  # standard errors above chance: folds and the best of many do well by accident too
 
 
 @dataclass(frozen=True, slots=True)

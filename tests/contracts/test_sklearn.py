@@ -48,6 +48,7 @@ def fitted(sides):
     return AlignTransformer(**QUICK).fit(*sides)
 
 
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_the_checks_of_scikit_learn_pass_but_for_three_with_a_reason():
     done = check_estimator(
         AlignTransformer(**QUICK, side="source"),
@@ -140,6 +141,7 @@ def captions():
     return (source[rows] + 0.5 * drawn).numpy(), target[rows].numpy(), rows.numpy()
 
 
+@pytest.mark.filterwarnings("ignore::align.repeats.RepeatedItems")
 def test_groups_reach_fit_and_evaluate(captions):
     source, target, photos = captions
     names = [f"photo {photo}" for photo in photos]

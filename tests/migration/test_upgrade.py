@@ -79,7 +79,7 @@ def test_shuffled_items_are_no_better_than_chance_though_hubs_are_kept(old, labe
 
 def test_a_weak_upgrade_is_better_than_chance(old):
     rng = torch.Generator().manual_seed(7)
-    found = upgrade(turned_and_shifted(old, 24) + torch.randn(N, 24, generator=rng), old)
+    found = upgrade(turned_and_shifted(old, 24) + 0.7 * torch.randn(N, 24, generator=rng), old)
     assert found.adapter.card.better_than_chance
     assert "times as many as by chance; " in found.adapter.card.verdict
     assert json.loads(json.dumps(found.to_dict()))["chance"] == dict(found.chance)
