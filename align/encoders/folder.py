@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from align.encoders.safety import check_no_code, read_settings
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
@@ -54,11 +55,6 @@ def present(folder: Path, files: Sequence[str]) -> list[Path]:
     return sorted({path for name in names for at in ("", "*/") for path in folder.glob(at + name)})
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or an empty ``dict`` where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The ``config.json`` of a transformers folder that is safe to load.
 
@@ -66,20 +62,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         ValueError: There is no ``config.json``, no safetensors file, or the folder asks for
             Python code of its own to be run.
     """
-    config: dict[str, Any] = read_json(folder / "config.json")
-    if "model_type" not in config:
+    config = read_settings(folder / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ValueError(
             "a model folder must hold a config.json that names its model_type; "
             f"got {folder.name!r} without. Pass the folder that save_pretrained wrote."
         )
-    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
-        if "auto_map" in read_json(folder / name):
-            raise ValueError(
-                "a model must be built from the classes of transformers alone; "
-                f"{folder.name!r} asks in {name} (auto_map) to run code that it brings along, "
-                "which is never done here. Use a model without remote code, or load this one "
-                "yourself and wrap it in CallableEncoder."
-            )
+    check_no_code(folder)
     if not any(any(folder.glob(name)) for name in WEIGHTS[:2]):
         raise ValueError(
             "weights must be stored as safetensors, which cannot run code; "

@@ -27,7 +27,7 @@ def load_config(folder: Path) -> Any:
     """The configuration of the model in ``folder``, with the defaults of its class filled in."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_network(folder: Path, *, dtype: str, device: str) -> Any:
@@ -44,6 +44,7 @@ def load_network(folder: Path, *, dtype: str, device: str) -> Any:
         dtype=_DTYPES[dtype],
         use_safetensors=True,
         local_files_only=True,
+        trust_remote_code=False,
         output_loading_info=True,
     )
     lost = sorted(key for key in info["missing_keys"] if "pooler." not in key)
@@ -64,6 +65,7 @@ def load_pipeline(folder: Path, *, dtype: str, device: str) -> Any:
         str(folder),
         device=device,
         local_files_only=True,
+        trust_remote_code=False,
         model_kwargs={"dtype": _DTYPES[dtype], "use_safetensors": True},
     )
 
@@ -75,7 +77,9 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -86,7 +90,7 @@ def load_image_processor(folder: Path) -> Any:
     from transformers import AutoImageProcessor
 
     load: Any = AutoImageProcessor.from_pretrained  # has no type information
-    return load(folder, backend="pil", local_files_only=True)
+    return load(folder, backend="pil", local_files_only=True, trust_remote_code=False)
 
 
 def pick_layer(output: Any, layer: int) -> Tensor:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.encoders.folder import architecture, read_config, read_json
+from align.encoders.folder import architecture, read_config
 from align.encoders.pooling import TEXT_POOLINGS
+from align.encoders.safety import check_modules, check_no_code, module_folder, read_settings
 
 TEXT_FILES = (
     "config.json",
@@ -97,10 +98,10 @@ def read_recipe(
             f"max_length must be at least 1 token; got {max_length}. "
             "Leave it out to keep as many as the model takes."
         )
-    modules = read_json(folder / "modules.json") or []
+    modules = read_settings(folder / "modules.json") or []
     transformer = _transformer_folder(folder, modules)
     config = read_config(transformer)
-    says = read_json(transformer / "sentence_bert_config.json")
+    says = read_settings(transformer / "sentence_bert_config.json")
     own, normalize, pipeline = pooling or "mean", False, False
     if pooling is None and modules:
         own, normalize, pipeline = _own_steps(folder, modules, says)
@@ -131,20 +132,15 @@ def _transformer_folder(folder: Path, modules: list[Any]) -> Path:
     """Where the network is: the folder itself, or its first module's part of it."""
     if not modules:
         return folder
-    if any(not module["type"].startswith("sentence_transformers.") for module in modules):
-        raise ValueError(
-            "a sentence-transformers folder must be built from the modules of that package alone; "
-            f"{folder.name!r} holds {[module['type'] for module in modules]}, and code that a "
-            "folder brings along is never run here. Load it yourself and wrap it in "
-            "CallableEncoder."
-        )
+    check_no_code(folder)
+    check_modules(folder, modules)
     if _names(modules)[0] != "Transformer":
         raise ValueError(
             "a sentence-transformers folder must begin with a Transformer module; "
             f"{folder.name!r} holds {_names(modules)}. Load it with SentenceTransformer and wrap "
             "its encode in CallableEncoder."
         )
-    return folder / str(modules[0]["path"])
+    return module_folder(folder, modules[0]["path"])
 
 
 def _own_steps(folder: Path, modules: list[Any], says: dict[str, Any]) -> tuple[str, bool, bool]:
@@ -154,7 +150,7 @@ def _own_steps(folder: Path, modules: list[Any], says: dict[str, Any]) -> tuple[
     text = says.get("modality_config", {}).get("text", _PLAIN_TEXT)
     other = set(says) - {*_PLAIN, "modality_config", "max_seq_length"}
     if names[1:] in (["Pooling"], ["Pooling", "Normalize"]) and plain and text == _PLAIN_TEXT:
-        pooling = _own_pooling(read_json(folder / modules[1]["path"] / "config.json"))
+        pooling = _own_pooling(read_settings(folder / modules[1]["path"] / "config.json"))
         if pooling is not None and not other:
             return pooling, "Normalize" in names, False
     return "own", False, True
@@ -173,5 +169,5 @@ def _own_pooling(says: dict[str, Any]) -> str | None:
 
 def _own_prompt(folder: Path) -> str:
     """The prompt that a sentence-transformers folder puts before every text by default."""
-    says = read_json(folder / "config_sentence_transformers.json")
+    says = read_settings(folder / "config_sentence_transformers.json")
     return str(says.get("prompts", {}).get(says.get("default_prompt_name"), ""))
