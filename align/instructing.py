@@ -110,7 +110,10 @@ def instruct(
         temperature, the rate and the preference are ours.
     """
     _check(adapter, pairs, side, folds)
-    warn_of_repeats((pairs.source, pairs.target), pairs.kept_together, "instruct", stacklevel=2)
+    assert pairs.instructions is not None  # as checked
+    # The same item with another instruction is another question.
+    asked = torch.cat([pairs.source.float(), pairs.instructions.float()], dim=1)
+    warn_of_repeats((asked, pairs.target), pairs.kept_together, "instruct", stacklevel=2)
     start = time.perf_counter()
     learning = _Learning(pairs, config, seed)
     tells_kinds = side == "both" and holds_several_kinds(pairs)

@@ -66,7 +66,8 @@ def warn_of_repeats(
             f"pairs that share an item belong to one group; {what} got {counts[side]:,} of {n:,} "
             f"pairs whose {side} item is that of another pair, and no groups. Such items fall on "
             "both sides of a split and count as wrong answers to each other's queries: give "
-            "groups, such as the name of the photo of each caption (--group on the command line).",
+            "groups, such as the name of the photo of each caption (--group on the command line), "
+            "or domains where they are no answers to each other.",
             RepeatedItems,
             stacklevel=stacklevel + 1,
         )
