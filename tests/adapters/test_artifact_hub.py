@@ -130,4 +130,4 @@ def test_texts_of_others_are_shown_in_the_readme_and_mark_nothing_up(square, tmp
             mark in line for line in body.splitlines() if not line.startswith("| source")
         )
     assert "&lt;script&gt;" in body and max(map(len, body.splitlines())) < 10_000
-    assert "| source | 6 | `a'b' <script>" in body  # between backticks, which mark nothing up
+    assert "| source | 6 | `` a`b` <script>" in body  # between backticks, which mark nothing up
