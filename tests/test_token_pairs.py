@@ -102,7 +102,9 @@ def test_take_leaves_a_side_without_tokens_without():
     assert half.source is None and half.target.tokens.equal(tokens_of([103]).tokens)
 
 
-@pytest.mark.parametrize("names", [{}, {"groups": "aabbccddeeff"}, {"domains": "aaabbbcccddd"}])
+@pytest.mark.parametrize(
+    "names", [{}, {"groups": list("aabbccddeeff")}, {"domains": list("aaabbbcccddd")}]
+)
 def test_split_takes_the_same_rows_as_the_pooled_pairs(names):
     whole = numbered(**names)
     parts = whole.split(test=0.3, val=0.2, seed=3)

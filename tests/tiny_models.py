@@ -21,7 +21,7 @@ SIDE = 64
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A memo of weight digests of its own for each test."""
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "remembered"))
-    return tmp_path / "cache"
+    return tmp_path / "remembered"
 
 
 @pytest.fixture(scope="session")
