@@ -148,28 +148,6 @@ def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     return found.double() / len(first)
 
 
-def chance_of_recall(positives: Tensor, m: int, k: int | Tensor) -> Tensor:
-    """Recall@k of a random order of ``m`` rows, ``positives`` of which are right; float64.
-
-    ``1 - C(m - p, k) / C(m, k)``, one less the chance that the top ``k`` miss all ``p``; ``k / m``
-    where ``p`` is 1. What a recall has to beat.
-
-    Args:
-        positives: Right rows of each query, int64, between 1 and ``m``.
-        m: Size of the gallery.
-        k: Cut-off, or cut-offs that broadcast with ``positives``, between 1 and ``m``.
-
-    Returns:
-        Chances in (0, 1], of the shape that ``positives`` and ``k`` broadcast to.
-    """
-    kept = m - torch.as_tensor(k, dtype=torch.float64)
-    missed = torch.ones_like(positives * kept)
-    for placed in range(int(positives.max())):
-        # The next positive falls among the rows kept back, of which earlier ones took some.
-        missed *= ((kept - placed) / (m - placed)).where(placed < positives, 1.0)
-    return 1 - missed
-
-
 def _ranks(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tuple[Ranks, Ranks]:
     x, y = (near_one(side)[0][0] for side in common_space(source, target))
     codes = codes_of(groups, len(x))

@@ -1,16 +1,14 @@
 """Recall, reciprocal and median rank: as ``align`` has them, against random partners."""
 
 import math
-from itertools import combinations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers, weights_of
 
 from align import ranking
+from align.chance import RandomOrder
 from align.embeddings import PairedEmbeddings
 from align.evaluation import evaluate
 from probes.pairing.chance import _first_ranks
@@ -20,7 +18,6 @@ from probes.pairing.retrieval import (
     RECALL_AT_1,
     RECALL_AT_5,
     RECALL_AT_10,
-    chance_of_recall,
     mean_reciprocal_rank,
     median_rank,
     recall,
@@ -116,22 +113,6 @@ def test_each_direction_counts_half():
     assert recall_curve(source, target).tolist() == [5 / 8, 1, 1, 1]
 
 
-@given(st.integers(1, 9), st.data())
-@settings(max_examples=60, deadline=None)
-def test_chance_is_the_share_of_all_placings_of_the_positives(m, data):
-    p, k = data.draw(st.integers(1, m)), data.draw(st.integers(1, m))
-    placings = list(combinations(range(1, m + 1), p))
-    share = sum(placing[0] <= k for placing in placings) / len(placings)
-    assert chance_of_recall(torch.tensor([p]), m, k).tolist() == pytest.approx([share])
-
-
-def test_chance_takes_many_numbers_of_positives_and_cut_offs_at_once():
-    table = chance_of_recall(torch.tensor([[1], [3]]), 10, torch.arange(1, 11))
-    assert table[0].tolist() == pytest.approx([k / 10 for k in range(1, 11)], rel=1e-12)
-    assert table[1, 1].item() == pytest.approx(1 - 7 * 6 / 90)
-    assert chance_of_recall(torch.tensor(1), 5000, 10).item() == pytest.approx(0.002, rel=1e-12)
-
-
 def test_chance_for_tight_groups_is_that_of_groups_paired_at_random(rng):
     """Copies come together or not at all: a random order would give each of them a chance."""
     codes = torch.arange(60) // 3
@@ -150,7 +131,7 @@ def test_chance_for_tight_groups_is_that_of_groups_paired_at_random(rng):
     # Ten places hold four groups of twenty at most; a random order finds one of three in 43 %.
     assert 0.16 < expected < 0.21
     assert RECALL_AT_10.measure(space).null.value == pytest.approx(expected, abs=0.015)
-    assert chance_of_recall(torch.tensor(3), 60, 10).item() == pytest.approx(0.43, abs=0.01)
+    assert RandomOrder.of(torch.full((60,), 3), 60).recall_at_k(10) == pytest.approx(0.43, abs=0.01)
 
 
 def test_ranks_of_the_true_partners_are_those_of_the_ranking(rng):
