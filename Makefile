@@ -35,11 +35,11 @@ ARITHMETIC := tests/kernels tests/parity/test_maxsim_cpu.py tests/adapters tests
 	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/test_neighbourhoods.py \
 	tests/probes/test_mixing.py tests/probes/test_rsa.py tests/probes/test_robustness.py
 test-arithmetic: $(VENV)/.ready
-	for capability in default avx2; do for threads in 1 2; do \
-		echo "$$capability, threads: $$threads"; \
-		ATEN_CPU_CAPABILITY=$$capability OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest \
+	for machine in "default 2" "avx2 1"; do set -- $$machine; \
+		echo "$$1, threads: $$2"; \
+		ATEN_CPU_CAPABILITY=$$1 OMP_NUM_THREADS=$$2 $(BIN)/python -m pytest \
 			--numprocesses auto --maxprocesses 4 --dist loadfile $(ARITHMETIC) || exit 1; \
-	done; done
+	done
 
 # Faults planted in core lines, one at a time: the nearest tests must notice each.
 mutants: $(VENV)/.ready
