@@ -6,6 +6,7 @@ import math
 from copy import deepcopy
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class Spectral(nn.Module):
 
     def _eigenvectors(self, dim: int) -> Tensor:
         from scipy.sparse import coo_matrix, diags
-        from scipy.sparse.linalg import eigsh
+        from scipy.sparse.linalg import LinearOperator, eigsh
 
         near, weights = self._neighbours(self.get_buffer("rows"))
         m = len(near)
@@ -71,11 +72,18 @@ class Spectral(nn.Module):
         entries = weights.double().flatten().numpy(), (own.numpy(), near.flatten().numpy())
         graph = coo_matrix(entries, shape=(m, m)).tocsr()
         graph = graph + graph.T
-        shrink = diags(graph.sum(axis=1).A1 ** -0.5)
-        start = torch.ones(m, dtype=torch.float64).numpy()
-        values, vectors = eigsh(shrink @ graph @ shrink, k=dim + 1, which="LA", v0=start)
-        order = values.argsort()[::-1][1:]  # the first is constant on the graph
-        found = torch.from_numpy((shrink @ vectors)[:, order].copy()).float()
+        degrees = graph.sum(axis=1).A1
+        shrink = diags(degrees**-0.5)
+        walk = shrink @ graph @ shrink
+        # The constant one is known, and moved to the other end: in a graph of several components
+        # its eigenvalue is that of others too, and rounding would say which of them came first.
+        constant = np.sqrt(degrees / degrees.sum())
+        moved = LinearOperator(
+            (m, m), lambda v: walk @ v - 2 * constant * (constant @ v), dtype=float
+        )
+        start = np.random.default_rng(0).standard_normal(m)
+        values, vectors = eigsh(moved, k=dim, which="LA", v0=start)
+        found = torch.from_numpy((shrink @ vectors)[:, values.argsort()[::-1]].copy()).float()
         return found * math.sqrt(m)
 
 
