@@ -222,10 +222,13 @@ def _score_table(scores: dict[str, Any], n_train: int, n_test: int) -> Table:
     table.add_column("")
     for name in ("R@1", "R@5", "R@10", "MRR"):
         table.add_column(name, justify="right")
+    keys = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
     table.add_row("before (widths differ)", "-", "-", "-", "-", style="dim")
+    chance = next(iter(scores.values())).chance
+    table.add_row("chance", *(f"{100 * chance[key]:.1f}" for key in keys), style="dim")
     for name, found in scores.items():
         cells = []
-        for key in ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"):
+        for key in keys:
             value = found.mean[key]
             cells.append(f"{100 * value.value:.1f} ± {50 * (value.high - value.low):.1f}")
         table.add_row(name, *cells, style="bold" if "isthmus" in name else "")
