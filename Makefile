@@ -28,12 +28,12 @@ test-shuffled: $(VENV)/.ready
 		--numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
 
 # Tests that touch arithmetic, on the instructions and threads of other machines: rounding decides nothing.
-ARITHMETIC := tests/kernels tests/parity/test_maxsim_cpu.py tests/adapters tests/losses tests/test_ties.py \
-	tests/test_ranking.py tests/test_fde.py tests/test_token_pooling.py tests/test_late_interaction.py \
-	tests/test_meta_start.py tests/test_meta_selection.py tests/test_gallery.py tests/test_coupling.py \
+ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses \
+	tests/metrics/test_ranks.py \
+	tests/fitting/multi_vector/test_initialization.py tests/fitting/multi_vector/test_fit.py tests/fitting/model_selection/test_gallery_correction.py tests/curation/test_coupling.py \
 	tests/retrieval/test_cascade.py tests/retrieval/test_nudge.py tests/curation/test_duplicates.py \
-	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/test_neighbourhoods.py \
-	tests/probes/test_mixing.py tests/probes/test_rsa.py tests/probes/test_robustness.py
+	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/structure/test_neighbourhoods.py \
+	tests/probes/offset/test_mixing.py tests/probes/structure/test_rsa.py tests/probes/pathology/test_robustness.py
 test-arithmetic: $(VENV)/.ready
 	for machine in "default 2" "avx2 1"; do set -- $$machine; \
 		echo "$$1, threads: $$2"; \
@@ -61,6 +61,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m experiments.compare_adapters --data emoji --n 1000

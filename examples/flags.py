@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 import align
-from align.adapters.rcca import rcca
+from align.adapters.closed_form.rcca import rcca
 
 # Small problems: threads would only wait for each other, most of all on a busy machine.
 torch.set_num_threads(1)

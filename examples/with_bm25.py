@@ -19,7 +19,7 @@ from flags import share_found
 from torch import Tensor
 
 import align
-from align.adapters.rcca import rcca
+from align.adapters.closed_form.rcca import rcca
 from align.integrations.bm25 import BM25
 
 WIDTH, HELD_OUT, DEPTH = 256, 400, 50

@@ -14,7 +14,7 @@ import datasets
 from flags import PICTURES, TEXTS, draw_flags
 
 import align
-from align.adapters.rcca import rcca
+from align.adapters.closed_form.rcca import rcca
 from align.integrations.datasets import to_paired, with_vectors
 
 

@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import align
-from align.adapters.rcca import rcca
+from align.adapters.closed_form.rcca import rcca
 from align.integrations.sentence_transformers import to_sentence_transformers
 
 

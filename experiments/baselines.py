@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap, centred
-from align.adapters.moments import prepare
-from align.adapters.ridge import ridge
-from align.card import Card
-from align.embeddings import PairedEmbeddings, Vectors, as_tensor
-from align.evaluation import Side
-from align.ranking import mean_reciprocal_rank, ranks
+from align.adapters.card import Card
+from align.adapters.closed_form.moments import prepare
+from align.adapters.closed_form.ridge import ridge
+from align.adapters.maps.linear import IdentityMap, centred
+from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
+from align.metrics.evaluation import Side
+from align.metrics.ranks import mean_reciprocal_rank, ranks
 
 WIDTH, HIDDEN = 512, 1024
 BATCH = 256
@@ -113,7 +113,7 @@ def tuned_ridge(source: Tensor, target: Tensor, *, seed: int) -> Adapter:
 
 
 class Heads(nn.Module):
-    """Two trained heads into one space; satisfies ``align.evaluation.Maps``.
+    """Two trained heads into one space; satisfies ``align.metrics.evaluation.Maps``.
 
     Args:
         source: Training sources as the encoder gave them, ``(n, d_source)``; only for their mean.

@@ -25,17 +25,17 @@ from rich.console import Console
 from rich.table import Table
 
 from align.adapters.adapter import Adapter
-from align.adapters.meta_tokens import MetaTokens
-from align.embeddings import PairedEmbeddings, Vectors
-from align.evaluation import Difference, Estimate, Evaluation, Side, compare
-from align.late_interaction import topk
-from align.losses.matryoshka import Group
-from align.meta_evaluation import MultiMaps, evaluate_meta_tokens
-from align.meta_selection import fit_meta_tokens
-from align.multivector import MultiVector
+from align.adapters.multi_vector.aspects import MetaTokens
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.multi_vector import MultiVector
+from align.data.token_pairs import TokenPairs
+from align.fitting.losses.matryoshka import Group
+from align.fitting.model_selection.fit import fit
+from align.fitting.multi_vector.fit import fit_meta_tokens
+from align.metrics.evaluation import Difference, Estimate, Evaluation, Side, compare
+from align.metrics.multi_vector import MultiMaps, evaluate_meta_tokens
 from align.retrieval.first_stages import maxsim_flops
-from align.selection import fit
-from align.token_pairs import TokenPairs
+from align.scoring.late_interaction import topk
 from experiments.record import RESULTS, write_record
 from experiments.tasks import TOKEN_TASKS, Task, load_token_task
 from experiments.trials import over_draws
@@ -130,7 +130,7 @@ def run(config: Config) -> Result:
     verdicts, seconds = [], []
     for seed in range(config.draws):
         train = draw(task, config.n, seed=seed)
-        fit_adapter = remembered(fit)
+        fit_adapter = remember_pairs(fit)
         began = time.perf_counter()
         head = _fitted(train, config, seed, fit_adapter)
         seconds.append(round(time.perf_counter() - began, 1))
@@ -184,7 +184,7 @@ def _fitted(
     )  # fmt: skip
 
 
-def remembered(
+def remember_pairs(
     fit_adapter: Callable[[PairedEmbeddings], Adapter],
 ) -> Callable[[PairedEmbeddings], Adapter]:
     """``fit_adapter`` that keeps what it gave for the same pairs: heads of one draw share those."""

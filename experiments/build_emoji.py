@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from align.atomic import atomic_file
+from align._files.atomic import atomic_file
 from experiments.emoji_groups import VARIATION, groups
 
 GOOGLE = "emoji-datasource-google@16.0.0"

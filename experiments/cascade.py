@@ -20,13 +20,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from align.adapters.meta_tokens import MetaTokens
-from align.fde import FDE
-from align.late_interaction import topk
-from align.meta_selection import fit_meta_tokens
-from align.multivector import MultiVector
+from align.adapters.multi_vector.aspects import MetaTokens
+from align.data.multi_vector import MultiVector
+from align.fitting.multi_vector.fit import fit_meta_tokens
 from align.retrieval.cascade import candidates_for, cascade, cascade_flops
 from align.retrieval.first_stages import first_stage, maxsim_flops
+from align.scoring.fde import FDE
+from align.scoring.late_interaction import topk
 from experiments.budgets import draw
 from experiments.record import write_record
 from experiments.tasks import load_token_task

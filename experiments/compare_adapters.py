@@ -22,15 +22,15 @@ from rich.table import Table
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.asif import asif
-from align.adapters.bank import Bank
-from align.adapters.csa import csa
-from align.adapters.procrustes import procrustes
-from align.adapters.rcca import cca, rcca
-from align.embeddings import PairedEmbeddings
-from align.evaluation import Estimate
-from align.hubness import NNN
-from align.selection import fit
+from align.adapters.closed_form.asif import asif
+from align.adapters.closed_form.csa import csa
+from align.adapters.closed_form.procrustes import procrustes
+from align.adapters.closed_form.rcca import cca, rcca
+from align.adapters.corrections.hubness import NNN
+from align.adapters.corrections.reference_set import ReferenceSet
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.fit import fit
+from align.metrics.evaluation import Estimate
 from experiments import baselines
 from experiments.record import write_record
 from experiments.tasks import TASKS, Task, load_task
@@ -148,8 +148,8 @@ def _seeded(method: Callable[..., Fitted]) -> Fit:
 def _corrected_rcca(train: PairedEmbeddings, seed: int) -> Adapter:
     plain = rcca(train.source, train.target, ridge=(1.0, 1.0))
     projected = plain.source(train.source), plain.target(train.target)
-    bank = Bank(*projected, expansion=None, hubness=NNN(32, 0.5))
-    return Adapter(plain.source_map, plain.target_map, plain.card, bank=bank)
+    reference = ReferenceSet(*projected, expansion=None, hubness=NNN(32, 0.5))
+    return Adapter(plain.source_map, plain.target_map, plain.card, reference=reference)
 
 
 def render(config: Config, result: Result) -> Table:

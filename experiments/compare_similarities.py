@@ -33,11 +33,11 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import centred
-from align.adapters.moments import prepare
-from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
-from align.selection import fit
+from align.adapters.closed_form.moments import prepare
+from align.adapters.maps.linear import centred
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.fitting.model_selection.fit import fit
 from experiments.record import write_record
 from experiments.tasks import TASKS, Task, load_task
 from experiments.trials import draw

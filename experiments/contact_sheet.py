@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from align.atomic import atomic_file
-from align.pictures import opened
+from align._files.atomic import atomic_file
+from align.data.pictures import opened
 
 Picture = Path | Image.Image
 Row = tuple[str, Sequence[Picture]]

@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import evaluate
-from align.resampling import resamples
+from align.data.embeddings import PairedEmbeddings
+from align.metrics.bootstrap import resamples
+from align.metrics.evaluation import evaluate
 from experiments.record import write_record
-from probes.measured import Measured
+from probes.estimates import Measured
+from probes.reporting.standard import STANDARD
 from probes.space import Probe, Space
-from probes.standard import STANDARD
 
 ENOUGH = 0.92
 """Coverage below this is too rare: 0.95 less two standard errors of 200 replicates."""

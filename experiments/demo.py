@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from align.cli.console import PlainConsole
+from align.apps.cli.console import PlainConsole
 
 if TYPE_CHECKING:
-    from align.embeddings import PairedEmbeddings
+    from align.data.embeddings import PairedEmbeddings
     from experiments.baselines import Heads
 
 QUERIES = (
@@ -75,8 +75,8 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     stages = Stages()
     with stages.time("load libraries"):
         import align
-        from align.adapters.procrustes import procrustes
-        from align.adapters.rcca import cca
+        from align.adapters.closed_form.procrustes import procrustes
+        from align.adapters.closed_form.rcca import cca
         from experiments.contact_sheet import contact_sheet
         from experiments.datasets import emoji, emoji_entries
         from experiments.datasets.folders import cache_folder
@@ -172,7 +172,7 @@ def _clear(index: Path) -> None:
     Raises:
         FileExistsError: The folder holds anything else, or is a link.
     """
-    from align.retrieval.manifest import read_manifest
+    from align.retrieval.storage.manifest import read_manifest
 
     if not index.is_symlink() and (not index.exists() or not any(index.iterdir())):
         return
@@ -195,7 +195,7 @@ def _trained_once(train: PairedEmbeddings, seed: int, folder: Path) -> Heads:
     """The trained baseline; its weights are kept, so that a second demo loads them."""
     from safetensors.torch import load_file, save_file
 
-    from align.atomic import atomic_file
+    from align._files.atomic import atomic_file
     from experiments.baselines import projection_n_pairs
 
     digest = sha256(train.source.numpy().tobytes())

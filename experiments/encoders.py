@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from align.atomic import atomic_file
-from align.embeddings import Encoder
-from align.multivector import MultiVector
-from align.pictures import check_size, opened
+from align._files.atomic import atomic_file
+from align.data.embeddings import Encoder
+from align.data.multi_vector import MultiVector
+from align.data.pictures import check_size, opened
 from experiments.datasets.folders import cache_folder
 
 Pixels = NDArray[np.float32]

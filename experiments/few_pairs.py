@@ -25,10 +25,10 @@ from rich.table import Table
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.evaluation import Estimate
-from align.selection import fit
-from align.store import EmbeddingStore
+from align.data.embeddings import PairedEmbeddings
+from align.encoders.cache.store import EmbeddingStore
+from align.fitting.model_selection.fit import fit
+from align.metrics.evaluation import Estimate
 from experiments.baselines import tuned_ridge
 from experiments.datasets import flickr8k
 from experiments.datasets.folders import cache_folder

@@ -17,13 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.bank import Bank
-from align.adapters.maps import centred
-from align.adapters.moments import Paired, Spectrum, paired_moments, prepare, second_moment
-from align.adapters.rcca import canonical, power_weights, rcca_maps
-from align.card import Card
-from align.crossval import (
-    MAP_BANK,
+from align.adapters.card import Card
+from align.adapters.closed_form.moments import (
+    Paired,
+    Spectrum,
+    paired_moments,
+    prepare,
+    second_moment,
+)
+from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
+from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.maps.linear import centred
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.cross_validation import (
+    MAP_REFERENCE,
     CrossValidation,
     Fold,
     Outcome,
@@ -32,9 +39,8 @@ from align.crossval import (
     pooled,
     screen,
 )
-from align.embeddings import PairedEmbeddings
-from align.gallery import Projection, choose_gallery
-from align.transport import sinkhorn_plan
+from align.fitting.model_selection.gallery_correction import Projection, choose_gallery
+from align.scoring.optimal_transport import sinkhorn_plan
 from experiments.few_pairs_features import Beside, Kernel, RandomFeatures, Spectral, Through
 
 FOLDS = 5
@@ -240,11 +246,15 @@ def best_of(
     projections = []
     for fold in folds:
         fitted = maps(fold.train)
-        projections.append(Projection(project(fitted, fold.held_out), project(fitted, fold.bank)))
+        projections.append(
+            Projection(project(fitted, fold.held_out), project(fitted, fold.reference))
+        )
     gallery = choose_gallery(cv, projections, query_only=False)
     every = torch.arange(len(pairs))
     fitted = maps(every)
-    bank = Bank(*project(fitted, every), expansion=gallery.expansion, hubness=gallery.hubness)
+    reference = ReferenceSet(
+        *project(fitted, every), expansion=gallery.expansion, hubness=gallery.hubness
+    )
     widths = pairs.source.shape[1], pairs.target.shape[1]
     if variant.features is not None:
         sides = zip(variant.features, fitted, widths, strict=True)
@@ -252,7 +262,7 @@ def best_of(
     ridges = f"({best.ridge[0]:g}, {best.ridge[1]:g})"
     name = f"rcca(ridge={ridges}, power={best.power:g}){variant.settings[setting]}"
     card = Card(name, len(pairs), *widths)
-    return Adapter(*fitted, card, bank=bank), (best.ridge, best.power)
+    return Adapter(*fitted, card, reference=reference), (best.ridge, best.power)
 
 
 def _paired(source: Tensor, target: Tensor) -> Variant:
@@ -333,13 +343,13 @@ def _scored(
     for fold, moments in folds:
         a, s, b = canonical(moments, ridge)
         source, target = moments.maps(a, b)
-        held_out, bank = (
+        held_out, reference = (
             (source(variant.source[rows]), target(variant.target[rows]))
-            for rows in (fold.held_out, fold.bank[:MAP_BANK])
+            for rows in (fold.held_out, fold.reference[:MAP_REFERENCE])
         )
         for power, found in outcomes.items():
             weight = power_weights(s, power).float()
-            found.append(screen(_weighted(held_out, weight), _weighted(bank, weight)))
+            found.append(screen(_weighted(held_out, weight), _weighted(reference, weight)))
     return [
         _Tried(variant, setting, ridge, power, pooled(found, k=k))
         for power, found in outcomes.items()

@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from align.adapters.adapter import Adapter
-from align.adapters.procrustes import procrustes
-from align.adapters.rcca import rcca
-from align.adapters.residual import residual
-from align.embeddings import PairedEmbeddings
-from align.selection import fit
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
+from align.adapters.closed_form.procrustes import procrustes
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.maps.residual import residual
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.fit import fit
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.train import train as train_adapter
 from experiments.baselines import raw_cosine, tuned_ridge
 from experiments.record import RESULTS, write_record
 from experiments.tasks import TASKS, Task, load_task

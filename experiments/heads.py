@@ -31,9 +31,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.evaluation import Estimate
-from align.selection import Effort, fit
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.fit import Effort, fit
+from align.metrics.evaluation import Estimate
 from experiments.peer_heads import (
     csa,
     dense,

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from align.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings
+from align.data.modality import Modality
+from align.data.pairs import Pairs
+from align.encoders.cache.store import EmbeddingStore
 from align.encoders.composite import MixedEncoder
-from align.modalities import Modality
-from align.pairs import Pairs
-from align.store import EmbeddingStore
 from experiments.datasets import flickr8k, stdlib_code
 from experiments.datasets.folders import cache_folder
 from experiments.encoders import efficientnet_lite0, minilm

@@ -31,13 +31,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.embeddings import Embeddings, PairedEmbeddings, Vectors
-from align.evaluation import compare, evaluate
+from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
+from align.metrics.evaluation import compare, evaluate
 from experiments.record import write_record
 from probes.pathology.clusters import cluster_probe
+from probes.reporting.standard import STANDARD
 from probes.reporting.states import states
 from probes.space import Probe, Space
-from probes.standard import STANDARD
 
 LEVEL = 0.05
 WITHIN = (0.02, 0.08)
@@ -50,7 +50,7 @@ State = Literal["raw", "centred"]
 
 TURNED = ("mean_cosine_source", "mean_cosine_target")
 COMPARED = "compare"
-"""Name under which the test of ``align.evaluation.compare`` is written down."""
+"""Name under which the test of ``align.metrics.evaluation.compare`` is written down."""
 
 LABELS = 3
 

@@ -15,8 +15,8 @@ import csv
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from align.atomic import atomic_file
-from align.pairs import Pairs
+from align._files.atomic import atomic_file
+from align.data.pairs import Pairs
 from experiments.datasets import emoji, flickr8k
 
 COLUMNS = ("id", "source", "target", "group")

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from align.atomic import atomic_file
-from align.card import installed_versions
+from align._files.atomic import atomic_file
+from align.adapters.card import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("sentence-transformers", "transformers", "onnxruntime")

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from align.embeddings import Encoder, PairedEmbeddings
-from align.multivector import MultiVector
-from align.pairs import Pairs
-from align.store import EmbeddingStore
-from align.token_pairs import TokenPairs
+from align.data.embeddings import Encoder, PairedEmbeddings
+from align.data.multi_vector import MultiVector
+from align.data.pairs import Pairs
+from align.data.token_pairs import TokenPairs
+from align.encoders.cache.store import EmbeddingStore
 from experiments.datasets import (
     conala,
     django_pseudocode,

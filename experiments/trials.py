@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.evaluation import Estimate, Evaluation, Side, evaluate
-from align.ranking import hits_at_k, reciprocal_ranks
-from align.resampling import bootstrap_interval, weighted_mean
+from align.data.embeddings import PairedEmbeddings
+from align.metrics.bootstrap import bootstrap_interval, weighted_mean
+from align.metrics.evaluation import Estimate, Evaluation, Side, evaluate
+from align.metrics.ranks import hits_at_k, reciprocal_ranks
 from experiments.baselines import Heads
 from experiments.tasks import Task
 

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import Estimate
-from align.groups import group_codes
-from align.ranking import hits_at_k, rank_scores, reciprocal_ranks
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.metrics.evaluation import Estimate
+from align.metrics.ranks import hits_at_k, rank_scores, reciprocal_ranks
 from experiments.mixed import KINDS, draw, load_mixed, rows_of
 from experiments.record import RESULTS, write_record
 from experiments.tasks import Task

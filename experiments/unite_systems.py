@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.instructed import instructed
-from align.adapters.projection import linear_heads
-from align.adapters.residual import residual
+from align.adapters.maps.instructed import instructed
+from align.adapters.maps.networks import linear_heads
+from align.adapters.maps.residual import residual
 from align.curation.mixing import composition, temperature_weights
-from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
-from align.instructing import pairs_for
-from align.preferring import learn_preference
-from align.selection import fit
-from align.training.batch import Loss
-from align.training.config import TrainConfig
-from align.training.loop import train
-from align.training.objectives import contrastive, modality_aware, softly_modality_aware
-from align.training.stages import train_stages, unite_stages
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.fitting.instructions.fit import pairs_for
+from align.fitting.instructions.preference import learn_preference
+from align.fitting.model_selection.fit import fit
+from align.fitting.training.batch import Loss
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import contrastive, modality_aware, softly_modality_aware
+from align.fitting.training.stages import train_stages, unite_stages
+from align.fitting.training.train import train
 from experiments.mixed import KINDS, only, rows_of
 
 LOSSES: Mapping[str, Loss] = {
@@ -176,7 +176,9 @@ def _preferring(closed: Adapter, arena: Arena) -> Adapter:
     made = instructed(closed, _d_instruction(arena.pairs))
     codes = torch.from_numpy(group_codes(arena.pairs.groups))
     learned = learn_preference(closed, arena.pairs, codes, seed=arena.seed)
-    return Adapter(made.source_map, made.target_map, made.card, bank=made.bank, preference=learned)
+    return Adapter(
+        made.source_map, made.target_map, made.card, reference=made.reference, preference=learned
+    )
 
 
 def seeing_kinds(adapter: Adapter) -> Adapter:

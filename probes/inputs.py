@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_length, check_matrix, check_no_zero_rows, check_paired
-from align.embeddings import as_tensor
-from align.groups import group_codes
+from align.data.embeddings import as_tensor
+from align.data.splits import group_codes
 
 Matrix = Tensor | np.ndarray[Any, Any]
 

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from align.kernels.scores import inner_products
-from align.ranking import Ranks, rank_positives
-from probes.closest import closest
-from probes.measured import Measured
+from align.metrics.ranks import Ranks, rank_positives
+from align.scoring.inner_products import inner_products
+from probes.estimates import Measured
+from probes.neighbours import closest
 
 Family = Literal["offset", "distribution", "pairing", "structure", "pathology"]
 Better = Literal["lower", "higher", "neither"]

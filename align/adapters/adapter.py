@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from align._checks import check_matrix, check_no_zero_rows, check_side
-from align.adapters.bank import Bank
-from align.adapters.preference import Preference
+from align.adapters.card import Card
+from align.adapters.corrections.preference import Preference
+from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.training_items import TrainingItems
-from align.card import Card
-from align.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
+from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 
 Side = Literal["source", "target"]
 
@@ -33,7 +33,7 @@ class Adapter(nn.Module):
     Attributes:
         source_map: ``(n, d_source)`` to unit-norm ``(n, dim)``.
         target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
-        bank: Expansion and hubness correction of gallery vectors, or ``None``.
+        reference: GalleryExpansion and hubness correction of gallery vectors, or ``None``.
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
@@ -46,7 +46,7 @@ class Adapter(nn.Module):
         target_map: nn.Module,
         card: Card,
         *,
-        bank: Bank | None = None,
+        reference: ReferenceSet | None = None,
         preference: Preference | None = None,
         training_items: TrainingItems | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class Adapter(nn.Module):
             )
         self.source_map = source_map
         self.target_map = target_map
-        self.bank = bank
+        self.reference = reference
         self.preference = preference
         self.training_items = training_items
         self.card = card
@@ -77,7 +77,7 @@ class Adapter(nn.Module):
     @property
     def d_search(self) -> int:
         """Width of the vectors that ``queries`` and ``gallery`` give where sources ask."""
-        corrected = self.bank is not None and self.bank.hubness is not None
+        corrected = self.reference is not None and self.reference.hubness is not None
         return self.dim + corrected + (0 if self.preference is None else self.preference.dim)
 
     @torch.inference_mode()
@@ -116,7 +116,7 @@ class Adapter(nn.Module):
         """
         z = self._map(side, x)
         columns = [z]
-        if self.bank is not None and self.bank.hubness is not None:
+        if self.reference is not None and self.reference.hubness is not None:
             columns.append(z.new_ones(len(z), 1))
         if self.preference is not None and side == "source":
             columns.append(self.preference.queries(as_tensor(x).float()))
@@ -139,7 +139,7 @@ class Adapter(nn.Module):
             ValueError: As for ``queries``.
         """
         z = self._map(side, y)
-        found = z if self.bank is None else self.bank.gallery(z, side=side)
+        found = z if self.reference is None else self.reference.gallery(z, side=side)
         if self.preference is None or side != "target":
             return found
         return torch.cat([found, self.preference.gallery(as_tensor(y).float())], dim=1)
@@ -179,8 +179,8 @@ class Adapter(nn.Module):
         return items.include(pairs.source, pairs.target)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``folder`` whole or not at all; see ``align.adapters.artifact.save``."""
-        from align.adapters.artifact import save
+        """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""
+        from align.adapters.artifact.files import save
 
         save(self, folder)
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from align.adapters.maps import directions
-from align.embeddings import PairedEmbeddings
+from align.adapters.maps.linear import directions
+from align.data.embeddings import PairedEmbeddings
 
 PER_ITEM = 8
 """Numbers kept of each item: 32 bytes."""
@@ -93,7 +93,7 @@ class TrainingItems(nn.Module):
         return (x > 0) & (y > 0) | _tells(x) | _tells(y)
 
 
-def remembered(before: TrainingItems | None, pairs: PairedEmbeddings) -> TrainingItems:
+def remember_pairs(before: TrainingItems | None, pairs: PairedEmbeddings) -> TrainingItems:
     """The items of ``pairs``, beside those that an adapter remembered already."""
     if before is None:
         return TrainingItems.of(pairs.source, pairs.target)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from align._checks import check_length, check_matrix, check_no_zero_rows
-from align.adapters.maps import directions
-from align.kernels.scores import inner_products
-from align.ties import first_largest
+from align.adapters.maps.linear import directions
+from align.scoring.inner_products import inner_products
+from align.scoring.ties import first_largest
 
 LEVEL = 1e-6  # what rounding of float32 takes equal cosines apart
 ROWS = 256

@@ -11,10 +11,10 @@ from torch import Tensor
 from align._checks import check_k, check_side
 from align.adapters.adapter import Adapter
 from align.curation.duplicates import equal_vectors
-from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
-from align.kernels.scores import inner_products
-from align.kernels.topk import best_columns
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.scoring.inner_products import inner_products
+from align.scoring.topk import best_columns
 
 ROWS = 1024
 

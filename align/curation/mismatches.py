@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
-from align.groups import folds as deal
-from align.groups import group_codes
-from align.kernels.scores import inner_products
+from align.adapters.closed_form.rcca import rcca
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import folds as deal
+from align.data.splits import group_codes
+from align.scoring.inner_products import inner_products
 
 RIDGE = 3.0
 POWER = 1.0
@@ -70,7 +70,7 @@ def mismatches(
     if not 0 < cut <= 1:
         raise ValueError(f"cut must lie in (0, 1]; got {cut}. Pass 0.5, or less to find more.")
     codes = torch.from_numpy(group_codes(pairs.groups))
-    numbers = torch.from_numpy(deal(pairs.kept_together, folds, seed=seed))
+    numbers = torch.from_numpy(deal(pairs.group_key, folds, seed=seed))
     chance = torch.ones(len(pairs), dtype=torch.float64)
     for number in range(folds):
         inside = (numbers == number).nonzero().flatten()

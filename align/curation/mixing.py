@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.embeddings import PairedEmbeddings
-from align.modalities import Modality
-from align.plain import plain
+from align.data.embeddings import PairedEmbeddings
+from align.data.modality import Modality
+from align.data.plain import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from align.curation.duplicates import Duplicates, equal_items, near_vectors
 from align.curation.minhash import near_texts
 from align.curation.mismatches import CUT, Mismatches, mismatches
 from align.curation.mixing import Composition, composition
-from align.embeddings import PairedEmbeddings
-from align.pairs import Pairs
-from align.plain import plain
+from align.data.embeddings import PairedEmbeddings
+from align.data.pairs import Pairs
+from align.data.plain import plain
 
 Decision = Literal["keep", "drop", "suspect"]
 NEAR_TEXT = 0.9

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align._checks import check_matrix
 from align.encoders.batches import checked_items, run_batches
-from align.encoders.weights import fingerprint
+from align.encoders.pretrained.weights import fingerprint
 
 
 @dataclass(frozen=True, eq=False)

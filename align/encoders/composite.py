@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.embeddings import Encoder
-from align.encoders.weights import fingerprint
-from align.modalities import Modality
+from align.data.embeddings import Encoder
+from align.data.modality import Modality
+from align.encoders.pretrained.weights import fingerprint
 
 EncodePart = Callable[[Encoder, Sequence[Any]], Tensor]
 
@@ -83,7 +83,7 @@ class MixedEncoder:
     modality by itself and finds one map for each, all into one space.
 
     Attributes:
-        encoders: By the name of the modality, as ``align.modalities.Modality.parse`` reads it.
+        encoders: By the name of the modality, as ``align.data.modality.Modality.parse`` reads it.
 
     Raises:
         ValueError: There are none, or a name is no modality.

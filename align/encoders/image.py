@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items, run_batches
-from align.encoders.folder import architecture, present, read_config, resolve_folder
 from align.encoders.images import ImageItem, open_rgb
-from align.encoders.network import (
+from align.encoders.pretrained.folder import architecture, present, read_config, resolve_folder
+from align.encoders.pretrained.network import (
     Dtype,
     check_options,
     load_config,
@@ -24,8 +25,7 @@ from align.encoders.network import (
     load_network,
     pick_layer,
 )
-from align.encoders.weights import files_digests, fingerprint
-from align.multivector import MultiVector
+from align.encoders.pretrained.weights import files_digests, fingerprint
 
 ImagePooling = Literal["cls", "mean", "cls+mean"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from align.pictures import check_size, opened, upright_rgb
+from align.data.pictures import check_size, opened, upright_rgb
 
 ImageItem = str | Path | Image.Image | np.ndarray[Any, Any]
 
@@ -24,7 +24,7 @@ def open_rgb(item: ImageItem, position: int) -> Image.Image:
 
     Raises:
         ValueError: The item cannot be read as a picture of 8 bits per channel, or is larger or
-            longer than ``align.pictures`` allows.
+            longer than ``align.data.pictures`` allows.
     """
     if isinstance(item, str | Path):
         name = f"item {position}, {str(item)!r},"

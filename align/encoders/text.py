@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items, run_batches
-from align.encoders.folder import present, resolve_folder
-from align.encoders.network import (
+from align.encoders.pretrained.folder import present, resolve_folder
+from align.encoders.pretrained.network import (
     Dtype,
     check_options,
     load_config,
@@ -23,10 +24,9 @@ from align.encoders.network import (
     most_tokens,
     pick_layer,
 )
-from align.encoders.pooling import TextPooling, pool_text
-from align.encoders.recipe import TEXT_FILES, Recipe, read_recipe
-from align.encoders.weights import files_digests, fingerprint
-from align.multivector import MultiVector
+from align.encoders.pretrained.pooling import TextPooling, pool_text
+from align.encoders.pretrained.recipe import TEXT_FILES, Recipe, read_recipe
+from align.encoders.pretrained.weights import files_digests, fingerprint
 
 
 @dataclass(frozen=True, eq=False)

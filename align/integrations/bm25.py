@@ -10,8 +10,8 @@ import torch
 
 from align._checks import check_at_least, check_k, check_length, check_unique
 from align.integrations.extras import extra
-from align.kernels.topk import best_columns
 from align.retrieval.hits import Hit
+from align.scoring.topk import best_columns
 
 with extra("bm25"):
     import bm25s

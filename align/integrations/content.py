@@ -12,11 +12,11 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Side, other_side
-from align.late_interaction import maxsim
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
 from align.retrieval.embedder import Embedder
-from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
+from align.retrieval.index.filters import Where
+from align.scoring.late_interaction import maxsim
 
 Rescore = Callable[[str, Sequence[Any]], Tensor]
 """A query and ``n`` candidate items to one score each, ``(n,)``; higher is better."""

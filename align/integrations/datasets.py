@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from align.embeddings import Cache, Embeddings, Encoder, PairedEmbeddings
-from align.encoding import encode_items, items_for
-from align.groups import names_of
+from align.data.embeddings import Cache, Embeddings, Encoder, PairedEmbeddings
+from align.data.encoding import encode_items, items_for
+from align.data.pairs import Pairs
+from align.data.readers import PairsError
+from align.data.splits import names_of
 from align.integrations.extras import extra
-from align.pairs import Pairs
-from align.tables import PairsError
 
 with extra("datasets"):
     from datasets import Dataset, Features, List, Value

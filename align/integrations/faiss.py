@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from align._checks import check_k
+from align.data.multi_vector import MultiVector
 from align.integrations.answers import Floats, check_unit_norm
 from align.integrations.extras import extra
-from align.kernels.topk import Neighbours
-from align.multivector import MultiVector
+from align.scoring.topk import Neighbours
 
 with extra("faiss"):
     import faiss

@@ -10,14 +10,14 @@ from typing import Any
 
 from align._checks import check_side
 from align.adapters.adapter import Side
-from align.adapters.artifact import load
-from align.adapters.digest import adapter_digest, check_digest
-from align.embeddings import Encoder
-from align.encoding import MIXED
+from align.adapters.artifact.digest import adapter_digest, check_digest
+from align.adapters.artifact.files import load
+from align.data.embeddings import Encoder
+from align.data.encoding import MIXED
+from align.data.pictures import opened, upright_rgb
 from align.integrations.content import answers, beside, text_of
 from align.integrations.extras import extra
 from align.integrations.haystack_filters import where_of
-from align.pictures import opened, upright_rgb
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 

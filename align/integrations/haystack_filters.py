@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from align.integrations.extras import extra
-from align.retrieval.filters import Where
+from align.retrieval.index.filters import Where
 
 with extra("haystack"):
     from haystack import Document

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 
 from align._checks import check_at_least, check_length, check_unique
-from align.embeddings import Vectors, as_tensor
+from align.data.embeddings import Vectors, as_tensor
+from align.data.multi_vector import MultiVector
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.multivector import MultiVector
 from align.retrieval.hits import Hit
 
 with extra("lancedb"):

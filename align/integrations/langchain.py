@@ -11,8 +11,8 @@ from align.adapters.adapter import Side, other_side
 from align.integrations.content import Rescore, answers, beside, best_first, text_of
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
-from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
+from align.retrieval.index.filters import Where
 
 with extra("langchain"):
     from langchain_core.callbacks import (
@@ -58,7 +58,7 @@ class AlignedEmbeddings(Embeddings):
             modality: What texts are where an encoder is of several modalities, such as ``"code"``.
 
         Raises:
-            TypeError: A map of the adapter is none of ``align.adapters.maps``.
+            TypeError: A map of the adapter is none of ``align.adapters.maps.linear``.
             ValueError: ``documents`` is neither side.
         """
         check_side(documents)

@@ -12,13 +12,13 @@ from PIL import Image
 
 from align._checks import check_side
 from align.adapters.adapter import Side, other_side
+from align.data.pictures import opened, upright_rgb
 from align.integrations.content import Rescore, answers, best_first, text_of
 from align.integrations.extras import extra
 from align.integrations.keyed_cache import KeyedCache, asking
-from align.pictures import opened, upright_rgb
 from align.retrieval.embedder import Embedder
-from align.retrieval.filters import Where
 from align.retrieval.hits import Hit, Searcher
+from align.retrieval.index.filters import Where
 
 with extra("llama-index"):
     from llama_index.core.base.base_retriever import BaseRetriever
@@ -75,7 +75,7 @@ class AlignedEmbedding(MultiModalEmbedding):
             embeddings_cache: Where LlamaIndex looks vectors of texts up and keeps them.
 
         Raises:
-            TypeError: A map of the adapter is none of ``align.adapters.maps``.
+            TypeError: A map of the adapter is none of ``align.adapters.maps.linear``.
             ValueError: ``documents`` is neither side.
         """
         check_side(documents)

@@ -10,10 +10,10 @@ from uuid import NAMESPACE_OID, NAMESPACE_URL, uuid5
 import numpy as np
 
 from align._checks import check_at_least, check_k, check_length, check_matrix, check_unique
-from align.embeddings import Vectors, as_tensor
+from align.data.embeddings import Vectors, as_tensor
+from align.data.multi_vector import MultiVector
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.multivector import MultiVector
 from align.retrieval.hits import NOTHING, Hit, Id
 
 with extra("qdrant"):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from align._checks import check_side
 from align.adapters.adapter import Adapter, Side, other_side
-from align.adapters.maps import AffineMap, BlendMap, IdentityMap, LinearMap
-from align.adapters.projection import LinearHead, ProjectionMap
-from align.adapters.residual import ResidualMap
+from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap, LinearMap
+from align.adapters.maps.networks import LinearHead, ProjectionMap
+from align.adapters.maps.residual import ResidualMap
 
 
 def to_sentence_transformers(
@@ -65,7 +65,7 @@ def to_sentence_transformers(
             "built-in modules can express an adapter without instructions only; this one prefers "
             "kinds of item by instruction. Keep it beside its encoders with align.Embedder."
         )
-    corrected = adapter.bank is not None and not drop_correction
+    corrected = adapter.reference is not None and not drop_correction
     if corrected and documents in towers:
         raise ValueError(
             "built-in modules can express the maps of an adapter, but not what it does to gallery "
@@ -142,8 +142,8 @@ def _modules(side: str, part: nn.Module) -> list[Module]:
             raise ValueError(
                 "built-in modules can express linear, affine and identity maps and projection "
                 f"networks; the {side} map of this adapter is {_called(part)}. Fit a closed form, "
-                "such as align.adapters.rcca.rcca, or keep this one beside its encoders with "
-                "align.Embedder."
+                "such as rcca (align.adapters.closed_form.rcca), or keep this one beside its "
+                "encoders with align.Embedder."
             )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import evaluate
-from align.selection import Effort, fit
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.fit import Effort, fit
+from align.metrics.evaluation import evaluate
 
 Array = np.ndarray[Any, Any]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.kernels.topk import Neighbours
-from align.late_interaction import maxsim, topk
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
 from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, put_forward_by
+from align.scoring.late_interaction import maxsim, topk
+from align.scoring.topk import Neighbours
 
 _BYTES = 64 << 20
 """Memory for documents copied together to be scored again, if one document needs less."""

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from align._checks import as_list, check_length, check_side
 from align.adapters.adapter import Adapter, Side
-from align.adapters.digest import adapter_digest
-from align.embeddings import Cache, Embeddings, Encoder
+from align.adapters.artifact.digest import adapter_digest
+from align.data.embeddings import Cache, Embeddings, Encoder
+from align.data.encoding import encode_instructions, encode_items, items_for
+from align.data.picture_names import route_picture_names
 from align.encoders.spec import from_card
-from align.encoding import encode_instructions, encode_items, items_for
-from align.instructing import sources_for, takes_instructions
-from align.picture_names import told_apart
+from align.fitting.instructions.fit import sources_for, takes_instructions
 
 
 class Embedder:
@@ -146,7 +146,7 @@ class Embedder:
                 "Leave it out."
             )
         encoder = self.encoder(side)
-        found, kinds = self.told_apart(items, side=side, modality=modality)
+        found, kinds = self.route_picture_names(items, side=side, modality=modality)
         named = items_for(encoder, found, kinds, side=side)
         vectors = encode_items(encoder, named, store=self.store, progress=progress)
         if side == "source":
@@ -154,7 +154,7 @@ class Embedder:
             vectors = sources_for(self.adapter, vectors, told)
         return Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
 
-    def told_apart(
+    def route_picture_names(
         self, items: Sequence[Any], *, side: Side, modality: str | Sequence[str] | None
     ) -> tuple[list[Any], list[str] | None]:
         """Items one by one, names of pictures among them as paths; and what each is, if said.
@@ -169,7 +169,7 @@ class Embedder:
         if kinds is not None:
             kinds = as_list("modality", kinds)
             check_length("modality", kinds, len(held))
-        return told_apart(self.encoder(side), held, kinds, side=side)
+        return route_picture_names(self.encoder(side), held, kinds, side=side)
 
     def _told(self, instruction: str) -> Tensor:
         if not takes_instructions(self.adapter):

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from align.fde import FDE
-from align.kernels.topk import Neighbours, nearest
-from align.late_interaction import topk
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
+from align.scoring.fde import FDE
+from align.scoring.late_interaction import topk
+from align.scoring.topk import Neighbours, nearest
 
 Budget = tuple[int, int]
 """Vectors used of each query and of each document, the first ones."""

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_matrix
-from align.kernels.scores import check_scorable, inner_products
-from align.ties import first_best
+from align.scoring.inner_products import check_scorable, inner_products
+from align.scoring.ties import first_best
 
 TURNS = tuple(number / 20 for number in range(29))  # chords, to just below a right angle
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8, 6.4)

@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from align._checks import as_list, check_length
 from align.adapters.adapter import Side, other_side
-from align.adapters.meta_tokens import MetaTokens, TokenAspects
-from align.embeddings import Cache, Embeddings, Encoder, TokenEncoder
-from align.multivector import MultiVector
+from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
+from align.data.embeddings import Cache, Embeddings, Encoder, TokenEncoder
+from align.data.multi_vector import MultiVector
 from align.retrieval.embedder import Embedder
-from align.retrieval.filters import Where
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
-from align.retrieval.index import Index
+from align.retrieval.index.filters import Where
+from align.retrieval.index.index import Index
 
 
 class Retriever:
@@ -103,7 +103,7 @@ class Retriever:
         """
         side = self.index.side
         ids = as_list("ids", ids)
-        items, said = self.embedder.told_apart(items, side=side, modality=modality)
+        items, said = self.embedder.route_picture_names(items, side=side, modality=modality)
         check_length("items", items, len(ids))
         found = self.embedder.encode(items, side=side, modality=said, progress=progress)
         kinds = self.embedder.encoder(side).modality if said is None else said
@@ -145,7 +145,7 @@ class Retriever:
         items = as_list("items", items)
         if not items:
             return []
-        items, said = self.embedder.told_apart(items, side=self.asking, modality=modality)
+        items, said = self.embedder.route_picture_names(items, side=self.asking, modality=modality)
         asked = self.embedder.encode(
             items, side=self.asking, modality=said, instruction=instruction
         )

@@ -29,12 +29,12 @@ from rich.table import Table
 from torch import Tensor
 
 from align.adapters.adapter import Adapter, Side
-from align.adapters.bank import Bank
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
-from align.hubness import NNN
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.corrections.hubness import NNN
+from align.adapters.corrections.reference_set import ReferenceSet
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.fit import fit
 from align.retrieval.wrap import wrap
-from align.selection import fit
 from experiments.bench.memory import peak_mib
 from experiments.record import write_record
 from experiments.trials import call_microseconds
@@ -153,8 +153,8 @@ def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
     pairs = synthetic_pairs(QUERY_PAIRS, seed=seed)
     plain = rcca(pairs.source, pairs.target)
     projected = plain.source(pairs.source), plain.target(pairs.target)
-    bank = Bank(*projected, expansion=None, hubness=NNN(32, 0.5))
-    corrected = Adapter(plain.source_map, plain.target_map, plain.card, bank=bank)
+    reference = ReferenceSet(*projected, expansion=None, hubness=NNN(32, 0.5))
+    corrected = Adapter(plain.source_map, plain.target_map, plain.card, reference=reference)
     found: dict[str, Spread] = {}
     for name, adapter in (("plain", plain), ("corrected", corrected)):
         text = call_microseconds(adapter, pairs.source, side="source", calls=calls)

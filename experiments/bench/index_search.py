@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.multivector import MultiVector
-from align.retrieval.index import Index
+from align.data.multi_vector import MultiVector
+from align.retrieval.index.index import Index
 from experiments.bench.fit_cost import Spread, spread
 from experiments.record import write_record
 

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
 from experiments.bench.fit_cost import Spread, spread
 from experiments.bench.maxsim_machine import (
     BYTES,

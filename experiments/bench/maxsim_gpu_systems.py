@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from align.kernels import reference
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
+from align.scoring.kernels import reference
 
 PEERS = ("late-interaction-kernels", "flash-maxsim")
 BLOCK = 2**28  # similarities that the PyTorch baseline holds at a time
@@ -76,7 +76,7 @@ def systems(
     case: Case, queries: MultiVector, documents: MultiVector, k: int
 ) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """Each system that can take the case, as a call without arguments."""
-    from align.kernels import maxsim_triton  # imports triton, which only this benchmark needs
+    from align.scoring.kernels.gpu import maxsim as maxsim_triton
 
     def step(score: Callable[[], Tensor], *leaves: Tensor) -> Callable[[], Tensor]:
         if not case.training:

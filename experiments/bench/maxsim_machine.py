@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
 from experiments.bench.maxsim_systems import clustered_tokens, ours
 
 READ_BYTES = 2**28  # several times any last-level cache

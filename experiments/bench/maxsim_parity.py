@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align.kernels import reference
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
+from align.scoring.kernels import reference
 from experiments.bench.maxsim_systems import SYSTEMS, System, clustered_tokens, opposed_tokens
 
 QUERIES, DOCUMENTS = 3, 40  # whose scores are compared with the reference

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.late_interaction import maxsim
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
+from align.scoring.late_interaction import maxsim
 
 Scorer = Callable[[Tensor], Tensor]
 """Queries of one length, ``(q, s, d)`` float32, to scores with all documents, ``(q, m)``."""

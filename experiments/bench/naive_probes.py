@@ -24,7 +24,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
-from align.groups import folds
+from align.data.splits import folds
 
 Array = np.ndarray[Any, Any]
 

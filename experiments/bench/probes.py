@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.resampling import resamples
+from align.metrics.bootstrap import resamples
 from experiments.bench.quantities import GROMOV_PAIRS, QUANTITIES, Quantity
 from experiments.bench.report_cost import ReportCost, in_fresh_process, synthetic_pairs
 from experiments.record import write_record

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.rcca import rcca
+from align.data.embeddings import PairedEmbeddings
 from experiments.bench.memory import peak_mib
 from probes.reporting.report import report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from align.pairs import Pairs
+from align.data.pairs import Pairs
 from experiments.datasets.folders import check_choice, data_folder, read_rows
 
 # Lines of the original file, in file order: 16,000 train, 1,000 dev, 1,805 test.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from align.pairs import Pairs
+from align.data.pairs import Pairs
 from experiments.datasets.folders import check_choice, unpacked
 
 PACK = Path(__file__).parents[1] / "data" / "emoji.zip"

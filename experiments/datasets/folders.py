@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from align.atomic import Layout, atomic_folder
+from align._files.atomic import Layout, atomic_folder
 
 
 def cache_folder() -> Path:

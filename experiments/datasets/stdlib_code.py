@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from align.pairs import Pairs
+from align.data.pairs import Pairs
 
 # Tests, applications, what is installed beside the library, and packages gone since Python 3.13.
 SKIPPED = frozenset(

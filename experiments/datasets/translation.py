@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from align.pairs import Pairs
+from align.data.pairs import Pairs
 from experiments.datasets.folders import check_choice, data_folder, read_rows
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from align.adapters.adapter import Adapter
-from align.adapters.csa import csa
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.csa import csa
+from align.data.embeddings import PairedEmbeddings
 from experiments.peer_heads.peer import Peer
 
 

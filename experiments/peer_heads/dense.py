@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import centred
-from align.adapters.projection import mean_directions
-from align.embeddings import PairedEmbeddings
-from align.training.randomness import kept_random_state
+from align.adapters.maps.linear import centred
+from align.adapters.maps.networks import mean_directions
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.random_state import preserved_random_state
 from experiments.peer_heads.head_map import with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -54,7 +54,7 @@ def fit(
         side: centred(x, torch.zeros(x.shape[1]) if as_shipped else mean_directions(x))
         for side, x in rows.items()
     }
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         heads = {side: modules.Dense(d, dim) for side, d in widths.items()}
         if not as_shipped:
             for head in heads.values():

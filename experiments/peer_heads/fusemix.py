@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
-from align.training.randomness import kept_random_state
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, WIDTH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -61,7 +61,7 @@ def fit(train: PairedEmbeddings, setting: Setting, seed: int) -> Adapter:
         blocks = [Block(d) for _ in range(BLOCKS)]
         return nn.Sequential(UnitScale(), *blocks, nn.LayerNorm(d), nn.Linear(d, WIDTH))
 
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         start = with_heads(
             train, head(train.source.shape[1]), head(train.target.shape[1]), dim=WIDTH
         )

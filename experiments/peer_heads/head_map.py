@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import centred
-from align.adapters.projection import mean_directions
-from align.card import Card
-from align.embeddings import PairedEmbeddings
+from align.adapters.card import Card
+from align.adapters.maps.linear import centred
+from align.adapters.maps.networks import mean_directions
+from align.data.embeddings import PairedEmbeddings
 
 BATCH = 256
 WIDTH = 512  # of the shared space

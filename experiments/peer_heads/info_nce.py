@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
-from align.training.randomness import kept_random_state
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, WIDTH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -22,7 +22,7 @@ def fit_heads(
     train: PairedEmbeddings, setting: Setting, seed: int, *, head: Callable[[int], nn.Module]
 ) -> Adapter:
     """One head per side, each made of the width of its input."""
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         start = with_heads(
             train, head(train.source.shape[1]), head(train.target.shape[1]), dim=WIDTH
         )

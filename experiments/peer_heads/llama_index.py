@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import centred
-from align.embeddings import PairedEmbeddings
-from align.training.randomness import kept_random_state
+from align.adapters.maps.linear import centred
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.random_state import preserved_random_state
 from experiments.peer_heads.head_map import HeadMap, with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -29,7 +29,7 @@ def fit(train: PairedEmbeddings, setting: Setting, seed: int, *, centre: bool) -
     refuses, as ``nn.Linear`` does.
     """
     d_source, d_target = train.source.shape[1], train.target.shape[1]
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         layer = nn.Linear(d_source, d_target, bias=False)
     if d_source == d_target:
         nn.init.eye_(layer.weight)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
-from align.training.objectives import mind_the_gap
-from align.training.randomness import kept_random_state
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import mind_the_gap
+from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -26,7 +26,7 @@ def fit(train: PairedEmbeddings, setting: Setting, seed: int) -> Adapter:
         Yadav and McMillan 2024, arXiv:2410.23437 (Mind the Gap).
     """
     d_source, d_target = train.source.shape[1], train.target.shape[1]
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         network = nn.Sequential(nn.Linear(d_source, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, d_target))
     config = TrainConfig(
         steps=setting.length,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import evaluate
+from align.data.embeddings import PairedEmbeddings
+from align.metrics.evaluation import evaluate
 from experiments.trials import Fitted
 
 HELD_OUT = 0.2  # share of the training pairs, whole groups, that a setting is chosen on

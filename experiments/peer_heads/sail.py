@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.embeddings import PairedEmbeddings
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
-from align.training.objectives import siglip
-from align.training.randomness import kept_random_state
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import siglip
+from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting
 
@@ -47,7 +47,7 @@ def fit(train: PairedEmbeddings, setting: Setting, seed: int) -> Adapter:
         SAIL (Swift Alignment of Image and Language), CVPR 2025: ``model/linear.py``,
         ``model/sail_model.py`` and ``scripts/sail_train.sh`` of its code.
     """
-    with kept_random_state(torch.device("cpu"), seed=seed):
+    with preserved_random_state(torch.device("cpu"), seed=seed):
         heads = StarMLP(train.source.shape[1]), StarMLP(train.target.shape[1])
     config = TrainConfig(
         steps=setting.length,

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.projection import linear_heads, mean_directions
-from align.embeddings import PairedEmbeddings
-from align.training.config import TrainConfig
-from align.training.loop import train as train_adapter
-from align.training.objectives import contrastive_with_structure
+from align.adapters.maps.networks import linear_heads, mean_directions
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import contrastive_with_structure
+from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, WIDTH, batch_size
 from experiments.peer_heads.peer import Peer, Setting
 

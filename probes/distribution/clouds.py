@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, common_space
-from probes.measured import Measured, Null, linearised, upper_p
 from probes.space import Space
-from probes.swapping import clouds_alike
+from probes.swapped_sides import clouds_alike
 
 SAMPLE = 1_000
 """Pairs that distances with an ``(n, n)`` cost are measured on, at most. The bias of transport

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from probes.distribution.clouds import SAMPLE, SWAPPED, centred, squared_distances
-from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.measured import (
+from probes.estimates import (
     Measured,
     Null,
     mean_apart,
@@ -24,8 +23,9 @@ from probes.measured import (
     random_signs,
     upper_p,
 )
+from probes.inputs import Matrix, codes_of, common_space, near_one
 from probes.space import Probe, Space
-from probes.swapping import clouds_alike
+from probes.swapped_sides import clouds_alike
 
 _DRAWS = 999
 """Swaps of the null; all together are two matrix products."""

@@ -21,8 +21,8 @@ from probes.distribution.clouds import (
     squared_distances,
 )
 from probes.distribution.sinkhorn import potentials
+from probes.estimates import Measured, Null
 from probes.inputs import Matrix, common_space, directions, near_one, pairs
-from probes.measured import Measured, Null
 from probes.space import Probe, Space, whole_groups
 
 Array = np.ndarray[Any, Any]

@@ -14,8 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, check_unit, codes_of, common_space, near_one
-from probes.measured import (
+from probes.estimates import (
     Measured,
     Null,
     Replicate,
@@ -25,8 +24,9 @@ from probes.measured import (
     random_signs,
     upper_p,
 )
+from probes.inputs import Matrix, check_unit, codes_of, common_space, near_one
 from probes.space import Probe, Space
-from probes.swapping import NO_OFFSET
+from probes.swapped_sides import NO_OFFSET
 
 _DRAWS = 499
 """Swaps of the sides under the null; they cost one product, as much as half of the bootstrap."""

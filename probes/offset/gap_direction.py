@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, announce, common_space
-from probes.measured import Measured, Null, linearised
 from probes.space import K, Probe, Space
 
 

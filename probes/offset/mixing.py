@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.kernels.scores import inner_products
-from align.ranking import Ranks, normalised_gains_at_k
-from align.ties import PRODUCTS
+from align.metrics.ranks import Ranks, normalised_gains_at_k
+from align.scoring.inner_products import inner_products
+from align.scoring.ties import PRODUCTS
+from probes.estimates import Measured, Null, linearised, mean_of, random_signs, upper_p
 from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.measured import Measured, Null, linearised, mean_of, random_signs, upper_p
 from probes.space import K, Probe, Space
-from probes.swapping import NO_OFFSET
+from probes.swapped_sides import NO_OFFSET
 
 _SIZE = 1_000
 """Pairs measured: neighbourhoods shrink as a set grows, so that values need one size to compare."""

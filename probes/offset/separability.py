@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align.groups import folds as deal
+from align.data.splits import folds as deal
+from probes.estimates import Measured, Null, linearised, random_signs, upper_p
 from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.measured import Measured, Null, linearised, random_signs, upper_p
 from probes.space import Probe, Space
-from probes.swapping import NO_OFFSET
+from probes.swapped_sides import NO_OFFSET
 
 _SIZE = 1_000
 """Pairs measured: a classifier that sees more items separates them better."""

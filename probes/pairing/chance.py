@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align.kernels.scores import inner_products
-from probes.shuffling import random_pairings
+from align.scoring.inner_products import inner_products
+from probes.permutations import random_pairings
 from probes.space import Search, Space
 
 DRAWS = 199

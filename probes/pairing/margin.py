@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart, upper_p
 from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.measured import Measured, Null, Replicate, mean_of, pairs_apart, upper_p
-from probes.shuffling import random_pairings
+from probes.permutations import random_pairings
 from probes.space import Probe, Space
 
 _DRAWS = 199

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.kernels.scores import inner_products
+from align.scoring.inner_products import inner_products
+from probes.estimates import Measured, Null, Replicate, upper_p
 from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.measured import Measured, Null, Replicate, upper_p
 from probes.pairing.chance import partner_groups
-from probes.shuffling import random_pairings
+from probes.permutations import random_pairings
 from probes.space import Probe, Space
 
 _ROWS = 512

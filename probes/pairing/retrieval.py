@@ -1,7 +1,7 @@
 """Does a search find the partner: ranks in both directions, against partners drawn at random.
 
-Definitions are those of ``align.ranking``: the score is an inner product, ties count against us,
-and any gallery row of the query's group is right. All of it depends on the size of the gallery.
+Definitions are those of ``align.metrics.ranks``: the score is an inner product, ties count against
+us, and any gallery row of the query's group is right. All of it depends on the size of the gallery.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from align import ranking
 from align._checks import check_k
-from align.ranking import Ranks
-from align.resampling import weighted_median
+from align.metrics import ranks as ranking
+from align.metrics.bootstrap import weighted_median
+from align.metrics.ranks import Ranks
+from probes.estimates import Measured, Null, mean_of, upper_p
 from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.measured import Measured, Null, mean_of, upper_p
 from probes.pairing.chance import DRAWS, random_ranks
 from probes.space import Probe, Space
 
@@ -46,7 +46,7 @@ def recall_at_k(
             do not fit, or all pairs are of one group.
 
     Reference:
-        ``align.ranking.recall_at_k``.
+        ``align.metrics.ranks.recall_at_k``.
     """
     forth, back = _ranks(source, target, groups)
     check_k(k, len(forth))
@@ -74,7 +74,7 @@ def recall(
             do not fit, or all pairs are of one group.
 
     Reference:
-        ``align.ranking.recall``.
+        ``align.metrics.ranks.recall``.
     """
     forth, back = _ranks(source, target, groups)
     check_k(k, len(forth))
@@ -99,7 +99,7 @@ def mean_reciprocal_rank(
             fit, or all pairs are of one group.
 
     Reference:
-        ``align.ranking.mean_reciprocal_rank``.
+        ``align.metrics.ranks.mean_reciprocal_rank``.
     """
     forth, back = _ranks(source, target, groups)
     return (ranking.mean_reciprocal_rank(forth) + ranking.mean_reciprocal_rank(back)) / 2
@@ -121,7 +121,7 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
             fit, or all pairs are of one group.
 
     Reference:
-        ``align.ranking.median_rank``.
+        ``align.metrics.ranks.median_rank``.
     """
     forth, back = _ranks(source, target, groups)
     return (ranking.median_rank(forth) + ranking.median_rank(back)) / 2

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
+from probes.estimates import Measured, Null, held_to_spread, linearised, mean_of
 from probes.inputs import Matrix, check_unit, codes_of, common_space, matrix
-from probes.measured import Measured, Null, held_to_spread, linearised, mean_of
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
 from probes.space import Probe, Space
 

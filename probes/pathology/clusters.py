@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k, check_length
-from align.groups import group_codes
+from align.data.splits import group_codes
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, common_space, near_one
-from probes.measured import Measured, Null, linearised, upper_p
-from probes.shuffling import random_pairings
+from probes.permutations import random_pairings
 from probes.space import Probe, Space
 
 _SIZE = 1_000

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, announce, matrix, near_one
-from probes.measured import Measured, Null, linearised
 from probes.space import Probe, Space
 
 Side = Literal["source", "target"]

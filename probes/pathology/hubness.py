@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.closest import closest
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, matrix, near_one
-from probes.measured import Measured, Null, linearised
+from probes.neighbours import closest
 from probes.space import K, Probe, Space
 
 _HUB = 2

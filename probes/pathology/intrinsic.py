@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from align.kernels.topk import nearest
+from align.scoring.topk import nearest
+from probes.estimates import Measured
 from probes.inputs import Matrix, matrix, near_one
-from probes.measured import Measured
 from probes.pathology.dimension import Side
 from probes.space import Probe, Space
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
-from probes.measured import (
+from probes.estimates import (
     Measured,
     Null,
     influence_on_squared_mean,
@@ -18,6 +17,7 @@ from probes.measured import (
     random_signs,
     upper_p,
 )
+from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
 from probes.pathology.dimension import (
     Side,
     isotropic_participation,
@@ -26,7 +26,7 @@ from probes.pathology.dimension import (
     too_few_rows,
 )
 from probes.space import Probe, Space
-from probes.swapping import NO_OFFSET
+from probes.swapped_sides import NO_OFFSET
 
 _FLIPS = 399
 """Random signs drawn for the null of the mean cosine; each costs as much as a bootstrap draw."""

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least, check_k, check_no_zero_rows, check_paired, check_positive
-from align.ties import PRODUCTS, first_largest
-from probes.closest import closest
+from align.scoring.ties import PRODUCTS, first_largest
+from probes.estimates import Measured, Null, mean_of
 from probes.inputs import Matrix, announce, matrix, near_one
-from probes.measured import Measured, Null, mean_of
+from probes.neighbours import closest
 from probes.space import Probe, Search, Space
 
 SAMPLE = 2000

@@ -10,15 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from probes.reporting.pictures import View
+from probes.reporting.figure_data import View
 from probes.reporting.schema import decode, encode
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions
 
-    from align.pairs import Pairs
-    from probes.page.plots import Figure
+    from align.data.pairs import Pairs
+    from probes.reporting.html.plots import Figure
 
 SCHEMA = 2
 """Version of the JSON; raised whenever a field changes its name or meaning."""
@@ -287,7 +287,7 @@ class Report:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        from probes.page.plots import figures
+        from probes.reporting.html.plots import figures
 
         return figures(self)
 
@@ -300,7 +300,7 @@ class Report:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        from probes.page.page import page
+        from probes.reporting.html.page import page
 
         return page(self, pairs)
 
@@ -351,7 +351,7 @@ class Report:
         Raises:
             ValueError: The name ends in something else.
         """
-        from align.atomic import atomic_file
+        from align._files.atomic import atomic_file
 
         written: dict[str, Callable[[], str]] = {
             ".html": partial(self.to_html, pairs),

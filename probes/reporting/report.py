@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align import __version__
-from align.embeddings import PairedEmbeddings
-from align.plain import plain
-from align.resampling import resamples
-from probes.measured import Measured
+from align._version import __version__
+from align.data.embeddings import PairedEmbeddings
+from align.data.plain import plain
+from align.metrics.bootstrap import resamples
+from probes.estimates import Measured
 from probes.reporting.document import (
     CONTROL,
     Change,
@@ -26,10 +26,10 @@ from probes.reporting.document import (
     Row,
 )
 from probes.reporting.resume import Ledger, Outcome, key_of
+from probes.reporting.standard import STANDARD
 from probes.reporting.states import CENTRING_FOLDS, Maps, measurable, states, trained_on
-from probes.reporting.views import failures, hubs, view
+from probes.reporting.summaries import failures, hubs, view
 from probes.space import K, Probe, Space
-from probes.standard import STANDARD
 
 DRAWS = 1_000
 LEVEL = 0.95

@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from align.embeddings import Embeddings, PairedEmbeddings
-from align.groups import folds, group_codes
+from align.data.embeddings import Embeddings, PairedEmbeddings
+from align.data.splits import folds, group_codes
 from probes.inputs import directions
 from probes.reporting.document import Column
 from probes.space import Search, Space, whole_groups
-from probes.swapping import centred_directions
+from probes.swapped_sides import centred_directions
 
 LEAST_GROUPS = 20
 """With fewer independent pairs than this a 95 % interval means little."""

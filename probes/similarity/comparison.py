@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
-from align.plain import plain, plain_lines
-from align.ranking import hits_at_k, reciprocal_ranks
-from align.resampling import bootstrap_interval, paired_bootstrap_interval, randomisation_test
+from align.data.embeddings import PairedEmbeddings
+from align.data.plain import plain, plain_lines
+from align.data.splits import group_codes
+from align.metrics.bootstrap import (
+    bootstrap_interval,
+    paired_bootstrap_interval,
+    randomisation_test,
+)
+from align.metrics.ranks import hits_at_k, reciprocal_ranks
 from probes.inputs import codes_of, directions
 from probes.similarity.standard import (
     Similarity,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from align._checks import check_at_least, check_k, check_matrix, check_paired
-from align.kernels.scores import inner_products
+from align.scoring.inner_products import inner_products
 from probes.similarity.standard import padded
 
 START_TEMPERATURE = 0.05

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.kernels.scores import inner_products
-from align.ranking import rank_scores
+from align.metrics.ranks import rank_scores
+from align.scoring.inner_products import inner_products
 from probes.inputs import Matrix, directions, matrix
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
@@ -159,7 +159,7 @@ def positive_and_negative_parts(x: Matrix) -> Tensor:
 def match_ranks(similarity: Similarity, source: Tensor, target: Tensor, codes: Tensor) -> Tensor:
     """Rank of the best match of each row among the rows of the other side; lower is better.
 
-    The ranks are those of ``align.ranking``: from 1, ties counting against the similarity.
+    The ranks are those of ``align.metrics.ranks``: from 1, ties counting against the similarity.
 
     Args:
         similarity: Called once, with all sources as queries and all targets as gallery.

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.embeddings import PairedEmbeddings
-from align.groups import group_codes
-from align.ranking import mean_reciprocal_rank
-from align.ties import first_best
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.metrics.ranks import mean_reciprocal_rank
+from align.scoring.ties import first_best
 from probes.inputs import check_unit
 from probes.similarity.learned import LowRankBilinear, PairMLP, PairSimilarity
 from probes.similarity.standard import match_ranks

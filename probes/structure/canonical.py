@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_k
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, codes_of, near_one, pairs
-from probes.measured import Measured, Null, linearised, upper_p
 from probes.space import Probe, Space
 from probes.structure.components import leading_components
 from probes.structure.held_out import (

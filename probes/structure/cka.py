@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
+from probes.estimates import Measured, Null, Replicate, linearised, upper_p
 from probes.inputs import Matrix, announce, codes_of, near_one, pairs
-from probes.measured import Measured, Null, Replicate, linearised, upper_p
-from probes.shuffling import matrix_products, random_pairings
+from probes.permutations import matrix_products, random_pairings
 from probes.space import Probe, Space
 from probes.structure.deviations import deviations
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from align.groups import folds
-from probes.shuffling import random_pairings
+from align.data.splits import folds
+from probes.permutations import random_pairings
 
 SAMPLE = 1000
 """Pairs of a report: held-out correlations rise with the pairs fitted on, so n is kept fixed."""

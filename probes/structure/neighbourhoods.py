@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.kernels.scores import inner_products
-from align.ties import PRODUCTS, largest_first
+from align.scoring.inner_products import inner_products
+from align.scoring.ties import PRODUCTS, largest_first
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.measured import Measured, Null, linearised, upper_p
-from probes.shuffling import random_pairings
+from probes.permutations import random_pairings
 from probes.space import K, Probe, Space
 
 SAMPLE = 1000

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
-from align.kernels.scores import inner_products
-from align.ties import PRODUCTS, falling_order
+from align.scoring.inner_products import inner_products
+from align.scoring.ties import PRODUCTS, falling_order
+from probes.estimates import Measured, Null, mean_of
 from probes.inputs import Matrix, codes_of, directions, matrix
-from probes.measured import Measured, Null, mean_of
 from probes.space import K, Probe, Space
 from probes.structure.neighbourhoods import SAMPLE, neighbours
 

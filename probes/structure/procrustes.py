@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, announce, near_one, pairs
-from probes.measured import Measured, Null, linearised, upper_p
-from probes.shuffling import random_pairings
+from probes.permutations import random_pairings
 from probes.space import Probe, Space
 from probes.structure.deviations import deviations
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from align.kernels.scores import inner_products
+from align.scoring.inner_products import inner_products
+from probes.estimates import Measured, Null, linearised, upper_p
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.measured import Measured, Null, linearised, upper_p
-from probes.shuffling import matrix_products, random_pairings
+from probes.permutations import matrix_products, random_pairings
 from probes.space import Probe, Space
 
 _SAMPLE = 1000

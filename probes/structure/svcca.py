@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, announce, codes_of, near_one, pairs
-from probes.measured import Measured, Null, linearised
 from probes.space import Probe, Space
 from probes.structure.components import components_holding
 from probes.structure.held_out import (

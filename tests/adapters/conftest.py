@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from planted_banks import BANKS, with_bank
 
-from align.adapters.rcca import rcca
+from align.adapters.closed_form.rcca import rcca
+from tests.adapters.corrections.planted_reference_sets import REFERENCE_SETS, with_reference
 
 
 @pytest.fixture
@@ -41,6 +41,6 @@ def square(make_pairs):
 @pytest.fixture
 def saved(square, tmp_path):
     """The folder of an adapter with a correction."""
-    adapter = with_bank(rcca(*square), square, BANKS["csls and expansion"])
+    adapter = with_reference(rcca(*square), square, REFERENCE_SETS["csls and expansion"])
     adapter.save(tmp_path / "adapter")
     return tmp_path / "adapter"

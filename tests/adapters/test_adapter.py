@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.bank import Bank, Expansion
-from align.adapters.maps import IdentityMap
-from align.adapters.rcca import rcca
-from align.card import Card
-from align.embeddings import Embeddings
-from align.hubness import CSLS, NNN, InvertedSoftmax
+from align.adapters.card import Card
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
+from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.maps.linear import IdentityMap
+from align.data.embeddings import Embeddings
 
 
 @pytest.fixture
@@ -20,17 +20,17 @@ def plain(pairs):
     return Adapter(found.source_map, found.target_map, card)
 
 
-def with_bank(adapter, pairs, *, expansion=None, hubness=None):
-    bank = Bank(
+def with_reference(adapter, pairs, *, expansion=None, hubness=None):
+    reference = ReferenceSet(
         adapter.source(pairs[0]), adapter.target(pairs[1]), expansion=expansion, hubness=hubness
     )
-    return Adapter(adapter.source_map, adapter.target_map, adapter.card, bank=bank)
+    return Adapter(adapter.source_map, adapter.target_map, adapter.card, reference=reference)
 
 
 @pytest.mark.parametrize("hubness", [NNN(8, 0.75), CSLS(5), InvertedSoftmax(9.0)], ids=str)
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_the_inner_product_is_the_score_less_the_bias(plain, pairs, hubness, side):
-    adapter = with_bank(plain, pairs, hubness=hubness)
+    adapter = with_reference(plain, pairs, hubness=hubness)
     x, y = plain.source(pairs[0]), plain.target(pairs[1])
     if side == "target":
         found = adapter.queries(pairs[0], side="source") @ adapter.gallery(pairs[1]).T
@@ -42,7 +42,7 @@ def test_the_inner_product_is_the_score_less_the_bias(plain, pairs, hubness, sid
 
 
 def test_queries_end_in_ones_and_galleries_in_minus_the_bias(plain, pairs):
-    adapter = with_bank(plain, pairs, hubness=CSLS(5))
+    adapter = with_reference(plain, pairs, hubness=CSLS(5))
     queries, gallery = adapter.queries(pairs[0]), adapter.gallery(pairs[1])
     assert queries.shape == gallery.shape == (80, 7)
     assert (queries[:, -1] == 1).all()
@@ -55,7 +55,7 @@ def test_queries_end_in_ones_and_galleries_in_minus_the_bias(plain, pairs):
 def test_without_a_correction_no_column_is_added(plain, pairs):
     assert plain.queries(pairs[0]).equal(plain.source(pairs[0]))
     assert plain.gallery(pairs[1]).equal(plain.target(pairs[1]))
-    expanded = with_bank(plain, pairs, expansion=Expansion(0.3, 20.0))
+    expanded = with_reference(plain, pairs, expansion=GalleryExpansion(0.3, 20.0))
     assert expanded.queries(pairs[0]).shape == expanded.gallery(pairs[1]).shape == (80, 6)
     assert not expanded.gallery(pairs[1]).equal(plain.target(pairs[1]))
     assert expanded.target(pairs[1]).equal(plain.target(pairs[1]))

@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from planted import shared_factors
 
 import align
 from align.adapters.adapter import Adapter
-from align.adapters.asif import asif
-from align.adapters.centering import centering
-from align.adapters.csa import csa
-from align.adapters.instructed import instructed, with_instructions
-from align.adapters.maps import IdentityMap
-from align.adapters.pls import pls
-from align.adapters.procrustes import procrustes
-from align.adapters.projection import linear_heads
-from align.adapters.rcca import rcca
-from align.adapters.residual import residual
-from align.adapters.ridge import ridge
+from align.adapters.card import Card
+from align.adapters.closed_form.asif import asif
+from align.adapters.closed_form.centering import centering
+from align.adapters.closed_form.csa import csa
+from align.adapters.closed_form.pls import pls
+from align.adapters.closed_form.procrustes import procrustes
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.closed_form.ridge import ridge
+from align.adapters.maps.instructed import instructed, with_instructions
+from align.adapters.maps.linear import IdentityMap
+from align.adapters.maps.networks import linear_heads
+from align.adapters.maps.residual import residual
 from align.adapters.training_items import COMMON, TrainingItems
-from align.card import Card
-from align.embeddings import PairedEmbeddings
-from align.instructing import instruct
-from align.meta_selection import fit_meta_tokens
-from align.migration.upgrade import upgrade
-from align.token_pairs import TokenPairs
-from align.training.config import TrainConfig
-from align.training.loop import train
+from align.data.embeddings import PairedEmbeddings
+from align.data.token_pairs import TokenPairs
+from align.fitting.instructions.fit import instruct
+from align.fitting.migration.upgrade import upgrade
+from align.fitting.multi_vector.fit import fit_meta_tokens
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.train import train
 from experiments.datasets.emoji import emoji
+from tests.helpers.planted import shared_factors
 
 N, SEEN = 120, 80
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from planted import shared_factors
 
 from align.curation.report import curate
-from align.embeddings import PairedEmbeddings
-from align.pairs import Pairs
+from align.data.embeddings import PairedEmbeddings
+from align.data.pairs import Pairs
+from tests.helpers.planted import shared_factors
 
 N = 300
 

@@ -104,7 +104,7 @@ def test_a_row_equally_like_two_kept_ones_is_a_duplicate_of_the_first(rng):
 
 
 def test_what_is_kept_can_be_taken(rng):
-    from align.pairs import Pairs
+    from align.data.pairs import Pairs
 
     pairs = Pairs.from_lists(["a", "b", "a"], ["x", "y", "x"])
     kept = pairs.take(equal_items(pairs.source, pairs.target).kept)

@@ -1,14 +1,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from planted import shared_factors
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap
-from align.card import Card
+from align.adapters.card import Card
+from align.adapters.maps.linear import IdentityMap
 from align.curation import hard_negatives as module
 from align.curation.hard_negatives import hard_negatives
-from align.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings
+from tests.helpers.planted import shared_factors
 
 
 @pytest.fixture

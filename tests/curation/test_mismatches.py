@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import shared_factors
 
 from align.curation.mismatches import mismatches
-from align.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings
+from tests.helpers.planted import shared_factors
 
 N = 600
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from align.curation.mixing import composition, sample_rows, temperature_weights
-from align.embeddings import PairedEmbeddings
-from align.modalities import modality_codes
+from align.data.embeddings import PairedEmbeddings
+from align.data.modality import modality_codes
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""The tiny networks of ``tests/tiny_models.py``, for the tests of every encoder."""
+"""The tiny networks of ``tests/helpers/tiny_models.py``, for the tests of every encoder."""
 
-from tiny_models import (  # noqa: F401  # fixtures are found by name
+from tests.helpers.tiny_models import (  # noqa: F401  # fixtures are found by name
     bert,
     cache,
     clip,

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from counting_encoder import CountingEncoder, vectors
 
+from align.encoders.cache.store import EmbeddingStore
 from align.encoders.composite import ConcatEncoder, MixedEncoder
-from align.store import EmbeddingStore
+from tests.helpers.counting_encoder import CountingEncoder, vectors
 
 ITEMS = [("text", "a dog"), ("code", "f()"), ("text", "a cat"), ("code", "a dog")]
 

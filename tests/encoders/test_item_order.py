@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from align.data.pairs import Pairs
+from align.encoders.cache.store import EmbeddingStore
 from align.encoders.callable import CallableEncoder
 from align.encoders.composite import ConcatEncoder, MixedEncoder
 from align.encoders.text import TextEncoder
-from align.pairs import Pairs
-from align.store import EmbeddingStore
 
 TEXTS = ["a dog", "a red cat on the beach", "bridge", "the cat runs under a bridge"]
 

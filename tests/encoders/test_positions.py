@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
-from tiny_models import TRUNK, VOCAB, make_tokenizer
 
 from align.encoders.text import TextEncoder
+from tests.helpers.tiny_models import TRUNK, VOCAB, make_tokenizer
 
 COMMON = {"vocab_size": len(VOCAB), "intermediate_size": 32, **TRUNK}
 FAMILIES = {

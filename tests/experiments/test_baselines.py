@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from align.adapters.ridge import ridge
-from align.embeddings import Embeddings, PairedEmbeddings
-from align.evaluation import evaluate
-from align.ranking import ranks, recall_at_k
+from align.adapters.closed_form.ridge import ridge
+from align.data.embeddings import Embeddings, PairedEmbeddings
+from align.metrics.evaluation import evaluate
+from align.metrics.ranks import ranks, recall_at_k
 from experiments import baselines
 
 TRAINED = [

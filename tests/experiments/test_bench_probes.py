@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from align.resampling import resamples
+from align.metrics.bootstrap import resamples
 from experiments.bench import probes as bench
 from experiments.bench.probes import Config, reading, row_cost, value_of
 from experiments.bench.quantities import QUANTITIES, Quantity

@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
-from planted_tokens import needles
 
-from align.adapters.rcca import rcca
-from align.multivector import MultiVector
+from align.adapters.closed_form.rcca import rcca
+from align.data.multi_vector import MultiVector
 from experiments import budgets, cascade, record
 from experiments.tasks import Task, _class_of
+from tests.helpers.planted_tokens import needles
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_quick_run_writes_nothing(planted):
 
 def test_an_adapter_is_fitted_once_for_the_same_pairs():
     calls = []
-    known = budgets.remembered(lambda pairs: calls.append(pairs) or len(calls))
+    known = budgets.remember_pairs(lambda pairs: calls.append(pairs) or len(calls))
     a, b = needles(30).pooled, needles(30).pooled.take(range(20))
     assert [known(a), known(b), known(a)] == [1, 2, 1]
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import compare, evaluate
-from align.pairs import Pairs
+from align.data.embeddings import PairedEmbeddings
+from align.data.pairs import Pairs
+from align.metrics.evaluation import compare, evaluate
 from experiments import compare_adapters, record, tasks
 from experiments.compare_adapters import OURS, Config, compare_on, render
 from experiments.tasks import Task, load_task
@@ -68,8 +68,8 @@ def test_only_gradient_descent_counts_as_training(result):
     heads = (10 + 1) * 512 + (14 + 1) * 512
     assert sizes["linear heads, InfoNCE"] == (heads, heads + 10 + 14)
     assert sizes["RCCA, k = 1"][1] == (10 + 14) + (10 + 14) * 10
-    banks = 2 * 60 * 10
-    assert sizes["RCCA, k = 1, NNN(32, 0.5)"][1] == sizes["RCCA, k = 1"][1] + banks
+    reference_sets = 2 * 60 * 10
+    assert sizes["RCCA, k = 1, NNN(32, 0.5)"][1] == sizes["RCCA, k = 1"][1] + reference_sets
 
 
 def test_a_row_is_the_mean_of_the_evaluations_of_its_draws(task, result):

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.rcca import rcca
+from align.data.embeddings import PairedEmbeddings
 from experiments import compare_similarities, record
 from experiments.compare_similarities import EQUAL, OTHER, SAME, Config, compare_on, mapped
 from experiments.tasks import Task

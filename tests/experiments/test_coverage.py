@@ -5,7 +5,7 @@ import torch
 
 from experiments import coverage
 from experiments.coverage import Config, run
-from probes.measured import Measured, mean_of
+from probes.estimates import Measured, mean_of
 from probes.space import Probe
 
 SMALL = Config(replicates=60, n=40, d=4, many=80, large=2, draws=200)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.rcca import rcca
+from align.data.embeddings import PairedEmbeddings
 from experiments import few_pairs, few_pairs_systems
 from experiments.few_pairs import CONTROL, FIT, Config, compare_on
 from experiments.few_pairs_features import Beside, RandomFeatures, Spectral, Through

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from align.adapters.rcca import rcca
-from align.evaluation import evaluate
+from align.adapters.closed_form.rcca import rcca
+from align.metrics.evaluation import evaluate
 from experiments.bench import fit_cost
 from experiments.bench.fit_cost import Config, Spread, spread, synthetic_pairs
 

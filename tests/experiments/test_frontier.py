@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from align.adapters.rcca import rcca
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.rcca import rcca
+from align.data.embeddings import PairedEmbeddings
 from experiments import frontier, record
 from experiments.frontier import BEST, Config, compare_on
 from experiments.tasks import Task

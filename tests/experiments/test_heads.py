@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
 
-from align.adapters.csa import csa
-from align.adapters.maps import centred
-from align.adapters.projection import mean_directions
-from align.embeddings import PairedEmbeddings
-from align.evaluation import evaluate
+from align.adapters.closed_form.csa import csa
+from align.adapters.maps.linear import centred
+from align.adapters.maps.networks import mean_directions
+from align.data.embeddings import PairedEmbeddings
+from align.metrics.evaluation import evaluate
 from experiments import heads, record, trials
 from experiments.heads import OURS, REFERENCE, Config, compare_on, peers, remarks, render
 from experiments.peer_heads import (

@@ -1,6 +1,6 @@
 """Pairs of a data set as a file that the command line reads."""
 
-from align.pairs import Pairs
+from align.data.pairs import Pairs
 from experiments.datasets import emoji
 from experiments.pairs_file import write_pairs
 

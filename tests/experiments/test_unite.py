@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap
-from align.adapters.rcca import rcca
-from align.adapters.residual import ResidualMap
-from align.card import Card
-from align.embeddings import PairedEmbeddings
+from align.adapters.card import Card
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.maps.linear import IdentityMap
+from align.adapters.maps.residual import ResidualMap
+from align.data.embeddings import PairedEmbeddings
+from align.data.modality import modality_codes
+from align.data.pairs import Pairs
 from align.encoders.callable import CallableEncoder
-from align.modalities import modality_codes
-from align.pairs import Pairs
 from experiments import mixed, record, unite, unite_systems
 from experiments.mixed import INSTRUCTIONS, KINDS, draw, only, rows_of
 from experiments.tasks import Task

@@ -1,6 +1,6 @@
 """The tiny networks that a user's own models stand for."""
 
-from tiny_models import (  # noqa: F401  # fixtures are found by name
+from tests.helpers.tiny_models import (  # noqa: F401  # fixtures are found by name
     bert,
     cache,
     image_processor,

@@ -20,7 +20,7 @@ HELP = """
 import runpy
 sys.argv = ["align", "--help"]
 try:
-    runpy.run_module("align.cli", run_name="__main__")
+    runpy.run_module("align.apps.cli", run_name="__main__")
 except SystemExit as stop:
     assert stop.code in (0, None), stop.code
 """
@@ -38,7 +38,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(action):
 
 def test_the_help_names_the_commands():
     run = subprocess.run(
-        [sys.executable, "-m", "align.cli", "--help"], capture_output=True, text=True
+        [sys.executable, "-m", "align.apps.cli", "--help"], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     for command in (

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.resampling import resamples
+from align.metrics.bootstrap import resamples
 from probes.space import Space
 
 UNEVEN = torch.tensor([0, 1, 1, 2, 3, 3, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])

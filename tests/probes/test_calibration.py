@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from align.adapters.procrustes import procrustes
-from align.embeddings import PairedEmbeddings
+from align.adapters.closed_form.procrustes import procrustes
+from align.data.embeddings import PairedEmbeddings
 from probes.reporting.report import report
-from probes.swapping import NO_OFFSET
+from probes.swapped_sides import NO_OFFSET
 
 N, D = 300, 12
 SEEDS = (0, 1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import probes
-from probes.closest import closest
+from probes.neighbours import closest
 
 
 def corners(n, d):

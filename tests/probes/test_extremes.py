@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import probes
-from align.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings
 
 RNG = torch.Generator().manual_seed(0)
 SHARED = torch.randn(60, 8, generator=RNG)

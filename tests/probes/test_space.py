@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from align.embeddings import PairedEmbeddings
-from align.evaluation import evaluate
+from align.data.embeddings import PairedEmbeddings
+from align.metrics.evaluation import evaluate
 from probes.space import K, Search, Space, whole_groups
 
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from align.kernels import reference
-from align.multivector import MultiVector
-from align.retrieval.index import Index
+from align.data.multi_vector import MultiVector
+from align.retrieval.index.index import Index
+from align.scoring.kernels import reference
 
 DTYPES = ("float32", "float16", "bfloat16", "int8")
 

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from align.fde import FDE
-from align.kernels import reference
-from align.kernels.topk import Neighbours
-from align.late_interaction import topk
-from align.multivector import MultiVector
+from align.data.multi_vector import MultiVector
 from align.retrieval import cascade as cascade_module
 from align.retrieval.cascade import candidates_for, cascade, cascade_flops
 from align.retrieval.first_stages import first_stage, maxsim_flops
+from align.scoring.fde import FDE
+from align.scoring.kernels import reference
+from align.scoring.late_interaction import topk
+from align.scoring.topk import Neighbours
 
 
 def ragged(count, rng, d=6, low=1, high=9):

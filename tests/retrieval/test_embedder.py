@@ -10,11 +10,11 @@ import torch
 import align
 from align import Embedder, EmbeddingStore, MixedEncoder, fit
 from align.adapters.adapter import Adapter
-from align.adapters.instructed import instructed
-from align.adapters.maps import IdentityMap
-from align.card import Card
-from tests.counting_encoder import CountingEncoder
-from tests.lookups import lookup, planted_pairs
+from align.adapters.card import Card
+from align.adapters.maps.instructed import instructed
+from align.adapters.maps.linear import IdentityMap
+from tests.helpers.counting_encoder import CountingEncoder
+from tests.helpers.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from planted import mean_reciprocal_rank, unit
 
 from align.retrieval.nudge import SHIFTS, TURNS, nudge
+from tests.helpers.planted import mean_reciprocal_rank, unit
 
 M, D = 60, 12
 

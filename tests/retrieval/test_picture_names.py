@@ -8,9 +8,9 @@ from PIL import Image
 
 from align import CallableEncoder, Embedder, Index, MixedEncoder, Retriever, wrap
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap
-from align.card import Card
-from align.picture_names import names_picture
+from align.adapters.card import Card
+from align.adapters.maps.linear import IdentityMap
+from align.data.picture_names import names_picture
 
 ENDINGS = "jpg jpeg png gif webp bmp tif tiff heic avif jfif".split()
 WIDTH = 4

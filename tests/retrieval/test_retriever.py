@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from meta_heads import made
 
 import align
 from align import Index, MixedEncoder, MultiVector, Retriever, fit
 from align.adapters.adapter import Adapter
-from align.adapters.maps import IdentityMap
-from align.card import Card
-from tests.counting_encoder import CountingEncoder
-from tests.lookups import lookup, planted_pairs
+from align.adapters.card import Card
+from align.adapters.maps.linear import IdentityMap
+from tests.helpers.counting_encoder import CountingEncoder
+from tests.helpers.lookups import lookup, planted_pairs
+from tests.helpers.meta_heads import made
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 SOURCES, TARGETS = ([f"{side}{row}" for row in range(len(PAIRS))] for side in "st")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from align import fit, upgrade, wrap
-from tests.lookups import lookup, planted_pairs
+from tests.helpers.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 ITEMS = [f"t{row}" for row in range(len(PAIRS))]

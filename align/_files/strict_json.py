@@ -1,0 +1,127 @@
+"""JSON files that others may have written: read whole, and refused where they are not plain."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from align._files.atomic import told
+
+LARGEST_FILE = 64 * 2**20  # bytes; no file of settings comes near
+DEEPEST = 64  # nested lists and objects
+
+
+def read_json(path: Path, schema: str, *, again: str) -> dict[str, Any]:
+    """The object in a JSON file, without the ``schema`` that it must name.
+
+    Args:
+        path: The file, or a link to it.
+        schema: What it must be.
+        again: What to do where it is not whole, for messages.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it is a pipe or a device.
+        OSError: It cannot be read.
+        ValueError: It is too large or too deep, not JSON in UTF-8, of another
+            schema, or it names a field twice or holds a number that is not finite.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            held = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise unreadable(path, error, again) from error
+    try:
+        if len(held) > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
+        data = parse(held.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path.name} must be JSON in UTF-8; reading it failed with: {error}. {again}"
+        ) from error
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != schema:
+        raise ValueError(
+            f"{path.name} must be an object whose schema is {schema!r}; got {repr(found)[:80]}. "
+            "Load it with the version of isthmus that wrote it."
+        )
+    return {key: value for key, value in data.items() if key != "schema"}
+
+
+def parse(text: str) -> Any:
+    """What JSON says, where it says it once and in finite numbers and whole characters.
+
+    Raises:
+        ValueError: It does not, or is nested more than ``DEEPEST`` deep.
+        RecursionError: It is nested so deep that it cannot be parsed.
+    """
+    data = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
+    _check(data, DEEPEST)
+    return data
+
+
+def to_json(data: Mapping[str, Any], *, again: str) -> str:
+    """JSON text of an object, with a line per field.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    try:
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(
+            "every number of a card and of settings must be finite, as JSON has no others; "
+            f"got one that is not ({error}). {again}"
+        ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raise ``FileNotFoundError`` unless there is a file, or a link to one.
+
+    Whoever opens a pipe or a device may wait for ever.
+    """
+    if not path.is_file():
+        came = "it is a folder, a pipe or a device" if path.exists() else "there is none"
+        raise FileNotFoundError(f"{str(path)!r} must be a file; {came}. Check the path.")
+
+
+def unreadable(path: Path, error: OSError, again: str) -> OSError:
+    """What to raise where the system does not let a file be read."""
+    return told(
+        error,
+        f"{str(path)!r} must be readable; the system says: {error.strerror or error}. {again}",
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice[:80]!r} is there more than once")
+    return found
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is beyond the largest number")
+    return value
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # half of a surrogate pair is no character
+        return
+    if isinstance(value, dict | list):
+        if depth == 0:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check(each, depth - 1)

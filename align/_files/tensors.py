@@ -1,0 +1,148 @@
+"""Tensors in one safetensors file whose header holds a digest of all that it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from align._files.atomic import atomic_file
+from align._files.strict_json import check_regular, unreadable
+
+DIGEST, SCHEMA = "sha256", "schema"
+
+
+def digest_of(tensors: Mapping[str, Tensor | None], words: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over words and over each tensor's name, dtype, shape and bytes, in hexadecimal.
+
+    Args:
+        tensors: By name, on any device; ``None`` is told apart from every tensor.
+        words: By name.
+    """
+    found = hashlib.sha256(json.dumps(dict(words or {}), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        if tensor is None:
+            found.update(f"\0{name} none\0".encode())
+            continue
+        rows = tensor.detach().cpu().contiguous()
+        found.update(f"\0{name} {rows.dtype} {tuple(rows.shape)}\0".encode())
+        found.update(rows.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, schema: str, words: Mapping[str, str]
+) -> None:
+    """Write or replace a file of tensors, whole or not at all, with a digest of all of it.
+
+    Args:
+        path: The file.
+        tensors: By name, on any device.
+        schema: What the file is, and its version.
+        words: Other texts of the header, by name.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    said = {**words, SCHEMA: schema}
+    with atomic_file(path) as scratch:
+        save(tensors, scratch, {**said, DIGEST: digest_of(tensors, said)})
+
+
+def save(tensors: Mapping[str, Tensor], path: Path, words: Mapping[str, str]) -> None:
+    """``safetensors.torch.save_file`` for tensors anywhere; errors of the system come as such.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    kept: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        rows = tensor.detach().cpu().contiguous()
+        held = rows.untyped_storage()
+        # safetensors refuses tensors that share memory.
+        alone = held.nbytes() == rows.nbytes and held.data_ptr() not in places
+        kept[name] = rows if alone else rows.clone()
+        places.add(held.data_ptr())
+    try:
+        save_file(kept, path, metadata=dict(words))
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def open_tensors(
+    path: Path, *, again: str, mapped: bool = False
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of any safetensors file, on the CPU, and all words of its header.
+
+    Args:
+        path: The file.
+        again: What to do where it is not whole, for messages.
+        mapped: Leave tensors on disk until they are read; else they are copied out of the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be read.
+        ValueError: It is no whole safetensors file.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb"):  # errors of the system come from here, not from safetensors
+            pass
+        with safe_open(path, framework="pt") as file:
+            words: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{str(path)!r} must be a whole safetensors file; reading it failed with: {error}. "
+            f"{again}"
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error, again) from error
+    if not mapped:
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    return tensors, words
+
+
+def read_tensors(
+    path: Path, *, schema: str, again: str, mapped: bool = False, check: bool = True
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What ``write_tensors`` wrote, on the CPU: the tensors, and the other words of the header.
+
+    Args:
+        path: The file.
+        schema: What it must be.
+        again: What to do where it is not whole, for messages.
+        mapped: Leave tensors on disk until they are read; else they are copied out of the file.
+        check: Compare the tensors and words with their digest, for which all of it is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be read.
+        ValueError: It is damaged, or of another kind or version.
+    """
+    tensors, words = open_tensors(path, again=again, mapped=mapped)
+    if words.get(SCHEMA) != schema:
+        raise ValueError(
+            f"{str(path)!r} must have schema {schema!r}; got schema {words.get(SCHEMA)!r}. {again}"
+        )
+    digest = words.pop(DIGEST, None)
+    if check and digest != digest_of(tensors, words):
+        raise ValueError(
+            f"{str(path)!r} must hold the bytes that were written; its digest is another, so it "
+            f"was damaged or changed. {again}"
+        )
+    del words[SCHEMA]
+    return tensors, words

@@ -1,0 +1,51 @@
+"""One name for what an adapter computes: caches of others must not mix what two of them gave."""
+
+from __future__ import annotations
+
+import json
+
+from align._files.tensors import digest_of
+from align.adapters.adapter import Adapter
+from align.adapters.artifact.config import describe
+
+REMEMBERED = "training_items"
+
+
+def adapter_digest(adapter: Adapter, **words: str | None) -> str:
+    """SHA-256 over weights, architecture and corrections of an adapter, in hexadecimal.
+
+    Two adapters of one digest give the same vectors. What is remembered of training, and the
+    card, change no vector and do not count.
+
+    Args:
+        adapter: Made of the maps in ``align.adapters.maps.linear``.
+        **words: What else the vectors depend on, by name, such as fingerprints of encoders.
+
+    Raises:
+        TypeError: A map is of another kind.
+    """
+    parts = {name: part for name, part in describe(adapter).items() if name != REMEMBERED}
+    tensors = {
+        name: tensor
+        for name, tensor in adapter.state_dict().items()
+        if not name.startswith(f"{REMEMBERED}.")
+    }
+    said = {name: json.dumps(word) for name, word in words.items()}
+    return digest_of(tensors, {**said, "architecture": json.dumps(parts, sort_keys=True)})
+
+
+def check_digest(adapter: Adapter, digest: str | None, name: str) -> None:
+    """Raise ``ValueError`` unless an adapter is the one whose vectors are kept.
+
+    Args:
+        adapter: As it was loaded.
+        digest: What ``adapter_digest`` gave of the one expected; ``None`` takes any.
+        name: Where it was loaded from, for the message.
+    """
+    found = None if digest is None else adapter_digest(adapter)
+    if found != digest:
+        raise ValueError(
+            f"the adapter must be the one that the stored vectors came from, {str(digest)[:16]}; "
+            f"{name!r} is now {str(found)[:16]}. Put the former back, or embed all items anew with "
+            "this one, into a new place."
+        )

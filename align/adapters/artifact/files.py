@@ -1,0 +1,210 @@
+"""Adapters on disk and on the Hugging Face hub: weights, architecture, card and README."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align._files.atomic import Layout, atomic_folder, read_whole, settled
+from align._files.strict_json import read_json, to_json
+from align._files.tensors import digest_of, open_tensors
+from align._files.tensors import save as save_tensors
+from align.adapters.adapter import Adapter
+from align.adapters.artifact.config import build, describe
+from align.adapters.artifact.model_card import readme
+from align.adapters.artifact.schema import DIGEST, OBJECT, fields
+from align.adapters.card import Card
+
+WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
+FILES = (WEIGHTS, CONFIG, CARD, README)
+CONFIG_SCHEMA = "isthmus-adapter-1"
+CARD_SCHEMA = "isthmus-card-1"
+AGAIN = "Save or download the adapter again."
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def _is_adapter(folder: Path) -> bool:
+    try:
+        read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+LAYOUT = Layout("adapter", frozenset(FILES), _is_adapter)
+
+
+def save(adapter: Adapter, folder: str | Path) -> None:
+    """Write an adapter as a folder that can be uploaded to the Hugging Face hub as it is.
+
+    The folder holds ``model.safetensors``, ``config.json``, ``card.json`` and a ``README.md`` that
+    explains the three. It appears whole or not at all, and replaces an adapter that is there, in
+    one step where the system has one (``align._files.atomic``). ``config.json`` holds digests of
+    itself and of the other two.
+
+    Args:
+        adapter: Made of the maps in ``align.adapters.maps.linear``, float32, on any device.
+        folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
+            is written.
+
+    Raises:
+        FileExistsError: The folder holds files and is no adapter, or holds others too.
+        NotADirectoryError: ``folder`` is a file.
+        OSError: The disk is full, or the folder above cannot be written.
+        TypeError: A map is of another kind.
+        ValueError: A tensor is not float32 or not finite, or a number of the card is not finite.
+    """
+    path = Path(folder).expanduser()
+    LAYOUT.check_free(path)
+    config = describe(adapter)
+    tensors = {name: tensor.detach().cpu() for name, tensor in adapter.state_dict().items()}
+    check_tensors("the adapter", tensors, build(config, adapter.card).state_dict())
+    card = {"schema": CARD_SCHEMA, **adapter.card.to_dict()}
+    texts = {CARD: to_json(card, again="Replace it before saving."), README: readme(adapter)}
+    digests = {"weights": digest_of(tensors), "card": json_digest(card)}
+    texts[CONFIG] = sealed({"schema": CONFIG_SCHEMA, **config, "digests": digests})
+    with atomic_folder(path, LAYOUT) as scratch:
+        save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
+        for name, text in texts.items():
+            (scratch / name).write_text(text, encoding="utf-8")
+
+
+def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
+    """The adapter that ``save`` wrote, equal to the last bit, on the CPU.
+
+    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
+    with the digests in ``config.json``. While another process saves over the folder, the old or
+    the new adapter is loaded, never parts of both.
+
+    Args:
+        folder_or_hub_id: A local folder, or an ``owner/name`` on the Hugging Face hub, of which
+            only the four files of an adapter are downloaded. A local folder of that name goes
+            first.
+        revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
+
+    Raises:
+        FileNotFoundError: There is no such folder or hub id, or one of its files is missing.
+        OSError: A file cannot be read.
+        ValueError: A file is damaged, of another version, or does not fit the others; or
+            ``revision`` was given with a local folder.
+    """
+    return read_whole(_locate(folder_or_hub_id, revision), _read)
+
+
+def _read(folder: Path) -> Adapter:
+    missing = [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"an adapter is a folder with {WEIGHTS}, {CONFIG} and {CARD}; "
+            f"{str(folder)!r} lacks {', '.join(missing)}. "
+            "Pass the folder that adapter.save wrote."
+        )
+    config = read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
+    said = {name: config.pop(name, None) for name in ("digests", "sha256")}
+    told = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)
+    adapter = build(config, Card.from_dict(told))
+    tensors, _ = open_tensors(folder / WEIGHTS, again=AGAIN)
+    check_tensors(WEIGHTS, tensors, adapter.state_dict())
+    digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
+    weights, card = fields(digests, f"{CONFIG}.digests", weights=DIGEST, card=DIGEST)
+    check_digest(
+        CONFIG, whole, {"schema": CONFIG_SCHEMA, **config, "digests": digests}, beside=CONFIG
+    )
+    check_digest(CARD, card, {"schema": CARD_SCHEMA, **told}, beside=CONFIG)
+    if digest_of(tensors) != weights:
+        raise ValueError(changed(WEIGHTS, CONFIG))
+    adapter.load_state_dict(tensors, assign=True)
+    return adapter
+
+
+def saved_digest(folder: Path) -> str:
+    """The digest, in ``config.json``, of all of the adapter that ``save`` wrote to ``folder``."""
+    return str(read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN).get("sha256"))
+
+
+def json_digest(data: Mapping[str, object]) -> str:
+    """SHA-256 of what an object says, however it is laid out; hexadecimal."""
+    return digest_of({}, {"json": json.dumps(data, sort_keys=True, allow_nan=False)})
+
+
+def sealed(data: Mapping[str, Any]) -> str:
+    """JSON text of an object and its own digest."""
+    again = "Replace it before saving."
+    to_json(data, again=again)
+    return to_json({**data, "sha256": json_digest(data)}, again=again)
+
+
+def check_digest(name: str, digest: str, data: Mapping[str, object], *, beside: str) -> None:
+    """Raise ``ValueError`` unless ``data`` has the digest that was saved with it in ``beside``."""
+    if json_digest(data) != digest:
+        raise ValueError(changed(name, beside))
+
+
+def changed(name: str, beside: str) -> str:
+    """What to say of a file that is not the one that was saved."""
+    return (
+        f"{name} must hold what was saved; its digest in {beside} is another, so a file was "
+        f"damaged, edited, or taken from elsewhere. {AGAIN}"
+    )
+
+
+def check_tensors(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``found`` has the names and shapes of ``wanted``, all finite."""
+    unknown, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
+    if unknown or missing:
+        raise ValueError(
+            f"{name} must hold exactly the tensors that {CONFIG} describes; "
+            f"unknown: {unknown}, missing: {missing}. {AGAIN}"
+        )
+    for key, tensor in found.items():
+        shape = tuple(wanted[key].shape)
+        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
+            raise ValueError(
+                f"{key} in {name} must be float32 of shape {shape}; "
+                f"got {tensor.dtype} of shape {tuple(tensor.shape)}. {AGAIN}"
+            )
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise ValueError(
+                f"{key} in {name} must be finite; {bad} of {tensor.numel()} entries are NaN or "
+                "infinity. Fit the adapter again, on data without such values."
+            )
+
+
+def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
+    """The local folder, or the folder that the hub's files were downloaded to."""
+    local = Path(folder_or_hub_id).expanduser()
+    if settled(local) is not None:
+        if revision is not None:
+            raise ValueError(
+                f"revision belongs to a hub id; got revision {revision!r} with the local folder "
+                f"{str(folder_or_hub_id)!r}. Leave it out."
+            )
+        return local
+    if isinstance(folder_or_hub_id, Path) or not _HUB_ID.fullmatch(folder_or_hub_id):
+        raise FileNotFoundError(
+            "an adapter is loaded from a local folder or from an owner/name on the Hugging Face "
+            f"hub; {str(folder_or_hub_id)!r} is no folder here and no such name. Check the path."
+        )
+
+    import huggingface_hub
+
+    try:
+        found = huggingface_hub.snapshot_download(
+            folder_or_hub_id, revision=revision, allow_patterns=list(FILES)
+        )
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            "an adapter is loaded from a local folder or from an owner/name on the Hugging Face "
+            f"hub; {folder_or_hub_id!r} is no folder here, and the hub gave "
+            f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}. "
+            "Check the path, or download the adapter first and pass its folder."
+        ) from error
+    return Path(found)

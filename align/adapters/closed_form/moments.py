@@ -1,0 +1,167 @@
+"""Second moments of two paired sides, and their spectra: all that the linear closed forms need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
+from align.adapters.card import Card
+from align.adapters.maps.linear import LinearMap, centred, directions
+from align.adapters.maps.parts import Parts
+
+ROWS = 4096
+
+_SAME = 1e-6
+"""Directions whose entries lie this close together differ by the rounding of float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Eigenvalues of a covariance and their eigenvectors; the rest of the space holds nothing.
+
+    Attributes:
+        values: ``(r,)``, not negative.
+        vectors: Orthonormal columns, ``(d, r)``, with ``r <= d``.
+        mean: Mean eigenvalue over all ``d`` dimensions: the unit of every ridge.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of_covariance(cls, covariance: Tensor) -> Spectrum:
+        """Eigendecomposition of a symmetric ``(d, d)`` matrix, in its dtype."""
+        values, vectors = torch.linalg.eigh(covariance)
+        return cls(values.clamp_min(0), vectors, covariance.diagonal().mean())
+
+    @classmethod
+    def of_rows(cls, x: Tensor, *, dtype: torch.dtype = torch.float64) -> Spectrum:
+        """Spectrum of ``x.T @ x / n``, via the ``n x n`` Gram matrix if ``n < d``.
+
+        Moments are summed in float64 and decomposed in ``dtype``.
+        """
+        n, d = x.shape
+        if n >= d:
+            return cls.of_covariance((second_moment(x, x) / n).to(dtype))
+        rows = x.double()
+        values, left = torch.linalg.eigh((rows @ rows.T / n).to(dtype))
+        kept = values > torch.finfo(dtype).eps * n * values[-1]
+        values = values[kept]
+        vectors = rows.T.to(dtype) @ (left[:, kept] / (n * values).sqrt())
+        return cls(values, vectors, values.sum() / d)
+
+    def scaled(self, ridge: float) -> Tensor:
+        """``1 / sqrt(value + ridge * mean)``, ``(r,)``: the whitening of each eigenvector.
+
+        Directions without variance get 0 where ``ridge`` is 0: they cannot be whitened.
+        """
+        shrunk = self.values + ridge * self.mean
+        floor = torch.finfo(shrunk.dtype).eps * len(shrunk) * self.values.max()
+        return torch.where(shrunk > floor, shrunk.clamp_min(floor).rsqrt(), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """All that the linear closed forms need to know of the pairs.
+
+    Attributes:
+        means: Mean directions of the rows of the two sides, ``(d_source,)`` and ``(d_target,)``.
+        roots: Whether each side goes through the signed square root first.
+        source: Spectrum of the prepared source rows.
+        target: Spectrum of the prepared target rows.
+        cross: ``Ux.T @ C_xy @ Uy``, ``(r_source, r_target)``, in the dtype of the spectra.
+        n: Pairs behind ``cross``.
+        parts: What each side's vectors are made of, ``None`` for one part.
+    """
+
+    means: tuple[Tensor, Tensor]
+    roots: tuple[bool, bool]
+    source: Spectrum
+    target: Spectrum
+    cross: Tensor
+    n: int
+    parts: tuple[Parts | None, Parts | None] = (None, None)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """``(d_source, d_target)``."""
+        return self.source.vectors.shape[0], self.target.vectors.shape[0]
+
+    def check_dim(self, dim: int | None) -> None:
+        """Raise ``ValueError`` if ``dim`` is given and there are fewer directions."""
+        if dim is not None:
+            check_k(dim, min(self.cross.shape), name="dim", of="the number of directions")
+
+    def card(self, method: str) -> Card:
+        """A card that names the method and the data it saw."""
+        return Card(method, self.n, *self.widths)
+
+    def maps(self, a: Tensor, b: Tensor) -> tuple[LinearMap, LinearMap]:
+        """Linear maps with weights ``a`` ``(d_source, d)`` and ``b`` ``(d_target, d)``, float32."""
+        return (
+            LinearMap(self.means[0], a.float(), root=self.roots[0], parts=self.parts[0]),
+            LinearMap(self.means[1], b.float(), root=self.roots[1], parts=self.parts[1]),
+        )
+
+    def eyes(self) -> tuple[Tensor, Tensor]:
+        """Identity weights of the two sides."""
+        return (
+            torch.eye(self.widths[0], device=self.cross.device),
+            torch.eye(self.widths[1], device=self.cross.device),
+        )
+
+
+def second_moment(x: Tensor, y: Tensor) -> Tensor:
+    """``x.T @ y``, ``(d_x, d_y)`` float64, accumulated over blocks of rows."""
+    total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
+    for a, b in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
+        total += a.double().T @ b.double()
+    return total
+
+
+def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tuple[Tensor, Tensor]:
+    """Mean direction ``(d,)`` and the centred unit-norm rows ``(n, d)`` of raw embeddings."""
+    if parts is not None:
+        mean = parts.mean(x, root=root)
+    else:
+        mean = directions(x, root=root).mean(dim=0)
+    return mean, centred(x, mean, root=root, parts=parts)
+
+
+def check_pairs(source: Tensor, target: Tensor) -> None:
+    """Raise ``ValueError`` unless sides are row-matched, finite, vary and have no zero rows."""
+    check_paired(source, target)
+    for name, x in (("source", source), ("target", target)):
+        check_matrix(name, x)
+        check_no_zero_rows(name, x)
+    if len(source) < 2:
+        raise ValueError(
+            f"fitting needs at least 2 pairs, and better 300; got {len(source)}. Encode more pairs."
+        )
+    for name, x in (("source", source), ("target", target)):
+        rows = directions(x.float())
+        if (rows - rows[0]).abs().amax() <= _SAME:
+            raise ValueError(
+                f"the {name} side must differ between pairs; all {len(x)} rows have one direction. "
+                "Check what was encoded, and from which column."
+            )
+
+
+def paired_moments(
+    source: Tensor, target: Tensor, *, roots: tuple[bool, bool] = (False, False)
+) -> Paired:
+    """Check, prepare and decompose raw pairs, ``(n, d_source)`` and ``(n, d_target)``; float64.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices without zero rows, or one row.
+    """
+    check_pairs(source, target)
+    source_mean, x = prepare(source.float(), root=roots[0])
+    target_mean, y = prepare(target.float(), root=roots[1])
+    sx, sy = Spectrum.of_rows(x), Spectrum.of_rows(y)
+    cross = sx.vectors.T @ (second_moment(x, y) / len(x)) @ sy.vectors
+    return Paired((source_mean, target_mean), roots, sx, sy, cross, len(x))

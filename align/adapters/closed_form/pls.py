@@ -1,0 +1,48 @@
+"""PLS-SVD: singular vectors of the cross-covariance; no inverse, so very robust at few pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align._checks import check_at_least
+from align.adapters.adapter import Adapter
+from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.maps.linear import LinearMap
+from align.adapters.training_items import TrainingItems
+
+
+def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None = None) -> Adapter:
+    """Partial least squares by one SVD, directions weighted by a power of their covariance.
+
+    Objective: orthonormal ``A``, ``B`` that maximise ``tr(A.T C_xy B)``. Solution:
+    ``U S V.T = svd(C_xy)``, ``A = U (S / s_1)^p``, ``B = V (S / s_1)^p``.
+
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        power: ``p``, >= 0. With 0 and all directions this scores as ``procrustes`` does.
+        dim: Directions kept, or ``None`` for all.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            ``power`` or ``dim`` is out of range.
+
+    Reference:
+        Wegelin 2000, "A survey of Partial Least Squares methods", section 5 (PLS-SVD).
+    """
+    check_at_least("power", power, 0)
+    moments = paired_moments(source, target)
+    moments.check_dim(dim)
+    items, card = TrainingItems.of(source, target), moments.card(f"pls(power={power})")
+    return Adapter(*pls_maps(moments, power, dim=dim), card, training_items=items)
+
+
+def pls_maps(
+    moments: Paired, power: float, *, dim: int | None = None
+) -> tuple[LinearMap, LinearMap]:
+    """The two maps of ``pls`` from moments already taken."""
+    u, s, vt = torch.linalg.svd(moments.cross, full_matrices=False)
+    weight = (s / s[0]) ** power
+    a, b = moments.source.vectors @ (u * weight), moments.target.vectors @ (vt.T * weight)
+    return moments.maps(a[:, :dim], b[:, :dim])

@@ -1,0 +1,40 @@
+"""Orthogonal Procrustes: the best rigid map from one space into the other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.maps.linear import LinearMap
+from align.adapters.training_items import TrainingItems
+
+
+def procrustes(source: Tensor, target: Tensor) -> Adapter:
+    """Rotate the source onto the target; widths may differ.
+
+    Objective: ``min ||X R - Y||_F`` over ``R`` with orthonormal rows or columns, on centred
+    unit-norm rows. Solution: ``U S V.T = svd(X.T Y)``, ``R = U V.T``.
+
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices without zero rows.
+
+    Reference:
+        Schoenemann 1966, doi:10.1007/BF02289451.
+    """
+    moments = paired_moments(source, target)
+    items = TrainingItems.of(source, target)
+    card = moments.card("procrustes")
+    return Adapter(*procrustes_maps(moments), card, training_items=items)
+
+
+def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:
+    """The two maps of ``procrustes`` from moments already taken."""
+    u, _, vt = torch.linalg.svd(moments.cross, full_matrices=False)
+    rotation = moments.source.vectors @ u @ vt @ moments.target.vectors.T
+    return moments.maps(rotation, moments.eyes()[1])

@@ -1,0 +1,85 @@
+"""Hubness corrections: what to subtract from every score of a gallery item that is near everything.
+
+Each correction turns the similarities of gallery items to a set of reference queries into one
+number per gallery item. That number folds into any inner-product index as one more dimension.
+
+The dynamic gate of QB-Norm (apply the correction only where the uncorrected top-1 was hit by the
+reference) depends on the query and the gallery together, so it cannot fold and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from align._checks import check_at_least, check_positive
+
+
+@dataclass(frozen=True, slots=True)
+class NNN:
+    """``alpha`` times the mean of the ``k`` largest reference similarities of a gallery item.
+
+    A reference set of fewer than ``k`` items gives the mean over all of them.
+
+    Reference:
+        Chowdhury et al. 2024, "Nearest Neighbor Normalization Improves Multimodal Retrieval",
+        EMNLP, arXiv:2410.24114.
+    """
+
+    k: int
+    alpha: float
+
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+        check_at_least("alpha", self.alpha, 0)
+
+    def __call__(self, similarities: Tensor) -> Tensor:
+        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
+        k = min(self.k, similarities.shape[1])
+        return self.alpha * similarities.topk(k, dim=1).values.mean(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CSLS:
+    """Half the mean of the ``k`` largest reference similarities: the gallery's term of CSLS.
+
+    CSLS is ``2 s(q, g) - r(q) - r(g)``; for one query ``r(q)`` is constant, so this ranks alike.
+
+    Reference:
+        Conneau et al. 2018, arXiv:1710.04087, section 2.3.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_at_least("k", self.k, 1)
+
+    def __call__(self, similarities: Tensor) -> Tensor:
+        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
+        return NNN(self.k, 0.5)(similarities)
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedSoftmax:
+    """Log-mean of ``exp(sharpness * similarity)`` over the reference set, over ``sharpness``.
+
+    Subtracting it ranks like ``exp(b s(q, g)) / sum_reference exp(b s(reference, g))``.
+
+    Reference:
+        Smith et al. 2017, arXiv:1702.03859, eq. 7; Bogolin et al. 2022, arXiv:2112.12777 (QB-Norm).
+    """
+
+    sharpness: float
+
+    def __post_init__(self) -> None:
+        check_positive("sharpness", self.sharpness)
+
+    def __call__(self, similarities: Tensor) -> Tensor:
+        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
+        total = (self.sharpness * similarities).logsumexp(dim=1)
+        return (total - math.log(similarities.shape[1])) / self.sharpness
+
+
+Hubness = NNN | CSLS | InvertedSoftmax

@@ -1,0 +1,62 @@
+"""How much an instruction prefers each kind of gallery item: a few more dimensions of the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from align.adapters.maps.parts import present
+
+
+class Preference(nn.Module):
+    """A bonus for the score of each kind of gallery item, decided by the instruction of a query.
+
+    A gallery item is of the kinds whose parts its vector holds: with a ``MixedEncoder`` that is
+    its modality. The bonus of kind ``j`` is ``norm(p) @ weight[:, j]``, or 0 where the instruction
+    ``p`` is zero. As each modality is centred by itself in the shared space, no shift of a query
+    could prefer one: this is what can. In an index it takes one dimension per kind.
+
+    Attributes:
+        weight: ``(d_instruction, kinds)``.
+        widths: Width of each part of a gallery item's vector, which sum to ``d_target``.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, widths: Sequence[int]) -> None:
+        super().__init__()
+        if weight.ndim != 2 or weight.shape[1] != len(widths):
+            raise ValueError(
+                "a preference needs one column for each part of a gallery item; got a weight of "
+                f"shape {tuple(weight.shape)} for parts of widths {list(widths)}. "
+                "Take the widths from target_parts of the pairs."
+            )
+        self.register_buffer("weight", weight.contiguous())
+        self.widths = tuple(widths)
+
+    @property
+    def d_instruction(self) -> int:
+        """Width of an instruction's embedding."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Number of kinds, and of dimensions that an index takes for them."""
+        return self.weight.shape[1]
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Bonus of each kind ``(n, kinds)`` for rows ``(n, d)`` that end in an instruction."""
+        return F.normalize(x[:, -self.d_instruction :], dim=1) @ self.weight
+
+    def gallery(self, y: Tensor) -> Tensor:
+        """1 where an item ``(m, d_target)`` is of a kind and 0 elsewhere, ``(m, kinds)``."""
+        return kinds_of(y, self.widths)
+
+
+def kinds_of(y: Tensor, widths: Sequence[int]) -> Tensor:
+    """1 where a row of ``y`` ``(m, d)`` holds a part and 0 elsewhere, ``(m, parts)`` float32."""
+    held = [present(part) for part in torch.split(y, list(widths), dim=1)]
+    return torch.stack(held, dim=1).float()

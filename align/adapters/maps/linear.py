@@ -1,0 +1,230 @@
+"""The maps an adapter is made of: from one encoder's vectors to unit vectors in a shared space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from align._checks import check_k, check_positive
+from align.adapters.maps.parts import Parts
+from align.scoring.inner_products import inner_products
+from align.scoring.topk import best_columns
+
+
+class LinearMap(nn.Module):
+    """Normalise, centre, project, normalise: ``(n, d_in)`` to unit-norm ``(n, d)``.
+
+    ``map(x) = norm((norm(g(x)) - mean) @ weight)``, where ``g`` is the signed square root if
+    ``root`` is set and nothing otherwise. Scaling a row of ``x`` by a positive number changes
+    nothing. With ``parts``, each part is normalised and centred on its own and takes its share.
+    """
+
+    mean: Tensor  # (d_in,)
+    weight: Tensor  # (d_in, d)
+
+    def __init__(
+        self, mean: Tensor, weight: Tensor, *, root: bool = False, parts: Parts | None = None
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        # Products round differently for other strides: a saved map must give the same bits.
+        self.register_buffer("weight", weight.contiguous())
+        self.root = root
+        self.parts = parts
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return self.weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        if self.parts is None:
+            # The last step normalises: the length of the centred rows does not matter.
+            prepared = directions(x, root=self.root) - self.mean
+        else:
+            prepared = self.parts.centred(x, self.mean, root=self.root)
+        return F.normalize(prepared @ self.weight, dim=1)
+
+
+class AffineMap(nn.Module):
+    """Normalise, centre, project, add an offset, normalise: it lands in a space that has a mean.
+
+    ``map(x) = norm((norm(x) - mean) @ weight + offset)``. Where the other side keeps its own
+    vectors, the offset is the mean of their directions, which ``LinearMap`` would leave out.
+    """
+
+    mean: Tensor  # (d_in,)
+    weight: Tensor  # (d_in, d)
+    offset: Tensor  # (d,)
+
+    def __init__(self, mean: Tensor, weight: Tensor, offset: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        # Products round differently for other strides: a saved map must give the same bits.
+        self.register_buffer("weight", weight.contiguous())
+        self.register_buffer("offset", offset)
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Width of the space it maps into."""
+        return self.weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        return F.normalize((directions(x) - self.mean) @ self.weight + self.offset, dim=1)
+
+
+class IdentityMap(nn.Module):
+    """Only normalise: what is left when no adapter beats the encoders as they are."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = self.d_in = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm rows, ``(n, dim)``."""
+        return directions(x)
+
+
+class RelativeMap(nn.Module):
+    """Similarities to fixed anchors, sharpened and kept only at the ``k`` nearest, unit norm.
+
+    ``r(x) = norm(topk(sign(c) |c| ** power))`` with ``c = cos(x - mean, anchors)``. Two sides whose
+    anchors are row-matched pairs can be compared coordinate by coordinate. Of anchors that are
+    equal the first are kept.
+    """
+
+    mean: Tensor  # (d_in,)
+    anchors: Tensor  # (n_anchors, d_in), unit norm
+
+    def __init__(self, mean: Tensor, anchors: Tensor, *, k: int, power: float) -> None:
+        super().__init__()
+        check_k(k, len(anchors), of="the number of anchors")
+        check_positive("power", power)
+        self.register_buffer("mean", mean)
+        self.register_buffer("anchors", anchors.contiguous())
+        self.k, self.power = k, power
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.anchors.shape[1]
+
+    @property
+    def dim(self) -> int:
+        """Number of anchors."""
+        return self.anchors.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, n_anchors)``."""
+        near = inner_products(centred(x, self.mean), self.anchors)
+        best = best_columns(near, self.k)
+        sharp = best.values.sign() * best.values.abs().pow(self.power)
+        return F.normalize(torch.zeros_like(near).scatter_(1, best.indices, sharp), dim=1)
+
+
+class WeightedMap(nn.Module):
+    """A unit-norm map whose coordinates are weighted after normalising, kept at unit norm.
+
+    The inner product of the two sides is ``sum_i weight_i z_i w_i``. The norm that weighting takes
+    away goes into one more coordinate of each side, where the other side holds zero.
+    """
+
+    weight: Tensor  # (d,), in [0, 1]
+
+    def __init__(self, inner: LinearMap, weight: Tensor, *, slot: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("weight", weight)
+        self.slot = slot
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return self.inner.d_in
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space: that of the inner map and one slot per side."""
+        return self.inner.dim + 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        z = self.inner(x) * self.weight.sqrt()
+        rest = z.new_zeros(len(z), 2)
+        rest[:, self.slot] = (1 - z.square().sum(dim=1)).clamp_min(0).sqrt()
+        return torch.cat([z, rest], dim=1)
+
+
+def directions(x: Tensor, *, root: bool = False) -> Tensor:
+    """Unit-norm rows of ``x``, or of its signed square root ``sign(x) sqrt(|x|)``; ``(n, d)``."""
+    # Squares of very long or very short rows would leave the range of float32.
+    x = x / torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
+    x = x.sign() * x.abs().sqrt() if root else x
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / lengths
+
+
+class BlendMap(nn.Module):
+    """Several maps side by side, so that one inner product is a weighted sum of their cosines.
+
+    ``blend(x) = [sqrt(w_1) map_1(x), sqrt(w_2) map_2(x), ...]`` with weights that sum to 1: unit
+    norm again, and ``<blend(x), blend(y)> = sum_i w_i cos_i(x, y)``.
+    """
+
+    def __init__(self, maps: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        if len(maps) != len(weights) or not math.isclose(sum(weights), 1) or min(weights) <= 0:
+            raise ValueError(
+                "a blend needs one positive weight per map, summing to 1; "
+                f"got {len(maps)} maps and weights {list(weights)}. "
+                "Divide the weights by their sum."
+            )
+        if len({part.d_in for part in maps}) > 1:
+            raise ValueError(
+                "the maps of a blend must take one width; "
+                f"got {[part.d_in for part in maps]}. Fit them on the same encoder's vectors."
+            )
+        self.maps = nn.ModuleList(maps)
+        self.weights = tuple(weights)
+
+    @property
+    def d_in(self) -> int:
+        """Width of the encoder's vectors."""
+        return int(self.maps[0].d_in)  # type: ignore[arg-type]  # nn.Module hides attributes
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return sum(int(part.dim) for part in self.maps)  # type: ignore[arg-type, misc]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
+        return self.join([part(x) for part in self.maps])
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """What the maps gave, ``(n, dim_i)`` each, weighted and side by side, ``(n, dim)``."""
+        weighted = zip(parts, self.weights, strict=True)
+        return torch.cat([part * weight**0.5 for part, weight in weighted], dim=1)
+
+
+def centred(x: Tensor, mean: Tensor, *, root: bool = False, parts: Parts | None = None) -> Tensor:
+    """Unit-norm rows of ``directions(x) - mean``, part by part if there are several; ``(n, d)``."""
+    if parts is not None:
+        return parts.centred(x, mean, root=root)
+    return F.normalize(directions(x, root=root) - mean, dim=1)

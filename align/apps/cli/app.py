@@ -1,0 +1,96 @@
+"""The command ``align``: its subcommands, its own options, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from traceback import format_exception
+from typing import Annotated, Any
+
+import typer
+
+from align.apps.cli.curate import curate
+from align.apps.cli.evaluate import evaluate
+from align.apps.cli.fit import fit
+from align.apps.cli.gap import gap
+from align.apps.cli.index import index
+from align.apps.cli.printing import complain, plain_streams, say
+from align.apps.cli.search import search
+from align.apps.cli.serve import serve
+from align.apps.cli.store import prune, stat, verify
+from align.apps.cli.tune import tune
+from align.apps.cli.upgrade import upgrade
+
+app = typer.Typer(
+    help="Align two frozen encoders from a few thousand pairs, and search across them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade):
+    app.command()(command)
+
+store_app = typer.Typer(help="Look after the cache of encoded items.", no_args_is_help=True)
+for care in (stat, verify, prune):
+    store_app.command()(care)
+app.add_typer(store_app, name="store")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from align._version import __version__
+
+        say(f"isthmus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Align two frozen encoders from a few thousand pairs, and search across them."""
+
+
+def main() -> None:
+    """Run the command line; errors are one message and exit code 1, tracebacks only by --debug."""
+    with plain_streams():
+        try:
+            code = app(standalone_mode=False)
+        except KeyboardInterrupt:
+            complain("interrupted; what was encoded so far is kept")
+            code = 130
+        except typer.Abort:
+            complain("aborted")
+            code = 1
+        except _USAGE_ERROR as error:
+            _explain(error)
+            code = 2
+        except Exception as error:
+            _report(error, traceback="--debug" in sys.argv[1:] or not isinstance(error, _EXPECTED))
+            code = 1
+    sys.exit(code)
+
+
+_EXPECTED = (ValueError, OSError, ImportError, AttributeError, RuntimeError, TypeError)
+
+# Typer exports of its usage errors only this one, and prints them with what was typed as it came.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def _explain(error: Any) -> None:
+    """Say what is wrong with the words of the command line, and how it is called."""
+    message = error.format_message()  # empty where the help was shown instead
+    if error.ctx is not None and message:
+        complain(*error.ctx.get_usage().split("\n"))
+    if message:
+        complain(*f"error: {message}".split("\n"))
+
+
+def _report(error: Exception, *, traceback: bool) -> None:
+    """Say what went wrong, in one message or with every call that led to it."""
+    message = "".join(format_exception(error)).rstrip() if traceback else f"error: {error}"
+    complain(*message.split("\n"))

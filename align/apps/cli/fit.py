@@ -1,0 +1,118 @@
+"""``align fit``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from align.apps.cli.inputs import check_better, encode, read_columns
+from align.apps.cli.options import (
+    DEFAULT_STORE,
+    AdapterOut,
+    AsJson,
+    Column,
+    GroupColumn,
+    IdColumn,
+    Instruction,
+    InstructionSpec,
+    PairsFile,
+    RequireBetter,
+    Seed,
+    Skip,
+    SourceModality,
+    Spec,
+    StoreFolder,
+    TargetModality,
+)
+from align.apps.cli.outputs import check_adapter_folder
+from align.apps.cli.printing import console, print_json, say, table, working
+
+
+def fit(
+    pairs: PairsFile,
+    source: Column,
+    target: Column,
+    source_encoder: Spec,
+    target_encoder: Spec,
+    out: AdapterOut,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
+    instruction: Instruction = None,
+    instruction_encoder: InstructionSpec = None,
+    effort: Annotated[
+        Literal["fast", "best"], typer.Option(help="fast: closed forms; best: also what trains.")
+    ] = "best",
+    query_only: Annotated[
+        bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
+    ] = False,
+    require_better_than_chance: RequireBetter = False,
+    seed: Seed = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit an adapter on pairs; every setting is cross-validated among them.
+
+    With a column of instructions it also learns what they ask for, and keeps that if it helps.
+
+    Example: `align fit pairs.csv --source caption --target image
+    --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
+    --target-encoder image:facebook/dinov2-small -o my-adapter`
+    """
+    from dataclasses import replace
+    from functools import partial
+
+    from align.data.validation import Columns
+    from align.encoders.spec import from_spec
+    from align.fitting.instructions.fit import instruct
+    from align.fitting.model_selection.fit import fit as fit_adapter
+
+    check_adapter_folder(out)
+    columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+    items = read_columns(pairs, columns, skip_bad)
+    data = encode(
+        items,
+        from_spec(source_encoder),
+        from_spec(target_encoder),
+        store,
+        None if instruction_encoder is None else from_spec(instruction_encoder),
+    )
+    with working(f"cross-validating maps on {len(data):,} pairs"):
+        side: Literal["source", "both"] = "source" if query_only else "both"
+        adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
+    check_better(adapter, require_better_than_chance, out)
+    specs = {"source": source_encoder, "target": target_encoder}
+    if instruction is not None:
+        with working("learning what instructions ask for, with an adapter per fold"):
+            fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
+            adapter = instruct(adapter, data, side=side, fit_adapter=fold_fit, seed=seed)
+        specs["instruction"] = instruction_encoder or source_encoder
+    adapter.card = replace(adapter.card, encoders=specs)
+    adapter.save(out)
+    card = adapter.card
+    if as_json:
+        print_json({"adapter": str(out), "card": card.to_dict()})
+        return
+    # What instructions gained is about other galleries; the verdict tells it.
+    chosen = (c for c in card.candidates if c.chosen and c.stage != "instructions")
+    best = sorted(chosen, key=lambda c: c.mrr)
+    shown = table(
+        f"chosen on held-out folds of {card.fold_gallery:,}", "stage", "what", "MRR", "R@10"
+    )
+    for entry in best:
+        half = 100 * (entry.high - entry.low) / 2
+        shown.add_row(
+            entry.stage, entry.name, f"{100 * entry.mrr:.1f} ± {half:.1f}",
+            f"{100 * entry.recall_at_10:.1f}",
+        )  # fmt: skip
+    at_random = next((c for c in best if c.chance_mrr is not None), None)
+    if at_random is not None and at_random.chance_at_10 is not None:
+        shown.add_row(
+            "chance", "a random order", f"{100 * (at_random.chance_mrr or 0):.1f}",
+            f"{100 * at_random.chance_at_10:.1f}",
+        )  # fmt: skip
+    console().print(shown)
+    say(f"{card.verdict}.", f"saved to {out}")

@@ -1,0 +1,109 @@
+"""``align serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from align.apps.cli.inputs import check_encoder, open_store
+from align.apps.cli.options import MaybeSpec
+from align.apps.cli.printing import complain, say
+
+
+def serve(
+    index: Annotated[Path, typer.Argument(help="Folder that `align index` wrote.")],
+    host: Annotated[
+        str, typer.Option(help="Name or address to listen on; others than this machine may then.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8765,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder whose files may be shown, repeatable; those of the items else."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Cache of encoded items, for the raw view.")
+    ] = None,
+    source_encoder: MaybeSpec = None,
+    target_encoder: MaybeSpec = None,
+) -> None:
+    """A local web page to search an index with texts, pictures and its own items.
+
+    Example: `align serve idx`
+    """
+    try:
+        import uvicorn
+
+        from align.apps.serving.app import web_app
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the web page needs uvicorn and starlette; {error.name} is not installed. "
+            "Run: pip install 'isthmus[serve]'"
+        ) from error
+    from align.adapters.adapter import Adapter
+    from align.apps.serving.gallery import Gallery
+    from align.apps.serving.guards import is_loopback
+    from align.apps.serving.limits import MOST_CONNECTIONS, STOP_SECONDS
+    from align.apps.serving.roots import Roots
+    from align.encoders.spec import from_spec
+    from align.retrieval.index.index import Index
+    from align.retrieval.retriever import Retriever
+
+    with listening(host, port) as door:  # before networks are loaded for nothing
+        opened = Index.open(index)
+        source = None if source_encoder is None else from_spec(source_encoder)
+        target = None if target_encoder is None else from_spec(target_encoder)
+        adapter = opened.adapter if isinstance(opened.adapter, Adapter) else None
+        if source is not None:
+            check_encoder(adapter, "source", source)
+        if target is not None:
+            check_encoder(adapter, "target", target)
+        retriever = Retriever(opened, source=source, target=target)
+        gallery = Gallery(
+            retriever,
+            roots=None if root is None else Roots.of(root),
+            store=None if store is None else open_store(store),
+            progress=True,
+        )
+        if not is_loopback(host):
+            complain(
+                f"note: {host} is not this machine alone; whoever reaches it can search the items "
+                "and see their thumbnails"
+            )
+        config = uvicorn.Config(
+            web_app(gallery, host=host), host=host, port=port, log_level="warning",
+            access_log=False, server_header=False, proxy_headers=False, ws="none", http="h11",
+            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
+        )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
+        # No log of requests: it would keep what people searched for.
+        uvicorn.Server(config).run(sockets=[door])
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Whether a record is about more than a request that was open when the page was stopped."""
+    kind = None if record.exc_info is None else record.exc_info[0]
+    return kind is None or not issubclass(kind, asyncio.CancelledError)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that connections can come to from now on.
+
+    Raises:
+        OSError: The port is taken or not allowed, or the host is not of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"a page needs a free port of this machine; {host} at {port} gave: {error.strerror}. "
+            "Choose another with --port, or stop what listens there.",
+        ) from error

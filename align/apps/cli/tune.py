@@ -1,0 +1,156 @@
+"""``align tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from align.apps.cli.inputs import check_better, encode, read_columns
+from align.apps.cli.options import (
+    DEFAULT_STORE,
+    AdapterOut,
+    AsJson,
+    Column,
+    GroupColumn,
+    IdColumn,
+    PairsFile,
+    RequireBetter,
+    Seed,
+    Skip,
+    SourceModality,
+    Spec,
+    StoreFolder,
+    TargetModality,
+)
+from align.apps.cli.outputs import check_adapter_folder, check_file, check_folder
+from align.apps.cli.printing import complain, console, print_json, say, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from align.fitting.tuning.result import Trial, Tuning
+
+
+def tune(
+    pairs: PairsFile,
+    source: Column,
+    target: Column,
+    source_encoder: Spec,
+    target_encoder: Spec,
+    out: AdapterOut,
+    study: Annotated[
+        Path, typer.Option(help="Journal of the search; if it is there, the search goes on.")
+    ],
+    trials: Annotated[
+        int, typer.Option(help="Trials in all, those of earlier runs included.")
+    ] = 50,
+    max_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes per gallery vector of the adapter.")
+    ] = None,
+    dims: Annotated[
+        tuple[int, int] | None, typer.Option(help="Least and greatest width to try.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which no further trial begins.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder to write figures of the search to.")
+    ] = None,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    source_modality: SourceModality = None,
+    target_modality: TargetModality = None,
+    require_better_than_chance: RequireBetter = False,
+    seed: Seed = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search for settings that score high with few bytes per gallery vector, and fit the best.
+
+    The search is written to a journal as it goes. Stop it whenever you like: the same command
+    takes it up where it was, and with more trials it goes further.
+
+    Example: `align tune pairs.csv --source caption --target image
+    --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
+    --target-encoder image:facebook/dinov2-small --study pairs.journal --max-bytes 512
+    -o my-adapter`
+    """
+    from dataclasses import replace
+
+    from align.data.validation import Columns
+    from align.encoders.spec import from_spec
+    from align.fitting.tuning.figures import check_matplotlib, save_figures
+    from align.fitting.tuning.study import tune as search
+
+    check_adapter_folder(out)
+    check_file(study)
+    if figures is not None:
+        check_matplotlib()
+        check_folder(figures)
+    encoders = from_spec(source_encoder), from_spec(target_encoder)
+    columns = Columns(source, target, id, group, source_modality, target_modality)
+    data = encode(read_columns(pairs, columns, skip_bad), *encoders, store)
+    try:
+        found = search(
+            data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
+        )
+    except KeyboardInterrupt:
+        complain(f"interrupted; finished trials are kept in {study}. The same command goes on.")
+        raise typer.Exit(130) from None
+    chosen = found.best(max_bytes=max_bytes)
+    adapter = found.fit(max_bytes=max_bytes)
+    check_better(adapter, require_better_than_chance, out)
+    specs = {"source": source_encoder, "target": target_encoder}
+    adapter.card = replace(adapter.card, encoders=specs)
+    adapter.save(out)
+    drawn = [] if figures is None else save_figures(found, figures, chosen=chosen)
+    if as_json:
+        print_json(
+            {
+                "adapter": str(out),
+                "chosen": _numbers(chosen),
+                "chance": {"mrr": found.chance_mrr, "recall_at_10": found.chance_at_10},
+                "front": [_numbers(trial) for trial in found.front],
+                "trials": len(found.trials),
+                "pruned": len(found.trials) - len(found.whole),
+                "importance": dict(found.importance),
+                "figures": [str(path) for path in drawn],
+                "card": adapter.card.to_dict(),
+            }
+        )
+        return
+    console().print(_front(found, chosen))
+    say(f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawn), f"saved to {out}")
+
+
+def _front(found: Tuning, chosen: Trial) -> Table:
+    """One row per trial of the front, cheapest first."""
+    pruned = len(found.trials) - len(found.whole)
+    title = f"the front of {len(found.trials)} trials, {pruned} of them pruned; chosen in bold"
+    shown = table(title, "trial", "bytes", "MRR", "R@10", "setting")
+    for trial in found.front:
+        shown.add_row(
+            str(trial.number), f"{trial.cost:,}",
+            f"{100 * trial.mrr:.1f} ± {196 * trial.error:.1f}",
+            f"{100 * trial.recall_at_10:.1f}", str(trial.setting),
+            style="bold" if trial is chosen else None,
+        )  # fmt: skip
+    shown.add_row(
+        "", "", f"{100 * found.chance_mrr:.1f}", f"{100 * found.chance_at_10:.1f}",
+        "chance: a random order",
+    )  # fmt: skip
+    return shown
+
+
+def _numbers(trial: Trial) -> dict[str, object]:
+    return {
+        "trial": trial.number,
+        "bytes_per_item": trial.cost,
+        "mrr": trial.mrr,
+        "error": trial.error,
+        "recall_at_10": trial.recall_at_10,
+        "params": dict(trial.params),
+    }

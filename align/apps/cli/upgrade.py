@@ -1,0 +1,118 @@
+"""``align upgrade``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from align.apps.cli.inputs import (
+    check_better,
+    check_encoder,
+    open_store,
+    read_pairs,
+    report_skipped,
+)
+from align.apps.cli.options import (
+    DEFAULT_STORE,
+    AdapterOut,
+    AsJson,
+    IdColumn,
+    ItemsColumn,
+    ItemsFile,
+    RequireBetter,
+    Seed,
+    Skip,
+    StoreFolder,
+)
+from align.apps.cli.outputs import check_adapter_folder
+from align.apps.cli.printing import console, percent, print_json, say, table, working
+
+
+def upgrade(
+    old: Annotated[str, typer.Argument(help="Encoder that filled the index, as in `align fit`.")],
+    new: Annotated[str, typer.Argument(help="Encoder that will ask, as in `align fit`.")],
+    items: ItemsFile,
+    out: AdapterOut,
+    column: ItemsColumn = None,
+    id: IdColumn = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="Column of a table: items of a group answer each other."),
+    ] = None,
+    require_better_than_chance: RequireBetter = False,
+    seed: Seed = 0,
+    store: StoreFolder = DEFAULT_STORE,
+    skip_bad: Skip = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search an old encoder's index with a new encoder's queries; the index stays untouched.
+
+    Items are those of the index or a sample of them; both encoders see them. Without a group the
+    map is chosen that finds most of what the old encoder would find; with one, the map that finds
+    most items of a query's group.
+
+    Example: `align upgrade text:sentence-transformers/all-MiniLM-L6-v2 text:BAAI/bge-small-en-v1.5
+    items.txt -o upgrade`
+    """
+    from dataclasses import replace
+
+    from align.data.embeddings import Embeddings
+    from align.encoders.spec import from_spec
+    from align.fitting.migration.upgrade import upgrade as fit_upgrade
+
+    check_adapter_folder(out)
+    encoders = [from_spec(spec) for spec in (new, old)]
+    for encoder in encoders:
+        check_encoder(None, "source", encoder)
+    ids, found, groups = _read(items, column, id, group, skip_bad)
+    sides = [
+        Embeddings(open_store(store).encode(each, found, progress=True), each.fingerprint, ids)
+        for each in encoders
+    ]
+    with working(f"cross-validating maps on {len(ids):,} items"):
+        made = fit_upgrade(*sides, groups=groups, seed=seed)
+    check_better(made.adapter, require_better_than_chance, out)
+    made.adapter.card = replace(made.adapter.card, encoders={"source": new, "target": old})
+    made.adapter.save(out)
+    if as_json:
+        print_json({"adapter": str(out), **made.to_dict()})
+        return
+    columns = ["map", "first kept @1", "ten kept @10", *(["R@10"] if groups else [])]
+    title = f"{made.queries:,} held-out queries, index of {made.index_size:,}"
+    shown = table(title, *columns)
+    for each in made.tried:
+        numbers = (each.kept_at_1, each.kept_at_10, each.recall_at_10)
+        cells = [f"{100 * number:.1f}" for number in numbers if number is not None]
+        shown.add_row(each.name, *cells, style="bold" if each.chosen else None)
+    at_random = [made.chance[key] for key in made.chance]
+    shown.add_row("chance: another query's answers", *(f"{100 * c:.1f}" for c in at_random))
+    console().print(shown)
+    said = [
+        f"new queries keep {percent(made.kept_at_10)} % of the ten items that old queries find, "
+        f"{percent(made.kept_at_1)} % of the first"
+    ]
+    if made.recall_kept is not None:
+        said.append(f"their recall@10 is {percent(made.recall_kept)} % of that of old queries")
+    say(*said, f"saved to {out}")
+
+
+def _read(
+    path: Path, column: str | None, id: str | None, group: str | None, skip_bad: bool
+) -> tuple[tuple[str, ...], Sequence[Any], tuple[str, ...] | None]:
+    """Ids, items and, where a column names them, groups."""
+    from align.data.items import read_items
+
+    if group is None:
+        found = read_items(path, column=column, id=id, on_error="skip" if skip_bad else "raise")
+        report_skipped(found.skipped)
+        return found.ids, found.items, None
+    if column is None:
+        raise ValueError(
+            f"groups are read from a table, whose column of items must be named; {path} came "
+            f"without one. Name it with --column beside --group {group}."
+        )
+    rows = read_pairs(path, column, column, id, group, skip_bad)
+    return rows.ids, rows.source, rows.groups

@@ -1,0 +1,58 @@
+"""A query and its hits in two dimensions, for a picture of who lies beside whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align.scoring.ties import first_largest
+
+Point = tuple[float, float]
+
+_LEVEL = 1e-6
+"""How much less far out a point of unit vectors still counts as farthest."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourMap:
+    """Principal components of a query and its hits.
+
+    Attributes:
+        query: Where the query lies; the farthest coordinate of all points is 1 or -1.
+        hits: The same for each hit, in their order.
+        explained: Share of the variance that the two axes hold, in [0, 1]; 1 where all points are
+            one.
+    """
+
+    query: Point
+    hits: tuple[Point, ...]
+    explained: float
+
+
+def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:
+    """The first two principal components of unit-norm vectors, with axes of one scale.
+
+    Args:
+        query: The query, ``(d,)``, of any length but 0.
+        hits: Its hits, ``(k, d)``, likewise.
+
+    Reference:
+        Jolliffe 2002, Principal Component Analysis, 2nd edition, section 1.1.
+    """
+    rows = F.normalize(torch.cat([query[None], hits]).double(), dim=1)
+    u, s, _ = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    found = torch.zeros(len(rows), 2, dtype=rows.dtype)
+    found[:, : s[:2].numel()] = u[:, :2] * s[:2]
+    # A component has no sign: let its farthest point lie on the right and at the top.
+    # Two points lie equally far out on both sides, and rounding must not turn the picture over.
+    most = first_largest(found.abs().T, within=_LEVEL)
+    farthest = found.gather(0, most[None])
+    found = torch.where(farthest < 0, -found, found)
+    spread, shown, left = found.abs().max(), s[:2].square().sum(), s[2:].square().sum()
+    if shown < 1e-12:  # the points are one, up to round-off
+        return NeighbourMap((0.0, 0.0), ((0.0, 0.0),) * len(hits), 1.0)
+    points = [(x, y) for x, y in (found / spread).tolist()]
+    return NeighbourMap(points[0], tuple(points[1:]), float(shown / (shown + left)))

@@ -1,0 +1,89 @@
+"""The encoders' own vectors of indexed items, to compare the aligned ranking with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+
+from align.apps.serving.roots import Roots
+from align.data.embeddings import Cache
+from align.data.encoding import items_for
+from align.retrieval.hits import Hit
+from align.retrieval.index.index import Index
+from align.retrieval.retriever import Retriever
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """The same items under the cosine of the encoders' own vectors, or why there is none.
+
+    Attributes:
+        index: Unit-norm vectors of the encoder of the indexed side; ``None`` where there are none.
+        reason: One line that says why not.
+    """
+
+    index: Index | None
+    reason: str | None = None
+
+
+def raw_view(
+    retriever: Retriever,
+    items: Sequence[Hit],
+    roots: Roots,
+    store: Cache | None,
+    *,
+    progress: bool = False,
+) -> Raw:
+    """What a search without the adapter would find.
+
+    Args:
+        retriever: The index with its encoders.
+        items: All items of the index.
+        roots: Folders whose files may be read.
+        store: Where the vectors of the items are looked up, and kept if they are not there yet.
+        progress: Show a bar over items that have to be encoded.
+
+    Raises:
+        FileNotFoundError: The file of an item is gone.
+        PermissionError: It lies outside the roots.
+        ValueError: The encoder refuses an item.
+    """
+    try:
+        asking, held = (
+            retriever.embedder.encoder(side) for side in (retriever.asking, retriever.index.side)
+        )
+    except ValueError:
+        return Raw(
+            None,
+            "The raw view needs both encoders: name them with --source-encoder, --target-encoder.",
+        )
+    if asking.dim != held.dim:
+        return Raw(
+            None,
+            f"No raw cosine exists: queries have {asking.dim:,} dimensions, items {held.dim:,}.",
+        )
+    if store is None:
+        return Raw(None, "The raw vectors are not loaded: start with --store to have them.")
+    unnamed = sum(not ({"path", "text"} & set(item.metadata)) for item in items)
+    if unnamed:
+        return Raw(
+            None, f"{unnamed:,} items name neither a path nor a text, so they cannot be encoded."
+        )
+    contents: list[str | Path] = [
+        roots.find(str(item.metadata["path"]))
+        if "path" in item.metadata
+        else str(item.metadata["text"])
+        for item in items
+    ]
+    kinds = [item.modality or held.modality for item in items]
+    named = items_for(held, contents, kinds, side=retriever.index.side)
+    vectors = F.normalize(store.encode(held, named, progress=progress), dim=1)
+    # Never saved: the folder is a name only.
+    made = Index.create("raw-vectors-in-memory", side=retriever.index.side)
+    for kind in dict.fromkeys(item.modality for item in items):
+        rows = [row for row, item in enumerate(items) if item.modality == kind]
+        made.add([str(items[row].id) for row in rows], vectors[rows], modality=kind)
+    return Raw(made)

@@ -1,5 +1,0 @@
-"""The command line: each command is a few lines over the library. The only room that prints."""
-
-from align.cli.app import app, main
-
-__all__ = ["app", "main"]

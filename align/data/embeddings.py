@@ -1,0 +1,379 @@
+"""Encoded items: one side, or two row-matched sides; and what an encoder must offer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
+from align.data.arrays import dense_tensor
+from align.data.multi_vector import MultiVector
+from align.data.repeats import warn_of_repeats
+from align.data.splits import names_of, row_index, take_split
+
+
+class Encoder(Protocol):
+    """Anything frozen that turns items into one vector each.
+
+    ``fingerprint`` changes whenever the vectors could: weights, pooling, prompt, preprocessing,
+    dtype. ``modality`` names the kind of item, for example ``"text"``, ``"image"`` or ``"code"``.
+    """
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """Pooled float32 vectors on the CPU, ``(n, dim)``, in the order of ``items``."""
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that also gives the token or patch states behind its pooled vector."""
+
+    @property
+    def token_dim(self) -> int: ...
+    def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
+        """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
+        ...
+
+
+@runtime_checkable
+class CompositeEncoder(Encoder, Protocol):
+    """An encoder made of others, so that a cache can keep the vectors of each by itself."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Widths of the parts of a vector, which sum to ``dim``."""
+        ...
+
+    def compose(
+        self, items: Sequence[Any], encode: Callable[[Encoder, Sequence[Any]], Tensor]
+    ) -> Tensor:
+        """The vectors of ``encode(items)``, with ``encode`` in place of each part's own."""
+        ...
+
+
+class Cache(Protocol):
+    """Where ``Pairs.encode`` may look before it encodes; ``EmbeddingStore`` is one."""
+
+    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """The same vectors as ``encoder.encode(items)``, each distinct item encoded once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """One side: a vector per item, and the encoder it came from.
+
+    Attributes:
+        vectors: One embedding per row, ``(n, d)`` floating point.
+        fingerprint: Fingerprint of the encoder, or ``None`` where nobody knows it.
+        ids: ``n`` unique names.
+    """
+
+    vectors: Tensor
+    fingerprint: str | None
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_matrix("vectors", self.vectors)
+        as_list("ids", self.ids)
+        check_length("ids", self.ids, len(self.vectors))
+        check_unique("ids", self.ids)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
+
+
+def as_tensor(x: Vectors) -> Tensor:
+    """The vectors themselves, without a copy where none is needed.
+
+    A data frame of numbers is its values, and a column of vectors of one width is a matrix.
+
+    Raises:
+        TypeError: They are not numbers.
+        ValueError: They are a sparse tensor, or one without entries.
+    """
+    if isinstance(x, Embeddings):
+        return x.vectors
+    if hasattr(x, "to_numpy") and not isinstance(x, np.ndarray):
+        x = x.to_numpy()
+    if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1:
+        x = _numbers(x)
+    return dense_tensor(x)
+
+
+def _numbers(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A column of vectors as a matrix, or as it is where they are not of one width."""
+    try:
+        return np.array([np.asarray(row) for row in x], dtype=float)
+    except (TypeError, ValueError):
+        return x
+
+
+def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
+    """The ids that the sides agree on, or row numbers if neither side has any."""
+    named = [side.ids for side in (source, target) if isinstance(side, Embeddings)]
+    if len(named) == 2 and len(named[0]) == len(named[1]) and named[0] != named[1]:
+        row = next(i for i, (a, b) in enumerate(zip(*named, strict=True)) if a != b)
+        raise ValueError(
+            "two Embeddings can be paired only if their ids agree row by row; row "
+            f"{row} is {named[0][row]!r} and {named[1][row]!r}. "
+            "Put both in the same order, or pass ids= to say that row i belongs to row i."
+        )
+    return named[0] if named else tuple(map(str, range(n)))
+
+
+def _check_nested(groups: Sequence[str], domains: Sequence[str]) -> None:
+    """Raise ``ValueError`` if pairs of one group lie in two domains."""
+    known: dict[str, str] = {}
+    for group, domain in zip(groups, domains, strict=True):
+        if known.setdefault(group, domain) != domain:
+            raise ValueError(
+                f"every group must lie in one domain; group {group!r} is in {known[group]!r} and "
+                f"{domain!r}. Join those domains, or leave domains out."
+            )
+
+
+def _check_modality(name: str, modality: Tensor | None, n: int) -> None:
+    if modality is not None and (modality.shape != (n,) or modality.dtype != torch.int64):
+        raise ValueError(
+            f"{name} must be a bit mask per pair, int64 of shape ({n},); "
+            f"got {modality.dtype} of shape {tuple(modality.shape)}. "
+            "Make it with align.data.modality.modality_codes."
+        )
+
+
+def _check_parts(name: str, parts: Sequence[int] | None, width: int) -> None:
+    if parts is not None and (not parts or min(parts) < 1 or sum(parts) != width):
+        raise ValueError(
+            f"{name} must be positive widths that sum to {width}, the width of the vectors; "
+            f"got {list(parts)}. Take them from the ConcatEncoder that made the vectors."
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedEmbeddings:
+    """Both sides, row-matched: row ``i`` of ``source`` and of ``target`` come from one pair.
+
+    Attributes:
+        source: ``(n, d_source)`` floating point.
+        target: ``(n, d_target)`` floating point.
+        ids: ``n`` unique names of the pairs.
+        groups: ``n`` group names; pairs of one group never straddle a split and count as matches
+            of each other, as the captions of one photo do.
+        source_fingerprint: Fingerprint of the source encoder, or ``None`` if unknown.
+        target_fingerprint: Fingerprint of the target encoder, or ``None`` if unknown.
+        domains: ``n`` names of what pairs share and new items will not, such as a project or an
+            author, or ``None``. Splits and folds keep a domain on one side, so that a choice is
+            judged as it will be used; but its pairs are no matches of each other. Each group lies
+            in one domain.
+        source_modality: Bit masks of ``align.data.modality.Modality``, int64 ``(n,)``, or ``None``
+            where all sources are of one kind.
+        target_modality: The same of the targets.
+        source_parts: Widths of the parts that a source vector is made of, summing to
+            ``d_source``, or ``None`` for one part; ``ConcatEncoder`` says more.
+        target_parts: The same of the targets.
+        instructions: An embedding of what is asked for beside each source, ``(n, d_i)`` floating
+            point, zeros where nothing is; or ``None`` where no pair has an instruction.
+    """
+
+    source: Tensor
+    target: Tensor
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    source_fingerprint: str | None = None
+    target_fingerprint: str | None = None
+    domains: tuple[str, ...] | None = None
+    source_modality: Tensor | None = None
+    target_modality: Tensor | None = None
+    source_parts: tuple[int, ...] | None = None
+    target_parts: tuple[int, ...] | None = None
+    instructions: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_paired(self.source, self.target)
+        check_matrix("source", self.source)
+        check_matrix("target", self.target)
+        check_length("ids", self.ids, len(self.source))
+        check_length("groups", self.groups, len(self.source))
+        check_unique("ids", self.ids)
+        if self.domains is not None:
+            check_length("domains", self.domains, len(self.source))
+            _check_nested(self.groups, self.domains)
+        _check_modality("source_modality", self.source_modality, len(self.source))
+        _check_modality("target_modality", self.target_modality, len(self.target))
+        _check_parts("source_parts", self.source_parts, self.source.shape[1])
+        _check_parts("target_parts", self.target_parts, self.target.shape[1])
+        if self.instructions is not None:
+            check_matrix("instructions", self.instructions)
+            check_length("instructions", range(len(self.instructions)), len(self.source))
+
+    @property
+    def group_key(self) -> tuple[str, ...]:
+        """What splits and folds keep on one side: the domains, or else the groups."""
+        return self.groups if self.domains is None else self.domains
+
+    @classmethod
+    def from_arrays(
+        cls,
+        source: Vectors,
+        target: Vectors,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
+        *,
+        source_modality: Tensor | None = None,
+        target_modality: Tensor | None = None,
+        source_parts: Sequence[int] | None = None,
+        target_parts: Sequence[int] | None = None,
+        instructions: Tensor | None = None,
+    ) -> Self:
+        """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
+
+        Args:
+            source: Source embeddings; an ``Embeddings`` brings its fingerprint and ids along.
+            target: Target embeddings of the same pairs in the same order.
+            ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
+            groups: Group names; every pair is its own group if left out.
+            domains: Names of what new items will not share with these, if there is any.
+            source_modality: Bit masks of ``align.data.modality.Modality``, int64 ``(n,)``.
+            target_modality: The same of the targets.
+            source_parts: Widths of the parts that sources are made of.
+            target_parts: The same of the targets.
+            instructions: An embedding per pair of what is asked for, ``(n, d_i)``.
+
+        Raises:
+            TypeError: ``ids``, ``groups`` or ``domains`` is one string.
+            ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
+                two domains, modalities or parts do not fit, or two ``Embeddings`` name their rows
+                differently and no ``ids`` say that they match.
+        """
+        x, y = as_tensor(source), as_tensor(target)
+        names = names_of("ids", ids) if ids is not None else _shared_ids(source, target, len(x))
+        return cls(
+            x,
+            y,
+            names,
+            names_of("groups", groups) if groups is not None else names,
+            source.fingerprint if isinstance(source, Embeddings) else None,
+            target.fingerprint if isinstance(target, Embeddings) else None,
+            names_of("domains", domains) if domains is not None else None,
+            source_modality,
+            target_modality,
+            tuple(source_parts) if source_parts is not None else None,
+            tuple(target_parts) if target_parts is not None else None,
+            instructions,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | np.ndarray[Any, Any] | Tensor) -> Self:
+        """The pairs at ``rows``, in that order; rows may not repeat."""
+        index = torch.from_numpy(row_index(rows, len(self)))
+        picked = index.tolist()
+        return type(self)(
+            self.source[index],
+            self.target[index],
+            tuple(self.ids[i] for i in picked),
+            tuple(self.groups[i] for i in picked),
+            self.source_fingerprint,
+            self.target_fingerprint,
+            None if self.domains is None else tuple(self.domains[i] for i in picked),
+            None if self.source_modality is None else self.source_modality[index],
+            None if self.target_modality is None else self.target_modality[index],
+            self.source_parts,
+            self.target_parts,
+            None if self.instructions is None else self.instructions[index],
+        )
+
+    def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0, of whole groups and domains.
+
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
+
+        Raises:
+            ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
+        """
+        warn_of_repeats((self.source, self.target), self.group_key, "split", stacklevel=2)
+        return take_split(self, self.group_key, test=test, val=val, seed=seed)
+
+
+def read_npz(path: Path) -> PairedEmbeddings:
+    """Pairs that were encoded elsewhere, from a NumPy archive.
+
+    Args:
+        path: An ``.npz`` with arrays ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``,
+            and, if wanted, ``ids`` and ``groups`` of ``n`` strings each.
+
+    Raises:
+        ValueError: An array is missing, unknown, or not what it has to be; pickled objects are
+            refused.
+        FileNotFoundError: There is no such file.
+    """
+    known = {"source", "target", "ids", "groups"}
+    with _archive(path) as archive:
+        names = set(archive.files)
+        if not {"source", "target"} <= names <= known:
+            raise ValueError(
+                "an archive of pairs must hold the arrays source and target, and may hold ids and "
+                f"groups; {path} holds {sorted(names)}. {_AGAIN}"
+            )
+        arrays = {name: _member(path, archive, name) for name in names}
+    texts = {name: arrays[name].tolist() for name in names & {"ids", "groups"}}
+    return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
+    """An open ``.npz``."""
+    with path.open("rb") as file:  # NumPy leaves a file open that it cannot read
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise ValueError(
+                f"pairs are read from a whole .npz archive; reading {path} failed with: {error}. "
+                f"{_AGAIN}"
+            ) from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError(f"pairs are read from an .npz archive; {path} is one array. {_AGAIN}")
+        with archive:
+            yield archive
+
+
+def _member(path: Path, archive: Any, name: str) -> np.ndarray[Any, Any]:
+    """An array of an archive, in the byte order of this machine."""
+    try:
+        array: np.ndarray[Any, Any] = archive[name]
+    except (ValueError, EOFError, OSError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"arrays of pairs must be whole and hold numbers or text; reading {name} of {path} "
+            f"failed with: {error}. {_AGAIN}"
+        ) from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+_AGAIN = "Write it with numpy.savez(path, source=..., target=...)."

@@ -1,0 +1,390 @@
+"""Paired raw items, read from the files people have them in, with every bad row named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from align._checks import as_list, check_length, check_unique
+from align.data.readers import (
+    PairsError,
+    Table,
+    in_utf8,
+    read_csv,
+    read_folder,
+    read_jsonl,
+    read_parquet,
+    read_table,
+)
+from align.data.repeats import warn_of_repeats
+from align.data.splits import names_of, row_index, take_split
+from align.data.validation import Columns, OnError, pick, spelled_alike
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from align.data.embeddings import Cache, Encoder, PairedEmbeddings
+
+__all__ = ["OnError", "Pairs", "PairsError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Raw items of two sides, row-matched.
+
+    The readers share their arguments. ``source`` and ``target`` name columns. ``id`` names a column
+    of unique names; without one, the names are ``"0"``, ``"1"``, ... over the rows of the file, bad
+    ones included. ``group`` names a column; pairs of one group never straddle a split, and count as
+    matches of each other. Where one image has several captions, name the image column as group.
+
+    A column holds images if more than half of its filled cells end in .png, .jpg, .jpeg, .webp,
+    .bmp, .gif, .tif or .tiff; ``images=`` names those columns instead, ``images=[]`` none. Their
+    cells become paths, relative to the folder of the file. Images are opened and their headers
+    checked; pixels are decoded only when encoded.
+
+    A side of several kinds of item needs a column that names the modality of each, as
+    ``align.data.modality.Modality.parse`` reads it: then cells of modality image are paths and all
+    others texts, and ``images=`` is refused.
+
+    A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
+    before, or the row itself is malformed. ``on_error="raise"`` reports all bad rows in one error;
+    ``"skip"`` drops them, logs a warning, and lists them in ``skipped``.
+
+    Attributes:
+        ids: ``n`` unique names.
+        source: ``n`` items: texts, ``pathlib.Path`` of image files, or any objects.
+        target: ``n`` items.
+        groups: ``n`` group names.
+        skipped: One line for each row that the reader dropped.
+        source_modality: ``n`` names of modalities, or ``None`` where nobody said.
+        target_modality: The same of the targets.
+        instructions: ``n`` texts that say what is asked for, such as ``"find the picture"``; ``""``
+            where a pair has none. ``None`` where no pair has any.
+    """
+
+    ids: tuple[str, ...]
+    source: tuple[Any, ...]
+    target: tuple[Any, ...]
+    groups: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    source_modality: tuple[str, ...] | None = None
+    target_modality: tuple[str, ...] | None = None
+    instructions: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_length("source", self.source, len(self.ids))
+        check_length("target", self.target, len(self.ids))
+        check_length("groups", self.groups, len(self.ids))
+        check_unique("ids", self.ids)
+        for name in ("source_modality", "target_modality", "instructions"):
+            values = getattr(self, name)
+            if values is not None:
+                check_length(name, values, len(self.ids))
+
+    @classmethod
+    def from_lists(
+        cls,
+        source: Sequence[Any],
+        target: Sequence[Any],
+        *,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+        source_modality: Sequence[str] | None = None,
+        target_modality: Sequence[str] | None = None,
+        instructions: Sequence[str] | None = None,
+    ) -> Self:
+        """Pair two lists; ids are ``"0"``, ``"1"``, ... and each pair its own group by default.
+
+        Raises:
+            ValueError: Lengths differ, ids repeat, or a modality has no such name.
+            PairsError: A text is blank or a path leads to no file.
+        """
+        source, target = as_list("source", source), as_list("target", target)
+        check_length("target", target, len(source))
+        problems = [
+            f"row {row}, {side}: {problem}"
+            for row, pair in enumerate(zip(source, target, strict=True), start=1)
+            for side, item in zip(("source", "target"), pair, strict=True)
+            if (problem := _item_problem(item))
+        ]
+        if problems:
+            raise PairsError(
+                f"every item must be there; {len(problems)} are not. Correct or drop them:",
+                problems,
+            )
+        names = names_of("ids", ids if ids is not None else range(len(source)))
+        made = names_of("groups", groups) if groups is not None else names
+        return cls(
+            names,
+            tuple(source),
+            tuple(target),
+            made,
+            source_modality=None if source_modality is None else spelled_alike(source_modality),
+            target_modality=None if target_modality is None else spelled_alike(target_modality),
+            instructions=None if instructions is None else tuple(instructions),
+        )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read a comma-separated UTF-8 file whose first line names the columns.
+
+        Args:
+            path: The file. Image paths in its cells are relative to its folder.
+            source: Column of the source items.
+            target: Column of the target items.
+            id: Column of unique ids; made from row numbers if left out.
+            group: Column that ties pairs together; every pair is its own group if left out.
+            source_modality: Column that names the modality of each source.
+            target_modality: The same of the targets.
+            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
+            images: Which of the two columns hold image paths; ``None`` goes by suffixes.
+            on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
+
+        Raises:
+            PairsError: The file is malformed, a column is not there, or rows are bad.
+            FileNotFoundError: There is no such file.
+        """
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_csv(Path(path), delimiter=","), columns, images, on_error)
+
+    @classmethod
+    def from_tsv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read the tab-separated file at ``path``, quoted as CSV is; else as ``from_csv``."""
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``from_csv``."""
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read the Parquet file at ``path``; as ``from_csv``.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, on_error: OnError = "raise") -> Self:
+        """Read images and the captions beside them: source is the caption, target the image.
+
+        ``photo.jpg`` is described by ``photo.txt``, one caption per line. Captions of one image
+        share a group, its path in ``folder``. Folders inside are searched too.
+
+        Raises:
+            PairsError: An image has no captions, a ``.txt`` no image, or an image is unreadable.
+            NotADirectoryError: ``folder`` is not a folder.
+        """
+        columns = Columns("caption", "image", "id", "image")
+        return cls._from_table(read_folder(Path(folder)), columns, ["image"], on_error)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
+        """Read by the suffix of ``path``: .csv, .tsv, .jsonl, .jsonl.gz, .parquet, or a folder.
+
+        A folder is read as by ``from_folder``, and its columns are called caption and image.
+
+        Args:
+            path: The file or folder. Image paths in its cells are relative to its folder.
+            source: Column of the source items.
+            target: Column of the target items.
+            id: Column of unique ids; made from row numbers if left out.
+            group: Column that ties pairs together; every pair is its own group if left out.
+            source_modality: Column that names the modality of each source.
+            target_modality: The same of the targets.
+            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
+            images: Which of the two columns hold image paths; ``None`` goes by suffixes.
+            on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
+
+        Raises:
+            ValueError: The suffix is another.
+            FileNotFoundError: There is no such file or folder.
+        """
+        path = Path(path)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        if path.is_dir():
+            columns = replace(columns, id=id or "id", group=group or "image")
+            table, images = read_folder(path), ["image"]
+        else:
+            table = read_table(path, columns.named)
+        return cls._from_table(table, columns, images, on_error)
+
+    @classmethod
+    def _from_table(
+        cls,
+        table: Table,
+        columns: Columns,
+        images: Collection[str] | None,
+        on_error: OnError,
+    ) -> Self:
+        picked = pick(table, columns, images, on_error)
+        return cls(**{each.name: getattr(picked, each.name) for each in fields(cls)})
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: ArrayLike) -> Self:
+        """The pairs at ``rows``, in that order; rows may not repeat. ``skipped`` is left behind."""
+        picked = row_index(rows, len(self)).tolist()
+
+        def at(values: tuple[Any, ...] | None) -> Any:
+            return None if values is None else tuple(values[row] for row in picked)
+
+        named = (each.name for each in fields(self) if each.name != "skipped")
+        return type(self)(**{name: at(getattr(self, name)) for name in named})
+
+    def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
+
+        The rows are those that ``PairedEmbeddings.split`` draws with the same arguments.
+
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
+
+        Raises:
+            ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
+        """
+        warn_of_repeats((self.source, self.target), self.groups, "split", stacklevel=2)
+        return take_split(self, self.groups, test=test, val=val, seed=seed)
+
+    def encode(
+        self,
+        source_encoder: Encoder,
+        target_encoder: Encoder,
+        *,
+        instruction_encoder: Encoder | None = None,
+        store: Cache | None = None,
+        progress: bool = False,
+    ) -> PairedEmbeddings:
+        """Encode both sides and the instructions, each distinct item once if there is a ``store``.
+
+        Args:
+            source_encoder: For the source items.
+            target_encoder: For the target items.
+            instruction_encoder: For the instructions, if there are any: each distinct one is
+                encoded once. The source encoder if left out.
+            store: Where vectors are looked up and kept, such as an ``EmbeddingStore``.
+            progress: Show a bar per side.
+
+        Raises:
+            ValueError: An image encoder would get texts, or a text encoder files; a
+                ``MixedEncoder`` is not told the modalities; or the instructions would go to an
+                encoder that takes no text.
+        """
+        from align.data.embeddings import PairedEmbeddings
+        from align.data.encoding import encode_instructions, encode_items, items_for, parts_of
+        from align.data.modality import modality_codes
+
+        source = items_for(source_encoder, self.source, self.source_modality, side="source")
+        target = items_for(target_encoder, self.target, self.target_modality, side="target")
+        told = None
+        if self.instructions is not None:
+            asked = source_encoder if instruction_encoder is None else instruction_encoder
+            told = encode_instructions(asked, self.instructions, store=store, progress=progress)
+        source_modality, target_modality = (
+            None if names is None else modality_codes(names)
+            for names in (self.source_modality, self.target_modality)
+        )
+        return PairedEmbeddings(
+            encode_items(source_encoder, source, store=store, progress=progress),
+            encode_items(target_encoder, target, store=store, progress=progress),
+            self.ids,
+            self.groups,
+            source_encoder.fingerprint,
+            target_encoder.fingerprint,
+            source_modality=source_modality,
+            target_modality=target_modality,
+            source_parts=parts_of(source_encoder),
+            target_parts=parts_of(target_encoder),
+            instructions=told,
+        )
+
+
+def _item_problem(item: object) -> str:
+    """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
+    if item is None:
+        return "there is nothing"
+    if isinstance(item, str) and not item.strip():
+        return "the text is blank"
+    if isinstance(item, str) and not in_utf8(item):
+        return "the text holds half of a surrogate pair, which UTF-8 cannot hold"
+    if isinstance(item, Path) and not item.is_file():
+        return f"there is no file {item}"
+    return ""

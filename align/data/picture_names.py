@@ -1,0 +1,95 @@
+"""Texts that are the name of a picture: to encode them as words would answer nonsense."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from align.data.embeddings import Encoder
+from align.data.encoding import MIXED
+from align.data.pictures import SUFFIXES
+
+_NAMED = re.compile(rf"[^\s.]({'|'.join(map(re.escape, sorted(SUFFIXES)))})\Z", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?|ftp|file|s3|gs)://", re.IGNORECASE)
+_LONGEST = 4096  # no path is longer
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_TEXTS = ("text", "code")
+
+
+def names_picture(text: object, *, look: bool = True) -> bool:
+    """Whether a string names a picture file that is there, or ends as the name of one does.
+
+    Args:
+        text: One line, such as ``"photos/Dog.JPG"`` or ``"https://example.org/dog.png?w=80"``.
+        look: Whether to look for the file, so that one of another name is known by its content.
+    """
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or "\n" in text or "\0" in text:
+        return False
+    name = text.strip()
+    if _ADDRESS.match(name):
+        name = re.split("[?#]", name, maxsplit=1)[0]
+    if _NAMED.search(name):
+        return True
+    return look and _is_picture(name)
+
+
+def _is_picture(name: str) -> bool:
+    try:
+        if not os.path.isfile(name):
+            return False
+        with open(name, "rb") as file:
+            start = file.read(16)
+    except (OSError, ValueError):
+        return False
+    brand = start[4:12] in (b"ftypavif", b"ftypheic", b"ftypmif1")
+    return start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or brand
+
+
+def route_picture_names(
+    encoder: Encoder, items: Sequence[Any], modality: Sequence[str] | None, *, side: str
+) -> tuple[list[Any], list[str] | None]:
+    """Items whose pictures are paths, and the modality of each where the encoder needs it.
+
+    A text that names a picture goes to the encoder of pictures, where this side has one.
+
+    Args:
+        encoder: Of the side.
+        items: Texts, paths or pictures, as they came.
+        modality: What each is, if that was said: a text that was said to be one stays one.
+        side: What to call the items in an error.
+
+    Raises:
+        ValueError: A text names a picture and the side has no encoder of pictures, or it is the
+            address of one.
+    """
+    kinds = getattr(encoder, "encoders", ()) if encoder.modality == MIXED else (encoder.modality,)
+    found, said = list(items), list(modality) if modality is not None else None
+    named = [row for row, item in enumerate(found) if names_picture(item)]
+    for row in named:
+        kind = None if said is None else str(said[row])
+        if kind is not None and "image" not in kind:
+            continue
+        if "image" not in kinds:
+            refused_by_name = encoder.modality == MIXED and kind is not None
+            if refused_by_name or (kind is None and not set(kinds) & set(_TEXTS)):
+                continue
+            raise ValueError(
+                f"the {side} items must be texts, as this side has no encoder of pictures; item "
+                f"{row} names a picture, {found[row][:100]!r}. Search with pictures where pictures "
+                'ask, or say that it is meant as a text: modality="text" in Python, --modality '
+                "text of align search."
+            )
+        if _ADDRESS.match(found[row].strip()):
+            raise ValueError(
+                f"pictures must be files on this machine; item {row} is an address, "
+                f'{found[row][:100]!r}. Download it first, or pass modality="text" in Python, '
+                "--modality text of align search, if it is meant as a text."
+            )
+        found[row] = Path(found[row].strip())
+    if encoder.modality == MIXED and said is None and found and "image" in kinds:
+        if all(isinstance(item, Path) or hasattr(item, "getpixel") for item in found):
+            said = ["image"] * len(found)
+    return found, said

@@ -1,0 +1,213 @@
+"""Looking after an embedding store: what it holds, what is broken, and making it smaller."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from align._files.atomic import atomic_file
+from align.data.plain import plain
+from align.encoders.cache.database import (
+    NAME,
+    SIDES,
+    Label,
+    checksum,
+    connected,
+    is_ours,
+    known_labels,
+    opened,
+    transaction,
+    write,
+)
+
+AT_ONCE = 64  # items looked for in one query where the file is damaged
+SMALLEST = 80  # bytes of an item in the file, at least
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStat:
+    """What a store holds of one encoder, in one kind and dtype.
+
+    Attributes:
+        fingerprint: Of the encoder.
+        kind: ``"pooled"`` or ``"tokens"``.
+        dtype: ``"float32"`` or ``"float16"``.
+        items: Distinct items.
+        bytes: Size of their vectors.
+    """
+
+    fingerprint: str
+    kind: str
+    dtype: str
+    items: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProblem:
+    """Something that the store cannot use; ``prune`` removes it.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it, or with which item of it.
+    """
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return plain(f"{self.path}: {self.reason}")
+
+
+def stat(root: Path) -> list[StoreStat]:
+    """What the store at ``root`` holds, one entry per encoder, kind and dtype."""
+    with opened(root) as db:
+        if db is None:
+            return []
+        known = known_labels(db)
+        counted = db.execute(
+            "SELECT label, count(*), sum(length(vectors)) FROM items GROUP BY label"
+        )
+        stats = [
+            StoreStat(known[number].fingerprint, known[number].kind, known[number].dtype, *sums)
+            for number, *sums in counted
+        ]
+    return sorted(stats, key=lambda entry: (entry.fingerprint, entry.kind, entry.dtype))
+
+
+def verify(root: Path) -> list[StoreProblem]:
+    """Every item that differs from its checksum, and whatever is wrong with the file itself."""
+    path = root / NAME
+    try:
+        with opened(root) as db:
+            if db is None:
+                return []
+            known = known_labels(db)
+            found = [
+                f"item {key.hex()} of {_name(known.get(label))}: its content differs from its "
+                "checksum"
+                for _, label, key in _damaged(db, known)
+            ]
+            found += _faults(db)
+    except ValueError as error:
+        found = [str(error)]
+    return [StoreProblem(path, reason) for reason in found]
+
+
+def prune(root: Path, *, drop: Collection[str]) -> int:
+    """Drop encoders, remove what ``verify`` lists, give back what is free; the bytes freed."""
+    if isinstance(drop, str):
+        raise TypeError(
+            f"drop must be a collection of fingerprints; got the string {drop!r}. Pass [{drop!r}]."
+        )
+    before = _size(root)
+    if not _is_sound(root):
+        _rebuild(root)
+    with opened(root) as db:
+        known = {} if db is None else known_labels(db)
+        held = {label.fingerprint for label in known.values()}
+        unknown = sorted(set(drop) - held)
+        if unknown:
+            raise ValueError(
+                f"drop must name fingerprints in the store; it has none of {unknown}. "
+                f"It holds {sorted(held)}."
+            )
+        if db is None:
+            return 0
+        gone = [number for number, label in known.items() if label.fingerprint in drop]
+        bad = [number for number, *_ in _damaged(db, known)]
+        with transaction(db):
+            db.executemany("DELETE FROM items WHERE label = ?", ((number,) for number in gone))
+            db.executemany("DELETE FROM labels WHERE id = ?", ((number,) for number in gone))
+            db.executemany("DELETE FROM items WHERE id = ?", ((number,) for number in bad))
+        if db.execute("PRAGMA freelist_count").fetchone()[0]:
+            db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return before - _size(root)
+
+
+def _damaged(db: sqlite3.Connection, known: dict[int, Label]) -> Iterator[tuple[int, int, bytes]]:
+    """Number, label and key of every item that differs from its checksum; reads all of them."""
+    for number, label, key, digest, vectors in db.execute(
+        "SELECT id, label, key, sha256, vectors FROM items"
+    ):
+        if label not in known or checksum(known[label], key, vectors) != digest:
+            yield number, label, key
+
+
+def _faults(db: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong with the file."""
+    said = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
+    return [text for text in said if text != "ok"]
+
+
+def _name(label: Label | None) -> str:
+    if label is None:
+        return "an encoder that is not named"
+    return f"{label.fingerprint!r} ({label.kind}, {label.dtype})"
+
+
+def _is_sound(root: Path) -> bool:
+    """Whether SQLite can read all of the file, or there is none."""
+    try:
+        with opened(root) as db:
+            return db is None or not _faults(db)
+    except ValueError:
+        if is_ours(root / NAME):
+            return False
+        raise
+
+
+def _rebuild(root: Path) -> None:
+    """Put in place of a damaged file a new one with every item that is whole.
+
+    No other process may use the store meanwhile. The old file goes when the new one is whole.
+    """
+    path = root / NAME
+    with atomic_file(path) as scratch:
+        with closing(connected(scratch)) as new, closing(sqlite3.connect(path)) as old:
+            for label, key, vectors in _rescued(old, path.stat().st_size // SMALLEST):
+                write(new, label, [(key, vectors)])
+        for ending in SIDES:
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _rescued(old: sqlite3.Connection, most: int) -> Iterator[tuple[Label, bytes, bytes]]:
+    """Label, key and vectors of every item of a damaged file that is whole."""
+    try:
+        known = known_labels(old)
+    except sqlite3.DatabaseError:
+        return
+    with suppress(sqlite3.DatabaseError):
+        most = old.execute("SELECT max(id) FROM items").fetchone()[0] or 0
+    for first in range(1, most + 1, AT_ONCE):
+        for row in _rows(old, first, min(first + AT_ONCE - 1, most)):
+            label, key, digest, vectors = row
+            if label in known and checksum(known[label], key, vectors) == digest:
+                yield known[label], key, vectors
+
+
+def _rows(old: sqlite3.Connection, first: int, last: int) -> list[tuple[int, bytes, bytes, bytes]]:
+    """What can be read of the items of these numbers, one by one where it must be."""
+    try:
+        return old.execute(
+            "SELECT label, key, sha256, vectors FROM items WHERE id BETWEEN ? AND ?", (first, last)
+        ).fetchall()
+    except sqlite3.DatabaseError:
+        if first == last:
+            return []
+    middle = (first + last) // 2
+    return [*_rows(old, first, middle), *_rows(old, middle + 1, last)]
+
+
+def _size(root: Path) -> int:
+    """Bytes of the file and of what SQLite keeps beside it."""
+    size = 0
+    for ending in ("", *SIDES):
+        with suppress(FileNotFoundError):
+            size += os.stat(root / f"{NAME}{ending}").st_size
+    return size

@@ -1,0 +1,302 @@
+"""A disk cache of embeddings, keyed by content, that survives a kill at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align._checks import as_list
+from align.data.embeddings import CompositeEncoder, Encoder, TokenEncoder
+from align.data.multi_vector import MultiVector
+from align.encoders.cache import maintenance as upkeep
+from align.encoders.cache.database import (
+    BYTES,
+    NAME,
+    Database,
+    Label,
+    StoreDtype,
+    check_folder,
+    read,
+    write,
+)
+from align.encoders.cache.maintenance import StoreProblem as StoreProblem
+from align.encoders.cache.maintenance import StoreStat as StoreStat
+
+logger = logging.getLogger(__name__)
+
+TORCH_DTYPE: dict[StoreDtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+_ON_DISK: dict[StoreDtype, str] = {"float32": "<f4", "float16": "<f2"}
+
+Encode = Callable[[list[Any]], list[bytes]]
+"""Items to the bytes of their vectors, ``(t_i, d)`` each, in the dtype of the store."""
+
+
+class EmbeddingStore:
+    """Encodes each distinct item once ever, and keeps the vectors on disk.
+
+    An item is known by its content: the bytes of a file, a text, or an array, or the pixels of a
+    picture. An encoder is known by its fingerprint. Missing items are encoded in batches, and each
+    batch is written whole or not at all. So a kill loses at most the batch in flight; several
+    processes may read and write one store at once, at worst encoding an item twice; and a vector
+    is never wrong: each is compared with its checksum whenever it is read, and one that differs
+    is encoded again. The vectors lie in one SQLite database, ``store.sqlite``.
+
+    Not covered: an encoder whose vectors depend on the *name* of a file, files that change while
+    they are being encoded, and a folder on a network file system that several machines write to
+    at once. A power cut may cost the last batches; what is left is whole.
+
+    Args:
+        root: Folder of the store, which is new, empty or a store; made when first written to.
+            ``~`` is expanded.
+        dtype: How vectors are kept. ``"float16"`` halves the disk space and rounds each value to
+            11 significant bits (relative error up to 5e-4); values below 6e-8 become 0. The two
+            dtypes are kept apart, and both are returned as float32.
+        batch: Items encoded and written at a time; also the most that a kill loses.
+
+    Raises:
+        FileExistsError: ``root`` is a folder that holds files and is no store.
+        NotADirectoryError: ``root`` is a file.
+        ValueError: ``dtype`` or ``batch`` is out of range.
+    """
+
+    def __init__(
+        self, root: str | Path, *, dtype: StoreDtype = "float32", batch: int = 256
+    ) -> None:
+        if dtype not in TORCH_DTYPE:
+            raise ValueError(
+                f"dtype must be one of {list(TORCH_DTYPE)}; got {dtype!r}. "
+                "Use float32 unless disk space is short."
+            )
+        if batch < 1:
+            raise ValueError(
+                f"batch must be at least 1 item; got {batch}. 256 suits most encoders."
+            )
+        self.root = Path(root).expanduser()
+        self.dtype: StoreDtype = dtype
+        self.batch = batch
+        check_folder(self.root)
+        self._file = Database(self.root)
+
+    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """Pooled vectors of ``items``, from disk where they are known; ``(n, dim)`` float32, CPU.
+
+        The vectors equal those of ``encoder.encode`` up to what the make-up of a batch changes in
+        its round-off, and up to the rounding of a float16 store.
+
+        Args:
+            encoder: Anything with ``modality``, ``dim``, ``fingerprint`` and ``encode``.
+            items: ``str``, ``pathlib.Path``, ``bytes``, ``PIL.Image.Image`` or NumPy arrays. A
+                ``Path``, or for an image encoder a ``str``, names a file.
+            progress: Show one bar over the items that are missing.
+
+        Raises:
+            TypeError: An item is of another type.
+            ValueError: The encoder gave the wrong shape or dtype, or values that are not finite or
+                beyond the range of float16; that batch is not stored.
+            FileNotFoundError: A file is missing; nothing is encoded.
+        """
+
+        items = as_list("items", items)
+        if isinstance(encoder, CompositeEncoder):
+            return encoder.compose(items, partial(self.encode, progress=progress))
+
+        def vectors(batch: list[Any]) -> list[bytes]:
+            found = encoder.encode(batch)
+            _check_vectors(found, encoder.dim, encoder.fingerprint)
+            _check_count(len(found), len(batch), encoder.fingerprint)
+            return [row.tobytes() for row in _stored(found, self.dtype)]
+
+        keys = _keys(encoder.modality, items)
+        label = Label(encoder.fingerprint, "pooled", self.dtype, encoder.dim)
+        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
+        return _vectors([held[key] for key in keys], label)
+
+    def encode_tokens(
+        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
+    ) -> MultiVector:
+        """Token vectors of ``items``, from disk where they are known; as ``encode`` otherwise."""
+        items = as_list("items", items)
+
+        def vectors(batch: list[Any]) -> list[bytes]:
+            found = encoder.encode_tokens(batch)
+            _check_vectors(found.tokens, encoder.token_dim, encoder.fingerprint)
+            _check_count(len(found), len(batch), encoder.fingerprint)
+            stored = _stored(found.tokens, self.dtype)
+            ends = found.offsets.tolist()
+            return [stored[a:b].tobytes() for a, b in pairwise(ends)]
+
+        keys = _keys(encoder.modality, items)
+        label = Label(encoder.fingerprint, "tokens", self.dtype, encoder.token_dim)
+        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
+        sizes = torch.tensor([0, *(len(held[key]) for key in keys)])
+        each = label.width * BYTES[self.dtype]
+        return MultiVector(_vectors([held[key] for key in keys], label), sizes.cumsum(0) // each)
+
+    def stat(self) -> list[StoreStat]:
+        """What the store holds, one entry per encoder, kind and dtype; counts, and checks nothing.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The file is damaged, or of another version.
+        """
+        return upkeep.stat(self.root)
+
+    def verify(self) -> list[StoreProblem]:
+        """Read every byte, and list items that differ from their checksum and faults of the file.
+
+        An empty list means that all is well. ``prune`` removes what is listed.
+        """
+        return upkeep.verify(self.root)
+
+    def prune(self, *, drop: Collection[str] = ()) -> int:
+        """Make the store smaller without losing a good vector; returns the bytes freed.
+
+        Removes what ``verify`` lists, and gives the room of what was removed back to the disk, for
+        which it needs that room once more meanwhile. Other processes may go on reading and
+        writing, but not use an encoder in ``drop``; nor anything where the file itself is damaged,
+        which is then written anew with every vector that is whole. Nothing but ``store.sqlite``
+        and what SQLite keeps beside it is ever touched.
+
+        Args:
+            drop: Fingerprints, as ``stat`` gives them, of encoders to remove altogether.
+
+        Raises:
+            OSError: The disk is full, or the file cannot be read or written.
+            ValueError: The store does not know a fingerprint in ``drop``; nothing is removed.
+        """
+        self._file.close()
+        return upkeep.prune(self.root, drop=drop)
+
+    def _filled(
+        self, label: Label, wanted: dict[bytes, Any], encode: Encode, progress: bool
+    ) -> dict[bytes, bytes]:
+        """The vectors of each wanted item, after encoding and writing what lacks."""
+        held = self._read(label, list(wanted))
+        damaged = {key for key, vectors in held.items() if vectors is None}
+        if damaged:
+            logger.warning(
+                "%d items in %s differ from their checksum and are encoded again. "
+                "`align store verify` looks for more of them.",
+                len(damaged),
+                self.root / NAME,
+            )
+        missing = [key for key in wanted if held.get(key) is None]
+        if missing:
+            from tqdm import tqdm
+
+            with tqdm(total=len(missing), unit="item", disable=not progress) as bar:
+                for at in range(0, len(missing), self.batch):
+                    keys = missing[at : at + self.batch]
+                    vectors = encode([wanted[key] for key in keys])
+                    with self._file.opened(create=True) as db:
+                        assert db is not None
+                        rows = zip(keys, vectors, strict=True)
+                        write(db, label, rows, damaged=damaged.intersection(keys))
+                    bar.update(len(keys))
+            # What another process wrote first is what every process reads.
+            held |= self._read(label, missing)
+        found = {key: vectors for key, vectors in held.items() if vectors is not None}
+        lost = len(wanted) - len(found)
+        if lost:
+            raise OSError(
+                f"what is written to {self.root} must stay there; {lost} of {len(missing)} "
+                "vectors are gone already. Check the disk, and that nobody empties the store."
+            )
+        return found
+
+    def _read(self, label: Label, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """What the store has of these items; ``None`` where it is damaged."""
+        with self._file.opened() as db:
+            return {} if db is None or not keys else dict(read(db, label, keys))
+
+
+def _keys(modality: str, items: Sequence[Any]) -> list[bytes]:
+    return [item_key(item, modality) for item in items]
+
+
+def item_key(item: object, modality: str) -> bytes:
+    """SHA-256 of what an encoder of ``modality`` sees of ``item``; 32 bytes.
+
+    Kinds of item are told apart: a text never has the key of a file with the same bytes.
+
+    Raises:
+        TypeError: The item is not a text, path, bytes, picture or plain NumPy array.
+        FileNotFoundError: The file is missing.
+    """
+    if isinstance(item, Path) or (isinstance(item, str) and modality == "image"):
+        with open(item, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha256(b"file\0")).digest()
+    if isinstance(item, str):
+        return hashlib.sha256(b"text\0" + item.encode("utf-8", "surrogatepass")).digest()
+    if isinstance(item, bytes):
+        return hashlib.sha256(b"bytes\0" + item).digest()
+    if isinstance(item, np.ndarray) and not item.dtype.hasobject:
+        header = repr((item.dtype.descr, item.shape))
+        return hashlib.sha256(f"array\0{header}\0".encode() + item.tobytes()).digest()
+    from PIL import Image
+
+    if isinstance(item, Image.Image):
+        pixels = item.tobytes()
+        orientation = item.getexif().get(0x0112)  # encoders turn the picture by it
+        seen = (item.mode, item.size, item.getpalette(None), item.info.get("transparency"))
+        return hashlib.sha256(f"image\0{seen!r}{orientation!r}\0".encode() + pixels).digest()
+    raise TypeError(
+        "an item must be a str, pathlib.Path, bytes, PIL.Image.Image or NumPy array without "
+        f"objects; got {type(item).__name__}. Convert it, or call the encoder without a store."
+    )
+
+
+def _check_vectors(vectors: Tensor, width: int, fingerprint: str) -> None:
+    """Raise unless an encoder gave what it promised."""
+    if (
+        vectors.ndim != 2
+        or vectors.shape[1] != width
+        or vectors.dtype != torch.float32
+        or vectors.device.type != "cpu"
+    ):
+        raise ValueError(
+            f"an encoder must give float32 vectors of width {width} on the CPU; {fingerprint!r} "
+            f"gave {vectors.dtype} of shape {tuple(vectors.shape)} on {vectors.device}. "
+            "Correct its encode method or the width it names. Nothing of this batch was stored."
+        )
+    bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"an encoder must give finite values; {fingerprint!r} gave NaN or infinity in "
+            f"{len(bad)} of {len(vectors)} rows of a batch, the first at {bad[:5]}. "
+            "Encode in float32, or drop those items. Nothing of this batch was stored."
+        )
+
+
+def _check_count(given: int, wanted: int, fingerprint: str) -> None:
+    if given != wanted:
+        raise ValueError(
+            f"an encoder must give one entry per item; {fingerprint!r} gave {given} "
+            f"for {wanted} items. Correct its encode method. Nothing of this batch was stored."
+        )
+
+
+def _stored(vectors: Tensor, dtype: StoreDtype) -> np.ndarray[Any, Any]:
+    """``vectors`` as they are on disk; raises where the dtype of the store cannot hold a value."""
+    stored: np.ndarray[Any, Any] = vectors.detach().to(TORCH_DTYPE[dtype]).numpy()
+    if not np.isfinite(stored).all():
+        raise ValueError(
+            f"a {dtype} store holds values up to 65504; the largest here is "
+            f"{vectors.abs().max().item():.6g}. Use EmbeddingStore(..., dtype='float32')."
+        )
+    return stored.astype(_ON_DISK[dtype])
+
+
+def _vectors(held: Sequence[bytes], label: Label) -> Tensor:
+    """What ``_stored`` gave, one after the other: float32, ``(n, width)``, a copy."""
+    found = np.frombuffer(b"".join(held), dtype=_ON_DISK[label.dtype]).astype(np.float32)
+    return torch.from_numpy(found).view(-1, label.width)

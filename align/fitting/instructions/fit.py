@@ -1,0 +1,317 @@
+"""``instruct``: what is asked for beside a query, learned on top of a fitted adapter."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from align._checks import check_at_least
+from align.adapters.adapter import Adapter
+from align.adapters.card import Candidate, Card
+from align.adapters.corrections.preference import Preference
+from align.adapters.maps.instructed import InstructedMap, instructed, with_instructions
+from align.adapters.maps.linear import IdentityMap
+from align.adapters.training_items import remember_pairs
+from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
+from align.data.repeats import warn_of_repeats
+from align.data.splits import folds as deal
+from align.data.splits import group_codes
+from align.fitting.instructions.preference import holds_several_kinds, learn_preference
+from align.fitting.model_selection.cross_validation import Outcome
+from align.fitting.model_selection.fit import MIN_STANDARD_ERRORS, fit
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import contrastive, modality_aware
+from align.fitting.training.train import train
+from align.metrics.chance import without_chance_warnings
+from align.metrics.ranks import rank_positives
+
+log = logging.getLogger(__name__)
+
+FitAdapter = Callable[[PairedEmbeddings], Adapter]
+
+BATCH = 512
+CONFIG = TrainConfig(
+    steps=100,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    warmup=0.03,
+    temperature=0.1,
+    learn_temperature=False,
+)
+
+
+def closed_form(pairs: PairedEmbeddings) -> Adapter:
+    """The adapter of ``align.fit`` without what it trains."""
+    return fit(pairs, effort="fast")
+
+
+def instruct(
+    adapter: Adapter,
+    pairs: PairedEmbeddings,
+    *,
+    side: Literal["both", "source"] = "both",
+    config: TrainConfig = CONFIG,
+    fit_adapter: FitAdapter = closed_form,
+    folds: int = 3,
+    seed: int = 0,
+) -> Adapter:
+    """The adapter with sources that bring an instruction, if that helps held-out queries.
+
+    Two things are learned, and each is kept only if it gains two standard errors of reciprocal
+    rank, over held-out groups, in the mixed gallery of their targets. There an answer is of the
+    query's group and of its own target's modality.
+
+    - A preference (``align.adapters.corrections.preference``), where targets are of several kinds:
+      how much an instruction adds to the score of each kind. A convex problem.
+    - A shift of the query (``InstructedMap``), in the manner of UNITE's second stage: from source
+      to target only, with targets of other modalities masked where the pairs say what those are.
+
+    The adapter's maps stay as they are, and so does its correction of galleries: that is about
+    gallery vectors and queries without instructions, which do not change. Sources without an
+    instruction are ranked as before. An instruction that no pair had works too, as it is a vector.
+
+    Pairs that an adapter was fitted on it ranks better than new ones, and that would be taken for
+    what instructions do. So each fold is judged with an adapter fitted to the others.
+
+    Args:
+        adapter: Of sources without instructions.
+        pairs: With ``instructions``, and with ``target_modality`` if targets are of several. They
+            may be those that the adapter was fitted on.
+        side: ``"both"``, or ``"source"`` to leave gallery vectors, and an index of them, as they
+            are: a preference, which an index holds the kinds of its items for, is not tried then.
+        config: How the shift is trained. Its batches hold ``BATCH`` pairs, or all if those are
+            fewer, where it says nothing, and at most what the other folds leave. ``seed`` takes
+            the place of its seed.
+        fit_adapter: How the adapter of a fold is fitted to the pairs outside; ``align.fit`` without
+            training if left out. ``lambda _: adapter`` where the adapter has not seen the pairs.
+        folds: Parts that the groups are dealt into, >= 2.
+        seed: Seeds folds, samples and batches.
+
+    Returns:
+        An adapter whose sources are ``with_instructions``; or, where nothing helped, the maps as
+        they were. ``sources_for`` gives either what it takes; the card tells what was tried.
+
+    Raises:
+        ValueError: The pairs have no instructions or do not fit the adapter, its sources bring
+            instructions already, ``side`` is unknown, or there are fewer groups than folds.
+
+    Warns:
+        RepeatedItems: Many pairs share an item and no groups say so.
+
+    Reference:
+        Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
+        temperature, the rate and the preference are ours.
+    """
+    _check(adapter, pairs, side, folds)
+    assert pairs.instructions is not None  # as checked
+    # The same item with another instruction is another question.
+    asked = torch.cat([pairs.source.float(), pairs.instructions.float()], dim=1)
+    warn_of_repeats((asked, pairs.target), pairs.group_key, "instruct", stacklevel=2)
+    start = time.perf_counter()
+    learning = _Learning(pairs, config, seed)
+    tells_kinds = side == "both" and holds_several_kinds(pairs)
+    options = (PREFERENCE, SHIFT) if tells_kinds else (SHIFT,)
+    kept, outcome, tried = _judged(learning, options, fit_adapter, folds)
+    story, found = "instructions did not help and were not kept", adapter
+    if kept:
+        found = learning.on_top(adapter, torch.arange(len(pairs)), kept)
+        gain, error = outcome.gain_over(tried[0][1])
+        story = f"{' and '.join(kept)} by instruction gained {gain:+.4f} ± {error:.4f} MRR"
+    log.info("%s", story)
+    seconds = {**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)}
+    card = replace(
+        found.card,
+        candidates=(*adapter.card.candidates, *_candidates(tried, kept)),
+        verdict="; ".join(filter(None, (adapter.card.verdict, story))),
+        seconds=seconds,
+        source_fingerprint=adapter.card.source_fingerprint or pairs.source_fingerprint,
+    )
+    told = _adapter(found, card, found.preference)
+    if kept:
+        told.training_items = remember_pairs(adapter.training_items, pairs)
+    return told
+
+
+def takes_instructions(adapter: Adapter) -> bool:
+    """Whether the sources of an adapter are items with instructions beside them."""
+    return isinstance(adapter.source_map, InstructedMap)
+
+
+def sources_for(
+    adapter: Adapter, embeddings: Vectors, instructions: Tensor | None = None
+) -> Tensor:
+    """Sources as an adapter takes them: with instructions, or zeros for none, if it takes any.
+
+    Args:
+        adapter: As ``instruct`` gave it.
+        embeddings: Vectors of the items, ``(n, d)``.
+        instructions: An embedding of the instruction of each, ``(n, d_instruction)``, or of all,
+            ``(1, d_instruction)``. An adapter that takes none leaves them out.
+    """
+    rows = as_tensor(embeddings).float()
+    if not isinstance(adapter.source_map, InstructedMap):
+        return rows
+    if instructions is None:
+        instructions = rows.new_zeros(1, adapter.source_map.parts[1])
+    return with_instructions(rows, instructions.to(rows))
+
+
+def pairs_for(adapter: Adapter, pairs: PairedEmbeddings) -> PairedEmbeddings:
+    """Pairs whose sources are as ``sources_for`` gives them, for ``evaluate`` and probes."""
+    if not takes_instructions(adapter):
+        return pairs
+    source = sources_for(adapter, pairs.source, pairs.instructions)
+    return replace(pairs, source=source, source_parts=None, instructions=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learning:
+    """What is learned, from any of the pairs."""
+
+    pairs: PairedEmbeddings
+    config: TrainConfig
+    seed: int
+
+    @property
+    def codes(self) -> Tensor:
+        """Pairs of one group and modality answer each other; ``(n,)`` int64."""
+        modality = self.pairs.target_modality
+        kinds = [0] * len(self.pairs) if modality is None else modality.tolist()
+        names = [f"{kind}:{group}" for kind, group in zip(kinds, self.pairs.groups, strict=True)]
+        return torch.from_numpy(group_codes(names))
+
+    def on_top(self, base: Adapter, rows: Tensor, wanted: tuple[str, ...]) -> Adapter:
+        """An adapter with what is wanted, learned from the pairs at ``rows``."""
+        if not wanted:
+            return base
+        data, codes = self.pairs.take(rows), self.codes[rows]
+        assert data.instructions is not None
+        made = instructed(base, data.instructions.shape[1])
+        preference = None
+        if PREFERENCE in wanted:
+            preference = learn_preference(base, data, codes, seed=self.seed)
+        if SHIFT in wanted:
+            shift = _learn_shift(base, data, codes, replace(self.config, seed=self.seed))
+            made.source_map = InstructedMap(base.source_map, shift)
+        return _adapter(made, made.card, preference)
+
+    def ranks(self, adapter: Adapter, rows: Tensor) -> Tensor:
+        """Rank of the best answer of each of ``rows`` among the targets of all of them."""
+        data, codes = self.pairs.take(rows), self.codes[rows]
+        queries = adapter.queries(pairs_for(adapter, data).source)
+        return rank_positives(queries, adapter.gallery(data.target), codes, codes).first
+
+
+PREFERENCE, SHIFT = "a preference", "a shift"
+_Tried = tuple[str, Outcome]
+
+
+def _judged(
+    learning: _Learning, options: tuple[str, ...], fit_adapter: FitAdapter, folds: int
+) -> tuple[tuple[str, ...], Outcome, list[_Tried]]:
+    """What earned its place, held-out results with it, and everything that was tried."""
+    pairs = learning.pairs
+    numbers = torch.from_numpy(deal(pairs.group_key, folds, seed=learning.seed))
+    inside = [(numbers == number).nonzero().flatten() for number in range(folds)]
+    outside = [(numbers != number).nonzero().flatten() for number in range(folds)]
+    with without_chance_warnings():
+        bases = [fit_adapter(pairs.take(rows)) for rows in outside]
+    order = torch.cat(inside).tolist()
+    codes = torch.from_numpy(group_codes([pairs.group_key[row] for row in order]))
+
+    def outcome(wanted: tuple[str, ...]) -> Outcome:
+        parts = zip(bases, outside, inside, strict=True)
+        ranks = [
+            learning.ranks(learning.on_top(base, seen, wanted), new) for base, seen, new in parts
+        ]
+        return _by_group(torch.cat(ranks).double(), codes)
+
+    kept: tuple[str, ...] = ()
+    best = outcome(kept)
+    tried = [("no instructions", best)]
+    for option in options:
+        wanted = (*kept, option)
+        found = outcome(wanted)
+        tried.append((" and ".join(wanted), found))
+        gain, error = found.gain_over(best)
+        if gain > MIN_STANDARD_ERRORS * error:
+            kept, best = wanted, found
+    return kept, best, tried
+
+
+def _by_group(ranks: Tensor, codes: Tensor) -> Outcome:
+    """Results of held-out queries, averaged over those that were held out together."""
+    sizes = torch.bincount(codes).double()
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.zeros_like(sizes).index_add(0, codes, values) / sizes
+
+    return Outcome(mean(ranks.reciprocal()), mean((ranks <= 10).double()))
+
+
+def _learn_shift(
+    base: Adapter, pairs: PairedEmbeddings, codes: Tensor, config: TrainConfig
+) -> Tensor:
+    """The matrix ``(d_instruction, dim)`` of an ``InstructedMap``, beside mapped vectors."""
+    assert pairs.instructions is not None
+    # The maps stay, so that everything goes through them once and not at every step.
+    z, w = base.source(pairs.source).clone(), base.target(pairs.target).clone()
+    mapped = PairedEmbeddings.from_arrays(
+        with_instructions(z, pairs.instructions.float()),
+        w,
+        groups=list(map(str, codes.tolist())),
+        target_modality=pairs.target_modality,
+    )
+    same = IdentityMap(base.dim)
+    card = Card("mapped", len(pairs), base.dim, base.dim)
+    start = instructed(Adapter(same, same, card), pairs.instructions.shape[1])
+    if config.batch_size is None:
+        config = replace(config, batch_size=min(BATCH, len(pairs)))
+    masked = pairs.target_modality is not None
+    loss = modality_aware if masked else partial(contrastive, symmetric=False)
+    with torch.enable_grad(), without_chance_warnings():
+        learned = train(start, mapped, loss=loss, config=config)
+    assert isinstance(learned.source_map, InstructedMap)
+    return learned.source_map.shift.detach()
+
+
+def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapter:
+    return Adapter(
+        like.source_map,
+        like.target_map,
+        card,
+        reference=like.reference,
+        preference=preference,
+        training_items=like.training_items,
+    )
+
+
+def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:
+    chosen = " and ".join(kept) or tried[0][0]
+    return [found.candidate("instructions", name, chosen=name == chosen) for name, found in tried]
+
+
+def _check(adapter: Adapter, pairs: PairedEmbeddings, side: str, folds: int) -> None:
+    check_at_least("folds", folds, 2)
+    if side not in ("both", "source"):
+        raise ValueError(
+            f'side must be "both" or "source"; got {side!r}. '
+            'Use "source" to leave gallery vectors as they are.'
+        )
+    if takes_instructions(adapter):
+        raise ValueError(
+            "instructions are learned on top of an adapter without; the sources of this one bring "
+            f"{adapter.source_map.parts} already. Start from the adapter that align.fit gave."
+        )
+    if pairs.instructions is None or not bool((pairs.instructions != 0).any()):
+        raise ValueError(
+            "instructions are learned from pairs that have some; these have none. Name their "
+            "column, instruction=, when reading the pairs."
+        )

@@ -1,0 +1,83 @@
+"""Learning which kind of gallery item an instruction asks for: a convex problem, solved whole."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.adapters.corrections.preference import Preference, kinds_of
+from align.data.embeddings import PairedEmbeddings
+
+SAMPLE = 4000  # pairs learned from: their scores against each other are held at once
+TEMPERATURE = 0.05  # divides scores
+RIDGE = 1e-5  # weight of the squared norm, in nats: without it a clear answer has no finite weight
+ITERATIONS = 100
+
+
+def holds_several_kinds(pairs: PairedEmbeddings) -> bool:
+    """Whether targets differ in which of their parts they hold, as those of a mixed encoder do."""
+    if pairs.target_parts is None:
+        return False
+    kinds = kinds_of(pairs.target, pairs.target_parts)
+    return bool((kinds != kinds[0]).any())
+
+
+def learn_preference(
+    adapter: Adapter, pairs: PairedEmbeddings, codes: Tensor, *, seed: int
+) -> Preference:
+    """The preference under which each source finds its own target among targets of all kinds.
+
+    It minimises InfoNCE from source to target with nothing masked but other answers, over the
+    preference alone: the scores of the adapter stay, so the loss is that of a multinomial logistic
+    regression and has one minimum.
+
+    Args:
+        adapter: Of sources without instructions.
+        pairs: With instructions, and targets of several kinds.
+        codes: Pairs of one code answer each other and are no negatives, int64 ``(n,)``.
+        seed: Seeds the sample of ``SAMPLE`` pairs.
+    """
+    assert pairs.target_parts is not None and pairs.instructions is not None
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
+    rows = order[:SAMPLE].sort().values
+    queries, gallery = adapter.queries(pairs.source[rows]), adapter.gallery(pairs.target[rows])
+    held = kinds_of(pairs.target[rows], pairs.target_parts)
+    kinds, kind = torch.unique(held, dim=0, return_inverse=True)
+    given = (queries @ gallery.T / TEMPERATURE).clone()  # out of inference mode
+    alike = codes[rows][:, None] == codes[rows]
+    others = given.masked_fill(alike.fill_diagonal_(False), -torch.inf)
+    # A kind's bonus is the same for all of its items, so that their scores add up beforehand.
+    masses = [
+        others.masked_fill(kind != number, -torch.inf).logsumexp(dim=1)
+        for number in range(len(kinds))
+    ]
+    mass, told = torch.stack(masses, dim=1), F.normalize(pairs.instructions[rows].float(), dim=1)
+    weight = _minimum(mass.double(), kind, kinds.double(), told.double())
+    return Preference(weight.float(), pairs.target_parts)
+
+
+def _minimum(mass: Tensor, kind: Tensor, kinds: Tensor, told: Tensor) -> Tensor:
+    """Weight ``(d_instruction, parts)`` of least loss.
+
+    Args:
+        mass: Log of the summed exponentials of each query's scores of each kind, ``(n, kinds)``.
+        kind: Kind of each query's own target, ``(n,)``.
+        kinds: Parts that each kind holds, ``(kinds, parts)``.
+        told: Unit-norm instructions, ``(n, d_instruction)``.
+    """
+    with torch.enable_grad():
+        weight = torch.zeros(told.shape[1], kinds.shape[1], dtype=told.dtype, requires_grad=True)
+        solver = torch.optim.LBFGS([weight], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            bonus = told @ weight @ kinds.T / TEMPERATURE
+            own = bonus.gather(1, kind[:, None])[:, 0]
+            value = ((mass + bonus).logsumexp(dim=1) - own).mean() + RIDGE * weight.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach()

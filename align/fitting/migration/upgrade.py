@@ -1,0 +1,211 @@
+"""``upgrade``: queries of a new encoder search an index that an old encoder filled."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from align.adapters.adapter import Adapter
+from align.adapters.card import Card, installed_versions
+from align.adapters.closed_form.moments import check_pairs
+from align.adapters.maps.linear import IdentityMap, directions
+from align.adapters.training_items import TrainingItems
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.repeats import warn_of_repeats
+from align.data.splits import group_codes
+from align.fitting.migration.candidate_maps import old_space_moments, recipes
+from align.fitting.migration.held_out import Trial
+from align.metrics.chance import NoBetterThanChance
+from align.metrics.evaluation import Estimate
+from align.scoring.ties import first_best
+
+MIN_ITEMS = 50
+CLEAR = 4.0  # standard errors above chance: folds and the best of many do well by accident too
+
+
+@dataclass(frozen=True, slots=True)
+class MapTried:
+    """One map from new queries to the old space, and how it did on held-out queries.
+
+    Attributes:
+        name: Method and settings, in words.
+        kept_at_1: Share of queries whose nearest item is still the nearest, in [0, 1].
+        kept_at_10: Mean share of the ten nearest that are still among the ten nearest.
+        recall_at_10: Share of queries with an item of their group among the ten found, in [0, 1],
+            or ``None`` where no groups are known.
+        chosen: Whether the adapter is made of it.
+    """
+
+    name: str
+    kept_at_1: float
+    kept_at_10: float
+    recall_at_10: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upgrade:
+    """An adapter from new queries to an old index, and what of the old index it keeps.
+
+    Intervals are 95 % bootstrap intervals over the groups of held-out queries.
+
+    Attributes:
+        adapter: Source is the new encoder; target the old one, whose vectors stay as they are.
+        kept_at_1: Share of queries that find first what the old encoder's query finds first, in
+            [0, 1].
+        kept_at_10: Mean share of the ten items that the old encoder's query finds which are among
+            the ten found, in [0, 1].
+        recall_kept: Recall@10 of new queries in the old index over that of old queries, or ``None``
+            where no groups are known; above 1 the upgrade is better than what it replaces.
+        tried: Every map that was compared, best first.
+        chance: What is kept at 1 and at 10, and recall at 10, of the chosen map where each query is
+            judged by the answers of another one, by those names.
+        index_size: Items that held-out queries searched: what is kept depends on it.
+        queries: Held-out queries behind the estimates.
+    """
+
+    adapter: Adapter
+    kept_at_1: Estimate
+    kept_at_10: Estimate
+    recall_kept: Estimate | None
+    tried: tuple[MapTried, ...]
+    chance: Mapping[str, float]
+    index_size: int
+    queries: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the adapter's weights, ready for JSON."""
+        recall = None if self.recall_kept is None else self.recall_kept.to_dict()
+        return {
+            "kept_at_1": self.kept_at_1.to_dict(),
+            "kept_at_10": self.kept_at_10.to_dict(),
+            "recall_kept": recall,
+            "chance": dict(self.chance),
+            "index_size": self.index_size,
+            "queries": self.queries,
+            "tried": [asdict(entry) for entry in self.tried],
+            "card": self.adapter.card.to_dict(),
+        }
+
+
+@torch.no_grad()
+def upgrade(
+    new: Vectors,
+    old: Vectors,
+    *,
+    groups: Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> Upgrade:
+    """A map from a new encoder's queries into the space of an index that stays untouched.
+
+    Both encoders see the same items: those of the index or a sample of them, and better of the
+    kind that queries are. Orthogonal Procrustes, ridge regression and its low-rank form, each with
+    an offset, and regularised CCA folded into one map are fitted on four of five folds. The items
+    of the fifth ask through the map, among the old vectors of all other items.
+
+    Without ``groups`` the map is chosen that keeps most of the ten nearest that the old vectors
+    would have found. That is faithful and not always best: a new encoder that knows better loses
+    what it disagrees with. With ``groups`` the map with the best recall@10 is chosen, where items
+    of one group are each other's right answers. Either way the choice is made on the queries that
+    the estimates are made on. The chosen map is refitted on all items.
+
+    Args:
+        new: Vectors of ``n`` items by the new encoder, ``(n, d_new)``.
+        old: Vectors of the same items by the old encoder, ``(n, d_old)``; the index is searched by
+            cosine, or holds unit vectors.
+        groups: ``n`` names; items of one group are right answers for each other, and no group is
+            both fitted on and asked about. Some group needs two items.
+        folds: Parts that the groups are dealt into, >= 2.
+        seed: Seeds folds and bootstrap.
+
+    Returns:
+        The adapter, whose ``queries(new)`` search the old index, and what it keeps.
+
+    Raises:
+        ValueError: There are under 50 items, the sides are not row-matched finite matrices without
+            zero rows, no group has two items, or ``folds`` is out of range.
+
+    Warns:
+        NoBetterThanChance: No more of the old answers is kept than other queries' answers are.
+        RepeatedItems: Many items are there twice and no groups say so.
+
+    Reference:
+        The task and the Procrustes and low-rank affine maps are those of Drift-Adapter (Vejendla
+        2025, EMNLP); penalties, offsets, the CCA and the choice by what is kept are ours.
+    """
+    pairs = PairedEmbeddings.from_arrays(new, old, groups=groups)
+    check_pairs(pairs.source, pairs.target)
+    if len(pairs) < MIN_ITEMS:
+        raise ValueError(
+            f"upgrade needs at least {MIN_ITEMS} items to cross-validate, and better some "
+            f"thousands; got {len(pairs)}. Encode more items with both encoders."
+        )
+    warn_of_repeats((pairs.source, pairs.target), pairs.groups, "upgrade", stacklevel=3)
+    x, y = directions(pairs.source.float()), directions(pairs.target.float())
+    trial = Trial(x, y, torch.from_numpy(group_codes(pairs.groups)), groups is not None)
+    candidates = recipes(x.shape[1], y.shape[1])
+    outcome = trial.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
+    means = outcome.values.mean(dim=1)
+    best = first_best(means[:, 1 if groups is None else 2].tolist())
+    name = list(candidates)[best]
+    at_1, at_10, recall = outcome.estimates(best, seed)
+    words = f"{100 * at_10.value:.1f} % of the old encoder's ten nearest"
+    if groups is not None:
+        words = f"{100 * recall.value:.1f} % of the old encoder's recall@10 and {words}"
+    names = ("kept_at_1", "kept_at_10", "recall_at_10")[: 2 if groups is None else 3]
+    chance = dict(zip(names, outcome.chance[best].tolist(), strict=False))
+    better = outcome.excess(best) > CLEAR
+    judged = f"{at_10.value / max(chance['kept_at_10'], 1 / len(x)):.1f} times as many as by chance"
+    if not better:
+        judged = "no better than chance: are the rows matched?"
+    card = Card(
+        method=f"upgrade: {name}",
+        n_pairs=len(x),
+        d_source=x.shape[1],
+        d_target=y.shape[1],
+        n_groups=len(set(pairs.groups)),
+        source_fingerprint=pairs.source_fingerprint,
+        target_fingerprint=pairs.target_fingerprint,
+        seed=seed,
+        folds=(folds, 1),
+        fold_gallery=len(x) - 1,
+        verdict=f"{judged}; {name}, the best of {len(candidates)} maps, kept {words}",
+        better_than_chance=better,
+        versions=installed_versions(),
+    )
+    if not better:
+        warnings.warn(
+            f"this upgrade is {judged} It keeps {words}, and {100 * chance['kept_at_10']:.1f} % "
+            "where queries are judged by the answers of others. Look at whether row i of both "
+            "sides is of one item.",
+            NoBetterThanChance,
+            stacklevel=3,
+        )
+    refitted = candidates[name](old_space_moments(x, y, torch.float64))
+    tried = [
+        MapTried(label, at_1, at_10, recall if groups is not None else None, number == best)
+        for number, (label, (at_1, at_10, recall)) in enumerate(
+            zip(candidates, means.tolist(), strict=True)
+        )
+    ]
+    tried.sort(key=lambda entry: (entry.recall_at_10 or 0, entry.kept_at_10), reverse=True)
+    return Upgrade(
+        Adapter(
+            refitted,
+            IdentityMap(y.shape[1]),
+            card,
+            training_items=TrainingItems.of(pairs.source, pairs.target),
+        ),
+        at_1,
+        at_10,
+        recall if groups is not None else None,
+        tuple(tried),
+        chance,
+        len(x) - 1,
+        outcome.values.shape[1],
+    )

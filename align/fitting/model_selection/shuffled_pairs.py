@@ -1,0 +1,123 @@
+"""Whether held-out pairs are found more often than by chance, judged by pairs that are shuffled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align.adapters.closed_form.moments import Paired
+from align.adapters.closed_form.rcca import rcca_maps
+from align.data.splits import group_codes
+from align.fitting.model_selection.cross_validation import (
+    CrossValidation,
+    Fold,
+    Outcome,
+    first_of_each,
+    score,
+)
+from align.metrics.chance import AgainstChance, HeldOutRanks
+
+SURE = 10.0
+"""Standard errors above a random order that leave no doubt, whatever was tried."""
+
+NEVER = 2.0
+"""Standard errors that noise reaches too easily to be worth a closer look."""
+
+CERTAIN = 3.0
+"""Standard deviations of the shuffled above which true pairs must be."""
+
+SHUFFLES = 20
+RIDGE, POWER = 3.0, 1.0  # a map that is chosen by nobody, so that nothing was chosen for luck
+
+
+def against_chance(cv: CrossValidation, outcome: Outcome, raw: Outcome | None) -> AgainstChance:
+    """Held-out recall of what was chosen, and whether it is better than chance.
+
+    Ranks on folds are no independent draws: what one training pair has in common with a held-out
+    pair by accident it has in common with it in the other fold too, so that by accident all folds
+    do well together; and the best of many maps does well by accident. So the standard errors of a
+    random order decide only where they leave no doubt. In between, one fixed map is cross-validated
+    on the true pairs and on shuffled ones, and must do better on the true ones by ``CERTAIN``
+    standard deviations of the shuffled. The raw cosine, which learns from no pair, is held against
+    a random order by itself.
+
+    Args:
+        cv: The folds behind the outcome.
+        outcome: Held-out results of what was chosen.
+        raw: Those of the raw cosine, or ``None`` where it is not defined.
+    """
+    assert outcome.held_out is not None
+    above = outcome.held_out.standard_errors(outcome.rounds)
+    better = above >= SURE
+    if NEVER < above < SURE:
+        better = _is_raw(raw) or _beats_shuffled(cv)
+    return outcome.held_out.against_chance(better=better)
+
+
+def _is_raw(raw: Outcome | None) -> bool:
+    if raw is None or raw.held_out is None:
+        return False
+    return raw.held_out.standard_errors(raw.rounds) > CERTAIN
+
+
+def _beats_shuffled(cv: CrossValidation) -> bool:
+    """Whether a fixed map does better on the true pairs than on shuffled ones, on held-out folds.
+
+    One pair of each group is looked at. Partners are exchanged inside a fold, so that each side of
+    a fold stays as it is and is decomposed once.
+    """
+    folds = [_Rows(cv, fold) for fold in cv.folds[: cv.k]]
+    generator = torch.Generator().manual_seed(cv.seed)
+    rows = torch.arange(len(cv.data))
+    true = _standard_errors(cv, folds, rows)
+    shuffled = []
+    for _ in range(SHUFFLES):
+        partner = rows.clone()
+        for fold in folds:
+            order = torch.randperm(len(fold.inside), generator=generator)
+            partner[fold.inside] = fold.inside[order]
+        shuffled.append(_standard_errors(cv, folds, partner))
+    null = torch.tensor(shuffled, dtype=torch.float64)
+    return true > null.mean().item() + CERTAIN * null.std().item()
+
+
+class _Rows:
+    """One pair of each group inside and outside of a fold, and the decomposed sides outside."""
+
+    def __init__(self, cv: CrossValidation, fold: Fold) -> None:
+        codes = torch.from_numpy(group_codes(cv.data.groups))
+        outside = torch.zeros(len(codes), dtype=torch.bool)
+        outside[fold.train] = True
+        inside = (~outside).nonzero().flatten()
+        self.inside = first_of_each(codes[inside], inside)
+        self.outside = first_of_each(codes[fold.train], fold.train)
+        self.held_out = fold.held_out
+        self.sides = [cv.prepared(side, root=False) for side in (0, 1)]
+        self.spectra = [side.spectrum(self.outside) for side in self.sides]
+        self.coordinates = [
+            side.rows @ spectrum.vectors.to(side.rows.dtype)
+            for side, spectrum in zip(self.sides, self.spectra, strict=True)
+        ]
+
+    def moments(self, cv: CrossValidation, partner: Tensor) -> Paired:
+        """Moments of the pairs outside, each source with the target of its partner."""
+        x, y = self.coordinates
+        n = len(self.outside)
+        cross = x[self.outside].T @ y[partner[self.outside]] / n
+        source, target = self.spectra
+        means = self.sides[0].mean, self.sides[1].mean
+        wide = cross.to(source.vectors.dtype)
+        return Paired(means, (False, False), source, target, wide, n, cv.parts)
+
+
+def _standard_errors(cv: CrossValidation, folds: list[_Rows], partner: Tensor) -> float:
+    """By how much held-out pairs are found earlier than in a random order."""
+    found = []
+    for fold in folds:
+        maps = rcca_maps(fold.moments(cv, partner), (RIDGE, RIDGE), POWER)
+        source = cv.project(maps, fold.held_out)[0]
+        target = cv.project(maps, partner[fold.held_out])[1]
+        outcome = score((source, target), None)
+        assert outcome.held_out is not None
+        found.append(outcome.held_out)
+    return HeldOutRanks.joined(found).standard_errors()

@@ -1,0 +1,144 @@
+"""The pairs on their device, and the order in which they are dealt into batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align._checks import check_matrix, check_no_zero_rows
+from align.adapters.adapter import Adapter
+from align.adapters.corrections.reference_set import ROWS, ReferenceSet
+from align.adapters.maps.linear import directions
+from align.data.embeddings import PairedEmbeddings
+from align.data.splits import group_codes
+from align.fitting.losses.mixup import shared_mixup
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Pairs to train on, or a batch of them.
+
+    Attributes:
+        source: Unit-norm float32, ``(n, d_source)``: maps do not look at lengths.
+        target: Unit-norm float32, ``(n, d_target)``.
+        groups: Group codes, int64 ``(n,)``.
+        source_modality: Bit masks, int64 ``(n,)``, or ``None``.
+        target_modality: Likewise.
+    """
+
+    source: Tensor
+    target: Tensor
+    groups: Tensor
+    source_modality: Tensor | None
+    target_modality: Tensor | None
+
+    @classmethod
+    def of(cls, pairs: PairedEmbeddings, adapter: Adapter, device: torch.device) -> Rows:
+        """The pairs on a device, checked against the adapter that they will train.
+
+        Raises:
+            ValueError: The widths are not those of the maps, a row has no direction, or the pairs
+                come from other encoders than the adapter's card names.
+        """
+        sides = []
+        for side, x, side_map, seen, known in (
+            (
+                "source",
+                pairs.source,
+                adapter.source_map,
+                pairs.source_fingerprint,
+                adapter.card.source_fingerprint,
+            ),
+            (
+                "target",
+                pairs.target,
+                adapter.target_map,
+                pairs.target_fingerprint,
+                adapter.card.target_fingerprint,
+            ),
+        ):
+            if seen is not None and known is not None and seen != known:
+                raise ValueError(
+                    f"an adapter is trained on vectors of the {side} encoder that it was made for, "
+                    f"{known}; got vectors of {seen}. Encode with the first, or start from an "
+                    "adapter for the second."
+                )
+            x = x.to(device, torch.float32)
+            check_matrix(f"{side} embeddings", x, d=int(side_map.d_in))  # type: ignore[arg-type]
+            check_no_zero_rows(f"{side} embeddings", x)
+            sides.append(directions(x))
+        codes = torch.from_numpy(group_codes(pairs.groups)).to(device)
+        source_modality, target_modality = (
+            None if mask is None else mask.to(device)
+            for mask in (pairs.source_modality, pairs.target_modality)
+        )
+        return cls(sides[0], sides[1], codes, source_modality, target_modality)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, index: Tensor) -> Rows:
+        """The rows at ``index``, int64, which may repeat."""
+        return Rows(
+            self.source[index],
+            self.target[index],
+            self.groups[index],
+            None if self.source_modality is None else self.source_modality[index],
+            None if self.target_modality is None else self.target_modality[index],
+        )
+
+    def mixed(self, alpha: float, generator: torch.Generator) -> Rows:
+        """Both halves blended by one share; each blend is its own group, of both modalities."""
+        source, target = shared_mixup(self.source, self.target, alpha=alpha, generator=generator)
+        half = len(source)
+        either = [
+            None if mask is None else mask[:half] | mask[half : 2 * half]
+            for mask in (self.source_modality, self.target_modality)
+        ]
+        return Rows(source, target, torch.arange(half, device=source.device), *either)
+
+
+class Dealer:
+    """Deals row numbers in batches: shuffled passes over all rows, or draws by weight."""
+
+    def __init__(
+        self, n: int, batch_size: int | None, weights: Tensor | None, generator: torch.Generator
+    ) -> None:
+        self.n = n
+        self.batch_size = n if batch_size is None else batch_size
+        self.weights = weights
+        self.generator = generator
+        self.left = torch.empty(0, dtype=torch.int64)  # what this pass has not dealt yet
+
+    def deal(self) -> Tensor:
+        """Rows of the next batch, int64 on the CPU."""
+        if self.weights is not None:
+            return torch.multinomial(
+                self.weights, self.batch_size, replacement=True, generator=self.generator
+            )
+        if len(self.left) == 0:
+            self.left = torch.randperm(self.n, generator=self.generator)
+        # What is left in nearly equal parts: no pass ends in a tiny batch without negatives.
+        size = math.ceil(len(self.left) / math.ceil(len(self.left) / self.batch_size))
+        batch, self.left = self.left[:size], self.left[size:]
+        return batch
+
+
+def projected_reference(
+    adapter: Adapter, reference: ReferenceSet, rows: Rows, *, seed: int
+) -> ReferenceSet:
+    """A reference set with the same settings, and as many of these pairs where there are."""
+    kept = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    sample = rows.take(kept[: len(reference.source_reference)].sort().values.to(rows.groups.device))
+    with torch.no_grad():
+        source, target = (
+            torch.cat([side_map(piece) for piece in torch.split(x, ROWS)])
+            for side_map, x in (
+                (adapter.source_map, sample.source),
+                (adapter.target_map, sample.target),
+            )
+        )
+    return ReferenceSet(source, target, expansion=reference.expansion, hubness=reference.hubness)

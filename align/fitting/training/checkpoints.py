@@ -1,0 +1,73 @@
+"""A training run on disk: one file of tensors and numbers that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from align._files.strict_json import parse
+from align._files.tensors import digest_of, read_tensors, write_tensors
+
+SCHEMA = "isthmus-training-2"
+Identity = Mapping[str, str]
+"""What a run is of, by name: its settings and digests of what it started from."""
+
+
+def digest(tensors: Iterable[Tensor | None]) -> str:
+    """A fingerprint of shapes, types and bytes."""
+    return digest_of({f"{number:06d}": tensor for number, tensor in enumerate(tensors)})
+
+
+def write(
+    path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], identity: Identity
+) -> None:
+    """Replace the file at ``path`` by these; no pickle is written.
+
+    Args:
+        path: The file.
+        tensors: By name, on any device.
+        numbers: Whatever JSON holds, read back equal.
+        identity: What a run that wants to continue must be of.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    words = {
+        "numbers": json.dumps(dict(numbers), allow_nan=False),
+        "identity": json.dumps(dict(identity)),
+    }
+    write_tensors(path, tensors, schema=SCHEMA, words=words)
+
+
+def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the numbers that ``write`` wrote for the same run.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is damaged, of another version, or of another run.
+    """
+    again = "Pass another path, or remove this file to train from the start."
+    tensors, words = read_tensors(path, schema=SCHEMA, again=again)
+    try:
+        theirs, numbers = parse(words["identity"]), parse(words["numbers"])
+        if not isinstance(theirs, dict) or not isinstance(numbers, dict):
+            raise ValueError("they are no objects")
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"a checkpoint must say what it is of, and its numbers; reading {path} failed with: "
+            f"{error}. {again}"
+        ) from error
+    other = [name for name in identity if identity[name] != theirs.get(name)]
+    if other:
+        changes = "; ".join(
+            f"{name}: {theirs.get(name)} then, {identity[name]} now" for name in other
+        )
+        raise ValueError(
+            "a run continues from a checkpoint of the same settings, pairs and start; "
+            f"{path} differs in {changes}. {again}"
+        )
+    return tensors, numbers

@@ -1,0 +1,124 @@
+"""Losses of a batch, for ``align.train``: each says what of a batch goes into which loss.
+
+Give one as it is, or with other settings by ``functools.partial``. Any other function of a
+``Batch`` will do as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from align.fitting.losses.contrastive import info_nce, n_pairs, sigmoid
+from align.fitting.losses.in_batch import Positives
+from align.fitting.losses.modality_aware import mac, mamcl
+from align.fitting.losses.structure import structure
+from align.fitting.training.batch import Batch
+
+
+def contrastive(batch: Batch, *, positives: Positives = "own", symmetric: bool = True) -> Tensor:
+    """``info_nce`` of both directions; by default other pairs of a group are left out."""
+    return info_nce(
+        batch.source,
+        batch.target,
+        temperature=batch.temperature,
+        groups=batch.groups,
+        positives=positives,
+        symmetric=symmetric,
+    )
+
+
+def mind_the_gap(batch: Batch, *, l2: float = 1e-3) -> Tensor:
+    """``n_pairs`` of projections that are not normalised, with a penalty on their squared norm.
+
+    The temperature does not enter: learned norms take its place.
+
+    Reference:
+        Yadav and McMillan 2024, arXiv:2410.23437; the weight of the penalty is ours.
+    """
+    return n_pairs(batch.source_projected, batch.target_projected, l2=l2)
+
+
+def siglip(batch: Batch, *, bias: float | None = None) -> Tensor:
+    """``sigmoid`` with one over the temperature as scale.
+
+    ``bias`` is ``-log(n)`` if left out: the log odds that a random pair of the batch is a true
+    one, but for ``log(1 - 1/n)``. In the paper it is learned.
+    """
+    known = -math.log(len(batch.groups)) if bias is None else bias
+    scale = 1 / batch.temperature
+    return sigmoid(batch.source, batch.target, scale=scale, bias=known, groups=batch.groups)
+
+
+def modality_aware(
+    batch: Batch, *, positives: Positives = "own", symmetric: bool = False
+) -> Tensor:
+    """``mamcl``: each source is compared with targets of its own target's modality only."""
+    return mamcl(
+        batch.source,
+        batch.target,
+        _modality(batch),
+        temperature=batch.temperature,
+        groups=batch.groups,
+        positives=positives,
+        source_modality=batch.source_modality,
+        symmetric=symmetric,
+    )
+
+
+def softly_modality_aware(
+    batch: Batch, *, across: float = 2.0, positives: Positives = "own", symmetric: bool = False
+) -> Tensor:
+    """``mac``: targets of other modalities count less, at ``across`` times the temperature."""
+    return mac(
+        batch.source,
+        batch.target,
+        _modality(batch),
+        within=batch.temperature,
+        across=across * batch.temperature,
+        groups=batch.groups,
+        positives=positives,
+        source_modality=batch.source_modality,
+        symmetric=symmetric,
+    )
+
+
+def contrastive_with_structure(
+    batch: Batch, *, weight: float = 10.0, warmup: int = 100, levels: int = 1
+) -> Tensor:
+    """``contrastive`` and ``weight`` times the mean ``structure`` of the two sides.
+
+    Args:
+        batch: The batch.
+        weight: Weight of the penalty, after ``warmup``.
+        warmup: Steps over which the weight rises from 0.
+        levels: Levels of neighbourhoods.
+
+    Reference:
+        Gröger et al. 2025, arXiv:2506.16895 (STRUCTURE).
+    """
+    share = min(1.0, batch.step / warmup) if warmup else 1.0
+    kept = structure(batch.source_input, batch.source, levels=levels)
+    kept = kept + structure(batch.target_input, batch.target, levels=levels)
+    return contrastive(batch) + weight * share * kept / 2
+
+
+def name_of(loss: Callable[..., Any]) -> str:
+    """A loss in words, with the settings that ``partial`` gave it."""
+    if isinstance(loss, partial):
+        given = [*map(repr, loss.args), *(f"{key}={loss.keywords[key]!r}" for key in loss.keywords)]
+        return f"{name_of(loss.func)}({', '.join(given)})"
+    return str(getattr(loss, "__qualname__", type(loss).__qualname__))
+
+
+def _modality(batch: Batch) -> Tensor:
+    if batch.target_modality is None:
+        raise ValueError(
+            "a loss that is aware of modalities needs that of each target; the pairs have none. "
+            "Pass target_modality to PairedEmbeddings.from_arrays, or use contrastive."
+        )
+    return batch.target_modality

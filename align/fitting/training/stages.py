@@ -1,0 +1,147 @@
+"""Training in stages, each with its own pairs, loss and settings, and a folder to resume from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from align._checks import check_unique
+from align.adapters.adapter import Adapter
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.training.batch import Loss
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.logs import Log
+from align.fitting.training.objectives import contrastive, modality_aware
+from align.fitting.training.run import Validate
+from align.fitting.training.train import train
+
+CHECKPOINT, ADAPTER = "training.safetensors", "adapter"
+
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One stretch of training.
+
+    Attributes:
+        name: Letters, digits, ``-`` and ``_``; names its folder.
+        loss: A function of a ``Batch``.
+        config: Its settings.
+        pairs: What it learns from, or ``None`` for the pairs of all stages.
+        weights: How often each pair is drawn in proportion, ``(n,)``, or ``None``.
+
+    Raises:
+        ValueError: The name cannot name a folder.
+    """
+
+    name: str
+    loss: Loss = contrastive
+    config: TrainConfig = field(default_factory=TrainConfig)
+    pairs: PairedEmbeddings | None = None
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                "the name of a stage names a folder: letters, digits, - and _; "
+                f"got {self.name!r}. Name it like retrieval-adaptation."
+            )
+
+
+def train_stages(
+    adapter: Adapter,
+    pairs: PairedEmbeddings,
+    stages: Sequence[Stage],
+    *,
+    folder: str | Path,
+    validate: Validate | None = None,
+    log: Sequence[Log] = (),
+    progress: bool = False,
+) -> Adapter:
+    """Train in stages, each from where the one before it ended.
+
+    Stage ``i`` keeps ``folder/i-name/training.safetensors``, its checkpoint, and, once done,
+    ``folder/i-name/adapter``, what came of it. Called again with the same arguments, stages that
+    are done are not run again and the one that was cut off continues: the result is the same as if
+    nothing had happened. A stage that changed, or follows one that did, is refused.
+
+    Args:
+        adapter: Where to start, as for ``train``; its maps must be ones that can be saved.
+        pairs: What stages learn from that bring no pairs of their own.
+        stages: In order, with names of their own.
+        folder: Of all stages; made if it is not there.
+        validate: As for ``train``, in every stage: each returns its best.
+        log: As for ``train``; steps of each stage count from 0.
+        progress: Whether to draw a progress bar for each stage.
+
+    Returns:
+        What the last stage gave.
+
+    Raises:
+        ValueError: There is no stage, two have one name, or as for ``train``.
+        FloatingPointError: A loss or a gradient is not finite.
+    """
+    if not stages:
+        raise ValueError("there must be a stage to train; got none. Pass one Stage or more.")
+    check_unique("the names of stages", [stage.name for stage in stages])
+    for number, stage in enumerate(stages, start=1):
+        here = Path(folder).expanduser() / f"{number}-{stage.name}"
+        adapter = train(
+            adapter,
+            pairs if stage.pairs is None else stage.pairs,
+            loss=stage.loss,
+            config=stage.config,
+            weights=stage.weights,
+            validate=validate,
+            checkpoint=here / CHECKPOINT,
+            log=log,
+            progress=progress,
+        )
+        if not (here / ADAPTER).exists():
+            adapter.save(here / ADAPTER)
+    return adapter
+
+
+def unite_stages(*, steps: int = 200, batch_size: int | None = None) -> tuple[Stage, Stage]:
+    """UNITE's two stages, at the size of some thousand pairs.
+
+    The first, retrieval adaptation, is symmetric and sees all targets as negatives; the second,
+    instruction tuning, asks from source to target only and masks targets of other modalities
+    (``modality_aware``), at a fifth of the rate. As in the paper: the losses, the temperature of
+    0.03 that is not learned, no weight decay, a warm-up of 0.03, a half cosine, and rates of 1e-4
+    and 2e-5, though there they are those of low-rank updates of the backbone. Ours, for few pairs:
+    ``steps`` of ``batch_size`` pairs in place of one epoch in batches of 1,024 or 4,096. Pairs of
+    one group are left out of each other's negatives.
+
+    To instruct, start from ``instructed(residual(adapter), d_instruction)`` and pass sources
+    ``with_instructions``, zero in the first stage. Each stage may bring its own pairs, by
+    ``dataclasses.replace(stage, pairs=...)``. Where targets were of several modalities, each
+    centred by itself, this gained no recall (``experiments/results/unite.json``): to say which
+    modality is wanted, use ``align.fitting.instructions.fit.instruct``.
+
+    Args:
+        steps: Of each stage.
+        batch_size: Of each stage, or ``None`` for all pairs.
+
+    Reference:
+        Kong et al. 2025, arXiv:2505.19650 (UNITE), and the scripts of its repository.
+    """
+    paper = partial(
+        TrainConfig,
+        steps=steps,
+        batch_size=batch_size,
+        weight_decay=0.0,
+        warmup=0.03,
+        temperature=0.03,
+        learn_temperature=False,
+    )
+    return (
+        Stage("retrieval-adaptation", contrastive, paper(learning_rate=1e-4)),
+        Stage("instruction-tuning", modality_aware, paper(learning_rate=2e-5)),
+    )

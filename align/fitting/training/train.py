@@ -1,0 +1,175 @@
+"""``train``: gradient steps on cached embeddings, from an adapter to another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k
+from align.adapters.adapter import Adapter
+from align.adapters.card import installed_versions
+from align.adapters.maps.linear import IdentityMap
+from align.adapters.maps.networks import mean_directions
+from align.adapters.maps.residual import device_of, residual
+from align.adapters.training_items import remember_pairs
+from align.data.embeddings import PairedEmbeddings
+from align.data.repeats import warn_of_repeats
+from align.fitting.training.batch import Loss
+from align.fitting.training.batches import Rows
+from align.fitting.training.config import TrainConfig
+from align.fitting.training.logs import Log
+from align.fitting.training.objectives import contrastive, name_of
+from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.run import Run, Validate
+
+DEFAULT = TrainConfig()
+
+
+def train(
+    adapter: Adapter,
+    pairs: PairedEmbeddings,
+    *,
+    loss: Loss = contrastive,
+    config: TrainConfig = DEFAULT,
+    weights: Tensor | None = None,
+    validate: Validate | None = None,
+    checkpoint: str | Path | None = None,
+    log: Sequence[Log] = (),
+    progress: bool = False,
+) -> Adapter:
+    """An adapter trained by gradients on frozen embeddings; the one that came in stays as it is.
+
+    A closed-form adapter has no weights to learn: it first becomes its linear ``residual``, which
+    starts as the closed form to the last bit, on the sides that it maps (a side left as the
+    encoder gave it beside a mapped one stays so). Every step costs the maps and, for the default
+    loss, the ``(b, b)`` similarities of a batch. The same call gives the same adapter on the same
+    machine, and so does one that was killed and called again with its ``checkpoint``.
+
+    A correction of galleries is worked out anew through the trained maps, from as many of these
+    pairs as it held before, with the settings that it had. Nothing tests whether those settings,
+    or the training itself, still earn their place: that is what ``validate`` is for.
+
+    Args:
+        adapter: Where to start. Training runs where its tensors are.
+        pairs: Pairs to learn from, of the encoders that the adapter was made for. Maps do not look
+            at lengths: they see these rows at unit norm.
+        loss: A function of a ``Batch``; ``align.fitting.training.objectives`` has some.
+        config: Every setting.
+        weights: How often each pair is drawn in proportion, ``(n,)``, not negative; batches are
+            then drawn with replacement. Without, every pass deals each pair once.
+        validate: Judges an adapter, higher is better; called at the start, every
+            ``config.validate_every`` steps and at the end, and the best of these comes back, the
+            earliest if some are equal. Pairs that it looks at must not be among ``pairs``.
+        checkpoint: A file to write every ``config.checkpoint_every`` steps and at the end. If it
+            is there already, training continues from it, or is over if it was.
+        log: Called with a record of each step: ``step``, ``loss``, ``temperature``,
+            ``learning_rate``, ``seconds`` and, where there was one, ``validation``.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The trained adapter; its card tells the loss, the steps and what validation said.
+
+    Raises:
+        ValueError: The pairs, the weights or the settings do not fit the adapter, the checkpoint
+            is of another run, or ``validate`` gave no finite number.
+        FloatingPointError: The loss or a gradient is not finite.
+
+    Warns:
+        RepeatedItems: Many pairs share an item, and no groups keep a loss from taking them for
+            wrong answers to each other.
+    """
+    warn_of_repeats((pairs.source, pairs.target), pairs.groups, "train", stacklevel=2)
+    work = _learnable(adapter, pairs)
+    device = device_of(work)
+    rows = Rows.of(pairs, work, device)
+    _check(config, weights, len(rows), device, validated=validate is not None)
+    run = Run(work, rows, loss, config, weights, validate)
+    path = None if checkpoint is None else Path(checkpoint).expanduser()
+    with preserved_random_state(device, seed=config.seed):
+        run.go(path, log, progress)
+    return _told(run, pairs)
+
+
+def _learnable(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
+    """A copy of the adapter that has weights to learn."""
+    if next(adapter.parameters(), None) is None:
+        source, target = (
+            # The identity has no mean of its own to centre on.
+            mean_directions(x).to(device_of(adapter)) if isinstance(side, IdentityMap) else None
+            for side, x in (
+                (adapter.source_map, pairs.source),
+                (adapter.target_map, pairs.target),
+            )
+        )
+        left = source is None and target is not None
+        adapter = residual(adapter, sides="source" if left else "both", means=(source, target))
+    if not any(weight.requires_grad for weight in adapter.parameters()):
+        raise ValueError(
+            "an adapter is trained by the weights that require a gradient; all of "
+            f"{len(list(adapter.parameters()))} are frozen. Call requires_grad_() on some."
+        )
+    return copy.deepcopy(adapter)
+
+
+def _check(
+    config: TrainConfig, weights: Tensor | None, n: int, device: torch.device, *, validated: bool
+) -> None:
+    if n < 4:
+        raise ValueError(
+            f"training needs at least 4 pairs, to tell partners apart; got {n}. Add pairs."
+        )
+    if config.batch_size is not None and weights is None:
+        check_k(config.batch_size, n, name="batch_size", of="the number of pairs")
+    if config.patience is not None and not validated:
+        raise ValueError(
+            "patience counts validations without a new best; got "
+            f"patience={config.patience} and no validate. Pass validate, or leave patience out."
+        )
+    if config.bfloat16 and device.type == "cpu":
+        raise ValueError(
+            "mixed precision needs a GPU; the tensors of the adapter are on the CPU. "
+            "Move it with adapter.cuda(), or leave bfloat16 out."
+        )
+    if weights is not None and (
+        weights.shape != (n,)
+        or not weights.is_floating_point()
+        or not bool((weights.isfinite() & (weights >= 0)).all())
+        or not bool((weights > 0).any())
+    ):
+        raise ValueError(
+            f"weights must be one finite number per pair, not negative and not all 0, ({n},); "
+            f"got {weights.dtype} of shape {tuple(weights.shape)}. "
+            "Say how often each pair is to be drawn, in proportion."
+        )
+
+
+def _told(run: Run, pairs: PairedEmbeddings) -> Adapter:
+    """What came of a run, with a card that says so."""
+    found = run.result()
+    found.training_items = remember_pairs(found.training_items, pairs)
+    card, loss = found.card, name_of(run.loss)
+    story = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
+    if run.best_value is None:
+        story += ", with nothing held out to judge by"
+    else:
+        story += (
+            f", kept after step {run.best_step}, where validation was {run.best_value:.4f} "
+            f"({run.first_value:.4f} at the start)"
+        )
+    found.card = replace(
+        card,
+        method=f"{card.method}, trained with {loss}",
+        n_pairs=card.n_pairs or len(pairs),
+        n_groups=card.n_groups or len(set(pairs.groups)),
+        source_fingerprint=card.source_fingerprint or pairs.source_fingerprint,
+        target_fingerprint=card.target_fingerprint or pairs.target_fingerprint,
+        seconds={**card.seconds, "training": round(run.seconds, 3)},
+        verdict=f"{card.verdict}; {story}" if card.verdict else story,
+        versions=installed_versions(),
+    )
+    return found

@@ -1,0 +1,178 @@
+"""Figures of a search over settings. The only file of this package that imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from align.fitting.tuning.result import Trial, Tuning
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE, BLUE, RED = "#23272c", "#666c74", "#d3d6da", "#0072b2", "#d55e00"
+COLUMNS = 4
+LOGARITHMIC = (
+    "source_ridge", "target_ridge", "dim", "nnn_k", "sharpness", "expansion_sharpness",
+)  # fmt: skip
+STYLE = {
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "font.size": 9,
+    "legend.frameon": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8,
+}
+
+
+def check_matplotlib() -> None:
+    """Raise ``ImportError`` unless figures can be drawn."""
+    try:
+        import matplotlib  # noqa: F401  # only whether it is there
+    except ImportError as error:
+        raise ImportError(
+            "figures need matplotlib, which is not installed. Run "
+            "`pip install 'isthmus[report]'`, or tune without figures."
+        ) from error
+
+
+def save_figures(tuning: Tuning, folder: Path, *, chosen: Trial | None = None) -> list[Path]:
+    """Write the figures of a search as PNG files, and give their paths.
+
+    ``front.png`` shows score against bytes per gallery vector, ``slices.png`` score against each
+    parameter, and ``importance.png`` which parameters matter; the last only where there are enough
+    trials to tell.
+
+    Args:
+        tuning: The search.
+        folder: Where to write; made if it is not there.
+        chosen: A trial to point out.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib import style
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # The reader's own style must neither show in the figures nor be changed by them.
+    with style.context(["default", STYLE]):
+        drawn = {"front": _front(tuning, chosen), "slices": _slices(tuning)}
+        if tuning.importance:
+            drawn["importance"] = _importance(tuning)
+        paths = []
+        for name, figure in drawn.items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=150)
+    return paths
+
+
+def _front(tuning: Tuning, chosen: Trial | None) -> Figure:
+    figure, axes = _figure(6.4, 4.0)
+    front = tuning.front
+    others = [trial for trial in tuning.whole if trial not in front]
+    axes.scatter(
+        [trial.cost for trial in others], [trial.mrr for trial in others],
+        s=16, color=MUTED, alpha=0.6, linewidth=0, label="other trials",
+    )  # fmt: skip
+    costs, scores = [trial.cost for trial in front], [trial.mrr for trial in front]
+    axes.step(costs, scores, where="post", color=BLUE, linewidth=1.2)
+    axes.errorbar(
+        costs, scores, yerr=[1.96 * trial.error for trial in front],
+        fmt="o", markersize=5, color=BLUE, elinewidth=0.8, label="front, with 95 % intervals",
+    )  # fmt: skip
+    if tuning.raw_mrr is not None:
+        axes.axhline(tuning.raw_mrr, color=INK, linestyle="dotted", label="raw cosine")
+    if chosen is not None:
+        axes.plot(
+            chosen.cost, chosen.mrr, "o", markersize=11, markerfacecolor="none",
+            markeredgecolor=RED, markeredgewidth=1.6, label=f"chosen: trial {chosen.number}",
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    axes.set(xlabel="bytes per gallery vector", ylabel="mean reciprocal rank on held-out folds")
+    pruned = len(tuning.trials) - len(tuning.whole)
+    axes.set_title(f"{len(tuning.trials)} trials, {pruned} of them pruned and not shown")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _importance(tuning: Tuning) -> Figure:
+    ranked = sorted(tuning.importance.items(), key=lambda item: item[1])
+    figure, axes = _figure(5.6, 0.6 + 0.26 * len(ranked))
+    axes.barh([_words(name) for name, _ in ranked], [share for _, share in ranked], color=BLUE)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set(xlabel="share of the variance of the score", ylim=(-0.6, len(ranked) - 0.4))
+    return figure
+
+
+def _slices(tuning: Tuning) -> Figure:
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for trial in tuning.whole for name in trial.params))
+    rows = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(2.4 * COLUMNS, 2.0 * rows + 0.4), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True)
+    front = tuning.front
+    for axes, name in zip(grid.flat, names, strict=False):
+        asked = [trial for trial in tuning.whole if name in trial.params]
+        for shown, colour, label in (
+            ([trial for trial in asked if trial not in front], MUTED, "other trials"),
+            ([trial for trial in asked if trial in front], BLUE, "front"),
+        ):
+            values = [_place(trial.params[name]) for trial in shown]
+            axes.scatter(values, [t.mrr for t in shown], s=14, color=colour, alpha=0.8, label=label)
+        if name in LOGARITHMIC:
+            axes.set_xscale("log")
+            _plain_ticks(axes, [trial.params[name] for trial in asked])
+        axes.set_xlabel(_words(name))
+        axes.margins(x=0.12)
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel("MRR, held out")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """A few ticks over the values of a logarithmic axis, as plain numbers."""
+    low, high = min(values), max(values)
+    steps = 4 if high > low else 0
+    ticks = [low * (high / low) ** (step / max(steps, 1)) for step in range(steps + 1)]
+    axes.set_xticks(ticks, [f"{tick:.0f}" if tick >= 10 else f"{tick:.2g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def _place(value: Any) -> Any:
+    """Numbers as they are; words and truth values as words, which share an axis by name."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return value.replace("_", "\n")
+    return value
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,124 @@
+"""Where settings are looked for, and what is tried first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from align.fitting.tuning.setting import Judge, Params
+
+LEAST_DIM = 32
+
+
+class Asks(Protocol):
+    """What a space asks of an Optuna trial, which this file knows by its methods alone."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was chosen so far."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number of a range."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """A whole number of a range."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of some values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where settings are looked for.
+
+    Attributes:
+        dims: Least and greatest width of the shared space.
+        parts: Parts of each side whose shares are chosen.
+        comparable: Whether the sides have one width, so that a shared projection is an option.
+    """
+
+    dims: tuple[int, int]
+    parts: tuple[int, int]
+    comparable: bool = False
+
+    @classmethod
+    def of(cls, judge: Judge, dims: tuple[int, int] | None) -> Self:
+        """Where to look for settings of these pairs.
+
+        Raises:
+            ValueError: ``dims`` does not rise, or exceeds the directions of the folds.
+        """
+        widest = judge.widest
+        if dims is None:
+            dims = max(1, min(LEAST_DIM, widest // 4)), widest
+        if not 1 <= dims[0] <= dims[1] <= widest:
+            raise ValueError(
+                f"dims must rise and lie in [1, {widest}], the directions that every fold has; "
+                f"got {dims}. Choose others, or leave them out."
+            )
+        return cls(dims, judge.weighed, judge.is_comparable)
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What is tried first: what ``align.fit`` tries, one step at a time, wide and narrow."""
+        low, high = self.dims
+        plain = {
+            "dim": high,
+            "source_root": False,
+            "target_root": False,
+            "correction": "inverted_softmax",
+            "sharpness": 10.0,
+            "expansion": False,
+            **{name: 0 for name in self._shares()},
+        }
+        expanded = {"expansion": True, "expansion_weight": 0.3, "expansion_sharpness": 20.0}
+        starts = [
+            {**plain, "source_ridge": ridge, "target_ridge": ridge, "power": power, **step}
+            for ridge, power, step in (
+                (3.0, 1.0, {}),
+                (10.0, 0.5, {}),
+                (3.0, 0.5, expanded),
+                (3.0, 0.5, {**expanded, "source_root": True}),
+                (3.0, 0.5, {**expanded, "target_root": True}),
+                (10.0, 0.5, {"dim": max(low, high // 2)}),
+                (3.0, 1.0, {"dim": max(low, high // 4)}),
+            )
+        ]
+        if not self.comparable:
+            return starts
+        return [
+            *({"map": "rcca", **start} for start in starts),
+            {"map": "centred", **plain},
+            {"map": "both", "centred_share": 0.5, **starts[1]},
+        ]
+
+    def suggest(self, trial: Asks) -> Params:
+        """Parameters of a trial; some are asked for only where they mean something."""
+        kind = "rcca"
+        if self.comparable:
+            kind = trial.suggest_categorical("map", ("rcca", "centred", "both"))
+        if kind == "both":
+            trial.suggest_float("centred_share", 0.1, 0.9)
+        for side in ("source", "target"):
+            if kind != "centred":
+                trial.suggest_float(f"{side}_ridge", 0.03, 300, log=True)
+            trial.suggest_categorical(f"{side}_root", (False, True))
+        if kind != "centred":
+            trial.suggest_float("power", 0, 2)
+        trial.suggest_int("dim", *self.dims, log=True)
+        for name in self._shares():
+            trial.suggest_int(name, -2, 2)
+        match trial.suggest_categorical("correction", ("none", "nnn", "inverted_softmax")):
+            case "nnn":
+                trial.suggest_int("nnn_k", 4, 256, log=True)
+                trial.suggest_float("nnn_alpha", 0.1, 1)
+            case "inverted_softmax":
+                trial.suggest_float("sharpness", 2, 40, log=True)
+        if trial.suggest_categorical("expansion", (False, True)):
+            trial.suggest_float("expansion_weight", 0.05, 0.8)
+            trial.suggest_float("expansion_sharpness", 5, 80, log=True)
+        return trial.params
+
+    def _shares(self) -> list[str]:
+        sides = zip(("source", "target"), self.parts, strict=True)
+        return [f"{side}_part_{part}" for side, n in sides for part in range(2, n + 1)]

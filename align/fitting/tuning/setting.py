@@ -1,0 +1,260 @@
+"""One setting of a map and its gallery: its name, its cost, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+import torch
+
+from align._checks import check_at_least
+from align.adapters.closed_form.moments import Paired, check_pairs
+from align.adapters.closed_form.rcca import rcca_maps
+from align.adapters.corrections.hubness import NNN, Hubness, InvertedSoftmax
+from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.maps.linear import BlendMap, LinearMap
+from align.adapters.maps.parts import Parts, present
+from align.data.embeddings import PairedEmbeddings
+from align.fitting.model_selection.cross_validation import (
+    CrossValidation,
+    Fold,
+    Outcome,
+    Unpaired,
+    pooled,
+    score,
+)
+from align.fitting.model_selection.fit import MIN_PAIRS
+from align.fitting.model_selection.map_search import Maps
+
+BYTES = 4  # of a float32
+LEAN = 3.0  # a part weighs this to a whole power, beside 1 for the first part
+
+Params = Mapping[str, Any]
+"""What Optuna knows of a setting: plain numbers, words and truth values by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Maps of some width, and what is done to gallery vectors before they are indexed.
+
+    Attributes:
+        ridge: ``(k_x, k_y)`` of ``align.adapters.closed_form.rcca.rcca``, or ``None`` without one.
+        power: Of the weights of canonical directions, or ``None`` without one.
+        dim: Directions kept of each map.
+        centred: Share of the cosine of centred vectors, in their ``dim`` directions in which pairs
+            agree most: 0 for canonical directions alone, 1 for none of these. Between the two both
+            stand side by side. Only where the sides are of one width.
+        roots: Which sides go through the signed square root.
+        weights: Weights of the parts of the two sides beside their first part; empty for one part.
+        hubness: The hubness correction, or ``None``.
+        expansion: The gallery expansion, or ``None``.
+    """
+
+    ridge: tuple[float, float] | None
+    power: float | None
+    dim: int
+    centred: float
+    roots: tuple[bool, bool]
+    weights: tuple[tuple[float, ...], tuple[float, ...]]
+    hubness: Hubness | None
+    expansion: GalleryExpansion | None
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """The setting that parameters of ``align.fitting.tuning.study`` stand for."""
+        kind = params.get("map", "rcca")
+        plain = kind == "centred"
+        return cls(
+            None if plain else (params["source_ridge"], params["target_ridge"]),
+            None if plain else params["power"],
+            params["dim"],
+            1.0 if plain else params["centred_share"] if kind == "both" else 0.0,
+            (params["source_root"], params["target_root"]),
+            (_weights(params, "source"), _weights(params, "target")),
+            _hubness(params),
+            GalleryExpansion(params["expansion_weight"], params["expansion_sharpness"])
+            if params["expansion"]
+            else None,
+        )
+
+    @property
+    def width(self) -> int:
+        """Width of the shared space."""
+        return self.dim * (2 if 0 < self.centred < 1 else 1)
+
+    @property
+    def bytes_per_item(self) -> int:
+        """Bytes of a gallery vector in float32: 4 a dimension, with one more for a correction.
+
+        The query's side costs in proportion: ``d_source * width`` multiply-adds to map it, and
+        ``bytes / 4`` to compare it with an item.
+        """
+        return BYTES * (self.width + (self.hubness is not None))
+
+    def __str__(self) -> str:
+        maps = []
+        if self.ridge is not None:
+            ridge = ", ".join(f"{each:.3g}" for each in self.ridge)
+            share = f"{1 - self.centred:.2g} " if self.centred else ""
+            maps.append(f"{share}rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})")
+        if self.centred:
+            share = f"{self.centred:.2g} " if self.centred < 1 else ""
+            maps.append(f"{share}centering(dim={self.dim})")
+        said = maps
+        sides = ("source", "target")
+        for side, root, weights in zip(sides, self.roots, self.weights, strict=True):
+            if root:
+                said.append(f"root of {side}")
+            if weights:
+                said.append(f"{side} parts at 1:{':'.join(f'{each:.2g}' for each in weights)}")
+        match self.hubness:
+            case NNN(k, alpha):
+                said.append(f"NNN(k={k}, alpha={alpha:.2g})")
+            case InvertedSoftmax(sharpness):
+                said.append(f"InvertedSoftmax({sharpness:.3g})")
+        if self.expansion is not None:
+            weight, sharpness = self.expansion.weight, self.expansion.sharpness
+            said.append(f"GalleryExpansion({weight:.2g}, {sharpness:.3g})")
+        return " + ".join(said)
+
+
+class Judge:
+    """Scores settings on folds of the training pairs, and fits one on all of them."""
+
+    def __init__(self, pairs: PairedEmbeddings, *, folds: int, seed: int) -> None:
+        check_pairs(pairs.source.float(), pairs.target.float())
+        check_at_least("folds", folds, 2)
+        if len(pairs) < MIN_PAIRS:
+            raise ValueError(
+                f"tuning needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "
+                f"got {len(pairs)}. Add pairs."
+            )
+        self.pairs, self.folds, self.seed = pairs, folds, seed
+        # Shares of parts go into every moment: the folds of a few of them are kept.
+        self._cv = lru_cache(maxsize=3)(self._new)
+
+    def cv(self, setting: Setting | None = None) -> CrossValidation:
+        """The folds, with the parts of both sides at the shares of a setting, or even."""
+        return self._cv(((), ()) if setting is None else setting.weights)
+
+    def _new(self, weights: tuple[tuple[float, ...], tuple[float, ...]]) -> CrossValidation:
+        widths = (self.pairs.source_parts, self.pairs.target_parts)
+        source, target = (_parts(*side) for side in zip(widths, weights, strict=True))
+        return CrossValidation(
+            self.pairs,
+            folds_wanted=self.folds,
+            seed=self.seed,
+            unpaired=Unpaired(),
+            parts=(source, target),
+        )
+
+    @property
+    def widest(self) -> int:
+        """Directions that the moments of every fold have."""
+        cv = self.cv()
+        return min(min(cv.moments((False, False), fold).cross.shape) for fold in cv.folds)
+
+    @property
+    def weighed(self) -> tuple[int, int]:
+        """How many parts each side has whose shares can be chosen; 0 where there is no choice.
+
+        Where an item lacks a part, parts are kinds of items and not views of one: shares are even.
+        """
+        sides = (
+            (self.pairs.source, self.pairs.source_parts),
+            (self.pairs.target, self.pairs.target_parts),
+        )
+        source, target = (
+            len(widths)
+            if widths is not None
+            and len(widths) > 1
+            and all(bool(present(part).all()) for part in torch.split(x, list(widths), dim=1))
+            else 0
+            for x, widths in sides
+        )
+        return source, target
+
+    def outcomes(self, setting: Setting) -> Iterator[Outcome]:
+        """Held-out results of a setting, fold by fold."""
+        cv = self.cv(setting)
+        for fold in cv.folds:
+            yield self.on_fold(cv, setting, fold)
+
+    def on_fold(self, cv: CrossValidation, setting: Setting, fold: Fold) -> Outcome:
+        """Held-out results of a setting on one fold."""
+        maps = _maps(setting, cv.moments(setting.roots, fold))
+        held_out = cv.project(maps, fold.held_out)
+        if setting.hubness is None and setting.expansion is None:
+            return score(held_out, None)
+        reference = cv.project(maps, fold.reference)
+        return score(
+            held_out, ReferenceSet(*reference, hubness=setting.hubness, expansion=setting.expansion)
+        )
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the two sides have one width, so that their raw cosine is defined."""
+        return self.pairs.source.shape[1] == self.pairs.target.shape[1]
+
+    def raw(self) -> Outcome | None:
+        """Held-out results of the raw cosine, or ``None`` where the widths of the sides differ."""
+        if not self.is_comparable:
+            return None
+        cv = self.cv()
+        return pooled([score(cv.identity(fold.held_out), None) for fold in cv.folds], k=cv.k)
+
+    def fit(self, setting: Setting) -> Maps:
+        """The maps of a setting, fitted on all pairs."""
+        return _maps(setting, self.cv(setting).moments(setting.roots))
+
+
+def _maps(setting: Setting, moments: Paired) -> Maps:
+    share, found = setting.centred, []
+    if setting.ridge is not None and setting.power is not None:
+        found.append(rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim))
+    if share:
+        found.append(_centred_maps(moments, setting.dim))
+    if len(found) == 1:
+        return found[0]
+    source, target = (BlendMap(side, (1 - share, share)) for side in zip(*found, strict=True))
+    return source, target
+
+
+def _centred_maps(moments: Paired, dim: int) -> tuple[LinearMap, LinearMap]:
+    """The same projection of both sides, on the directions in which pairs agree most.
+
+    Of all orthonormal ``P`` ``(d, dim)`` it has the largest mean ``<P.T x, P.T y>`` over pairs: the
+    first eigenvectors of the symmetric part of their cross-covariance. All of them turn the centred
+    space, and change nothing.
+    """
+    cross = moments.source.vectors @ moments.cross @ moments.target.vectors.T
+    _, vectors = torch.linalg.eigh(cross + cross.T)  # rising
+    kept = vectors[:, -dim:].flip(1)
+    return moments.maps(kept, kept)
+
+
+def _weights(params: Params, side: str) -> tuple[float, ...]:
+    found: list[float] = []
+    while (name := f"{side}_part_{len(found) + 2}") in params:
+        found.append(LEAN ** params[name])
+    return tuple(found)
+
+
+def _parts(widths: tuple[int, ...] | None, weights: tuple[float, ...]) -> Parts | None:
+    if widths is None:
+        return None
+    if not weights:
+        return Parts.even(widths)
+    total = 1 + sum(weights)
+    return Parts(widths, tuple(weight / total for weight in (1.0, *weights)))
+
+
+def _hubness(params: Params) -> Hubness | None:
+    match params["correction"]:
+        case "nnn":
+            return NNN(params["nnn_k"], params["nnn_alpha"])
+        case "inverted_softmax":
+            return InvertedSoftmax(params["sharpness"])
+    return None

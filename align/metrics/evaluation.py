@@ -1,0 +1,408 @@
+"""How well an adapter retrieves held-out pairs, in both directions, and how two adapters compare.
+
+Recall depends on the size of the gallery, so every result carries it, and what chance would give.
+Rows of one group with the same raw vector are one item: five captions of one photo make five
+queries and one gallery photo.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
+from align.data.repeats import warn_of_repeats
+from align.data.splits import group_codes
+from align.metrics.bootstrap import (
+    Statistic,
+    bootstrap_interval,
+    randomisation_test,
+    weighted_mean,
+    weighted_median,
+)
+from align.metrics.chance import RandomOrder
+from align.metrics.ranks import hits_at_k, rank_positives, reciprocal_ranks
+
+_CUT_OFFS = (1, 5, 10)
+_MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
+METRICS = (*_MEANS, "median_rank")
+
+Side = Literal["source", "target"]
+
+
+class NotHeldOut(UserWarning):
+    """An adapter was judged by pairs that it was fitted on."""
+
+
+class Maps(Protocol):
+    """Both sides mapped so that an inner product of a query and a gallery row is the score."""
+
+    def queries(self, x: Vectors, /, *, side: Side) -> Tensor:
+        """Queries of one side, ``(n, d_side)`` to ``(n, d)``."""
+        ...
+
+    def gallery(self, x: Vectors, /, *, side: Side) -> Tensor:
+        """Gallery rows of one side, ``(n, d_side)`` to ``(n, d)``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Items:
+    """The distinct items of one side of held-out pairs.
+
+    Attributes:
+        side: ``"source"`` or ``"target"``.
+        rows: The row of the pairs that each was taken from, ``(n,)`` int64.
+        embeddings: Their raw vectors.
+        codes: Group code of each, ``(n,)`` int64, shared by both sides.
+    """
+
+    side: Side
+    rows: Tensor
+    embeddings: Embeddings
+    codes: Tensor
+
+
+Rank = Callable[[Items, Items], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric with its 95 % bootstrap interval over groups.
+
+    Attributes:
+        value: The metric on all queries.
+        low: Lower bound.
+        high: Upper bound.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Direction:
+    """Retrieval of one side by queries of the other.
+
+    Attributes:
+        metrics: ``recall_at_1``, ``recall_at_5``, ``recall_at_10``, ``mean_reciprocal_rank`` and
+            ``median_rank``.
+        ranks: Rank of the best match of each query, ``(q,)`` int64, 1 is best.
+        groups: Group code of each query, ``(q,)`` int64, shared by both directions.
+        ids: Pair id of each query; of the first pair where several share the query item.
+        gallery_size: Items searched.
+        chance: The same metrics where the gallery is in a random order, exactly.
+    """
+
+    metrics: dict[str, Estimate]
+    ranks: Tensor
+    groups: Tensor
+    ids: tuple[str, ...]
+    gallery_size: int
+    chance: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sizes, metrics and their chance values, ready for JSON; without the per-query ranks."""
+        sizes = {"queries": len(self.ranks), "gallery": self.gallery_size}
+        return {**sizes, **_beside_chance(self.metrics, self.chance)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Both directions, and their mean with equal weight.
+
+    Attributes:
+        source_to_target: Target items retrieved by source queries.
+        target_to_source: Source items retrieved by target queries.
+        mean: The metrics of ``Direction``, averaged over both directions.
+        pairs: Pairs evaluated.
+        trained_on: How many of them the adapter was fitted on or holds an item of, as
+            ``Adapter.trained_on`` counts; ``None`` where the adapter does not remember.
+    """
+
+    source_to_target: Direction
+    target_to_source: Direction
+    mean: dict[str, Estimate]
+    pairs: int
+    trained_on: int | None = None
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """The metrics of a random order, averaged over both directions."""
+        forth, back = self.source_to_target.chance, self.target_to_source.chance
+        return {name: (forth[name] + back[name]) / 2 for name in forth}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the per-query ranks, ready for JSON."""
+        return {
+            "pairs": self.pairs,
+            "trained_on": self.trained_on,
+            "source_to_target": self.source_to_target.to_dict(),
+            "target_to_source": self.target_to_source.to_dict(),
+            "mean": _beside_chance(self.mean, self.chance),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A metric of one evaluation minus the same metric of another.
+
+    Attributes:
+        value: The difference; positive where the first evaluation is higher.
+        low: Lower bound of the 95 % paired bootstrap interval over groups.
+        high: Upper bound.
+        p: Two-sided p-value of the paired randomisation test over groups, in (0, 1].
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The four numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high, "p": self.p}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The first of two evaluations minus the second, for each metric but the median rank.
+
+    Attributes:
+        source_to_target: Differences of ``recall_at_1``, ``recall_at_5``, ``recall_at_10`` and
+            ``mean_reciprocal_rank``.
+        target_to_source: The same for the other direction.
+        mean: The same for the mean of both directions.
+    """
+
+    source_to_target: dict[str, Difference]
+    target_to_source: dict[str, Difference]
+    mean: dict[str, Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All differences, ready for JSON."""
+        parts = ("source_to_target", "target_to_source", "mean")
+        return {
+            part: {name: value.to_dict() for name, value in getattr(self, part).items()}
+            for part in parts
+        }
+
+
+def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evaluation:
+    """Recall@1, @5 and @10, mean reciprocal rank and median rank, in both directions.
+
+    A query counts as answered by any gallery item of its group. Ties count against the adapter.
+    Each value stands beside that of a random order of the gallery.
+
+    Args:
+        paired: Held-out pairs; ``n`` sets the gallery size, so compare only equal ones.
+        adapter: Maps both sides; an ``Adapter``, or anything with ``queries`` and ``gallery``.
+        seed: Seeds the bootstrap of the intervals.
+
+    Raises:
+        ValueError: A mapped vector is not finite, or the adapter refuses an encoder.
+
+    Warns:
+        NotHeldOut: The adapter was fitted on some of the pairs.
+        RepeatedItems: Many pairs repeat an item and no groups say which of them belong together.
+    """
+    sides = paired.source, paired.target
+    warn_of_repeats(sides, paired.groups, "evaluate", stacklevel=2)
+    seen = seen_in_training(adapter, paired, stacklevel=2)
+
+    def rank(queries: Items, gallery: Items) -> Tensor:
+        mapped = adapter.queries(queries.embeddings, side=queries.side)
+        found = adapter.gallery(gallery.embeddings, side=gallery.side)
+        codes = queries.codes.to(mapped.device), gallery.codes.to(found.device)
+        return rank_positives(mapped, found, *codes).first
+
+    return replace(evaluate_ranks(paired, rank, seed=seed), trained_on=seen)
+
+
+def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: int) -> int | None:
+    """How many of the pairs an adapter was fitted on, with a warning if any.
+
+    Args:
+        adapter: An ``Adapter``, or anything else that maps: that remembers nothing.
+        paired: The pairs that it is to be judged by.
+        stacklevel: As for ``warnings.warn``, from the caller of this.
+
+    Returns:
+        The number, or ``None`` where the adapter does not remember its training.
+    """
+    if not isinstance(adapter, Adapter) or adapter.training_items is None:
+        return None
+    seen = int(adapter.trained_on(paired).sum())
+    if seen:
+        warnings.warn(
+            f"{not_held_out(seen, len(paired))}. Evaluate pairs that were kept apart: "
+            "train, test = pairs.split(test=0.2) before fitting.",
+            NotHeldOut,
+            stacklevel=stacklevel + 1,
+        )
+    return seen
+
+
+def not_held_out(seen: int, n: int) -> str:
+    """What is to be said where ``seen`` of ``n`` pairs, at least one, were trained on."""
+    verb = "was" if seen == 1 else "were"
+    return f"{seen:,} of the {n:,} pairs {verb} trained on; these values are not held out"
+
+
+def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
+    """``evaluate`` for anything that can rank: the distinct items of both sides, and intervals.
+
+    Args:
+        paired: Held-out pairs.
+        rank: Queries and gallery in, the rank of the best match of each query out, ``(q,)`` int64.
+        seed: Seeds the bootstrap of the intervals.
+    """
+    source, target = _distinct(paired, "source"), _distinct(paired, "target")
+    forth = _direction(rank(source, target), source, target, seed)
+    back = _direction(rank(target, source), target, source, seed)
+    ranks, groups, sizes = _stack(forth, back)
+    return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed), len(paired))
+
+
+def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
+    """By how much ``a`` beats ``b``, query by query, with intervals and p-values.
+
+    Args:
+        a: An evaluation, for example of the new adapter.
+        b: An evaluation of the same pairs, for example of the old one.
+        seed: Seeds the bootstrap and the random swaps.
+
+    Raises:
+        ValueError: The evaluations are of different pairs.
+
+    Warns:
+        NotHeldOut: One of the two was fitted on some of the pairs.
+    """
+    for name, found in (("first", a), ("second", b)):
+        if found.trained_on:
+            warnings.warn(
+                f"the {name} of the two adapters that are compared has seen the answers: "
+                f"{not_held_out(found.trained_on, found.pairs)}. Compare both on pairs that were "
+                "kept apart from either.",
+                NotHeldOut,
+                stacklevel=2,
+            )
+    forth = _differences([(a.source_to_target, b.source_to_target)], seed)
+    back = _differences([(a.target_to_source, b.target_to_source)], seed)
+    both = [(a.source_to_target, b.source_to_target), (a.target_to_source, b.target_to_source)]
+    return Comparison(forth, back, _differences(both, seed))
+
+
+def _distinct(paired: PairedEmbeddings, side: Side) -> Items:
+    """First row of each distinct raw vector within each group, in the order of the pairs."""
+    if side == "source":
+        vectors, fingerprint = paired.source, paired.source_fingerprint
+    else:
+        vectors, fingerprint = paired.target, paired.target_fingerprint
+    codes = group_codes(paired.groups)
+    raw = vectors.detach().cpu().contiguous().view(torch.uint8).numpy()
+    seen: dict[tuple[int, bytes], int] = {}
+    for row, code in enumerate(codes.tolist()):
+        seen.setdefault((code, raw[row].tobytes()), row)
+    rows = list(seen.values())
+    ids = tuple(paired.ids[row] for row in rows)
+    embeddings = Embeddings(vectors[rows], fingerprint, ids)
+    return Items(side, torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]))
+
+
+def _direction(ranks: Tensor, queries: Items, gallery: Items, seed: int) -> Direction:
+    groups = queries.codes.to(ranks.device)
+    metrics = _estimates(ranks, groups, [len(ranks)], seed)
+    positives = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)
+    order = RandomOrder.of(positives[queries.codes], len(gallery.rows))
+    chance = {
+        **{f"recall_at_{k}": order.recall_at_k(k) for k in _CUT_OFFS},
+        "mean_reciprocal_rank": order.mean_reciprocal_rank,
+        "median_rank": order.median_rank,
+    }
+    return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows), chance)
+
+
+def _beside_chance(
+    metrics: dict[str, Estimate], chance: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    return {name: {**value.to_dict(), "chance": chance[name]} for name, value in metrics.items()}
+
+
+def _stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:
+    """Ranks and groups end to end, and the number of queries in each direction."""
+    ranks = torch.cat([direction.ranks for direction in directions])
+    groups = torch.cat([direction.groups for direction in directions])
+    return ranks, groups, [len(direction.ranks) for direction in directions]
+
+
+def _mean_values(ranks: Tensor) -> Tensor:
+    """The per-query values whose means are ``_MEANS``, ``(q, c)``."""
+    return torch.stack([*(hits_at_k(ranks, k) for k in _CUT_OFFS), reciprocal_ranks(ranks)], dim=1)
+
+
+def _metrics(ranks: Tensor, weights: Tensor) -> Tensor:
+    """``METRICS`` of ranks ``(q, 1)`` under each row of weights ``(b, q)``."""
+    means = weighted_mean(_mean_values(ranks[:, 0]), weights)
+    return torch.cat([means, weighted_median(ranks, weights)], dim=1)
+
+
+def _mean_of_parts(sizes: list[int], statistic: Statistic) -> Statistic:
+    """The statistic of each part of the rows, averaged with equal weight."""
+
+    def mean(values: Tensor, weights: Tensor) -> Tensor:
+        parts = zip(torch.split(values, sizes), torch.split(weights, sizes, dim=1), strict=True)
+        return torch.stack([statistic(*part) for part in parts]).mean(dim=0)
+
+    return mean
+
+
+def _interval(
+    values: Tensor, groups: Tensor, statistic: Statistic, seed: int
+) -> list[tuple[float, float, float]]:
+    """The statistic on all rows and its bounds, ``(value, low, high)`` for each column."""
+    value = statistic(values, torch.ones_like(values[:, :1]).T)[0]
+    generator = torch.Generator(values.device).manual_seed(seed)
+    low, high = bootstrap_interval(values, groups=groups, generator=generator, statistic=statistic)
+    return list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
+
+
+def _estimates(ranks: Tensor, groups: Tensor, sizes: list[int], seed: int) -> dict[str, Estimate]:
+    bounds = _interval(ranks.double()[:, None], groups, _mean_of_parts(sizes, _metrics), seed)
+    return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+
+
+def _differences(pairs: list[tuple[Direction, Direction]], seed: int) -> dict[str, Difference]:
+    for ours, theirs in pairs:
+        if (ours.ids, ours.gallery_size) != (theirs.ids, theirs.gallery_size):
+            raise ValueError(
+                "only evaluations of the same pairs can be compared; got "
+                f"{len(ours.ids)} queries {list(ours.ids[:3])}... of {ours.gallery_size} items and "
+                f"{len(theirs.ids)} queries {list(theirs.ids[:3])}... of {theirs.gallery_size}. "
+                "Evaluate both adapters on one PairedEmbeddings."
+            )
+    a, groups, sizes = _stack(*(ours for ours, _ in pairs))
+    b, _, _ = _stack(*(theirs for _, theirs in pairs))
+    delta = _mean_values(a) - _mean_values(b)
+    bounds = _interval(delta, groups, _mean_of_parts(sizes, weighted_mean), seed)
+    # The test sums over all queries: weigh each so that every direction counts the same.
+    share = torch.cat([delta.new_full((size, 1), 1 / size) for size in sizes])
+    generator = torch.Generator(delta.device).manual_seed(seed)
+    p = randomisation_test(
+        delta * share, torch.zeros_like(delta), groups=groups, generator=generator
+    )
+    return {
+        name: Difference(*bound, chance)
+        for name, bound, chance in zip(_MEANS, bounds, p.tolist(), strict=True)
+    }

@@ -1,0 +1,80 @@
+"""How well several vectors per item retrieve held-out pairs, at any budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from align.adapters.multi_vector.aspects import MetaTokens
+from align.data.embeddings import Vectors
+from align.data.multi_vector import MultiVector
+from align.data.repeats import warn_of_repeats
+from align.data.token_pairs import TokenPairs
+from align.metrics.evaluation import Evaluation, Items, Side, evaluate_ranks, seen_in_training
+from align.metrics.ranks import rank_scores
+from align.scoring.late_interaction import maxsim
+
+ROWS = 256  # queries scored at a time, so that scores never fill (q, m)
+
+
+class MultiMaps(Protocol):
+    """Both sides as several vectors per item, to be scored by MaxSim; ``MetaTokens`` is one."""
+
+    def queries(self, x: Vectors, tokens: MultiVector | None, /, *, side: Side) -> MultiVector:
+        """Vectors of items that ask."""
+        ...
+
+    def gallery(self, x: Vectors, tokens: MultiVector | None, /, *, side: Side) -> MultiVector:
+        """Vectors of items that are searched."""
+        ...
+
+
+def evaluate_meta_tokens(
+    pairs: TokenPairs,
+    head: MultiMaps,
+    *,
+    budget: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """``evaluate`` for late interaction: the same items, ranks and intervals.
+
+    Args:
+        pairs: Held-out pairs with the token states that the head draws on.
+        head: A head of ``fit_meta_tokens``.
+        budget: ``(r_q, r_c)``, the first vectors of queries and of gallery items that count; all
+            of them if left out.
+        seed: Seeds the bootstrap of the intervals.
+
+    Raises:
+        ValueError: The head refuses the pairs, or has fewer vectors than the budget.
+
+    Warns:
+        NotHeldOut: The head was fitted on some of the pairs.
+        RepeatedItems: As for ``evaluate``.
+    """
+    pooled = pairs.pooled
+    sides = pooled.source, pooled.target
+    warn_of_repeats(sides, pooled.groups, "evaluate_meta_tokens", stacklevel=2)
+    adapter = head.adapter if isinstance(head, MetaTokens) else None
+    seen = seen_in_training(adapter, pooled, stacklevel=2)
+
+    def rank(queries: Items, gallery: Items) -> Tensor:
+        asked = head.queries(queries.embeddings, _tokens(pairs, queries), side=queries.side)
+        found = head.gallery(gallery.embeddings, _tokens(pairs, gallery), side=gallery.side)
+        ranks = []
+        for start in range(0, len(asked), ROWS):
+            scores = maxsim(asked[start : start + ROWS], found, budget=budget)
+            ranks.append(
+                rank_scores(scores, queries.codes[start : start + ROWS], gallery.codes).first
+            )
+        return torch.cat(ranks)
+
+    return replace(evaluate_ranks(pooled, rank, seed=seed), trained_on=seen)
+
+
+def _tokens(pairs: TokenPairs, items: Items) -> MultiVector | None:
+    tokens = pairs.source if items.side == "source" else pairs.target
+    return None if tokens is None else tokens.take(items.rows)

@@ -1,0 +1,484 @@
+"""The index: items of one or several vectors under string ids, kept in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from align._checks import as_list, check_at_least, check_k, check_side
+from align.adapters.adapter import Side
+from align.data.embeddings import Vectors
+from align.data.multi_vector import MultiVector
+from align.retrieval.cascade import check_candidates
+from align.retrieval.first_stages import Budget
+from align.retrieval.hits import Hit
+from align.retrieval.index.candidates import First, Stages
+from align.retrieval.index.exact import Asked
+from align.retrieval.index.filters import Where
+from align.retrieval.index.inputs import as_items, as_queries, check_rows
+from align.retrieval.index.lookup import IndexedItems, items_at, locate, without
+from align.retrieval.index.search import Findable, check_options, coarse_to_fine, exact, hits_of
+from align.retrieval.index.z_scores import best_standardized
+from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter, save_adapter
+from align.retrieval.storage.folder import check_new, remove_others
+from align.retrieval.storage.id_table import IdTable, check_ids, check_texts, is_utf8
+from align.retrieval.storage.manifest import (
+    Manifest,
+    Stored,
+    check_dtype,
+    one_writer,
+    write_manifest,
+)
+from align.retrieval.storage.metadata import modality_name, records_of
+from align.retrieval.storage.segment import STORED, Segment, stored
+from align.retrieval.storage.segments import (
+    Part,
+    Run,
+    check_readable,
+    joined,
+    kept,
+    merged,
+    read_parts,
+    write_run,
+)
+
+
+class Index:
+    """Items of one side under string ids, with one vector each or several; searches are exact.
+
+    Changes are seen by the next search and kept by the next ``save``, which writes what is new and
+    replaces the manifest last: a process killed while it saves leaves the last saved state. Small
+    saves are merged, so that many leave few files. ``open`` maps the files, so that a large index
+    costs memory only where it is read. One process writes at a time; others may search meanwhile,
+    and see what was saved after ``refresh``.
+
+    Attributes:
+        side: The side that the items belong to; queries come from the other.
+        adapter: Maps items and queries into the shared space; ``None`` where they come mapped.
+        dtype: How vectors are stored; int8 keeps one scale per item.
+        budget: Vectors kept of each item if the index was opened truncated, else ``None``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        adapter: AnyAdapter | None,
+        side: Side,
+        dtype: Stored,
+        *,
+        budget: int | None = None,
+    ) -> None:
+        self.side = side
+        self.adapter = adapter
+        self.dtype = dtype
+        self.budget = budget
+        self._path = path
+        self._dim: int | None = None
+        # In the order of adding: first what is in the folder, then what is not yet.
+        self._parts: list[Part] = []
+        self._stages = Stages()
+        self._manifest: Manifest | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        adapter: AnyAdapter | None = None,
+        *,
+        side: Side = "target",
+        dtype: Stored = "float32",
+    ) -> Self:
+        """An empty index; nothing is written before ``save``.
+
+        Args:
+            path: Folder to save to. It may hold other files, but none of the names that an index
+                gives to its own: ``index.json``, ``segments``, ``deletions``, ``adapter``.
+            adapter: A fitted adapter or head of meta tokens, kept inside the index; without one,
+                items and queries come as vectors of one space.
+            side: The side that the items belong to; queries come from the other.
+            dtype: How to store vectors. int8 takes a quarter of float32.
+
+        Raises:
+            ValueError: ``side`` or ``dtype`` is another.
+            FileExistsError: The folder holds an index, or something of those names.
+            NotADirectoryError: It is a file, or a room of an index in it is a link.
+        """
+        check_side(side)
+        check_dtype(dtype)
+        folder = Path(path).expanduser()
+        check_new(folder)
+        return cls(folder, adapter, side, dtype)
+
+    @classmethod
+    def open(cls, path: str | Path, *, budget: int | None = None) -> Self:
+        """The index as it was last saved, with its adapter; files are mapped, not read.
+
+        What is read whole is compared with its checksum: the adapter and the marks of what is
+        deleted. Of a mapped segment the size, the header and how its parts fit together are
+        checked here, so that a cut or foreign file is refused; its other bytes are read when they
+        are used and are not compared, since that would read everything: a flipped bit in a vector
+        changes scores until ``verify``, which reads all files, names it. ``save`` and ``compact``
+        compare a segment before they write its items anew, so that damage is never copied.
+
+        Args:
+            path: Folder that ``save`` wrote.
+            budget: Read the first vectors of each item into memory and leave the rest on disk;
+                nothing can be changed then. All vectors, mapped from disk, if left out.
+
+        Raises:
+            FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
+            OSError: A file or room is a link or a device, or cannot be read.
+            ValueError: The manifest is of another version or has a field that no index writes, a
+                file does not match it, or ``budget`` is below 1.
+        """
+        if budget is not None:
+            check_at_least("budget", budget, 1)
+        folder = Path(path).expanduser()
+        manifest, parts = read_parts(folder, {}, lambda segment: _cut(segment, budget))
+        index = cls(
+            folder,
+            load_adapter(folder, manifest),
+            manifest.side,
+            manifest.dtype,
+            budget=budget,
+        )
+        index._take_over(manifest, parts)
+        return index
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __contains__(self, id: object) -> bool:
+        if not isinstance(id, str) or not is_utf8(id):
+            return False
+        return locate(self._parts, [id])[0] is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, in the order of adding."""
+        for part in self._parts:
+            rows = range(len(part.segment)) if part.alive is None else np.flatnonzero(part.alive)
+            yield from (part.segment.ids[int(row)] for row in rows)
+
+    @property
+    def dim(self) -> int | None:
+        """Width of a vector, or ``None`` before the first item."""
+        return self._dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of vectors, offsets and scales, deleted ones included."""
+        return sum(part.segment.nbytes for part in self._parts)
+
+    @property
+    def modalities(self) -> dict[str | None, int]:
+        """How many items there are of each modality, ``None`` for those that have none."""
+        counts = np.zeros(256, dtype=np.int64)
+        for part in self._parts:
+            codes = part.segment.records.modality
+            codes = codes if part.dead is None else codes[~part.dead]
+            counts += np.bincount(codes, minlength=256)
+        return {modality_name(code): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
+
+    def add(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+    ) -> None:
+        """Add items; they are found at once, and kept by the next ``save``.
+
+        Args:
+            ids: ``n`` strings that the index does not hold.
+            items: Embeddings from the encoder of ``side``, ``(n, d_side)``, whose fingerprint the
+                adapter checks if it comes with them; or ``n`` packed items, of any number of
+                vectors, that are in the index's own space. Without an adapter, matrices are too.
+            metadata: One mapping per item that JSON can write, such as ``{"path": "a.jpg"}``.
+            modality: A name of ``Modality`` for each item, such as ``"image"``, or one for all.
+
+        Raises:
+            TypeError: An id is not a string, metadata is not what JSON can write, or one id, one
+                item or one mapping stands where several are wanted.
+            ValueError: An id repeats or is in the index already, the adapter refuses the items,
+                their width is another, a vector is not finite in the dtype of the index, a
+                modality is unknown, or lengths differ. Nothing is added then.
+            RuntimeError: The index was opened truncated.
+        """
+        self._check_whole()
+        ids = as_list("ids", ids)
+        part = self._part(ids, items, metadata, modality)
+        there = [id for id, place in zip(ids, locate(self._parts, ids), strict=True) if place]
+        if there:
+            raise ValueError(
+                f"every id can be added once; {len(there)} are in the index already, the first "
+                f"{there[:5]}. Use update to replace those, or name the new items differently."
+            )
+        self._append(part)
+
+    def update(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+    ) -> None:
+        """Replace items with all that is stored of them; they count as added now.
+
+        Args:
+            ids: ``n`` ids that the index holds.
+            items: As for ``add``.
+            metadata: As for ``add``; what was there before is forgotten.
+            modality: As for ``add``; likewise.
+
+        Raises:
+            KeyError: An id is not in the index. Nothing is changed then.
+            TypeError: As for ``add``.
+            ValueError: As for ``add``, but for ids that are there.
+            RuntimeError: The index was opened truncated.
+        """
+        self._check_whole()
+        ids = as_list("ids", ids)
+        part = self._part(ids, items, metadata, modality)
+        self._parts = without(self._parts, ids)
+        self._append(part)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete items; their ids may be added again. ``compact`` frees the room that they took.
+
+        Args:
+            ids: Ids that the index holds, each once.
+
+        Raises:
+            KeyError: An id is not in the index. Nothing is deleted then.
+            TypeError: An id is not a string.
+            ValueError: An id repeats.
+            RuntimeError: The index was opened truncated.
+        """
+        self._check_whole()
+        ids = as_list("ids", ids)
+        check_ids(ids, len(ids))
+        self._parts = without(self._parts, ids)
+
+    def get(self, ids: Sequence[str]) -> IndexedItems:
+        """What is stored of some items, in the order of ``ids``.
+
+        Raises:
+            KeyError: An id is not in the index.
+            TypeError: ``ids`` is one id, or one is no string.
+            ValueError: There are no ids, which leaves nothing to get.
+        """
+        ids = as_list("ids", ids)
+        if not len(ids):
+            raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
+        check_texts(ids)
+        return items_at(self._parts, ids)
+
+    def search(
+        self,
+        queries: Vectors | MultiVector,
+        *,
+        k: int = 10,
+        where: Where | None = None,
+        standardize: bool = False,
+        budget: Budget | None = None,
+        candidates: int | None = None,
+        first: First | None = None,
+    ) -> list[list[Hit]]:
+        """The ``k`` best items for each query, best first.
+
+        Of equal scores the item that was added first comes first; an updated item counts as added
+        at its update.
+
+        Args:
+            queries: Embeddings from the encoder of the other side, ``(q, d_other)``; or ``q``
+                packed queries in the index's own space. Without an adapter, matrices are too.
+            k: Hits per query, ``1 <= k <= len(index)``.
+            where: What found items must be like: for each field of the metadata, or
+                ``"modality"``, a value to equal, several values to be one of, or a function that
+                says of a value whether it suits. Several come as a list, set, range, array or
+                anything that can be gone through. An item without the field does not suit. There
+                are fewer hits where fewer than ``k`` items suit.
+            standardize: Score by how far an item is above the mean of the scores of its modality
+                for the query, in standard deviations, so that no modality crowds out the others.
+                See ``standardizing.best_standardized``.
+            budget: Vectors used of each query and each item, the first ones; all if left out, and
+                all of an item that has fewer.
+            candidates: Items per query that are scored, chosen by ``first``; all if left out,
+                which is exact. ``candidates_for`` measures how many are needed.
+            first: What chooses candidates: that many first vectors of each query and item, (1, 1)
+                if left out; a fixed dimensional encoding; or a function that makes a
+                ``FirstStage`` of a ``MultiVector``, called once for each segment of the index.
+                What it keeps of the items stays in memory for the next search with the same one;
+                so name a function, since each ``lambda`` is another.
+
+        Raises:
+            OSError: A file of the index was cut since it was opened.
+            TypeError: ``where`` is no mapping of names, or holds what metadata cannot.
+            ValueError: ``where`` has a field that no item has, or a modality that does not exist;
+                the index is empty, ``k``, ``candidates`` or ``budget`` is out of range,
+                the adapter refuses the queries, their width is another, there is a ``first``
+                without ``candidates``, or ``standardize`` with them.
+        """
+        if not len(self):
+            raise ValueError("an index needs items to search; it holds none. Call add first.")
+        check_k(k, len(self), of="the number of items in the index")
+        check_options(budget, candidates, first, standardize)
+        if budget is not None and self.budget is not None and budget[1] > self.budget:
+            raise ValueError(
+                f"this index was opened with the first {self.budget} vectors of each item; "
+                f"got budget {budget}. Lower its second number, or open more of the index."
+            )
+        check_rows("queries", queries)
+        asked = Asked(as_queries(queries, self.adapter, self.side, self._dim), budget)
+        if candidates is not None:
+            check_candidates(k, candidates, len(self))
+        among = Findable.of(self._parts, where)
+        if not len(among) or not len(asked):
+            return [[] for _ in range(len(asked))]
+        k = min(k, len(among))
+        if standardize:
+            found = best_standardized(asked, among.parts, among.keeps, k=k)
+        elif candidates is None:
+            found = exact(asked, among, k=k)
+        else:
+            found = coarse_to_fine(
+                asked,
+                among,
+                k=k,
+                candidates=min(candidates, len(among)),
+                first=(1, 1) if first is None else first,
+                stages=self._stages,
+            )
+        return hits_of(self._parts, found)
+
+    def save(self) -> None:
+        """Write what has changed since the last save; the first save writes the adapter too.
+
+        What was written is mapped from then on, so memory holds only what is not saved. Files that
+        the index wrote and no longer needs are removed; no others are.
+
+        Raises:
+            FileExistsError: The folder had no index, and holds something of the names that one
+                gives to its own.
+            NotADirectoryError: A room of the folder is a link.
+            OSError: The folder cannot be written, as on a full disk; what was last saved stays.
+            RuntimeError: Another process is saving to the folder, or has saved since this index
+                read it.
+            ValueError: A segment that is to be merged does not hold the bytes that were written;
+                nothing is changed then.
+        """
+        with one_writer(self._path, self._manifest):
+            on_disk = len(self._manifest.segments) if self._manifest is not None else 0
+            as_saved = len(self._parts) == on_disk and all(part.is_saved for part in self._parts)
+            if self._manifest is None or not as_saved:
+                self._commit(merged([*kept(self._old()), *joined(self._new())]))
+
+    def compact(self) -> None:
+        """Save, drop what is deleted, and merge the segments; mapped files stay readable.
+
+        What remains is one segment, or one for each run of items that have one vector or several.
+        Items are copied a few at a time; some tens of bytes for each are held meanwhile.
+
+        Raises:
+            OSError: As for ``save``.
+            RuntimeError: As for ``save``, or the index was opened truncated.
+            ValueError: As for ``save``, of any segment.
+        """
+        self._check_whole()
+        with one_writer(self._path, self._manifest):
+            self._commit(joined(self._parts))
+
+    def refresh(self) -> bool:
+        """Take over what another process has saved; whether there was anything.
+
+        Raises:
+            FileNotFoundError: The folder no longer holds the index.
+            RuntimeError: There are changes here that were not saved.
+            ValueError: As for ``open``.
+        """
+        if self._manifest is None or not all(part.is_saved for part in self._parts):
+            raise RuntimeError(
+                "only an index without unsaved changes can be refreshed; this one has some. "
+                "Save it, or open the folder again."
+            )
+        known = {part.entry.file.path: part.segment for part in self._parts if part.entry}
+        manifest, parts = read_parts(self._path, known, lambda part: _cut(part, self.budget))
+        changed = manifest != self._manifest
+        self._take_over(manifest, parts)
+        return changed
+
+    def verify(self) -> list[str]:
+        """What is wrong with the saved files, in words; nothing if every byte is as it was written.
+
+        All files are read, the adapter's and the deletions' too, and compared with the checksums
+        that the manifest had when this index was opened or saved.
+
+        Raises:
+            RuntimeError: The index was never saved.
+        """
+        if self._manifest is None:
+            raise RuntimeError("verify reads saved files; this index has none. Call save first.")
+        found = [file.problem(self._path) for file in self._manifest.held]
+        return [problem for problem in found if problem is not None]
+
+    def _old(self) -> list[Part]:
+        """What is in the folder."""
+        return [part for part in self._parts if part.entry is not None]
+
+    def _new(self) -> list[Part]:
+        """What is not there yet."""
+        return [part for part in self._parts if part.entry is None]
+
+    def _commit(self, runs: Sequence[Run]) -> None:
+        """Make these runs the index, on disk and here; the caller holds the lock."""
+        check_readable(self._path, runs)
+        if self._manifest is None:
+            kind, files = save_adapter(self._path, self.adapter)
+        else:
+            kind, files = self._manifest.adapter, self._manifest.files
+        written = [write_run(self._path, run) for run in runs]
+        entries = tuple(part.entry for part in written if part.entry is not None)
+        manifest = Manifest(self.side, self.dtype, self._dim, kind, files, entries)
+        write_manifest(self._path, manifest)
+        self._take_over(manifest, written)
+        remove_others(self._path, [file.path for file in manifest.held])
+
+    def _take_over(self, manifest: Manifest, parts: Sequence[Part]) -> None:
+        self._manifest, self._parts, self._dim = manifest, list(parts), manifest.dim
+
+    def _part(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        metadata: Sequence[Mapping[str, Any]] | None,
+        modality: str | Sequence[str] | None,
+    ) -> Part:
+        """New items, checked and as they will be stored."""
+        check_rows("items", items)
+        check_ids(ids, len(items))
+        records = records_of(len(items), metadata, modality)
+        vectors = as_items(items, self.adapter, self.side, self._dim)
+        return Part(Segment.of(stored(vectors, STORED[self.dtype]), IdTable.of(ids), records))
+
+    def _append(self, part: Part) -> None:
+        if not len(part):
+            return
+        self._dim = part.segment.dim
+        runs = merged(kept([*self._new(), part]))
+        self._parts = [*self._old(), *(run.in_memory() for run in runs)]
+
+    def _check_whole(self) -> None:
+        if self.budget is not None:
+            raise RuntimeError(
+                f"an index opened with a budget is only searched; this one has {self.budget}. "
+                "Open it without a budget to change it."
+            )
+
+
+def _cut(segment: Segment, budget: int | None) -> Segment:
+    return segment if budget is None else segment.prefix(budget)

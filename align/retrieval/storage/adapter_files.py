@@ -1,0 +1,44 @@
+"""The adapter inside the folder of an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from align.adapters.adapter import Adapter
+from align.adapters.artifact.files import README, load
+from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.files import load_meta_tokens
+from align.retrieval.storage.folder import ADAPTER
+from align.retrieval.storage.manifest import AdapterKind, File, Manifest
+
+AnyAdapter = Adapter | MetaTokens
+
+
+def save_adapter(folder: Path, adapter: AnyAdapter | None) -> tuple[AdapterKind, tuple[File, ...]]:
+    """Write the adapter of an index, if it has one; what it is and the files of it."""
+    if adapter is None:
+        return None, ()
+    home = folder / ADAPTER
+    adapter.save(home)
+    files = sorted(path for path in home.rglob("*") if path.is_file())
+    kind: AdapterKind = "meta tokens" if isinstance(adapter, MetaTokens) else "adapter"
+    return kind, tuple(File.of(folder, path) for path in files)
+
+
+def load_adapter(folder: Path, manifest: Manifest) -> AnyAdapter | None:
+    """The adapter that ``save_adapter`` wrote, once its files are those that were written.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        OSError: A file of it is a link or no file, or cannot be read.
+        ValueError: It is damaged.
+    """
+    if manifest.adapter is None:
+        return None
+    for file in manifest.files:
+        # What is there for people to read may be edited; verify still says so.
+        if Path(file.path).name != README:
+            file.check(folder)
+    # An absolute path cannot be taken for the name of an adapter on the hub.
+    home = (folder / ADAPTER).absolute()
+    return load_meta_tokens(home) if manifest.adapter == "meta tokens" else load(home)

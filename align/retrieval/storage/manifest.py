@@ -1,0 +1,334 @@
+"""The manifest of an index: what its folder holds, with checksums; replaced whole at each save."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from align._checks import check_side
+from align._files.atomic import atomic_file
+from align._files.strict_json import parse
+from align.adapters.adapter import Side
+from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, Rule, fields
+from align.retrieval.storage.folder import (
+    ADAPTER,
+    DELETIONS,
+    LOCK,
+    MANIFEST,
+    SEGMENTS,
+    SUFFIXES,
+    check_new,
+    check_rooms,
+    digest_of,
+    has_manifest,
+    open_file,
+    said_of,
+)
+from align.retrieval.storage.segment import STORED
+
+SCHEMA = 2
+_LARGEST_MANIFEST = 1 << 28
+_LARGEST_SMALL_FILE = 1 << 32
+_AGAIN = "restore the folder from a copy, or rebuild the index"
+
+Stored = Literal["float16", "bfloat16", "float32", "int8"]
+AdapterKind = Literal["adapter", "meta tokens"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of an index that is never changed.
+
+    Attributes:
+        path: Where it is, from the folder of the index.
+        size: Its bytes.
+        checksum: BLAKE2b of its bytes, 128 bits as hexadecimal digits.
+    """
+
+    path: str
+    size: int
+    checksum: str
+
+    @classmethod
+    def of(cls, folder: Path, path: Path) -> File:
+        """What is at ``path``, read to the end."""
+        with open_file(path, inside=folder) as file:
+            checksum = digest_of(file)
+            return cls(path.relative_to(folder).as_posix(), file.tell(), checksum)
+
+    def problem(self, folder: Path) -> str | None:
+        """What is wrong with the file now, in words."""
+        try:
+            return self._difference(folder)
+        except FileNotFoundError:
+            return f"{self.path} is missing"
+        except OSError as error:
+            return f"{self.path} cannot be read: {error}"
+
+    def check(self, folder: Path) -> None:
+        """Raise if anything is wrong with the file.
+
+        Raises:
+            FileNotFoundError: It is missing.
+            OSError: It is a link or no file, or cannot be read.
+            ValueError: It does not hold the bytes that were written.
+        """
+        difference = self._difference(folder)
+        if difference is not None:
+            raise ValueError(
+                f"{folder} must hold the files that its manifest names, as they were written; "
+                f"{difference}. Restore the folder from a copy, or rebuild the index."
+            )
+
+    def _difference(self, folder: Path) -> str | None:
+        with open_file(folder / self.path, inside=folder) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != self.size:
+                return f"{self.path} has {size} bytes; {self.size} were written"
+            if digest_of(file) != self.checksum:
+                return f"{self.path} does not hold the bytes that were written"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One segment.
+
+    Attributes:
+        file: Its vectors, ids and records.
+        items: How many it holds.
+        deleted: How many of them are deleted.
+        deletions: Which, or ``None`` where none are.
+    """
+
+    file: File
+    items: int
+    deleted: int = 0
+    deletions: File | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is in the folder of an index.
+
+    Attributes:
+        side: The side that the gallery items belong to.
+        dtype: How vectors are stored, a key of ``STORED``.
+        dim: Width of a vector, or ``None`` before the first item.
+        adapter: What is in the folder ``adapter``: a fitted adapter, or one with a head of meta
+            tokens; ``None`` where items come as vectors of the index's own space.
+        files: The files of the adapter.
+        segments: In the order of adding.
+        schema: Version of the layout of the folder.
+    """
+
+    side: Side
+    dtype: Stored
+    dim: int | None
+    adapter: AdapterKind
+    files: tuple[File, ...]
+    segments: tuple[Entry, ...]
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_side(self.side)
+        check_dtype(self.dtype)
+
+    @property
+    def held(self) -> tuple[File, ...]:
+        """All files of the index but the manifest itself."""
+        deletions = [entry.deletions for entry in self.segments if entry.deletions is not None]
+        return (*self.files, *(entry.file for entry in self.segments), *deletions)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise ``ValueError`` unless ``dtype`` is a way to store vectors."""
+    if dtype not in STORED:
+        raise ValueError(
+            f"dtype must be one of {sorted(STORED)}; got {dtype!r}. Name one of them as a string."
+        )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the index in ``folder``.
+
+    Raises:
+        FileNotFoundError: The folder holds no index.
+        OSError: The manifest is no file of its own, or cannot be read.
+        ValueError: It is damaged, of another version, or a field is unknown, missing, or not what
+            an index writes; a path in it leads out of the folder.
+    """
+    path = folder / MANIFEST
+    if not has_manifest(folder):
+        raise FileNotFoundError(
+            f"an index is a folder with {MANIFEST}; {folder} has none. "
+            "Pass the folder that an index was saved to, or create and save one."
+        )
+    with open_file(path, inside=folder) as file:
+        text = file.read(_LARGEST_MANIFEST)
+    try:
+        found = parse(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must be JSON that an index wrote; reading it failed with: {error}. "
+            "Restore it from a copy, or rebuild the index."
+        ) from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if type(schema) is not int or schema != SCHEMA:
+        raise ValueError(
+            f"{path} must have schema {SCHEMA}; got {str(schema)[:200]}. "
+            "Read it with the version of this package that wrote it, or rebuild the index."
+        )
+    return _manifest(found)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest in ``folder`` by ``manifest``, whole or not at all."""
+    with atomic_file(folder / MANIFEST) as scratch:
+        scratch.write_text(json.dumps(asdict(manifest), indent=1))
+
+
+@contextmanager
+def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
+    """Hold the lock of ``folder``, which must be as it was when ``manifest`` was read or written.
+
+    ``None`` stands for a folder without an index, which must be new, empty or begun by an index.
+
+    Raises:
+        FileExistsError: The folder has no index and holds what no index wrote.
+        NotADirectoryError: It is no folder, or a room in it is a link.
+        OSError: It cannot be written.
+        RuntimeError: Another process is saving to it, or has saved since.
+    """
+    from filelock import FileLock, Timeout
+
+    advice = "What was saved last is there still. Free space or make it writable, and save again."
+    with said_of(folder, "a folder that can be written", advice):
+        if manifest is None and not has_manifest(folder):
+            check_new(folder)
+        elif not has_manifest(folder):
+            raise FileNotFoundError(
+                f"{folder} must hold the index that was read from it; its {MANIFEST} is gone. "
+                "Nothing was changed. Restore the folder from a copy, or build the index anew."
+            )
+        check_rooms(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"an index has one writer at a time; another process is saving to {folder} now. "
+                "Open it again when that one is done, and make the changes there."
+            ) from None
+        try:
+            if (read_manifest(folder) if has_manifest(folder) else None) != manifest:
+                raise RuntimeError(
+                    f"{folder} must be as this index left it; another process has saved to it "
+                    "since. Open it again and make the changes there."
+                )
+            yield
+        finally:
+            lock.release()
+
+
+def _matches(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _path_in(room: str) -> Rule:
+    own = rf"{room}/[0-9a-f]{{32}}{re.escape(SUFFIXES[room])}"
+    return Rule(f"the path of a file that an index wrote to {room}", _matches(own))
+
+
+_COUNT = Rule("a whole number in [0, 2**62)", _is_count)
+_ITEMS = Rule("a whole number in [1, 2**62)", lambda value: _is_count(value) and value > 0)
+_CHECKSUM = Rule("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
+_SIDE = Rule('"source" or "target"', lambda value: value in ("source", "target"))
+_DTYPE = Rule(f"one of {sorted(STORED)}", lambda value: isinstance(value, str) and value in STORED)
+_DIM = Rule(
+    f"null or a whole number in [1, {LARGEST}]",
+    lambda value: value is None or (_is_count(value) and 1 <= value <= LARGEST),
+)
+_KIND = Rule('"adapter", "meta tokens" or null', lambda v: v in (None, "adapter", "meta tokens"))
+_OBJECTS = Rule(
+    "a list of objects", lambda value: isinstance(value, list) and all(map(OBJECT.holds, value))
+)
+# A name begins with no dot, so that none leads upwards.
+_OF_ADAPTER = Rule(f"the path of a file in {ADAPTER}", _matches(rf"{ADAPTER}(/\w[\w.-]*){{1,2}}"))
+
+
+def _manifest(found: dict[str, Any]) -> Manifest:
+    """A manifest of which every field is as an index writes it."""
+    side, dtype, dim, kind, files, segments, schema = fields(
+        found,
+        MANIFEST,
+        _AGAIN,
+        side=_SIDE,
+        dtype=_DTYPE,
+        dim=_DIM,
+        adapter=_KIND,
+        files=_OBJECTS,
+        segments=_OBJECTS,
+        schema=_COUNT,
+    )
+    made = Manifest(
+        side,
+        dtype,
+        dim,
+        kind,
+        tuple(_file(file, f"files[{at}]", _OF_ADAPTER) for at, file in enumerate(files)),
+        tuple(_entry(entry, f"segments[{at}]") for at, entry in enumerate(segments)),
+        schema,
+    )
+    paths = [file.path for file in made.held]
+    wrong = {
+        "name each file once": len(set(paths)) < len(paths),
+        "name files of an adapter if and only if it has one": (kind is None) != (not files),
+        "say how wide vectors are where it holds any": dim is None and len(segments) > 0,
+    }
+    for rule, is_broken in wrong.items():
+        if is_broken:
+            raise ValueError(
+                f"{MANIFEST} must {rule}; it does not. The file is damaged or was edited: {_AGAIN}."
+            )
+    return made
+
+
+def _file(found: dict[str, Any], at: str, where: Rule) -> File:
+    return File(
+        *fields(found, f"{MANIFEST} {at}", _AGAIN, path=where, size=_COUNT, checksum=_CHECKSUM)
+    )
+
+
+def _entry(found: dict[str, Any], at: str) -> Entry:
+    file, items, deleted, gone = fields(
+        found,
+        f"{MANIFEST} {at}",
+        _AGAIN,
+        file=OBJECT,
+        items=_ITEMS,
+        deleted=_COUNT,
+        deletions=OBJECT_OR_NULL,
+    )
+    if deleted > items or (deleted > 0) != (gone is not None):
+        raise ValueError(
+            f"{MANIFEST} {at} must name the file of its deletions if and only if there are some, "
+            f"at most {items}; got {deleted}. The file is damaged or was edited: {_AGAIN}."
+        )
+    return Entry(
+        _file(file, f"{at}.file", _path_in(SEGMENTS)),
+        items,
+        deleted,
+        None if gone is None else _file(gone, f"{at}.deletions", _path_in(DELETIONS)),
+    )

@@ -1,0 +1,215 @@
+"""Named tensors in one safetensors file: mapped when it is read, written block by block."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from align._files.strict_json import parse
+from align.retrieval.storage.folder import open_file
+from align.retrieval.storage.packed_strings import Array
+
+DTYPES = {
+    "I64": torch.int64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+"""Kinds of number that the file of an index may hold, by the names of safetensors."""
+
+_LENGTH = 8
+_LARGEST_HEADER = 1 << 16
+_BLOCK = 1 << 23
+
+
+@dataclass(frozen=True, eq=False)
+class MappedFile:
+    """A file that is mapped: its bytes are read when they are used.
+
+    Attributes:
+        path: Where it was when it was opened; the mapping stays when it is removed.
+        tensors: What it holds, by name.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    _bytes: mmap.mmap
+
+    @classmethod
+    def open(cls, path: Path, *, inside: Path) -> MappedFile:
+        """Map a file in the folder of an index, checking the header that says what lies where.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            OSError: It is no regular file, or cannot be read.
+            ValueError: It is not whole, or its header does not describe its bytes.
+        """
+        with open_file(path, inside=inside) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < _LENGTH:
+                raise _damaged(path, f"it has {size} bytes")
+            try:
+                held = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+            except OSError as error:
+                raise OSError(
+                    f"{path} must be mapped to be read; the system says: {error.strerror}. "
+                    "Free memory or handles of files, or compact the index."
+                ) from error
+        length = int.from_bytes(held[:_LENGTH], "little")
+        if not 2 <= length <= min(_LARGEST_HEADER, size - _LENGTH):
+            raise _damaged(path, f"its header would have {length} of {size} bytes")
+        try:
+            header = parse(held[_LENGTH : _LENGTH + length].decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, f"its header is no JSON: {error}") from error
+        if not isinstance(header, dict):
+            raise _damaged(path, "its header is no JSON object")
+        header.pop("__metadata__", None)
+        start, end = _LENGTH + length, 0
+        tensors = {}
+        for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
+            dtype, shape, first, last = _described(path, name, entry)
+            if (
+                first != end
+                or start + last > size
+                or last - first != math.prod(shape) * dtype.itemsize
+            ):
+                raise _damaged(path, f"{name} would lie at {first} to {last} as {shape}")
+            end = last
+            tensors[name] = (
+                torch.frombuffer(held, dtype=dtype, count=math.prod(shape), offset=start + first)
+                if last > first
+                else torch.empty(0, dtype=dtype)
+            ).reshape(shape)
+        if start + end != size:
+            raise _damaged(path, f"its header describes {start + end} of {size} bytes")
+        return cls(path, tensors, held)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file has not been cut since, which would end a process that reads it."""
+        return self._bytes.size() >= len(self._bytes)
+
+    def digest(self) -> str:
+        """BLAKE2b of the bytes that are mapped, 128 bits as hexadecimal digits."""
+        digest = blake2b(digest_size=16)
+        for start in range(0, len(self._bytes), _BLOCK):
+            digest.update(memoryview(self._bytes)[start : start + _BLOCK])
+            self.release()
+        return digest.hexdigest()
+
+    def release(self) -> None:
+        """Let memory go that holds bytes which were read; they are read again when needed."""
+        if hasattr(self._bytes, "madvise"):
+            self._bytes.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """A tensor to be written.
+
+    Attributes:
+        dtype: A value of ``DTYPES``.
+        shape: Of the whole.
+        arrays: Its numbers in their order, in any number of arrays that are contiguous.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    arrays: Iterable[Array]
+
+    @classmethod
+    def of(cls, array: Array) -> Blocks:
+        """An array that is in memory."""
+        return cls(torch.from_numpy(array[:0]).dtype, array.shape, [array])
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes are to be written."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> str:
+    """Write a safetensors file, holding one block at a time; the digest of what was written.
+
+    Raises:
+        OSError: The system cannot write it.
+    """
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    # Wide numbers first, so that each lies at a multiple of its size.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        header[name] = {
+            "dtype": names[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH)
+    digest = blake2b(digest_size=16)
+    with path.open("wb") as file:
+
+        def write(data: bytes | memoryview) -> None:
+            file.write(data)
+            digest.update(data)
+
+        write(len(text).to_bytes(_LENGTH, "little") + text)
+        for name in order:
+            written = 0
+            for array in tensors[name].arrays:
+                if array.size:
+                    write(np.ascontiguousarray(array).data.cast("B"))
+                    written += array.nbytes
+            assert written == tensors[name].nbytes, name
+    return digest.hexdigest()
+
+
+def raw_rows(tensor: Tensor) -> Array:
+    """The bytes of each row, ``(n, b)`` uint8: NumPy has no bfloat16."""
+    rows = tensor.contiguous()
+    return rows.view(torch.uint8).numpy() if rows.numel() else np.empty((0, 0), dtype=np.uint8)
+
+
+def _begin(entry: object) -> int:
+    match entry:
+        case {"data_offsets": [int(first), int(last)]}:
+            return (first << 64) + last
+    return 0
+
+
+def _described(
+    path: Path, name: str, entry: object
+) -> tuple[torch.dtype, tuple[int, ...], int, int]:
+    match entry:
+        case {"dtype": str(kind), "shape": list(shape), "data_offsets": [first, last], **rest}:
+            numbers = [*shape, first, last]
+            whole = all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
+            if whole and not rest and kind in DTYPES and len(shape) <= 2 and first <= last:
+                return DTYPES[kind], tuple(shape), first, last
+    raise _damaged(path, f"its header says of {name[:40]!r}: {str(entry)[:200]}")
+
+
+def _damaged(path: Path, what: str) -> ValueError:
+    return ValueError(
+        f"{path} must be a whole segment of an index; {what}. "
+        "Restore the folder from a copy, or rebuild the index."
+    )

@@ -1,0 +1,40 @@
+"""The gallery rows nearest to each query, where rounding does not decide between equals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from align._checks import check_k
+from align.scoring.inner_products import check_scorable, inner_products
+from align.scoring.ties import PRODUCTS, largest_first
+
+_SCORES = 2**24
+"""Scores held at a time."""
+
+
+def closest(queries: Tensor, gallery: Tensor, *, k: int) -> Tensor:
+    """The ``k`` gallery rows with the largest inner product with each query, ``(q, k)`` int64.
+
+    As ``align.scoring.topk.nearest``, except that scores which differ by no more than 1e-6 of the
+    lengths multiplied count as equal: the lower row comes first, and is kept first. A probe counts
+    who is near whom; in a grid, a simplex or a set with repeats its value would else depend on the
+    processor.
+
+    Args:
+        queries: ``(q, d)`` floating point.
+        gallery: ``(m, d)``, same dtype and device.
+        k: Neighbours per query, ``1 <= k <= m``.
+
+    Raises:
+        ValueError: The matrices do not fit together, ``k`` is out of range, or a score is NaN or
+            infinite.
+    """
+    check_scorable(queries, gallery)
+    check_k(k, len(gallery))
+    longest = torch.linalg.vector_norm(gallery, dim=1).amax()
+    found = []
+    for block in torch.split(queries, max(1, _SCORES // len(gallery))):
+        within = PRODUCTS * longest * torch.linalg.vector_norm(block, dim=1, keepdim=True)
+        found.append(largest_first(inner_products(block, gallery), k, within=within))
+    return torch.cat(found)

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+
+from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
+
+
+@pytest.fixture
+def scores(rng):
+    """Similarities of 12 gallery items to 7 queries and to a reference set of 20 queries."""
+    both = 2 * torch.rand(27, 12, generator=rng, dtype=torch.float64) - 1
+    return both[:7], both[7:]
+
+
+def test_nnn_is_alpha_times_the_mean_of_the_k_nearest():
+    similarities = torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.3, -0.6]])
+    assert NNN(2, 0.5)(similarities).tolist() == pytest.approx([0.35, 0.15])
+
+
+def test_nnn_takes_the_whole_reference_if_it_is_small():
+    assert NNN(99, 1.0)(torch.tensor([[0.2, 0.4]])).tolist() == pytest.approx([0.3])
+
+
+def test_folded_csls_ranks_as_the_full_formula_for_each_query(scores):
+    queries, reference = scores
+    # CSLS(q, g) = 2 s - r(q) - r(g), r(g) the mean similarity of g to its k nearest queries.
+    r_gallery = reference.topk(5, dim=0).values.mean(dim=0)
+    r_queries = queries.topk(5, dim=1).values.mean(dim=1, keepdim=True)
+    full = 2 * queries - r_queries - r_gallery
+    folded = queries - CSLS(5)(reference.T)
+    assert folded.argsort(dim=1).equal(full.argsort(dim=1))
+    assert not queries.argsort(dim=1).equal(full.argsort(dim=1))
+
+
+def test_folded_inverted_softmax_ranks_as_the_softmax_over_queries(scores):
+    queries, reference = scores
+    full = torch.exp(9 * queries) / torch.exp(9 * reference).sum(dim=0)
+    folded = queries - InvertedSoftmax(9.0)(reference.T)
+    assert folded.argsort(dim=1).equal(full.argsort(dim=1))
+    # The bias is a mean, so it does not grow with the reference.
+    twice = InvertedSoftmax(9.0)(torch.cat([reference, reference]).T)
+    torch.testing.assert_close(twice, InvertedSoftmax(9.0)(reference.T))
+
+
+def test_a_reference_of_equal_similarities_gives_that_similarity_as_bias():
+    flat = torch.full((2, 6), 0.25)
+    assert InvertedSoftmax(7.0)(flat).tolist() == pytest.approx([0.25, 0.25])
+    assert NNN(3, 1.0)(flat).tolist() == [0.25, 0.25]
+    assert CSLS(3)(flat).tolist() == [0.125, 0.125]
+
+
+def test_a_planted_hub_gets_the_largest_bias(rng):
+    reference = 0.1 * torch.randn(10, 30, generator=rng)
+    reference[4] += 0.5
+    for correction in (NNN(5, 0.75), CSLS(5), InvertedSoftmax(10.0)):
+        assert correction(reference).argmax() == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NNN(0, 1.0), "k must be finite and at least 1; got 0"),
+        (lambda: NNN(1, -0.5), "alpha must be finite and at least 0; got -0.5"),
+        (lambda: CSLS(0), "k must be finite and at least 1; got 0"),
+        (lambda: InvertedSoftmax(0.0), "sharpness must be finite and above 0; got 0"),
+        (lambda: InvertedSoftmax(math.inf), "sharpness must be finite and above 0; got inf"),
+        (lambda: InvertedSoftmax(math.nan), "sharpness must be finite and above 0; got nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

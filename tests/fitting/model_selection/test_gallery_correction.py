@@ -1,0 +1,57 @@
+"""The gate before a correction of the gallery: a gain must be larger than its standard error."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from align.fitting.model_selection.cross_validation import Outcome
+from align.fitting.model_selection.gallery_correction import _gaining
+
+
+def outcome(reciprocal):
+    values = torch.tensor(reciprocal, dtype=torch.float64)
+    return Outcome(values, values)
+
+
+WITHOUT = outcome([0.5] * 40)
+
+
+def with_gains(gains):
+    return outcome([0.5 + gain for gain in gains] + [0.5] * (40 - len(gains)))
+
+
+@pytest.mark.parametrize(
+    ("gains", "taken"),
+    [
+        ([0.5, -0.3], False),  # 0.2 / 40, and an error of about 0.6 / 40
+        ([0.1, 0.1, -0.1], False),
+        ([0.5], False),  # gain and error are equal on paper
+        ([0.1] * 6, True),
+        ([], False),
+        ([-0.1], False),
+    ],
+    ids=str,
+)
+def test_a_correction_is_taken_only_where_it_gains_more_than_a_standard_error(gains, taken):
+    tried = [with_gains([-0.2, -0.2]), with_gains(gains)]
+    best, found = _gaining(("worse", "tried"), tried, WITHOUT)
+    assert (best, found is WITHOUT) == (("tried", False) if taken else (None, True))
+
+
+@pytest.mark.parametrize("n", [7, 19, 40, 123, 1000])
+@pytest.mark.parametrize("gain", [0.1, 1 / 3, 0.5, 2 / 3])
+def test_one_pair_that_comes_out_better_is_no_gain_in_whatever_order_sums_are_taken(n, gain, rng):
+    for at in torch.randint(n, (8,), generator=rng).tolist():
+        before = torch.rand(n, generator=rng, dtype=torch.float64) / 3
+        after = before.clone()
+        after[at] += gain
+        assert not Outcome(after, after).gains(Outcome(before, before))
+
+
+def test_of_corrections_that_score_equally_the_first_is_taken():
+    values = [0.1, 0.2, 0.3, 0.7, 0.9, 0.15] * 7
+    orders = [values, values[::-1], sorted(values)]
+    for tried in ([outcome(each) for each in orders], [outcome(each) for each in orders[::-1]]):
+        best, found = _gaining((1, 2, 3), tried, outcome([0.0] * 41 + [0.01]))
+        assert best == 1 and found is tried[0]
