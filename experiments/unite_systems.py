@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
+from align.adapters.instructions import pairs_for
 from align.adapters.maps.instructed import instructed
 from align.adapters.maps.networks import linear_heads
 from align.adapters.maps.residual import residual
 from align.curation.mixing import composition, temperature_weights
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes
-from align.fitting.instructions.fit import pairs_for
 from align.fitting.instructions.preference import learn_preference
 from align.fitting.model_selection.fit import fit
 from align.fitting.training.batch import Loss

@@ -10,11 +10,11 @@ from torch import Tensor
 from align._checks import as_list, check_length, check_side
 from align.adapters.adapter import Adapter, Side
 from align.adapters.artifact.digest import adapter_digest
+from align.adapters.instructions import sources_for, takes_instructions
 from align.data.embeddings import Cache, Embeddings, Encoder
 from align.data.encoding import encode_instructions, encode_items, items_for
 from align.data.picture_names import route_picture_names
 from align.encoders.spec import from_card
-from align.fitting.instructions.fit import sources_for, takes_instructions
 
 
 class Embedder:

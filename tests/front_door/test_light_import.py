@@ -66,3 +66,14 @@ def test_a_public_name_brings_torch_only_when_it_is_used():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", ["Retriever", "wrap"])
+def test_searching_loads_nothing_that_fits_or_trains(name):
+    code = (
+        f"import sys, align\nalign.{name}\n"
+        "print([name for name in sys.modules if name.startswith('align.fitting')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"

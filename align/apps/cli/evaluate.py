@@ -61,8 +61,8 @@ def evaluate(
     Example: `align evaluate my-adapter test.csv --source caption --target image`
     """
     from align.adapters.artifact.files import load
+    from align.adapters.instructions import pairs_for
     from align.data.validation import Columns
-    from align.fitting.instructions.fit import pairs_for
     from align.metrics.evaluation import evaluate as evaluate_adapter
 
     loaded = load(str(adapter))

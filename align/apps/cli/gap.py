@@ -136,8 +136,8 @@ def _measured_pairs(
                 "Leave out columns and encoders."
             )
         return None, read_npz(path)
+    from align.adapters.instructions import pairs_for
     from align.data.validation import Columns
-    from align.fitting.instructions.fit import pairs_for
 
     source, target = columns["source"], columns["target"]
     if source is None or target is None:

@@ -79,7 +79,7 @@ def encoder_of(adapter: Adapter | None, side: str, spec: str | None) -> Encoder:
 
 def taken(adapter: Adapter, instruction: str | None) -> str | None:
     """The instruction, or the column of them, if the adapter takes any; else a note says so."""
-    from align.fitting.instructions.fit import takes_instructions
+    from align.adapters.instructions import takes_instructions
 
     if instruction is None or takes_instructions(adapter):
         return instruction

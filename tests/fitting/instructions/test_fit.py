@@ -11,10 +11,11 @@ import align
 from align.adapters.card import Card
 from align.adapters.corrections.hubness import CSLS
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.instructions import pairs_for, sources_for, takes_instructions
 from align.adapters.maps.linear import IdentityMap, LinearMap
 from align.data.embeddings import PairedEmbeddings
 from align.data.modality import modality_codes
-from align.fitting.instructions.fit import instruct, pairs_for, sources_for, takes_instructions
+from align.fitting.instructions.fit import instruct
 from align.fitting.instructions.preference import TEMPERATURE, holds_several_kinds, learn_preference
 from align.fitting.training.config import TrainConfig
 from tests.helpers.planted import rotation, unit

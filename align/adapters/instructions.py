@@ -1,0 +1,43 @@
+"""Sources that bring an instruction: what an adapter takes beside each of its items."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from align.adapters.adapter import Adapter
+from align.adapters.maps.instructed import InstructedMap, with_instructions
+from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
+
+
+def takes_instructions(adapter: Adapter) -> bool:
+    """Whether the sources of an adapter are items with instructions beside them."""
+    return isinstance(adapter.source_map, InstructedMap)
+
+
+def sources_for(
+    adapter: Adapter, embeddings: Vectors, instructions: Tensor | None = None
+) -> Tensor:
+    """Sources as an adapter takes them: with instructions, or zeros for none, if it takes any.
+
+    Args:
+        adapter: As ``instruct`` gave it.
+        embeddings: Vectors of the items, ``(n, d)``.
+        instructions: An embedding of the instruction of each, ``(n, d_instruction)``, or of all,
+            ``(1, d_instruction)``. An adapter that takes none leaves them out.
+    """
+    rows = as_tensor(embeddings).float()
+    if not isinstance(adapter.source_map, InstructedMap):
+        return rows
+    if instructions is None:
+        instructions = rows.new_zeros(1, adapter.source_map.parts[1])
+    return with_instructions(rows, instructions.to(rows))
+
+
+def pairs_for(adapter: Adapter, pairs: PairedEmbeddings) -> PairedEmbeddings:
+    """Pairs whose sources are as ``sources_for`` gives them, for ``evaluate`` and probes."""
+    if not takes_instructions(adapter):
+        return pairs
+    source = sources_for(adapter, pairs.source, pairs.instructions)
+    return replace(pairs, source=source, source_parts=None, instructions=None)
