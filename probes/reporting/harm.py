@@ -8,7 +8,7 @@ from probes.reporting.numbers import number
 from probes.reporting.story import Story, differs_from_null, story
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Column, Reading, Report
+    from probes.reporting.model import Column, Reading, ReportValues
 
 SMALL_LOSS = 0.01
 """Of recall or of FOSCTTM: a loss that is still called none."""
@@ -25,7 +25,7 @@ COLLAPSED_COSINE = 0.95
 _SIDES: tuple[Literal["source", "target"], ...] = ("source", "target")
 
 
-def harm(report: Report) -> str:
+def harm(report: ReportValues) -> str:
     """What the adapter lost, as sentences; empty if nothing, or without an adapter.
 
     Args:
@@ -34,7 +34,7 @@ def harm(report: Report) -> str:
     return " ".join(filter(None, (_lost_pairs(report), _lost_by_correction(report))))
 
 
-def collapse(report: Report) -> str:
+def collapse(report: ReportValues) -> str:
     """Which sides have collapsed to a line or to one direction, as a sentence; empty if none has.
 
     Args:
@@ -52,7 +52,7 @@ def collapse(report: Report) -> str:
     return f"The adapter collapses the space: {', and '.join(found)}."
 
 
-def _lost_pairs(report: Report) -> str:
+def _lost_pairs(report: ReportValues) -> str:
     found = story(report, "recall_at_10")
     if found is not None and _has_lost(found):
         return _loss("recall@10", found)
@@ -91,7 +91,7 @@ def _loss(label: str, found: Story) -> str:
     return f"The adapter destroys the pairing: {fall}, where chance gives {number(null)}."
 
 
-def _lost_by_correction(report: Report) -> str:
+def _lost_by_correction(report: ReportValues) -> str:
     found = story(report, "recall_at_10")
     if found is None or found.state != "corrected" or found.aligned is None:
         return ""
@@ -106,7 +106,7 @@ def _lost_by_correction(report: Report) -> str:
     )
 
 
-def _collapsed(report: Report, side: str, state: Column) -> str:
+def _collapsed(report: ReportValues, side: str, state: Column) -> str:
     """How a side has collapsed in a state; empty if it has not."""
     rows = {row.name: row.readings for row in report.rows}
     ranks = rows.get(f"effective_rank_{side}", {})

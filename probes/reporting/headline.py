@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from probes.reporting.document import CONTROL
+from probes.reporting.model import CONTROL
 from probes.reporting.numbers import number
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Column, Reading, Report, Row
+    from probes.reporting.model import Column, Reading, ReportRow, ReportValues
 
 HEADLINES = (
     "gap_energy_share",
@@ -86,7 +86,7 @@ class Headline:
         return tuple(said)
 
 
-def headlines(report: Report) -> list[Headline]:
+def headlines(report: ReportValues) -> list[Headline]:
     """The headline of each of ``HEADLINES`` that was measured raw or aligned, in order.
 
     Sides of two widths have no cosine before alignment. The aligned value then stands alone, with
@@ -100,7 +100,7 @@ def headlines(report: Report) -> list[Headline]:
     return [each for each in found if each is not None]
 
 
-def _headline(row: Row) -> Headline | None:
+def _headline(row: ReportRow) -> Headline | None:
     raw, aligned = row.readings.get("raw"), row.readings.get("aligned")
     after = aligned or raw
     if after is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Report, Row
+    from probes.reporting.model import ReportRow, ReportValues
 
 Kind = Literal["better", "worse", ""]
 
@@ -13,7 +13,7 @@ _SAME_CHANCE = 0.1
 """Of a change: what chance gives may have changed by so much, and the change still be judged."""
 
 
-def movement(row: Row, report: Report) -> tuple[str, Kind]:
+def movement(row: ReportRow, report: ReportValues) -> tuple[str, Kind]:
     """What to call the change of a row, in words, and whether that is praise or blame.
 
     A change is neither where it is within its interval; where no direction is better; where the

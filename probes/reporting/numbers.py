@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Reading
+    from probes.reporting.model import Reading
 
 _MINUS = "\N{MINUS SIGN}"
 

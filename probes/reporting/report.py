@@ -16,15 +16,8 @@ from align.data.embeddings import PairedEmbeddings
 from align.data.plain import plain
 from align.metrics.bootstrap import resamples
 from probes.estimates import Measured
-from probes.reporting.document import (
-    CONTROL,
-    Change,
-    Column,
-    Provenance,
-    Reading,
-    Report,
-    Row,
-)
+from probes.reporting.document import Report
+from probes.reporting.model import CONTROL, Change, Column, Provenance, Reading, ReportRow
 from probes.reporting.resume import Ledger, Outcome, key_of
 from probes.reporting.standard import STANDARD
 from probes.reporting.states import CENTRING_FOLDS, Maps, measurable, states, trained_on
@@ -146,7 +139,7 @@ def _read(probe: Probe, column: Column, space: Space, weights: Tensor) -> Outcom
     return Outcome(reading, None if draws is None else tuple(draws.tolist()), "")
 
 
-def _row(probe: Probe, found: dict[Column, Outcome]) -> Row:
+def _row(probe: Probe, found: dict[Column, Outcome]) -> ReportRow:
     readings: dict[str, Reading] = {}
     undefined: dict[str, str] = {}
     for column, each in found.items():
@@ -154,7 +147,7 @@ def _row(probe: Probe, found: dict[Column, Outcome]) -> Row:
             undefined[column] = each.reason
         else:
             readings[column] = each.reading
-    return Row(
+    return ReportRow(
         probe.name, probe.label, probe.family, probe.better, probe.scale, probe.interval,
         probe.null,
         readings, undefined, _change(found.get("raw"), found.get("aligned")),

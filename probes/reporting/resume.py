@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from probes.reporting.document import Column, Reading
+from probes.reporting.model import Column, Reading
 from probes.reporting.schema import decode, encode
 from probes.space import Space
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from align.data.splits import folds, group_codes
 from probes.inputs import directions
-from probes.reporting.document import Column
+from probes.reporting.model import Column
 from probes.space import Search, Space, whole_groups
 from probes.swapped_sides import centred_directions
 

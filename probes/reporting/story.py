@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probes.reporting.document import CONTROL
+from probes.reporting.model import CONTROL
 from probes.reporting.numbers import interval, number
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Change, Column, Reading, Report, Row
+    from probes.reporting.model import Change, Column, Reading, ReportRow, ReportValues
 
 SMALL_P = 0.05
 
@@ -67,7 +67,7 @@ def differs_from_null(reading: Reading) -> bool:
     return not reading.low <= reading.null <= reading.high
 
 
-def story(report: Report, name: str) -> Story | None:
+def story(report: ReportValues, name: str) -> Story | None:
     """The row of that name, from the raw state to the last one it is defined in.
 
     Without an adapter the raw state is the matter at hand. The centred state is a control.
@@ -79,7 +79,7 @@ def story(report: Report, name: str) -> Story | None:
     Returns:
         ``None`` where the probe was not run, or is not defined in any of these states.
     """
-    row: Row | None = next((row for row in report.rows if row.name == name), None)
+    row: ReportRow | None = next((row for row in report.rows if row.name == name), None)
     states: list[Column] = [
         column
         for column in report.columns

@@ -8,8 +8,16 @@ from torch import Tensor
 
 from align.scoring.topk import nearest
 from probes.pairing.chance import random_ranks
-from probes.reporting.document import Direction, Failure, Hub
-from probes.reporting.figure_data import Clouds, Curve, Histogram, Spectrum, View
+from probes.reporting.model import (
+    CanonicalCorrelations,
+    Clouds,
+    Curve,
+    Direction,
+    Failure,
+    Histogram,
+    Hub,
+    View,
+)
 from probes.space import K, Space
 from probes.structure.canonical import canonical_spectrum_of
 
@@ -130,9 +138,11 @@ def _occurrence(space: Space) -> Curve:
     return Curve(_numbers(share), _numbers(in_order[at].double()), tuple(map(float, chance)))
 
 
-def _spectrum(space: Space) -> Spectrum:
+def _spectrum(space: Space) -> CanonicalCorrelations:
     found = canonical_spectrum_of(space)
-    return Spectrum(_numbers(found.held_out), _numbers(found.train), _numbers(found.null))
+    return CanonicalCorrelations(
+        _numbers(found.held_out), _numbers(found.train), _numbers(found.null)
+    )
 
 
 def _numbers(values: Tensor) -> tuple[float, ...]:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from align.data.markdown import in_markdown
 from align.data.plain import plain, plain_lines
-from probes.reporting.document import CONTROL
 from probes.reporting.headline import ARROW, Headline, headlines
+from probes.reporting.model import CONTROL
 from probes.reporting.numbers import interval, number
+from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from probes.reporting.document import Column, Reading, Report, Row
+    from probes.reporting.model import Column, Reading, ReportRow, ReportValues
 
 _WIDTH = 240  # no cell of a report wraps
 _PROSE = 120
@@ -29,7 +30,7 @@ _KEY = f"value [95 % interval] | value with nothing there; {_BETTER}"
 _SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window shows nulls"
 
 
-def printed(report: Report) -> str:
+def printed(report: ReportValues) -> str:
     """What ``print(report)`` shows: verdict, tables, notes, provenance.
 
     Args:
@@ -43,7 +44,7 @@ def printed(report: Report) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def renderable(report: Report, *, narrow: bool) -> Any:
+def renderable(report: ReportValues, *, narrow: bool) -> Any:
     """The same for a rich console, which may colour and wrap it.
 
     Args:
@@ -80,18 +81,18 @@ def renderable(report: Report, *, narrow: bool) -> Any:
         Constrain(Text(plain(line), style="dim"), _PROSE)
         for line in (*notes.lines(), *_sources(report))
     ]
-    verdict = Constrain(Padding(Text(plain_lines(report.verdict)), (0, 0, 1, 0)), _PROSE)
-    return Group(verdict, *([made] if made.rows else []), table, *below)
+    summary = Constrain(Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0)), _PROSE)
+    return Group(summary, *([made] if made.rows else []), table, *below)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: ReportValues) -> str:
     """The verdict, the headline, one table per family, notes and provenance.
 
     Args:
         report: The report.
     """
     notes = _Notes()
-    lines = ["# Modality gap", "", report.verdict, ""]
+    lines = ["# Modality gap", "", verdict(report), ""]
     told = headlines(report)
     if told:
         lines += [in_markdown(_headline_title(report)), ""]
@@ -113,7 +114,7 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def frame(report: Report) -> DataFrame:
+def frame(report: ReportValues) -> DataFrame:
     """One line per probe and state: the reading, or why there is none.
 
     Args:
@@ -153,7 +154,7 @@ def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
 _HEADLINE_HEADS = ("", "value", "by chance", "state", "besides")
 
 
-def _headline_title(report: Report) -> str:
+def _headline_title(report: ReportValues) -> str:
     aligned = "aligned" in report.columns
     title = f"Headline, raw before {ARROW} aligned after" if aligned else "Headline, raw"
     return f"{title}. {report.caution}".strip()
@@ -185,18 +186,18 @@ class _Notes:
             yield f"({at}) {note}"
 
 
-def _families(report: Report) -> Iterator[tuple[str, list[Row]]]:
+def _families(report: ReportValues) -> Iterator[tuple[str, list[ReportRow]]]:
     order = ("offset", "distribution", "pairing", "structure", "pathology")
     rows = sorted(report.rows, key=lambda row: order.index(row.family))
     for family, members in groupby(rows, key=lambda row: row.family):
         yield family, list(members)
 
 
-def _label(row: Row) -> str:
+def _label(row: ReportRow) -> str:
     return f"{row.label} {_ARROWS[row.better]}".rstrip()
 
 
-def _cell(row: Row, column: Column, notes: _Notes) -> str:
+def _cell(row: ReportRow, column: Column, notes: _Notes) -> str:
     found = row.readings.get(column)
     if found is None:
         return _undefined(row, column, notes)
@@ -204,7 +205,7 @@ def _cell(row: Row, column: Column, notes: _Notes) -> str:
     return f"{interval(found)}{null}{_marks(found, notes)}"
 
 
-def _short_cell(row: Row, column: Column, notes: _Notes) -> str:
+def _short_cell(row: ReportRow, column: Column, notes: _Notes) -> str:
     found = row.readings.get(column)
     if found is None:
         return _undefined(row, column, notes)
@@ -214,7 +215,7 @@ def _short_cell(row: Row, column: Column, notes: _Notes) -> str:
     return f"{number(found.value)}{half}{_marks(found, notes)}"
 
 
-def _undefined(row: Row, column: Column, notes: _Notes) -> str:
+def _undefined(row: ReportRow, column: Column, notes: _Notes) -> str:
     # Most probes look at vectors, which a correction of the search leaves as they are.
     return "" if column == "corrected" else f"\N{EN DASH} {notes.mark(row.undefined[column])}"
 
@@ -223,7 +224,7 @@ def _marks(reading: Reading, notes: _Notes) -> str:
     return "".join(f" {notes.mark(note)}" for note in reading.notes)
 
 
-def _sources(report: Report) -> Iterator[str]:
+def _sources(report: ReportValues) -> Iterator[str]:
     made = report.provenance
     yield (
         f"{made.pairs:,} pairs in {made.groups:,} groups of {made.given:,} given; a gallery of "

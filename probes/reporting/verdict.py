@@ -15,7 +15,7 @@ from probes.reporting.numbers import number
 from probes.reporting.story import Story, differs_from_null, story
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Reading, Report
+    from probes.reporting.model import Reading, ReportValues
 
 SMALL_SHARE = 0.01
 """Share of the variance that a modality label may explain and still be called small."""
@@ -32,7 +32,7 @@ SMALL_SORTING = 0.05
 Found = Literal["no", "seldom", "yes"]
 
 
-def verdict(report: Report) -> str:
+def verdict(report: ReportValues) -> str:
     """The paragraph; sentences about probes that were not run are left out.
 
     Args:
@@ -50,7 +50,7 @@ def _join(*sentences: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _offset(report: Report) -> str:
+def _offset(report: ReportValues) -> str:
     share = story(report, "gap_energy_share")
     if share is None:
         return ""
@@ -79,7 +79,7 @@ def _offset_is_gone(share: Story) -> bool:
     return _offset_is_small(share) or not share.is_beyond_null
 
 
-def _mixing(report: Report) -> str:
+def _mixing(report: ReportValues) -> str:
     mixing = story(report, "modality_mixing")
     if mixing is None or mixing.after.null is None:
         return ""
@@ -97,7 +97,7 @@ def _is_sorted(mixing: Story | None) -> bool:
     return mixing.after.value < mixing.after.null - SMALL_SORTING
 
 
-def _distribution(report: Report) -> str:
+def _distribution(report: ReportValues) -> str:
     shape = story(report, "sinkhorn_divergence_centred")
     if shape is None:
         return ""
@@ -146,7 +146,7 @@ def _shapes_are_alike(shape: Story) -> bool:
     return not shape.is_beyond_null or _excess(shape) <= SMALL_EXCESS
 
 
-def _pairing(report: Report) -> str:
+def _pairing(report: ReportValues) -> str:
     recall, closer = story(report, "recall_at_10"), story(report, "foscttm")
     parts = []
     if closer is not None:
@@ -183,7 +183,7 @@ def _found(recall: Story | None, closer: Story | None) -> Found:
     return "yes"
 
 
-def _pathology(report: Report) -> str:
+def _pathology(report: ReportValues) -> str:
     skewness = story(report, "hubness_skewness_target")
     if skewness is None or skewness.after.null is None:
         return ""
@@ -195,7 +195,7 @@ def _pathology(report: Report) -> str:
     )
 
 
-def _structure(report: Report) -> str:
+def _structure(report: ReportValues) -> str:
     dims = story(report, "canonical_dims")
     if dims is None:
         return ""
@@ -206,7 +206,7 @@ def _structure(report: Report) -> str:
     return f"Structure: {count} canonical {carry} over to held-out pairs beyond shuffled ones."
 
 
-def _conclusion(report: Report) -> str:
+def _conclusion(report: ReportValues) -> str:
     share = story(report, "gap_energy_share")
     recall, closer = story(report, "recall_at_10"), story(report, "foscttm")
     if share is None or (recall is None and closer is None):
@@ -231,7 +231,7 @@ def _conclusion(report: Report) -> str:
     return _what_is_left(report, offset=not gone)
 
 
-def _what_is_left(report: Report, *, offset: bool) -> str:
+def _what_is_left(report: ReportValues, *, offset: bool) -> str:
     shape = story(report, "sinkhorn_divergence_centred")
     left = ["an offset"] * offset
     if shape is not None and _shapes_differ(shape):
@@ -258,7 +258,7 @@ def _what_is_left(report: Report, *, offset: bool) -> str:
     return f"{on_these} gap is closed in offset and in shape, and pairs are found across it."
 
 
-def _without_a_common_space(report: Report) -> str:
+def _without_a_common_space(report: ReportValues) -> str:
     """What can be said of sides of two widths, of which no adapter was given."""
     made = report.provenance
     dims = story(report, "canonical_dims")

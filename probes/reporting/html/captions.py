@@ -7,9 +7,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from probes.reporting.document import Report
-from probes.reporting.figure_data import Clouds, Curve, Histogram, Points, Spectrum, View
 from probes.reporting.html.plots import by_state
+from probes.reporting.model import (
+    CanonicalCorrelations,
+    Clouds,
+    Curve,
+    Histogram,
+    Points,
+    ReportValues,
+    View,
+)
 from probes.reporting.numbers import number
 
 T = TypeVar("T")
@@ -56,7 +63,7 @@ CAPTIONS = {
 """Title and caption of each figure, in the order of a page."""
 
 
-def caption(name: str, report: Report) -> str:
+def caption(name: str, report: ReportValues) -> str:
     """How to read a figure, in plain sentences.
 
     Args:
@@ -67,7 +74,7 @@ def caption(name: str, report: Report) -> str:
     return CAPTIONS[name][1].format(pairs=f"{made.pairs:,}", k=made.k)
 
 
-def seen(name: str, report: Report) -> str:
+def seen(name: str, report: ReportValues) -> str:
     """What the figure shows, with its main numbers, for readers who cannot see it.
 
     Args:
@@ -118,7 +125,7 @@ def seen(name: str, report: Report) -> str:
 
 
 def _each(
-    report: Report, opening: str, pick: Callable[[View], T | None], say: Callable[[T], str]
+    report: ReportValues, opening: str, pick: Callable[[View], T | None], say: Callable[[T], str]
 ) -> str:
     """``Opening: raw 0.8, centred 0.0, aligned 0.1.``"""
     parts = [
@@ -155,5 +162,5 @@ def _at(curve: Curve, x: float) -> float:
     return float(np.interp(x, curve.x, curve.y))
 
 
-def _first(spectrum: Spectrum) -> str:
+def _first(spectrum: CanonicalCorrelations) -> str:
     return f"{number(spectrum.held_out[0])} and {number(spectrum.train[0])}"

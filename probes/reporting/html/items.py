@@ -10,7 +10,7 @@ from probes.reporting.html.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
-    from probes.reporting.document import Direction, Report
+    from probes.reporting.model import Direction, ReportValues
 
 Side = Literal["source", "target"]
 
@@ -29,7 +29,7 @@ class Items:
         ValueError: An id of the report is not among the pairs.
     """
 
-    def __init__(self, pairs: Pairs, report: Report) -> None:
+    def __init__(self, pairs: Pairs, report: ReportValues) -> None:
         self._rows = {id: row for row, id in enumerate(pairs.ids)}
         self._sides = {"source": pairs.source, "target": pairs.target}
         self._made: dict[tuple[Side, str], str] = {}

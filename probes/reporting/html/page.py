@@ -14,10 +14,11 @@ from probes.reporting.html.items import Items
 from probes.reporting.html.plots import as_inline_svg, figures
 from probes.reporting.html.tables_of_items import failure_table, hub_table
 from probes.reporting.html.tables_of_measures import cards, caution, tables
+from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
-    from probes.reporting.document import Report
+    from probes.reporting.model import ReportValues
 
 _NARROW = 5
 """Inches; a figure of one panel is narrower, and may shrink to the width of a telephone."""
@@ -32,7 +33,7 @@ _SECTIONS = {
 }
 
 
-def page(report: Report, pairs: Pairs | None = None) -> str:
+def page(report: ReportValues, pairs: Pairs | None = None) -> str:
     """The report as HTML. It runs one script of its own, to sort tables, and loads nothing.
 
     Args:
@@ -95,7 +96,7 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _facts(report: Report) -> str:
+def _facts(report: ReportValues) -> str:
     made = report.provenance
     facts = [
         f"{made.groups:,} groups", f"gallery of {made.pairs:,}",
@@ -105,11 +106,11 @@ def _facts(report: Report) -> str:
     return escaped(" \N{MIDDLE DOT} ".join(facts))
 
 
-def _verdict(report: Report) -> str:
-    return f'<p class="verdict">{escaped(report.verdict)}</p>\n{cards(report)}'
+def _verdict(report: ReportValues) -> str:
+    return f'<p class="verdict">{escaped(verdict(report))}</p>\n{cards(report)}'
 
 
-def _measures(report: Report) -> str:
+def _measures(report: ReportValues) -> str:
     made = report.provenance
     return (
         "<p>Each cell holds a value, its 95\N{NO-BREAK SPACE}% interval in brackets, what it would "
@@ -121,7 +122,7 @@ def _measures(report: Report) -> str:
     )
 
 
-def _figures(report: Report) -> str:
+def _figures(report: ReportValues) -> str:
     drawn = figures(report)
     parts = []
     for name, (title, _) in CAPTIONS.items():
@@ -135,7 +136,7 @@ def _figures(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _failures(report: Report, items: Items | None) -> str:
+def _failures(report: ReportValues, items: Items | None) -> str:
     return (
         f"<p>Searches{_searched(report)} in a gallery of {report.provenance.pairs:,} in which "
         "something else came before the match, the worst of each direction.</p>\n"
@@ -143,7 +144,7 @@ def _failures(report: Report, items: Items | None) -> str:
     )
 
 
-def _hubs(report: Report, items: Items | None) -> str:
+def _hubs(report: ReportValues, items: Items | None) -> str:
     k = report.provenance.k
     return (
         f"<p>The items that stand most often among the {k} best answers{_searched(report)}. By "
@@ -151,12 +152,12 @@ def _hubs(report: Report, items: Items | None) -> str:
     )
 
 
-def _searched(report: Report) -> str:
+def _searched(report: ReportValues) -> str:
     """Which state was searched."""
     return f" ({report.searched})" if report.searched else ""
 
 
-def _provenance(report: Report) -> str:
+def _provenance(report: ReportValues) -> str:
     made = report.provenance
     facts = {
         "Pairs": f"{made.pairs:,} measured, of {made.given:,} given, in {made.groups:,} groups",

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from probes.reporting.document import CONTROL
 from probes.reporting.html.inline_svg import inline_svg
+from probes.reporting.model import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
 
-    from probes.reporting.document import Column, Report
-    from probes.reporting.figure_data import Clouds, Curve, View
+    from probes.reporting.model import Clouds, Column, Curve, ReportValues, View
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ _NARROW = 0.46  # of a full panel: one that only says that there is nothing to s
 _BINS = 40
 
 
-def figures(report: Report) -> dict[str, Figure]:
+def figures(report: ReportValues) -> dict[str, Figure]:
     """The figures of a report by name, each on a white ground.
 
     A state whose two sides lie in different spaces has a panel that says so. A state that shows
@@ -126,7 +125,9 @@ def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:
     return inline_svg(text.getvalue(), name=name, label=label, variables=variables)
 
 
-def by_state(report: Report, pick: Callable[[View], T | None]) -> list[tuple[Column, T | None]]:
+def by_state(
+    report: ReportValues, pick: Callable[[View], T | None]
+) -> list[tuple[Column, T | None]]:
     """Each state with what is shown of it, ``None`` before the first state that has any.
 
     The control comes last and is left out where the raw state is not defined: nor is it.
@@ -140,7 +141,7 @@ def by_state(report: Report, pick: Callable[[View], T | None]) -> list[tuple[Col
     return [(column, shown) for at, (column, shown) in enumerate(found) if shown or at < first]
 
 
-def _clouds(report: Report) -> Figure:
+def _clouds(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.clouds)
     known = [clouds for _, clouds in states if clouds is not None]
     # One scale for all states: a cloud that shrinks is seen to shrink.
@@ -179,7 +180,7 @@ def _draw_cloud(axes: Axes, clouds: Clouds) -> None:
         )  # fmt: skip
 
 
-def _along_the_gap(report: Report) -> Figure:
+def _along_the_gap(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.clouds)
     figure, panels = _panels(states)
     known = [clouds for _, clouds in states if clouds is not None]
@@ -200,7 +201,7 @@ def _along_the_gap(report: Report) -> Figure:
     return figure
 
 
-def _cosines(report: Report) -> Figure:
+def _cosines(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.cosines)
     figure, panels = _panels(states)
     known = [histogram for _, histogram in states if histogram is not None]
@@ -221,7 +222,7 @@ def _cosines(report: Report) -> Figure:
     return figure
 
 
-def _spectrum(report: Report) -> Figure:
+def _spectrum(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.spectrum)
     figure, panels = _panels(states)
     known = [spectrum for _, spectrum in states if spectrum is not None]
@@ -244,7 +245,7 @@ def _spectrum(report: Report) -> Figure:
     return figure
 
 
-def _occurrence(report: Report) -> Figure:
+def _occurrence(report: ReportValues) -> Figure:
     figure, axes = _curves(report, lambda view: view.occurrence)
     if axes is not None:
         # Square roots keep both hubs, at the left, and items never found, at the right, in sight.
@@ -260,7 +261,7 @@ def _occurrence(report: Report) -> Figure:
     return figure
 
 
-def _recall(report: Report) -> Figure:
+def _recall(report: ReportValues) -> Figure:
     figure, axes = _curves(report, lambda view: view.recall)
     if axes is not None:
         most = max(axes.dataLim.x1, 2)
@@ -274,7 +275,9 @@ def _recall(report: Report) -> Figure:
     return figure
 
 
-def _curves(report: Report, pick: Callable[[View], Curve | None]) -> tuple[Figure, Axes | None]:
+def _curves(
+    report: ReportValues, pick: Callable[[View], Curve | None]
+) -> tuple[Figure, Axes | None]:
     """All states in one panel; no axes where no state has such a curve."""
     states = by_state(report, pick)
     known = [(column, curve) for column, curve in states if curve is not None]

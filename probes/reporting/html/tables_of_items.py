@@ -10,10 +10,10 @@ from probes.reporting.html.items import Items, Side, sides
 from probes.reporting.numbers import number
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Failure, Hub, Report
+    from probes.reporting.model import Failure, Hub, ReportValues
 
 
-def failure_table(report: Report, items: Items | None) -> str:
+def failure_table(report: ReportValues, items: Items | None) -> str:
     """The worst-ranked queries as HTML.
 
     Args:
@@ -32,7 +32,7 @@ def failure_table(report: Report, items: Items | None) -> str:
     return _sortable("failures", caption, headers, rows)
 
 
-def hub_table(report: Report, items: Items | None) -> str:
+def hub_table(report: ReportValues, items: Items | None) -> str:
     """The most frequent answers as HTML.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.reporting.document import CONTROL
 from probes.reporting.headline import Headline, headlines
 from probes.reporting.html.escape import escaped
+from probes.reporting.model import CONTROL
 from probes.reporting.movement import movement
 from probes.reporting.numbers import number
 
 if TYPE_CHECKING:
-    from probes.reporting.document import Column, Reading, Report, Row
+    from probes.reporting.model import Column, Reading, ReportRow, ReportValues
 
 FAMILIES = {
     "offset": "Are the two clouds apart as wholes?",
@@ -28,7 +28,7 @@ _BETTER = {
 }
 
 
-def cards(report: Report) -> str:
+def cards(report: ReportValues) -> str:
     """The headline numbers as a list, before and after; those that were not measured are left out.
 
     Args:
@@ -38,7 +38,7 @@ def cards(report: Report) -> str:
     return f'{caution(report)}<ul class="cards">{"".join(found)}</ul>' if found else ""
 
 
-def caution(report: Report) -> str:
+def caution(report: ReportValues) -> str:
     """What must be read beside any value, as a paragraph; empty if there is nothing.
 
     Args:
@@ -48,7 +48,7 @@ def caution(report: Report) -> str:
     return f'<p class="caution"><strong>{escaped(said)}</strong></p>' if said else ""
 
 
-def tables(report: Report) -> str:
+def tables(report: ReportValues) -> str:
     """A table for each family of which any probe was run, and the notes to all of them.
 
     Args:
@@ -59,7 +59,7 @@ def tables(report: Report) -> str:
     return "\n".join([*filter(None, made), notes.html()])
 
 
-def _family(report: Report, family: str, notes: _Notes) -> str:
+def _family(report: ReportValues, family: str, notes: _Notes) -> str:
     rows = [row for row in report.rows if row.family == family]
     if not rows:
         return ""
@@ -110,12 +110,12 @@ def _card(told: Headline) -> str:
     )
 
 
-def _place_of_change(report: Report) -> int:
+def _place_of_change(report: ReportValues) -> int:
     """Column of the change: beside the two that it is the difference of."""
     return report.columns.index("aligned") + 1 if "aligned" in report.columns else 1
 
 
-def _row(row: Row, report: Report, notes: _Notes, has_change: bool) -> str:
+def _row(row: ReportRow, report: ReportValues, notes: _Notes, has_change: bool) -> str:
     cells = [_cell(row, column, report, notes) for column in report.columns]
     if has_change:
         cells.insert(_place_of_change(report), _change(row, report))
@@ -133,7 +133,7 @@ def _direction(better: str) -> str:
     )
 
 
-def _cell(row: Row, column: Column, report: Report, notes: _Notes) -> str:
+def _cell(row: ReportRow, column: Column, report: ReportValues, notes: _Notes) -> str:
     found = row.readings.get(column)
     if found is None:
         reason = row.undefined.get(column, "not measured")
@@ -163,7 +163,7 @@ def _asides(found: Reading) -> list[str]:
 _KINDS = {"better": "good", "worse": "bad", "": ""}
 
 
-def _change(row: Row, report: Report) -> str:
+def _change(row: ReportRow, report: ReportValues) -> str:
     change = row.change
     if change is None:
         return '<td class="undefined">\N{EN DASH}</td>'

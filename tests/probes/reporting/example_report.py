@@ -4,8 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from probes.reporting.document import Change, Failure, Hub, Provenance, Reading, Report, Row
-from probes.reporting.figure_data import Clouds, Curve, Histogram, Spectrum, View
+from probes.reporting.document import Report
+from probes.reporting.model import (
+    CanonicalCorrelations,
+    Change,
+    Clouds,
+    Curve,
+    Failure,
+    Histogram,
+    Hub,
+    Provenance,
+    Reading,
+    ReportRow,
+    View,
+)
 
 STATES = ("raw", "aligned", "corrected", "centred")
 NOT_COMMON = "not defined before alignment: the sides have 384 and 1280 dimensions"
@@ -116,7 +128,7 @@ def _row(fields, states, pairs, common):
     if {"raw", "aligned"} <= set(readings):
         moved = readings["aligned"].value - readings["raw"].value
         change = Change(moved, moved - 0.02, moved + 0.02)
-    return Row(
+    return ReportRow(
         name, label, family, better, "fixed", "bootstrap over pairs",
         "random pairing" if null is not None else "", readings, undefined, change,
     )  # fmt: skip
@@ -171,7 +183,7 @@ def _spectrum(decay, dims=64):
     at = np.arange(dims)
     held_out = 0.86 * np.exp(-decay * 2.2 * at) - 0.04
     train = 0.97 * np.exp(-decay * at)
-    return Spectrum(_numbers(held_out), _numbers(train), _numbers(0.03 * np.sin(at)))
+    return CanonicalCorrelations(_numbers(held_out), _numbers(train), _numbers(0.03 * np.sin(at)))
 
 
 def _failures(rng, pairs, count):

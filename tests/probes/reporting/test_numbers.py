@@ -2,7 +2,7 @@
 
 import pytest
 
-from probes.reporting.document import Reading
+from probes.reporting.model import Reading
 from probes.reporting.numbers import interval, number
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from probes.reporting.document import Change, Provenance, Reading, Report, Row
-from probes.reporting.figure_data import View
+from probes.reporting.document import Report
+from probes.reporting.model import Change, Provenance, Reading, ReportRow, View
 from probes.reporting.verdict import verdict
 
 PROVENANCE = Provenance(
@@ -29,7 +29,7 @@ def row(name, *, raw=None, aligned=None, moved=False, **rest):
     if raw is not None and aligned is not None:
         value = aligned.value - raw.value
         change = Change(value, value - 0.001, value + 0.001) if moved else Change(value, -1, 1)
-    return Row(name, name, "offset", "lower", "fixed", "", "", readings, {}, change)
+    return ReportRow(name, name, "offset", "lower", "fixed", "", "", readings, {}, change)
 
 
 def told(*rows, adapter=True):

@@ -10,7 +10,6 @@ from PIL import Image
 
 from align.data.pairs import Pairs
 from probes.reporting.document import Report
-from probes.reporting.figure_data import Clouds, Histogram
 from probes.reporting.html import items as items_module
 from probes.reporting.html.captions import CAPTIONS, seen
 from probes.reporting.html.escape import escaped
@@ -19,6 +18,7 @@ from probes.reporting.html.page import page
 from probes.reporting.html.plots import COLOURS
 from probes.reporting.html.tables_of_items import failure_table, hub_table
 from probes.reporting.html.tables_of_measures import cards, tables
+from probes.reporting.model import Clouds, Histogram
 from tests.probes.reporting.example_report import example_report, with_reading
 
 VOID = {"meta", "link", "img", "br", "hr"}

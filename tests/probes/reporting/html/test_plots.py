@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from probes.reporting.figure_data import Clouds, Curve, Histogram, Spectrum
 from probes.reporting.html.inline_svg import inline_svg
 from probes.reporting.html.plots import COLOURS, UNDEFINED, as_inline_svg, figures
+from probes.reporting.model import CanonicalCorrelations, Clouds, Curve, Histogram
 from tests.probes.reporting.example_report import example_report
 
 NAMES = {"clouds", "along the gap", "cosines", "k-occurrence", "canonical spectrum", "recall"}
@@ -106,8 +106,11 @@ def test_bars_are_not_cut_off():
         ("clouds", {"clouds": ONE_POINT}),
         ("along the gap", {"clouds": ONE_POINT}),
         ("cosines", {"cosines": Histogram((0.5, 0.501), (1000.0,), (1000.0,))}),
-        ("canonical spectrum", {"spectrum": Spectrum((0.5,), (0.9,), (0.0,))}),
-        ("canonical spectrum", {"spectrum": Spectrum((-0.5, -0.9), (0.9, 0.8), (-0.1, 0.1))}),
+        ("canonical spectrum", {"spectrum": CanonicalCorrelations((0.5,), (0.9,), (0.0,))}),
+        (
+            "canonical spectrum",
+            {"spectrum": CanonicalCorrelations((-0.5, -0.9), (0.9, 0.8), (-0.1, 0.1))},
+        ),
         ("recall", {"recall": Curve((1.0,), (0.0,), (1.0,))}),
     ],
     ids=["one point", "along the gap", "one bin", "one direction", "below zero", "one k"],

@@ -1,0 +1,302 @@
+"""What a report holds: plain values, so that it goes to JSON and comes back the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from probes.space import Better, Family, Scale
+
+Column = Literal["raw", "aligned", "corrected", "centred"]
+COLUMNS: tuple[Column, ...] = ("raw", "aligned", "corrected", "centred")
+"""Before and after first; the centred state is a control, and no result, so that it comes last."""
+
+CONTROL: Column = "centred"
+Direction = Literal["source to target", "target to source"]
+Points = tuple[tuple[float, float], ...]
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one probe in one state of the pairs.
+
+    Attributes:
+        value: The estimate.
+        low: Lower 95 % bound, or ``None`` where no interval could be made.
+        high: Upper 95 % bound.
+        null: Expected value with nothing there, or ``None``.
+        p: Chance of such a value under the null, or ``None``.
+        n: Pairs it was measured on.
+        notes: Why it is not to be trusted, if it is not.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    null: float | None
+    p: float | None
+    n: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value after alignment minus the value before, with 95 % bounds on the same draws."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One probe in every state.
+
+    Attributes:
+        name: Identifier of the probe.
+        label: What a reader sees.
+        family: The question it belongs to.
+        better: Which direction is better.
+        scale: What a value depends on besides the question; see ``Probe.scale``.
+        interval: How the intervals were made.
+        null: What the null is; empty if there is none.
+        readings: The value in each state where it is defined.
+        undefined: Why it is not defined, in each state where it is not.
+        change: Aligned minus raw, where both are defined and share their draws.
+    """
+
+    name: str
+    label: str
+    family: Family
+    better: Better
+    scale: Scale
+    interval: str
+    null: str
+    readings: dict[str, Reading]
+    undefined: dict[str, str]
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A query whose own match came late.
+
+    Attributes:
+        id: The pair.
+        direction: What was searched.
+        rank: Place of the best match, 1 is best.
+        score: Score of its own pair.
+        best_id: The pair whose item came first instead.
+        best_score: Its score.
+    """
+
+    id: str
+    direction: Direction
+    rank: int
+    score: float
+    best_id: str
+    best_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A gallery item that is among the best of many queries.
+
+    Attributes:
+        id: The pair of the item.
+        direction: What was searched.
+        count: Queries that have it in their top k.
+        wrong: Those of them that it does not belong to.
+    """
+
+    id: str
+    direction: Direction
+    count: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What was measured, and by what.
+
+    Attributes:
+        given: Pairs passed in.
+        pairs: Pairs measured; also the size of the gallery.
+        groups: Groups among them.
+        rules: Which pairs were left out and by which rule, whole sentences.
+        source_dim: Width of source vectors.
+        target_dim: Width of target vectors.
+        source_encoder: Fingerprint of the source encoder, or ``None`` if unknown.
+        target_encoder: Fingerprint of the target encoder, or ``None`` if unknown.
+        adapter: How the adapter describes itself, or ``None`` without one.
+        trained: How many of the pairs measured the adapter was trained on, or ``None`` without an
+            adapter or where it does not remember.
+        dim: Width of the shared space, or ``None`` without an adapter.
+        centring: Where the means of the centred state come from.
+        k: Neighbourhood size of hubs and neighbours.
+        draws: Bootstrap draws behind each interval.
+        seed: Seeds samples, draws and nulls.
+        versions: Versions of what could change a number.
+    """
+
+    given: int
+    pairs: int
+    groups: int
+    rules: tuple[str, ...]
+    source_dim: int
+    target_dim: int
+    source_encoder: str | None
+    target_encoder: str | None
+    adapter: str | None
+    trained: int | None
+    dim: int | None
+    centring: str
+    k: int
+    draws: int
+    seed: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """Some items of both sides in two views.
+
+    Attributes:
+        source: Coordinates of source items on the first two principal axes of both sides together.
+        target: The same of target items.
+        source_along_gap: Coordinate of source items along the line through the two centroids.
+        target_along_gap: The same of target items.
+    """
+
+    source: Points
+    target: Points
+    source_along_gap: Numbers
+    target_along_gap: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How the cosines of true and of false pairs are spread.
+
+    Attributes:
+        edges: Bounds of the bins, ``(b + 1,)``.
+        true: Density of true pairs in each bin, ``(b,)``; integrates to 1.
+        false: Density of pairs of different groups.
+    """
+
+    edges: Numbers
+    true: Numbers
+    false: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Values ``y`` at rising ``x``, and ``null``, what they would be with nothing there."""
+
+    x: Numbers
+    y: Numbers
+    null: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalCorrelations:
+    """Canonical correlations, one per dimension.
+
+    Attributes:
+        held_out: On pairs that the directions were not fitted on.
+        train: On the pairs that they were fitted on.
+        null: What 95 % of shuffled pairings stay below, held out as well.
+    """
+
+    held_out: Numbers
+    train: Numbers
+    null: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the figures show of one state; ``None`` where it is not defined.
+
+    Attributes:
+        clouds: Both clouds.
+        cosines: Cosines of true and false pairs.
+        recall: Recall against k, mean of both directions; the null is a random order.
+        occurrence: k-occurrence of gallery items against their place, most frequent first, both
+            directions pooled; x is the share of items; the null is a random order.
+        spectrum: The canonical correlations.
+    """
+
+    clouds: Clouds | None
+    cosines: Histogram | None
+    recall: Curve | None
+    occurrence: Curve | None
+    spectrum: CanonicalCorrelations | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportValues:
+    """The modality gap of some held-out pairs in each state, as numbers.
+
+    Attributes:
+        provenance: What was measured, and by what.
+        rows: One per probe.
+        views: What the figures show, by state.
+        failures: The worst-ranked queries of the last state that can be searched, worst first.
+        hubs: The most frequent answers of that state, most frequent first.
+    """
+
+    provenance: Provenance
+    rows: tuple[ReportRow, ...]
+    views: dict[str, View]
+    failures: tuple[Failure, ...]
+    hubs: tuple[Hub, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The states that anything was measured in, in order; the control comes last."""
+        return tuple(column for column in COLUMNS if column in self.views)
+
+    @property
+    def searched(self) -> Column | None:
+        """The state of ``failures`` and ``hubs``: the last to be searched, the control aside."""
+        states = [c for c in self.columns if c != CONTROL and self.views[c].recall is not None]
+        return states[-1] if states else None
+
+    @property
+    def caution(self) -> str:
+        """What must be read before any value: that pairs were trained on; empty if none were."""
+        made = self.provenance
+        if not made.trained:
+            return ""
+        were = "were" if made.trained > 1 else "was"
+        return (
+            f"{made.trained:,} of the {made.pairs:,} pairs {were} trained on; these values are not "
+            "held out."
+        )
+
+    @property
+    def about_training(self) -> str:
+        """Whether the adapter was trained on these pairs, in a sentence; empty without one."""
+        if self.provenance.adapter is None or self.caution:
+            return self.caution
+        if self.provenance.trained is None:
+            return "The adapter does not remember its training pairs: keep test pairs apart."
+        return "None of these pairs were trained on."
+
+    def row(self, name: str) -> ReportRow:
+        """The row of one probe.
+
+        Args:
+            name: Identifier of the probe.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(
+            f"a report has one row per probe; none is named {name!r}. "
+            f"It has {[row.name for row in self.rows]}."
+        )
