@@ -60,3 +60,9 @@ def mean_reciprocal_rank(queries: Tensor, gallery: Tensor) -> float:
 def chance(gallery: int) -> float:
     """Mean reciprocal rank of a random order."""
     return sum(1 / rank for rank in range(1, gallery + 1)) / gallery
+
+
+def unit_sides(rng, n, d):
+    """Unit rows of both sides in float64, each ``(n, d)``."""
+    sides = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
+    return F.normalize(sides, dim=2).unbind()

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import align
 from tests.helpers.tiny_models import (  # noqa: F401  # fixtures are found by name
     bert,
     cache,
@@ -13,6 +14,7 @@ from tests.helpers.tiny_models import (  # noqa: F401  # fixtures are found by n
     sentence_folder,
     write,
 )
+from tests.integrations import world
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
@@ -31,3 +33,15 @@ def pytest_pyfunc_call(pyfuncitem):
     names = pyfuncitem._fixtureinfo.argnames
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.fixture(params=["plain", "corrected"])
+def adapter(request):
+    """Of the encoders of ``world``, without and with corrections of the gallery."""
+    return world.plain_adapter() if request.param == "plain" else world.corrected_adapter()
+
+
+@pytest.fixture
+def embedder(adapter):
+    """The adapter beside its encoders."""
+    return align.Embedder(adapter, source=world.questions(), target=world.answers())

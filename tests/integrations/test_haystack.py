@@ -27,11 +27,6 @@ from align.integrations.haystack import (
 TRUSTED = ["align.integrations.haystack", "tests.integrations.world"]
 
 
-@pytest.fixture(params=["plain", "corrected"])
-def adapter(request):
-    return world.plain_adapter() if request.param == "plain" else world.corrected_adapter()
-
-
 @pytest.fixture
 def folder(adapter, tmp_path):
     adapter.save(tmp_path / "adapter")

@@ -21,16 +21,6 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from align.integrations.langchain import AlignedEmbeddings, AlignReranker, AlignRetriever
 
 
-@pytest.fixture(params=["plain", "corrected"])
-def adapter(request):
-    return world.plain_adapter() if request.param == "plain" else world.corrected_adapter()
-
-
-@pytest.fixture
-def embedder(adapter):
-    return align.Embedder(adapter, source=world.questions(), target=world.answers())
-
-
 def test_inner_products_of_the_embeddings_are_the_scores_of_the_adapter(adapter, embedder):
     embeddings = AlignedEmbeddings(embedder)
     found = torch.tensor(embeddings.embed_documents(world.ANSWERS))

@@ -24,16 +24,6 @@ from align.integrations.keyed_cache import KeyedCache
 from align.integrations.llama_index import AlignedEmbedding, AlignReranker, AlignRetriever, node_of
 
 
-@pytest.fixture(params=["plain", "corrected"])
-def adapter(request):
-    return world.plain_adapter() if request.param == "plain" else world.corrected_adapter()
-
-
-@pytest.fixture
-def embedder(adapter):
-    return align.Embedder(adapter, source=world.questions(), target=world.answers())
-
-
 def test_inner_products_of_the_embeddings_are_the_scores_of_the_adapter(adapter, embedder):
     model = AlignedEmbedding(embedder, embed_batch_size=7)
     found = torch.tensor(model.get_text_embedding_batch(world.ANSWERS))

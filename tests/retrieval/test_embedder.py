@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import align
-from align import Embedder, EmbeddingStore, MixedEncoder, fit
+from align import Embedder, EmbeddingStore, MixedEncoder
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.instructed import instructed
@@ -17,11 +17,6 @@ from tests.helpers.counting_encoder import CountingEncoder
 from tests.helpers.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
-
-
-@pytest.fixture(scope="module")
-def adapter():
-    return fit(PAIRS, effort="fast")
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

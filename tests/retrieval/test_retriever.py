@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import align
-from align import Index, MixedEncoder, MultiVector, Retriever, fit
+from align import Index, MixedEncoder, MultiVector, Retriever
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
@@ -16,11 +16,6 @@ from tests.helpers.meta_heads import made
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 SOURCES, TARGETS = ([f"{side}{row}" for row in range(len(PAIRS))] for side in "st")
-
-
-@pytest.fixture(scope="module")
-def adapter():
-    return fit(PAIRS, effort="fast")
 
 
 def filled(adapter, path, side="target"):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from align.fitting.losses.contrastive import cosine_regression, n_pairs, sigmoid, triplet
+from tests.helpers.planted import unit_sides
 
 GROUPS = torch.tensor([4, 7, 4, 9, 7])
 SIGMOID = {"scale": 3.0, "bias": -1.0}
 
 
-def drawn(rng, n=5, d=4):
-    """Unit rows of both sides in float64."""
-    sides = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return F.normalize(sides, dim=2).unbind()
+drawn = partial(unit_sides, n=5, d=4)
 
 
 def test_n_pairs_is_the_sum_printed_in_the_paper(rng):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.fitting.losses.contrastive import info_nce
+from tests.helpers.planted import unit_sides
 
 GROUPS = torch.tensor([4, 7, 4, 9, 7, 4])
 
 
-def drawn(rng, n=6, d=5):
-    """Unit rows of both sides in float64."""
-    sides = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return F.normalize(sides, dim=2).unbind()
+drawn = partial(unit_sides, n=6, d=5)
 
 
 def by_hand(source, target, temperature, groups, positives):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from align.fitting.losses.contrastive import info_nce
 from align.fitting.losses.modality_aware import mac, mamcl, skipped_rows
+from tests.helpers.planted import unit_sides
 
 TARGETS = torch.tensor(
     [1, 2, 1, 3, 2, 1, 2]
@@ -18,10 +19,7 @@ SOURCES = torch.tensor([1, 1, 2, 2, 1, 2, 1])
 GROUPS = torch.tensor([0, 1, 0, 2, 3, 4, 5])
 
 
-def drawn(rng, n=7, d=5):
-    """Unit rows of both sides in float64."""
-    sides = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return F.normalize(sides, dim=2).unbind()
+drawn = partial(unit_sides, n=7, d=5)
 
 
 def by_hand(source, target, modality, temperature, groups):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from align import fit, wrap
+from align import wrap
 from align.retrieval.cascade import candidates_for, cascade, rescore
 from align.retrieval.first_stages import first_stage
 from align.retrieval.hits import Hit
@@ -16,11 +16,6 @@ from tests.retrieval.multi_documents import names, ragged
 
 PAIRS, SOURCE, _ = planted_pairs()
 NAN, INF = float("nan"), float("inf")
-
-
-@pytest.fixture(scope="module")
-def adapter():
-    return fit(PAIRS, effort="fast")
 
 
 def answered(adapter, ids, scores, k=2):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from align import Embeddings, Index, MixedEncoder, PairedEmbeddings, Retriever, fit, wrap
+from align import Embeddings, Index, MixedEncoder, PairedEmbeddings, Retriever, wrap
 from align._checks import as_list
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
@@ -24,11 +24,6 @@ SINGLES += [np.array("abc"), torch.tensor(1.0), Image.new("RGB", (2, 2))]
 
 def kind(value):
     return type(value).__name__
-
-
-@pytest.fixture(scope="module")
-def adapter():
-    return fit(PAIRS, effort="fast")
 
 
 @pytest.fixture
