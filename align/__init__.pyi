@@ -7,9 +7,9 @@ from .adapters.maps.residual import residual as residual
 from .adapters.multi_vector.aspects import MetaTokens as MetaTokens
 from .adapters.multi_vector.files import load_meta_tokens as load_meta_tokens
 from .data.embeddings import Embeddings as Embeddings
-from .data.embeddings import Encoder as Encoder
 from .data.embeddings import PairedEmbeddings as PairedEmbeddings
-from .data.embeddings import TokenEncoder as TokenEncoder
+from .data.encoding import Encoder as Encoder
+from .data.encoding import TokenEncoder as TokenEncoder
 from .data.multi_vector import MultiVector as MultiVector
 from .data.pairs import Pairs as Pairs
 from .data.repeats import RepeatedItems as RepeatedItems

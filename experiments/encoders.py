@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from align._files.atomic import atomic_file
-from align.data.embeddings import Encoder
+from align.data.encoding import Encoder
 from align.data.multi_vector import MultiVector
 from align.data.pictures import check_size, opened
 from experiments.datasets.folders import cache_folder

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from align.data.embeddings import Encoder, PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings
+from align.data.encoding import Encoder
 from align.data.multi_vector import MultiVector
 from align.data.pairs import Pairs
 from align.data.token_pairs import TokenPairs

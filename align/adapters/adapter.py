@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +13,7 @@ from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
-
-Side = Literal["source", "target"]
-
-
-def other_side(side: Side) -> Side:
-    """The side across."""
-    return "source" if side == "target" else "target"
+from align.data.sides import Side
 
 
 class Adapter(nn.Module):

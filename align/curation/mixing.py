@@ -12,8 +12,8 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.data.embeddings import PairedEmbeddings
+from align.data.escaping import plain
 from align.data.modality import Modality
-from align.data.plain import plain
 
 
 @dataclass(frozen=True, slots=True)

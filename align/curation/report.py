@@ -19,8 +19,8 @@ from align.curation.minhash import near_texts
 from align.curation.mismatches import CUT, Mismatches, mismatches
 from align.curation.mixing import Composition, composition
 from align.data.embeddings import PairedEmbeddings
+from align.data.escaping import plain
 from align.data.pairs import Pairs
-from align.data.plain import plain
 
 Decision = Literal["keep", "drop", "suspect"]
 NEAR_TEXT = 0.9

@@ -1,13 +1,13 @@
-"""Encoded items: one side, or two row-matched sides; and what an encoder must offer."""
+"""Encoded items: one side, or two row-matched sides."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,62 +16,8 @@ from torch import Tensor
 
 from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
 from align.data.arrays import dense_tensor
-from align.data.multi_vector import MultiVector
 from align.data.repeats import warn_of_repeats
 from align.data.splits import names_of, row_index, take_split
-
-
-class Encoder(Protocol):
-    """Anything frozen that turns items into one vector each.
-
-    ``fingerprint`` changes whenever the vectors could: weights, pooling, prompt, preprocessing,
-    dtype. ``modality`` names the kind of item, for example ``"text"``, ``"image"`` or ``"code"``.
-    """
-
-    @property
-    def modality(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
-        """Pooled float32 vectors on the CPU, ``(n, dim)``, in the order of ``items``."""
-        ...
-
-
-@runtime_checkable
-class TokenEncoder(Encoder, Protocol):
-    """An encoder that also gives the token or patch states behind its pooled vector."""
-
-    @property
-    def token_dim(self) -> int: ...
-    def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
-        """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
-        ...
-
-
-@runtime_checkable
-class CompositeEncoder(Encoder, Protocol):
-    """An encoder made of others, so that a cache can keep the vectors of each by itself."""
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """Widths of the parts of a vector, which sum to ``dim``."""
-        ...
-
-    def compose(
-        self, items: Sequence[Any], encode: Callable[[Encoder, Sequence[Any]], Tensor]
-    ) -> Tensor:
-        """The vectors of ``encode(items)``, with ``encode`` in place of each part's own."""
-        ...
-
-
-class Cache(Protocol):
-    """Where ``Pairs.encode`` may look before it encodes; ``EmbeddingStore`` is one."""
-
-    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
-        """The same vectors as ``encoder.encode(items)``, each distinct item encoded once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,18 +1,81 @@
-"""From raw items and instructions to vectors: what suits an encoder, and how it is asked."""
+"""What an encoder and a cache must offer, and how items and instructions become vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from align.data.embeddings import Cache, CompositeEncoder, Encoder
+from align.data.multi_vector import MultiVector
 
 MIXED = "mixed"
 """Modality of an encoder whose items are pairs ``(modality, item)``, as ``MixedEncoder``'s are."""
+
+
+class Encoder(Protocol):
+    """Anything frozen that turns items into one vector each.
+
+    ``fingerprint`` changes whenever the vectors could: weights, pooling, prompt, preprocessing,
+    dtype. ``modality`` names the kind of item, for example ``"text"``, ``"image"`` or ``"code"``.
+    """
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """Pooled float32 vectors on the CPU, ``(n, dim)``, in the order of ``items``."""
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that also gives the token or patch states behind its pooled vector."""
+
+    @property
+    def token_dim(self) -> int: ...
+    def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
+        """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
+        ...
+
+
+@runtime_checkable
+class CompositeEncoder(Encoder, Protocol):
+    """An encoder made of others, so that a cache can keep the vectors of each by itself."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Widths of the parts of a vector, which sum to ``dim``."""
+        ...
+
+    def compose(
+        self, items: Sequence[Any], encode: Callable[[Encoder, Sequence[Any]], Tensor]
+    ) -> Tensor:
+        """The vectors of ``encode(items)``, with ``encode`` in place of each part's own."""
+        ...
+
+
+class Cache(Protocol):
+    """Where ``Pairs.encode`` may look before it encodes; ``EmbeddingStore`` is one."""
+
+    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+        """The same vectors as ``encoder.encode(items)``, each distinct item encoded once."""
+        ...
+
+
+class TokenCache(Cache, Protocol):
+    """A cache that keeps token states too; ``EmbeddingStore`` is one."""
+
+    def encode_tokens(
+        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
+    ) -> MultiVector:
+        """The same token states as ``encoder.encode_tokens(items)``."""
+        ...
 
 
 def items_for(
@@ -23,7 +86,7 @@ def items_for(
     Args:
         encoder: What will encode them.
         items: ``n`` items.
-        modality: Name of the modality of each, or ``None`` where nobody said.
+        modality: Name of the modality of each, or ``None`` if unknown.
         side: What to call the items in an error.
 
     Raises:
@@ -57,19 +120,13 @@ def encode_instructions(
 ) -> Tensor:
     """A vector for each instruction, zeros for an empty one; ``(n, dim)`` float32.
 
-    Each distinct instruction is encoded once, store or not.
-
-    Args:
-        encoder: Of text, or of several modalities with text among them.
-        instructions: ``n`` texts; ``""`` is no instruction.
-        store: Where vectors are looked up and kept.
-        progress: Show a bar.
+    Each distinct instruction is encoded once, with or without a store.
 
     Raises:
         ValueError: The encoder does not take text.
     """
-    named = encoder.modality == MIXED
-    if not (encoder.modality == "text" or (named and "text" in getattr(encoder, "encoders", ()))):
+    mixed = encoder.modality == MIXED
+    if not (encoder.modality == "text" or (mixed and "text" in getattr(encoder, "encoders", ()))):
         raise ValueError(
             "instructions are texts and need an encoder of text; got one of modality "
             f"{encoder.modality!r}. Pass instruction_encoder=, such as a TextEncoder."
@@ -77,8 +134,8 @@ def encode_instructions(
     distinct = list(dict.fromkeys(text for text in instructions if text.strip()))
     vectors = torch.zeros(len(distinct) + 1, encoder.dim)  # the last row is no instruction
     if distinct:
-        asked = [("text", text) for text in distinct] if named else distinct
-        vectors[:-1] = encode_items(encoder, asked, store=store, progress=progress)
+        items = [("text", text) for text in distinct] if mixed else distinct
+        vectors[:-1] = encode_items(encoder, items, store=store, progress=progress)
     rows = {text: row for row, text in enumerate(distinct)}
     return vectors[[rows.get(text, len(distinct)) for text in instructions]]
 

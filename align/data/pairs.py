@@ -25,7 +25,8 @@ from align.data.validation import Columns, OnError, pick, spelled_alike
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from align.data.embeddings import Cache, Encoder, PairedEmbeddings
+    from align.data.embeddings import PairedEmbeddings
+    from align.data.encoding import Cache, Encoder
 
 __all__ = ["OnError", "Pairs", "PairsError"]
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from align.data.embeddings import Encoder
-from align.data.encoding import MIXED
+from align.data.encoding import MIXED, Encoder
 from align.data.pictures import SUFFIXES
 
 _NAMED = re.compile(rf"[^\s.]({'|'.join(map(re.escape, sorted(SUFFIXES)))})\Z", re.IGNORECASE)

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeGuard
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from align.data.embeddings import Cache, Encoder, PairedEmbeddings, TokenEncoder
+from align.data.embeddings import PairedEmbeddings
+from align.data.encoding import Encoder, TokenCache, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.data.pairs import Pairs
 from align.data.repeats import warn_of_repeats
 from align.data.splits import row_index, take_split
-
-
-class TokenCache(Cache, Protocol):
-    """A cache that keeps token states too; ``EmbeddingStore`` is one."""
-
-    def encode_tokens(
-        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
-    ) -> MultiVector:
-        """The same token states as ``encoder.encode_tokens(items)``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.data.plain import plain
+from align.data.escaping import plain
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.data.embeddings import Encoder
+from align.data.encoding import Encoder
 from align.data.modality import Modality
 from align.encoders.pretrained.weights import fingerprint
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
+from align.data.pictures import check_size, opened, upright_rgb
 from align.encoders.batches import checked_items, run_batches
-from align.encoders.images import ImageItem, open_rgb
 from align.encoders.pretrained.folder import architecture, present, read_config, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
@@ -27,6 +27,7 @@ from align.encoders.pretrained.network import (
 )
 from align.encoders.pretrained.weights import files_digests, fingerprint
 
+ImageItem = str | Path | Image.Image | np.ndarray[Any, Any]
 ImagePooling = Literal["cls", "mean", "cls+mean"]
 
 IMAGE_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -253,3 +254,42 @@ class ImageEncoder:
 
     def _patches(self, items: list[ImageItem], rows: list[int]) -> Tensor:
         return self._states(self._pixels(items, rows))[1].cpu()
+
+
+def open_rgb(item: ImageItem, position: int) -> Image.Image:
+    """The picture as RGB: turned upright by its EXIF tag, laid over white where it is transparent.
+
+    Of an animation, the first frame.
+
+    Args:
+        item: Path, Pillow image, or ``(h, w, 3)`` uint8 array.
+        position: Where the item stands in the caller's list, for the error.
+
+    Raises:
+        ValueError: The item cannot be read as a picture of 8 bits per channel, or is larger or
+            longer than ``align.data.pictures`` allows.
+    """
+    if isinstance(item, str | Path):
+        name = f"item {position}, {str(item)!r},"
+        with opened(item, name) as image:
+            return upright_rgb(image, name)
+    name = f"item {position}"
+    if isinstance(item, np.ndarray):
+        if item.ndim != 3 or item.shape[2] != 3 or item.dtype != np.uint8 or item.size == 0:
+            raise ValueError(
+                "an image array must be uint8 of shape (h, w, 3), RGB; "
+                f"{name} has shape {item.shape} and dtype {item.dtype}. "
+                "Convert it, or pass a path or a Pillow image."
+            )
+        made = Image.fromarray(item)
+        check_size(made, name)
+        return made
+    check_size(item, name)
+    try:
+        item.load()
+    except Exception as error:  # a file that Pillow has opened and not yet read
+        raise ValueError(
+            f"a picture must be a readable image; {name} gave {type(error).__name__}: {error}. "
+            "Check where it comes from, or drop the item and its id."
+        ) from error
+    return upright_rgb(item, name)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from align.data.embeddings import Encoder
+    from align.data.encoding import Encoder
 
 
 KIND = "(?:text|code|image|python):"

@@ -16,6 +16,7 @@ from align.encoders.batches import checked_items, run_batches
 from align.encoders.pretrained.folder import present, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
+    TextPooling,
     check_options,
     load_config,
     load_network,
@@ -23,8 +24,8 @@ from align.encoders.pretrained.network import (
     load_tokenizer,
     most_tokens,
     pick_layer,
+    pool_text,
 )
-from align.encoders.pretrained.pooling import TextPooling, pool_text
 from align.encoders.pretrained.recipe import TEXT_FILES, Recipe, read_recipe
 from align.encoders.pretrained.weights import files_digests, fingerprint
 

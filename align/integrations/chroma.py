@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from align._checks import check_side
-from align.adapters.adapter import Side, other_side
 from align.adapters.artifact.digest import adapter_digest, check_digest
 from align.adapters.artifact.files import load
-from align.data.embeddings import Encoder
+from align.data.encoding import Encoder
+from align.data.sides import Side, other_side
 from align.integrations.answers import Answers, Floats, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least
-from align.adapters.adapter import Side, other_side
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 from align.retrieval.index.filters import Where

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from align.data.embeddings import Cache, Embeddings, Encoder, PairedEmbeddings
-from align.data.encoding import encode_items, items_for
+from align.data.embeddings import Embeddings, PairedEmbeddings
+from align.data.encoding import Cache, Encoder, encode_items, items_for
 from align.data.pairs import Pairs
 from align.data.readers import PairsError
 from align.data.splits import names_of

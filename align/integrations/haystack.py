@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from align._checks import check_side
-from align.adapters.adapter import Side
 from align.adapters.artifact.digest import adapter_digest, check_digest
 from align.adapters.artifact.files import load
-from align.data.embeddings import Encoder
-from align.data.encoding import MIXED
+from align.data.encoding import MIXED, Encoder
 from align.data.pictures import opened, upright_rgb
+from align.data.sides import Side
 from align.integrations.content import answers, beside, text_of
 from align.integrations.extras import extra
 from align.integrations.haystack_filters import where_of

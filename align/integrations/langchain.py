@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from align._checks import check_side
-from align.adapters.adapter import Side, other_side
+from align.data.sides import Side, other_side
 from align.integrations.content import Rescore, answers, beside, best_first, text_of
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from align._checks import check_side
-from align.adapters.adapter import Side, other_side
 from align.data.pictures import opened, upright_rgb
+from align.data.sides import Side, other_side
 from align.integrations.content import Rescore, answers, best_first, text_of
 from align.integrations.extras import extra
 from align.integrations.keyed_cache import KeyedCache, asking

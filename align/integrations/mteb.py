@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from align._checks import check_side
-from align.adapters.adapter import Side
+from align.data.sides import Side
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 

@@ -11,10 +11,11 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import Tensor, nn
 
 from align._checks import check_side
-from align.adapters.adapter import Adapter, Side, other_side
+from align.adapters.adapter import Adapter
 from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap, LinearMap
 from align.adapters.maps.networks import LinearHead, ProjectionMap
 from align.adapters.maps.residual import ResidualMap
+from align.data.sides import Side, other_side
 
 
 def to_sentence_transformers(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
 from align.data.repeats import warn_of_repeats
+from align.data.sides import Side
 from align.data.splits import group_codes
 from align.metrics.bootstrap import (
     Statistic,
@@ -32,8 +33,6 @@ from align.metrics.ranks import hits_at_k, rank_positives, reciprocal_ranks
 _CUT_OFFS = (1, 5, 10)
 _MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
 METRICS = (*_MEANS, "median_rank")
-
-Side = Literal["source", "target"]
 
 
 class NotHeldOut(UserWarning):

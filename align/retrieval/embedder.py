@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from align._checks import as_list, check_length, check_side
-from align.adapters.adapter import Adapter, Side
+from align.adapters.adapter import Adapter
 from align.adapters.artifact.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
-from align.data.embeddings import Cache, Embeddings, Encoder
-from align.data.encoding import encode_instructions, encode_items, items_for
+from align.data.embeddings import Embeddings
+from align.data.encoding import Cache, Encoder, encode_instructions, encode_items, items_for
 from align.data.picture_names import route_picture_names
+from align.data.sides import Side
 from align.encoders.spec import from_card
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from align._checks import as_list, check_length
-from align.adapters.adapter import Side, other_side
 from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
-from align.data.embeddings import Cache, Embeddings, Encoder, TokenEncoder
+from align.data.embeddings import Embeddings
+from align.data.encoding import Cache, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import as_list, check_at_least, check_length, check_matrix
-from align.adapters.adapter import Adapter, Side, other_side
-from align.data.embeddings import Encoder, Vectors, as_tensor
+from align.adapters.adapter import Adapter
+from align.data.embeddings import Vectors, as_tensor
+from align.data.encoding import Encoder
+from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.fusion import as_score, check_ranking
 from align.retrieval.hits import Hit, Id

@@ -28,11 +28,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from align.adapters.adapter import Adapter, Side
+from align.adapters.adapter import Adapter
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.data.embeddings import PairedEmbeddings
+from align.data.sides import Side
 from align.fitting.model_selection.fit import fit
 from align.retrieval.wrap import wrap
 from experiments.bench.memory import peak_mib

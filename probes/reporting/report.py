@@ -13,7 +13,7 @@ from torch import Tensor
 
 from align._version import __version__
 from align.data.embeddings import PairedEmbeddings
-from align.data.plain import plain
+from align.data.escaping import plain
 from align.metrics.bootstrap import resamples
 from probes.estimates import Measured
 from probes.reporting.document import Report

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from align.data.markdown import in_markdown
-from align.data.plain import plain, plain_lines
+from align.data.escaping import in_markdown, plain, plain_lines
 from probes.reporting.headline import ARROW, Headline, headlines
 from probes.reporting.model import CONTROL
 from probes.reporting.numbers import interval, number

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align.data.embeddings import PairedEmbeddings
-from align.data.plain import plain, plain_lines
+from align.data.escaping import plain, plain_lines
 from align.data.splits import group_codes
 from align.metrics.bootstrap import (
     bootstrap_interval,

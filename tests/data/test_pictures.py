@@ -23,7 +23,7 @@ from align.data.pictures import (
     upright_rgb,
 )
 from align.data.readers import PairsError
-from align.encoders.images import open_rgb
+from align.encoders.image import open_rgb
 from probes.reporting.html.thumbnails import thumbnail
 
 
@@ -196,7 +196,7 @@ def test_a_picture_of_the_most_pixels_takes_less_than_a_gigabyte(tmp_path):
     file = tmp_path / "large.png"
     file.write_bytes(png_of(side, side))
     code = (
-        "import resource, sys\nfrom align.encoders.images import open_rgb\n"
+        "import resource, sys\nfrom align.encoders.image import open_rgb\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nopen_rgb(sys.argv[1], 0)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )

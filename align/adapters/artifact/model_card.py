@@ -5,7 +5,7 @@ from __future__ import annotations
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card
 from align.adapters.maps.instructed import InstructedMap
-from align.data.markdown import in_code, in_markdown
+from align.data.escaping import in_code, in_markdown
 
 LONGEST = 2000  # characters of a text in a card, for people
 

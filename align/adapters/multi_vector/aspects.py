@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align._checks import check_k, check_length, check_side
-from align.adapters.adapter import Adapter, Side
+from align.adapters.adapter import Adapter
 from align.adapters.maps.linear import centred
 from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side
 from align.data.token_pairs import TokenPairs
 from align.scoring.ties import COSINES, first_largest, first_smallest
 

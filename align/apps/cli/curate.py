@@ -88,7 +88,7 @@ def line_of(found: Finding) -> list[str]:
     Args:
         found: What was found of the pair.
     """
-    from align.data.formulas import escape_formula
+    from align.data.escaping import escape_formula
 
     score = "" if found.score is None else f"{found.score:.4f}"
     return [

@@ -25,7 +25,7 @@ from align.apps.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
-    from align.data.embeddings import Encoder
+    from align.data.encoding import Encoder
     from align.retrieval.index.index import Index
 
 

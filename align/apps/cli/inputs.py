@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from align.apps.cli.printing import complain
 
 if TYPE_CHECKING:
-    from align.adapters.adapter import Adapter, Side
-    from align.data.embeddings import Encoder, PairedEmbeddings
+    from align.adapters.adapter import Adapter
+    from align.data.embeddings import PairedEmbeddings
+    from align.data.encoding import Encoder
     from align.data.pairs import Pairs
+    from align.data.sides import Side
     from align.data.validation import Columns
     from align.encoders.cache.store import EmbeddingStore
 

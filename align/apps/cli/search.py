@@ -40,10 +40,11 @@ def search(
 
     Example: `align search idx "a dog on a beach" -k 5`
     """
-    from align.adapters.adapter import Adapter, other_side
+    from align.adapters.adapter import Adapter
     from align.data.encoding import MIXED
     from align.data.multi_vector import MultiVector
     from align.data.picture_names import names_picture
+    from align.data.sides import other_side
     from align.retrieval.embedder import Embedder
     from align.retrieval.index.index import Index
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from align.adapters.adapter import Side
 from align.adapters.instructions import sources_for
 from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
-from align.data.embeddings import Embeddings, Encoder, TokenEncoder
-from align.data.encoding import MIXED, encode_items, items_for
+from align.data.embeddings import Embeddings
+from align.data.encoding import MIXED, Encoder, TokenEncoder, encode_items, items_for
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side
 from align.retrieval.index.index import Index
 from align.retrieval.retriever import Retriever
 

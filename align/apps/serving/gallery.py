@@ -29,10 +29,10 @@ from align.apps.serving.neighbour_map import neighbour_map
 from align.apps.serving.pictures import open_picture
 from align.apps.serving.raw import raw_view
 from align.apps.serving.roots import Roots
-from align.data.embeddings import Cache
+from align.data.encoding import Cache
+from align.data.escaping import plain
 from align.data.multi_vector import MultiVector
 from align.data.picture_names import names_picture
-from align.data.plain import plain
 from align.retrieval.hits import Hit
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index

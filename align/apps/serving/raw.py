@@ -9,8 +9,7 @@ from pathlib import Path
 import torch.nn.functional as F
 
 from align.apps.serving.roots import Roots
-from align.data.embeddings import Cache
-from align.data.encoding import items_for
+from align.data.encoding import Cache, items_for
 from align.retrieval.hits import Hit
 from align.retrieval.index.index import Index
 from align.retrieval.retriever import Retriever

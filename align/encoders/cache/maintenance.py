@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from align._files.atomic import atomic_file
-from align.data.plain import plain
+from align.data.escaping import plain
 from align.encoders.cache.database import (
     NAME,
     SIDES,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.data.embeddings import CompositeEncoder, Encoder, TokenEncoder
+from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance as upkeep
 from align.encoders.cache.database import (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+TextPooling = Literal["mean", "cls", "last"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -132,3 +133,19 @@ def most_tokens(network: torch.nn.Module, config: Any) -> int | None:
             places = int(module.weight.shape[0]) - int(before) - 1
             most = places if most is None else min(most, places)
     return most
+
+
+def pool_text(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector per text, ``(n, d)``.
+
+    Args:
+        states: Token states, ``(n, t, d)``, padded on the right.
+        mask: True where a token is real, ``(n, t)`` bool, at least one per row.
+        pooling: ``"mean"`` of the real tokens, ``"cls"`` for the first, ``"last"`` for the last.
+    """
+    lengths = mask.sum(1)
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), lengths - 1]
+    return states.masked_fill(~mask[:, :, None], 0).sum(1) / lengths[:, None]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from align.encoders.pretrained.folder import architecture, read_config
-from align.encoders.pretrained.pooling import TEXT_POOLINGS
+from align.encoders.pretrained.network import TextPooling
 from align.encoders.pretrained.safety import (
     check_modules,
     check_no_code,
@@ -93,9 +93,10 @@ def read_recipe(
         ValueError: An option is out of range, the folder is unsafe or incomplete, or its own
             pooling is asked for where it has none.
     """
-    if pooling not in (None, *TEXT_POOLINGS):
+    known = get_args(TextPooling)
+    if pooling not in (None, *known):
         raise ValueError(
-            f"pooling must be one of {TEXT_POOLINGS} or None, the model's own; got {pooling!r}. "
+            f"pooling must be one of {known} or None, the model's own; got {pooling!r}. "
             "Leave it out if in doubt."
         )
     if max_length is not None and max_length < 1:

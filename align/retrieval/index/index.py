@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from align._checks import as_list, check_at_least, check_k, check_side
-from align.adapters.adapter import Side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side
 from align.retrieval.cascade import check_candidates
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit

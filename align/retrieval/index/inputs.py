@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from align._checks import check_matrix
-from align.adapters.adapter import Side, other_side
 from align.data.embeddings import Embeddings, Vectors, as_tensor
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side, other_side
 from align.retrieval.storage.adapter_files import AnyAdapter
 
 

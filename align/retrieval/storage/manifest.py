@@ -14,8 +14,8 @@ from typing import Any, Literal
 from align._checks import check_side
 from align._files.atomic import atomic_file
 from align._files.strict_json import parse
-from align.adapters.adapter import Side
 from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, Rule, fields
+from align.data.sides import Side
 from align.retrieval.storage.folder import (
     ADAPTER,
     DELETIONS,
