@@ -12,8 +12,9 @@ from align.adapters.multi_vector.aspects import MetaTokens
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
 from align.data.repeats import warn_of_repeats
+from align.data.sides import Side
 from align.data.token_pairs import TokenPairs
-from align.metrics.evaluation import Evaluation, Items, Side, evaluate_ranks, seen_in_training
+from align.metrics.evaluation import Evaluation, Items, evaluate_ranks, seen_in_training
 from align.metrics.ranks import rank_scores
 from align.scoring.late_interaction import maxsim
 
