@@ -81,7 +81,7 @@ def text_of(hit: Hit) -> str:
     return str(hit.metadata.get("text", hit.id))
 
 
-def by_adapter(embedder: Embedder, *, documents: Side = "target") -> Rescore:
+def by_adapter(embedder: Embedder[Tensor], *, documents: Side = "target") -> Rescore:
     """Scores by an adapter, hubness correction included.
 
     Args:

@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from align._checks import check_side
 from align.adapters.artifact.digest import adapter_digest, check_digest
 from align.adapters.artifact.files import load
@@ -65,7 +67,7 @@ class AlignedTextEmbedder:
         self.encoder = encoder
         self.side: Side = side
         self.modality = modality
-        self._embedder: Embedder | None = None
+        self._embedder: Embedder[Tensor] | None = None
 
     def warm_up(self) -> None:
         """Load the adapter and its encoder, once."""
@@ -128,7 +130,7 @@ class AlignedDocumentEmbedder:
         self.encoder = encoder
         self.side: Side = side
         self.modality = modality
-        self._embedder: Embedder | None = None
+        self._embedder: Embedder[Tensor] | None = None
 
     def warm_up(self) -> None:
         """Load the adapter and its encoder, once."""
@@ -256,7 +258,7 @@ def _document(hit: Hit) -> Document:
     return Document(id=str(hit.id), content=content, meta=meta, score=hit.score)
 
 
-def _embedder(adapter: str, digest: str | None, make: Make | None, side: Side) -> Embedder:
+def _embedder(adapter: str, digest: str | None, make: Make | None, side: Side) -> Embedder[Tensor]:
     loaded = load(adapter)
     check_digest(loaded, digest, adapter)
     if make is None:

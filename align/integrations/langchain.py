@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from align._checks import check_side
 from align.data.sides import Side, other_side
 from align.integrations.content import Rescore, answers, beside, best_first, text_of
@@ -48,7 +50,7 @@ class AlignedEmbeddings(Embeddings):
     """
 
     def __init__(
-        self, embedder: Embedder, *, documents: Side = "target", modality: str = "text"
+        self, embedder: Embedder[Tensor], *, documents: Side = "target", modality: str = "text"
     ) -> None:
         """Keep an adapter and its encoders.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from align._checks import check_side
 from align.data.pictures import opened, upright_rgb
@@ -54,11 +55,11 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     documents: Side
     modality: str
-    _embedder: Embedder = PrivateAttr()
+    _embedder: Embedder[Tensor] = PrivateAttr()
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: Embedder[Tensor],
         *,
         documents: Side = "target",
         modality: str = "text",

@@ -54,7 +54,7 @@ class AlignEncoder(AbsEncoder):
     """
 
     def __init__(
-        self, embedder: Embedder, *, name: str, languages: Mapping[str, Side] | None = None
+        self, embedder: Embedder[Tensor], *, name: str, languages: Mapping[str, Side] | None = None
     ) -> None:
         """Make a model of an adapter.
 
@@ -146,7 +146,7 @@ class AlignEncoder(AbsEncoder):
         side = self._side(field, prompt_type)
         across = _retrieves(task_metadata) and self._crosses(task_metadata.category)
         if prompt_type is None or not across:
-            vectors = self.embedder.encode(items, side=side, progress=progress)
+            vectors = self.embedder.encode(items, side=side, progress=progress).embeddings
             adapter = self.embedder.adapter
             return adapter.source(vectors) if side == "source" else adapter.target(vectors)
         if prompt_type == PromptType.query:

@@ -1,9 +1,10 @@
-"""Raw items to vectors of the shared space: an adapter beside the encoders it was fitted on."""
+"""Raw items to vectors of the shared space: an adapter or a head beside its encoders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from torch import Tensor
 
@@ -11,27 +12,66 @@ from align._checks import as_list, check_length, check_side
 from align.adapters.adapter import Adapter
 from align.adapters.artifact.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
-from align.data.embeddings import Embeddings
-from align.data.encoding import Cache, Encoder, encode_instructions, encode_items, items_for
+from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
+from align.data.embeddings import Embeddings, Vectors
+from align.data.encoding import (
+    Cache,
+    Encoder,
+    TokenEncoder,
+    encode_instructions,
+    encode_items,
+    items_for,
+)
+from align.data.multi_vector import MultiVector
 from align.data.picture_names import route_picture_names
 from align.data.sides import Side
 from align.encoders.spec import from_card
 
+VectorsT = TypeVar("VectorsT", bound=Tensor | MultiVector)
+VectorsT_co = TypeVar("VectorsT_co", bound=Tensor | MultiVector, covariant=True)
 
-class Embedder:
-    """Items of either side in, vectors for an inner-product index out.
+
+class SharedSpace(Protocol[VectorsT_co]):
+    """An ``Adapter``, which gives a matrix, or ``MetaTokens``, which give a ``MultiVector``."""
+
+    def queries(self, x: Vectors, /, *, side: Side = ...) -> VectorsT_co: ...
+    def gallery(self, y: Vectors, /, *, side: Side = ...) -> VectorsT_co: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """Raw items of one side after its encoder, before the shared space.
+
+    Attributes:
+        side: The side.
+        raw: Vectors as the encoder gave them, ``(n, d_encoder)``.
+        embeddings: The same as the adapter takes them, an instruction beside each source if it
+            takes any; named by their rows, ``(n, d_side)``.
+        tokens: Token states, where a head draws on those of this side.
+        modality: What each item is, where that was said or seen.
+    """
+
+    side: Side
+    raw: Tensor
+    embeddings: Embeddings
+    tokens: MultiVector | None
+    modality: list[str] | None
+
+
+class Embedder(Generic[VectorsT]):
+    """Items of either side in, vectors for an inner-product or late-interaction index out.
 
     An encoder that is not given is built from the adapter's card when it is first needed, so that
     text queries load no image model.
 
     Attributes:
-        adapter: Maps both sides into the shared space.
+        adapter: Maps both sides into the shared space; the one behind a head of meta tokens.
         store: Where encoded items are looked up and kept, or ``None``.
     """
 
     def __init__(
         self,
-        adapter: Adapter,
+        adapter: SharedSpace[VectorsT],
         *,
         source: Encoder | None = None,
         target: Encoder | None = None,
@@ -41,20 +81,22 @@ class Embedder:
         """Keep an adapter and the encoders that are at hand.
 
         Args:
-            adapter: A fitted adapter.
+            adapter: A fitted adapter, or a head of meta tokens.
             source: Encoder of the source side, the one that the adapter was fitted on.
             target: Encoder of the target side, likewise.
             instructions: Encoder of instructions, if the adapter takes any.
             store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
         """
-        self.adapter = adapter
+        self._space = adapter
+        head = adapter.adapter if isinstance(adapter, MetaTokens) else adapter
+        self.adapter = cast(Adapter, head)
         self.store = store
         given = {"source": source, "target": target, "instruction": instructions}
         self._encoders = {role: encoder for role, encoder in given.items() if encoder is not None}
         self._given = {role: encoder.fingerprint for role, encoder in self._encoders.items()}
 
     def digest(self, **words: str | None) -> str:
-        """A name for the vectors that this gives, for what caches them; hexadecimal.
+        """A name for the vectors of the adapter, for what caches them; hexadecimal.
 
         It changes with the weights, the corrections and the encoders of the adapter. No encoder is
         built for it: the card's word counts where none was given.
@@ -88,28 +130,34 @@ class Embedder:
         modality: str | Sequence[str] | None = None,
         instruction: str | None = None,
         progress: bool = False,
-    ) -> Tensor:
-        """Query vectors of raw items, for ``gallery`` vectors of the other side; ``(n, d)``.
+    ) -> VectorsT:
+        """Query vectors of raw items, for ``gallery`` vectors of the other side.
 
         Args:
             items: ``n`` texts, or ``pathlib.Path`` or PIL images, as the encoder of ``side`` takes.
                 A text that names a picture, such as ``"dog.jpg"``, is taken for the picture.
-            side: The side that asks.
+            side: The side that the queries are of.
             modality: Modality of each item, or of all, where the encoder is of several; and
                 ``"text"`` for a text that names a picture and is meant as a text.
-            instruction: What to look for, if the adapter takes instructions and sources ask.
+            instruction: What to look for, if the adapter takes instructions and queries are
+                sources.
             progress: Show a bar.
+
+        Returns:
+            ``(n, d)`` of an adapter; ``n`` packed queries of a head of meta tokens.
 
         Raises:
             TypeError: ``items`` is one item.
             ValueError: An item does not suit the encoder, a text names a picture and no encoder
                 of the side takes pictures, a modality is missing, the encoder is not the one that
-                the adapter was fitted on, or there is an instruction that the adapter cannot take.
+                the adapter was fitted on, it gives no token states and a head needs them, or there
+                is an instruction that the adapter cannot take.
         """
-        found = self.encode(
-            items, side=side, modality=modality, instruction=instruction, progress=progress
+        return self.to_queries(
+            self.encode(
+                items, side=side, modality=modality, instruction=instruction, progress=progress
+            )
         )
-        return self.adapter.queries(found, side=side)
 
     def gallery(
         self,
@@ -118,14 +166,9 @@ class Embedder:
         side: Side = "target",
         modality: str | Sequence[str] | None = None,
         progress: bool = False,
-    ) -> Tensor:
-        """Gallery vectors of raw items, hubness correction included; ``(n, d)``.
-
-        Raises:
-            ValueError: As for ``queries``.
-        """
-        found = self.encode(items, side=side, modality=modality, progress=progress)
-        return self.adapter.gallery(found, side=side)
+    ) -> VectorsT:
+        """Gallery vectors of raw items, hubness correction included; otherwise as ``queries``."""
+        return self.to_gallery(self.encode(items, side=side, modality=modality, progress=progress))
 
     def encode(
         self,
@@ -135,44 +178,72 @@ class Embedder:
         modality: str | Sequence[str] | None = None,
         instruction: str | None = None,
         progress: bool = False,
-    ) -> Embeddings:
-        """Raw items as the adapter takes them, named by their rows; ``(n, d_side)``.
+    ) -> Encoded:
+        """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``.
 
         Raises:
+            TypeError: As for ``queries``.
             ValueError: As for ``queries``.
         """
         if side == "target" and instruction is not None:
             raise ValueError(
-                f"an instruction belongs to a source; here targets ask; got {instruction!r}. "
-                "Leave it out."
+                "an instruction belongs to a source; these queries are targets; got "
+                f"{instruction!r}. Leave it out."
             )
         encoder = self.encoder(side)
-        found, kinds = self.route_picture_names(items, side=side, modality=modality)
-        named = items_for(encoder, found, kinds, side=side)
-        vectors = encode_items(encoder, named, store=self.store, progress=progress)
-        if side == "source":
-            told = None if instruction is None else self._told(instruction)
-            vectors = sources_for(self.adapter, vectors, told)
-        return Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
-
-    def route_picture_names(
-        self, items: Sequence[Any], *, side: Side, modality: str | Sequence[str] | None
-    ) -> tuple[list[Any], list[str] | None]:
-        """Items one by one, names of pictures among them as paths; and what each is, if said.
-
-        Raises:
-            TypeError: ``items`` is one item.
-            ValueError: A text names a picture and the side has no encoder of pictures, or there is
-                not one modality for each item.
-        """
-        held = as_list("items", items)
-        kinds = [modality] * len(held) if isinstance(modality, str) else modality
+        items = as_list("items", items)
+        kinds = [modality] * len(items) if isinstance(modality, str) else modality
         if kinds is not None:
             kinds = as_list("modality", kinds)
-            check_length("modality", kinds, len(held))
-        return route_picture_names(self.encoder(side), held, kinds, side=side)
+            check_length("modality", kinds, len(items))
+        items, kinds = route_picture_names(encoder, items, kinds, side=side)
+        named = items_for(encoder, items, kinds, side=side)
+        raw = encode_items(encoder, named, store=self.store, progress=progress)
+        vectors = raw
+        if side == "source":
+            beside = None if instruction is None else self._instruction(instruction)
+            vectors = sources_for(self.adapter, raw, beside)
+        embeddings = Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
+        tokens = self._tokens(encoder, named, side, progress=progress)
+        return Encoded(side, raw, embeddings, tokens, kinds)
 
-    def _told(self, instruction: str) -> Tensor:
+    def to_queries(self, encoded: Encoded) -> VectorsT:
+        """Query vectors of encoded items, for ``gallery`` vectors of the other side.
+
+        Raises:
+            ValueError: The encoder is not the one that the adapter was fitted on.
+        """
+        return self._project("queries", encoded)
+
+    def to_gallery(self, encoded: Encoded) -> VectorsT:
+        """Gallery vectors of encoded items; as ``to_queries`` otherwise."""
+        return self._project("gallery", encoded)
+
+    def _project(self, role: str, encoded: Encoded) -> VectorsT:
+        beside = (encoded.tokens,) if isinstance(self._space, MetaTokens) else ()
+        vectors: VectorsT = getattr(self._space, role)(
+            encoded.embeddings, *beside, side=encoded.side
+        )
+        return vectors
+
+    def _tokens(
+        self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool
+    ) -> MultiVector | None:
+        """Token states of items that suit the encoder, if this side of a head draws on any."""
+        if not isinstance(getattr(self._space, f"{side}_aspects", None), TokenAspects):
+            return None
+        if not isinstance(encoder, TokenEncoder):
+            raise ValueError(
+                f"these meta tokens draw on token states of the {side} side; its encoder, "
+                f"{encoder.fingerprint}, gives none. Pass an encoder with encode_tokens."
+            )
+        if self.store is not None and hasattr(self.store, "encode_tokens"):
+            states: MultiVector = self.store.encode_tokens(encoder, items, progress=progress)
+            return states
+        return encoder.encode_tokens(items, progress=progress)
+
+    def _instruction(self, instruction: str) -> Tensor:
+        """The vector of an instruction, ``(1, d_instruction)``."""
         if not takes_instructions(self.adapter):
             raise ValueError(
                 f"this adapter was fitted without instructions; got {instruction!r}. "

@@ -1,4 +1,4 @@
-"""An index asked with raw items, and filled with them."""
+"""An index searched with raw items, and filled with them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
+
 from align._checks import as_list, check_length
-from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
-from align.data.embeddings import Embeddings
-from align.data.encoding import Cache, Encoder, TokenEncoder
+from align.data.encoding import Cache, Encoder
+from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
@@ -17,6 +18,7 @@ from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
+from align.retrieval.index.inputs import packed
 
 
 class Retriever:
@@ -24,7 +26,7 @@ class Retriever:
 
     Attributes:
         index: What is searched; its adapter brings the hubness correction.
-        embedder: The adapter beside its encoders.
+        embedder: The adapter or head of the index beside its encoders.
     """
 
     def __init__(
@@ -50,17 +52,12 @@ class Retriever:
         """
         if index.adapter is None:
             raise ValueError(
-                "a Retriever asks through the adapter of its index; this index has none. "
+                "a Retriever searches through the adapter of its index; this index has none. "
                 "Create it with one, or search it with vectors: index.search(queries)."
             )
         self.index = index
-        self._head = index.adapter if isinstance(index.adapter, MetaTokens) else None
-        self.embedder = Embedder(
-            index.adapter.adapter if isinstance(index.adapter, MetaTokens) else index.adapter,
-            source=source,
-            target=target,
-            instructions=instructions,
-            store=store,
+        self.embedder: Embedder[Tensor | MultiVector] = Embedder(
+            index.adapter, source=source, target=target, instructions=instructions, store=store
         )
 
     @classmethod
@@ -75,7 +72,7 @@ class Retriever:
 
     @property
     def asking(self) -> Side:
-        """The side that asks: the one that the index does not hold."""
+        """The side of the queries: the one that the index does not hold."""
         return other_side(self.index.side)
 
     def add(
@@ -95,25 +92,25 @@ class Retriever:
             ids: ``n`` strings that the index does not hold yet.
             items: ``n`` items, as the encoder of the indexed side takes them.
             metadata: What to keep beside each item.
-            modality: Modality of each item, or of all; that of the encoder if left out.
+            modality: Modality of each item, or of all; that of the encoder if left out, where
+                ``Modality`` knows it.
             progress: Show a bar.
 
         Raises:
             TypeError: An id is not a string, or there is one id or item and no list of them.
             ValueError: As for ``Index.add`` and ``Embedder.gallery``.
         """
-        side = self.index.side
-        ids = as_list("ids", ids)
-        items, said = self.embedder.route_picture_names(items, side=side, modality=modality)
+        ids, items = as_list("ids", ids), as_list("items", items)
         check_length("items", items, len(ids))
-        found = self.embedder.encode(items, side=side, modality=said, progress=progress)
-        kinds = self.embedder.encoder(side).modality if said is None else said
-        if self._head is None:
-            self.index.add(ids, found, metadata=metadata, modality=kinds)
-            return
-        tokens = self._tokens(items, side, progress=progress)
-        several = self._head.gallery(found, tokens, side=side)
-        self.index.add(ids, several, metadata=metadata, modality=kinds)
+        encoded = self.embedder.encode(
+            items, side=self.index.side, modality=modality, progress=progress
+        )
+        kind: str | list[str] | None = encoded.modality
+        if kind is None:
+            only = self.embedder.encoder(self.index.side).modality
+            kind = only if only.upper() in Modality.__members__ else None
+        vectors = packed(self.embedder.to_gallery(encoded))
+        self.index.add(ids, vectors, metadata=metadata, modality=kind)
 
     def search(
         self,
@@ -129,12 +126,10 @@ class Retriever:
         """The ``k`` best items for each query, best first.
 
         Args:
-            items: Queries, as the encoder of the side that asks takes them. A text that names a
-                picture, such as ``"dog.jpg"``, is taken for the picture.
+            items: Queries, as ``Embedder.queries`` takes them.
             k: Hits per query, ``1 <= k <= len(index)``.
             where: Which items may be found, as ``Index.search`` has it; fewer than ``k`` may be.
-            modality: Modality of each query, or of all, where the encoder is of several; and
-                ``"text"`` for a text that names a picture and is meant as a text.
+            modality: As for ``Embedder.queries``.
             instruction: What to look for, if the adapter takes instructions.
             standardize: Whether scores are standardised within each modality of the gallery.
             budget: Vectors used of each query and each item, where items have several.
@@ -146,26 +141,9 @@ class Retriever:
         items = as_list("items", items)
         if not items:
             return []
-        items, said = self.embedder.route_picture_names(items, side=self.asking, modality=modality)
-        asked = self.embedder.encode(
-            items, side=self.asking, modality=said, instruction=instruction
-        )
-        queries: Embeddings | MultiVector = asked
-        if self._head is not None:
-            tokens = self._tokens(items, self.asking, progress=False)
-            queries = self._head.queries(asked, tokens, side=self.asking)
-        return self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
-
-    def _tokens(self, items: Sequence[Any], side: Side, *, progress: bool) -> MultiVector | None:
-        """Token states of the items, if this side of the head draws on any."""
-        assert self._head is not None
-        part = self._head.source_aspects if side == "source" else self._head.target_aspects
-        if not isinstance(part, TokenAspects):
-            return None
-        encoder = self.embedder.encoder(side)
-        if not isinstance(encoder, TokenEncoder):
-            raise ValueError(
-                f"these meta tokens draw on token states of the {side} side; its encoder, "
-                f"{encoder.fingerprint}, gives none. Pass an encoder with encode_tokens."
+        queries = packed(
+            self.embedder.queries(
+                items, side=self.asking, modality=modality, instruction=instruction
             )
-        return encoder.encode_tokens(items, progress=progress)
+        )
+        return self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)

@@ -71,7 +71,7 @@ def wrap(
 class Wrapped:
     """What ``wrap`` gives: the running retriever, asked with raw items."""
 
-    def __init__(self, search: Search, embedder: Embedder, side: Side) -> None:
+    def __init__(self, search: Search, embedder: Embedder[Tensor], side: Side) -> None:
         self._search = search
         self._embedder = embedder
         self._side = side

@@ -15,6 +15,8 @@ from align.adapters.maps.instructed import instructed
 from align.adapters.maps.linear import IdentityMap
 from tests.helpers.counting_encoder import CountingEncoder
 from tests.helpers.lookups import lookup, planted_pairs
+from tests.helpers.meta_heads import made
+from tests.helpers.token_lookup import TokenLookup
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 
@@ -26,7 +28,7 @@ def test_items_give_the_vectors_of_their_embeddings(adapter, side):
     items = [f"{side[0]}{row}" for row in range(3)]
     assert torch.equal(embedder.queries(items, side=side), adapter.queries(rows, side=side))
     assert torch.equal(embedder.gallery(items, side=side), adapter.gallery(rows, side=side))
-    assert torch.equal(embedder.encode(items, side=side).vectors, rows)
+    assert torch.equal(embedder.encode(items, side=side).raw, rows)
 
 
 def test_encoders_are_built_from_the_card_only_when_needed(sbert):
@@ -104,3 +106,23 @@ def test_an_instruction_that_nothing_can_take_is_refused(adapter):
         embedder.queries(["s0"], instruction="w")
     with pytest.raises(ValueError, match="an instruction belongs to a source"):
         embedder.queries(["t0"], side="target", instruction="w")
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_head_gives_its_packed_vectors_of_items_encoded_once(rng, side, stored, tmp_path):
+    case = made(rng=rng, hubness=True)
+    encoders = [TokenLookup(*sides) for sides in zip(case.sides, case.tokens, strict=True)]
+    store = EmbeddingStore(tmp_path) if stored else None
+    embedder = Embedder(case.head, source=encoders[0], target=encoders[1], store=store)
+    at = ("source", "target").index(side)
+    encoded = embedder.encode(["0", "1", "2"], side=side)
+    assert torch.equal(encoded.raw, case.sides[at][:3])
+    vectors, tokens = case.sides[at][:3], case.tokens[at][:3]
+    expected = case.head.queries(vectors, tokens, side=side)
+    assert torch.equal(embedder.to_queries(encoded).tokens, expected.tokens)
+    expected = case.head.gallery(vectors, tokens, side=side)
+    assert torch.equal(embedder.to_gallery(encoded).tokens, expected.tokens)
+    assert torch.equal(embedder.gallery(["0", "1", "2"], side=side).tokens, expected.tokens)
+    assert encoders[at].calls == ((1, 1) if stored else (2, 2))
+    assert embedder.adapter is case.head.adapter

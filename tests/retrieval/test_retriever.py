@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import align
-from align import Index, MixedEncoder, MultiVector, Retriever
+from align import CallableEncoder, Index, MixedEncoder, Retriever
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
-from tests.helpers.counting_encoder import CountingEncoder
 from tests.helpers.lookups import lookup, planted_pairs
 from tests.helpers.meta_heads import made
+from tests.helpers.token_lookup import TokenLookup
 
 PAIRS, SOURCE, TARGET = planted_pairs()
 SOURCES, TARGETS = ([f"{side}{row}" for row in range(len(PAIRS))] for side in "st")
@@ -95,20 +95,6 @@ def test_meta_tokens_are_asked_with_several_vectors_and_with_fewer(kinds, tmp_pa
         ]
 
 
-class TokenLookup(CountingEncoder):
-    """Planted vectors and token states by row number."""
-
-    def __init__(self, rows, tokens):
-        super().__init__()
-        self.rows, self.tokens, self.dim = rows, tokens, rows.shape[1]
-
-    def encode(self, items, *, progress=False):
-        return self.rows[[int(item) for item in items]]
-
-    def encode_tokens(self, items, *, progress=False):
-        return MultiVector.pack([self.tokens[int(item)] for item in items])
-
-
 def test_meta_tokens_need_an_encoder_with_token_states(tmp_path, rng):
     case = made(rng=rng)
     plain = lookup("", case.sides[1])
@@ -120,6 +106,16 @@ def test_meta_tokens_need_an_encoder_with_token_states(tmp_path, rng):
 def test_an_index_without_an_adapter_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this index has none"):
         Retriever(Index.create(tmp_path))
+
+
+def test_items_of_an_encoder_whose_modality_nobody_lists_have_none(tmp_path):
+    adapter = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
+    encoder = CallableEncoder(
+        lambda items: torch.eye(4)[: len(items)], name="nose", dim=4, modality="smell"
+    )
+    retriever = Retriever(Index.create(tmp_path, adapter), source=encoder, target=encoder)
+    retriever.add(["a", "b"], ["a", "b"])
+    assert retriever.index.modalities == {None: 2}
 
 
 def test_no_queries_have_no_hits(adapter, tmp_path):

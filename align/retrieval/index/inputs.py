@@ -61,9 +61,9 @@ def as_items(
     if isinstance(items, MultiVector):
         found = items
     elif adapter is None:
-        found = _each(_matrix("items", items))
+        found = packed(_matrix("items", items))
     else:
-        found = _each(adapter.gallery(items, side=side))
+        found = packed(adapter.gallery(items, side=side))
     check_width("items", found, dim)
     return found
 
@@ -76,9 +76,9 @@ def as_queries(
     if isinstance(queries, MultiVector):
         found = queries
     elif adapter is None:
-        found = _each(_matrix("queries", queries))
+        found = packed(_matrix("queries", queries))
     else:
-        found = _each(adapter.queries(queries, side=other_side(side)))
+        found = packed(adapter.queries(queries, side=other_side(side)))
     check_width("queries", found, dim)
     return found
 
@@ -98,7 +98,7 @@ def _matrix(name: str, x: Vectors) -> Tensor:
     return rows
 
 
-def _each(vectors: Tensor | MultiVector) -> MultiVector:
+def packed(vectors: Tensor | MultiVector) -> MultiVector:
     """Items of one vector each, unless they are packed already."""
     if isinstance(vectors, MultiVector):
         return vectors
