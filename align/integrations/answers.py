@@ -1,8 +1,8 @@
-"""What a search over a database answers to ``align.wrap``, and when its scores can be trusted."""
+"""Searches over vector databases, in the form that ``align.wrap`` takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,17 @@ Floats = NDArray[np.float32]
 Answers = tuple[list[list[Any]], Floats]
 """Ids and scores, both ``(q, k)``, best first."""
 
-_UNIT = 1e-3
-"""How far a length may be from 1 to count as unit norm."""
+Search = Callable[[Floats, int], Answers]
+"""Query vectors ``(q, d)`` and ``k`` in, ``Answers`` out; ``None`` and minus infinity where the
+database finds fewer than ``k``."""
 
 
-def padded(found: Sequence[Sequence[tuple[Any, float]]], k: int) -> Answers:
-    """``(id, score)`` of what each query found, and ``None`` and minus infinity up to ``k``."""
-    scores = np.full((len(found), k), -np.inf, dtype=np.float32)
-    for row, hits in enumerate(found):
+def padded(results: Sequence[Sequence[tuple[Any, float]]], k: int) -> Answers:
+    """``(id, score)`` of each query's results, and ``None`` and minus infinity up to ``k``."""
+    scores = np.full((len(results), k), -np.inf, dtype=np.float32)
+    for row, hits in enumerate(results):
         scores[row, : len(hits)] = [score for _, score in hits]
-    return [[name for name, _ in hits] + [None] * (k - len(hits)) for hits in found], scores
+    return [[name for name, _ in hits] + [None] * (k - len(hits)) for hits in results], scores
 
 
 def check_unit_norm(vectors: NDArray[Any], *, space: str) -> None:
@@ -36,11 +37,11 @@ def check_unit_norm(vectors: NDArray[Any], *, space: str) -> None:
         space: What the database ranks by.
     """
     lengths = np.linalg.norm(vectors, axis=1)
-    far = np.abs(lengths - 1) > _UNIT
-    if far.any():
+    others = np.abs(lengths - 1) > 1e-3
+    if others.any():
         raise ValueError(
             f"this collection ranks by {space}, which is the inner product for vectors of unit "
-            f"norm only; {int(far.sum())} of {len(far)} queries have another, the first "
-            f"{lengths[far][0]:.4g}. An adapter with a hubness correction gives such vectors: "
+            f"norm only; {int(others.sum())} of {len(others)} queries have another, the first "
+            f"{lengths[others][0]:.4g}. An adapter with a hubness correction gives such vectors: "
             "store its gallery vectors in a collection that ranks by inner product."
         )

@@ -37,7 +37,7 @@ _WORD = re.compile(rf"\w[\w{re.escape(_MARKS)}\u200c\u200d]*")
 
 
 class BM25:
-    """Texts under string ids, found by the words that they share with a query.
+    """Texts under string ids, ranked by the words that they share with a query.
 
     Scores are those of Lucene's BM25, where a shared word always adds something.
 
@@ -60,8 +60,8 @@ class BM25:
         Args:
             ids: ``n`` unique names.
             texts: ``n`` texts, at least one with a word in it.
-            split: A text in, its words out, for texts and queries; put stemming and stop words
-                here. Of code it should split identifiers.
+            split: Splits texts and queries into words; put stemming and stop words here. Of code
+                it should split identifiers.
             k1: How much further occurrences of a word add, at least 0.
             b: How much the length of a text counts, in [0, 1].
 
@@ -74,8 +74,8 @@ class BM25:
         check_at_least("k1", k1, 0)
         if not 0 <= b <= 1:
             raise ValueError(f"b must lie in [0, 1]; got {b}. Pass 0 to ignore lengths of texts.")
-        parts = [split(text) for text in texts]
-        if not any(parts):
+        tokens = [split(text) for text in texts]
+        if not any(tokens):
             raise ValueError(
                 f"at least one of the texts must have a word; of {len(texts)} none has. "
                 "Pass texts, or a split that keeps some of their words."
@@ -83,13 +83,13 @@ class BM25:
         self._ids = list(ids)
         self._split = split
         self._scorer = bm25s.BM25(k1=k1, b=b, method="lucene")
-        self._scorer.index(parts, show_progress=False)
+        self._scorer.index(tokens, show_progress=False)
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def search(self, items: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
-        """Up to ``k`` hits for each text, best first; of equal ones the first given.
+        """Up to ``k`` hits for each text, best first; ties in the order of the texts.
 
         Texts that share no word with a query are not hits, so there may be fewer than ``k``: in a
         fusion they would be ranked by nothing.
@@ -110,12 +110,12 @@ class BM25:
         check_k(k, len(self), of="the number of texts")
         return [self._search(self._split(item), k) for item in items]
 
-    def _search(self, asked: list[str], k: int) -> list[Hit]:
-        known = self._scorer.get_tokens_ids(asked)  # get_scores refuses a query without words
+    def _search(self, query: list[str], k: int) -> list[Hit]:
+        known = self._scorer.get_tokens_ids(query)  # get_scores refuses a query without words
         scores = torch.from_numpy(self._scorer.get_scores_from_ids(known))
-        found = best_columns(scores[None], k)
+        best = best_columns(scores[None], k)
         return [
             Hit(self._ids[row], score, "text")
-            for row, score in zip(found.indices[0].tolist(), found.values[0].tolist(), strict=True)
+            for row, score in zip(best.indices[0].tolist(), best.values[0].tolist(), strict=True)
             if score > 0
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from align.adapters.artifact.digest import adapter_digest, check_digest
 from align.adapters.artifact.files import load
 from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
-from align.integrations.answers import Answers, Floats, check_unit_norm, padded
+from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 
@@ -27,20 +26,20 @@ with extra("chroma"):
 
 @register_embedding_function  # a collection is read again by this name
 class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
-    """What is added goes through one side of an adapter, and what asks through the other.
+    """Gallery vectors of one side of an adapter, and query vectors of the other.
 
-    A collection keeps the folder of the adapter, and the card of the adapter says how its encoders
-    are built, as ``align fit`` writes it: so a collection that is opened again, in a process that
-    has imported this module, needs nothing more. Encoders that were given, or that the card names
-    as Python code, have to be given again, by ``open_collection``, which makes sure that they are
-    the same. An adapter that was replaced in its folder is refused.
+    A collection stores the folder of the adapter, whose card names its encoders: so a collection
+    that is opened again, in a process that has imported this module, needs nothing more. Encoders
+    that were passed, or that the card names as Python code, have to be passed again, to
+    ``open_collection``, which checks that they are the same. An adapter that was replaced in its
+    folder is refused.
 
-    Documents are texts. Images are arrays as Chroma hands them around, ``(height, width)`` or
+    Documents are texts. Images are arrays as Chroma passes them, ``(height, width)`` or
     ``(height, width, 3)`` uint8, and reach the encoder as PIL images.
 
     Attributes:
-        embedder: The adapter beside its encoders.
-        side: The side that is added.
+        embedder: The adapter with its encoders.
+        side: The side of the documents.
     """
 
     def __init__(
@@ -52,25 +51,25 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         target: Encoder | None = None,
         digest: str | None = None,
     ) -> None:
-        """Load an adapter; encoders that are not given are built when they are first needed.
+        """Load an adapter; encoders that are not passed are built when they are first needed.
 
         Args:
             adapter: Folder that ``Adapter.save`` wrote, or an id on the hub.
-            side: The side of what is added; the other asks.
+            side: The side of the documents; queries are of the other.
             source: Encoder of the source side; built from the adapter's card if left out.
             target: Encoder of the target side, likewise.
-            digest: What the adapter must be, as a collection remembers it; ``None`` takes any.
+            digest: What the adapter must have, as a collection stores it; ``None`` takes any.
 
         Raises:
             ValueError: ``side`` is neither side, or the adapter is another; later, an encoder is
-                neither given nor in the card.
+                neither passed nor in the card.
             FileNotFoundError: There is no such adapter.
         """
         check_side(side)
         folder = Path(adapter).expanduser()
         # The working directory may be another when the collection is opened again.
         self._name = str(folder.resolve()) if folder.exists() else str(adapter)
-        # What is missing is said on use: Chroma builds this from its settings to check them.
+        # A missing encoder is an error on use: Chroma builds this from its settings to check them.
         loaded = load(self._name)
         check_digest(loaded, digest, self._name)
         self._digest = adapter_digest(loaded)
@@ -79,16 +78,15 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
 
     def __call__(self, input: Embeddable) -> Embeddings:
         """Gallery vectors of documents or images, correction included."""
-        return _rows(self.embedder.gallery(_items(input), side=self.side).numpy())
+        return list(self.embedder.gallery(_items(input), side=self.side).numpy())
 
     def embed_query(self, input: Embeddable) -> Embeddings:
         """Query vectors of documents or images of the other side."""
-        asked = self.embedder.queries(_items(input), side=other_side(self.side))
-        return _rows(asked.numpy())
+        return list(self.embedder.queries(_items(input), side=other_side(self.side)).numpy())
 
     @staticmethod
     def name() -> str:
-        """What a collection remembers this by."""
+        """The name under which a collection stores this."""
         return "isthmus"
 
     def get_config(self) -> dict[str, Any]:
@@ -133,8 +131,8 @@ def open_collection(
             by no adapter.
     """
     collection = client.get_collection(name, embedding_function=embedding_function)
-    kept = collection.configuration_json.get("embedding_function") or {}
-    ours, theirs = embedding_function.get_config(), kept.get("config") or {}
+    stored = collection.configuration_json.get("embedding_function") or {}
+    ours, theirs = embedding_function.get_config(), stored.get("config") or {}
     if ours["vectors"] != theirs.get("vectors"):
         described = {key: theirs.get(key) for key in ("adapter", "side")}
         raise ValueError(
@@ -145,39 +143,33 @@ def open_collection(
     return collection
 
 
-def chroma_search(
-    collection: Collection,
-) -> Callable[[Floats, int], Answers]:
+def chroma_search(collection: Collection) -> Search:
     """A search over a collection of one's own, for ``align.wrap``.
 
     Args:
         collection: Of inner product (``ip``); or of cosine or L2, over stored vectors of unit
             norm, where the score is their inner product all the same.
 
-    Returns:
-        Query vectors ``(q, d)`` and ``k`` in; ids and scores out, both ``(q, k)``, and ``None`` as
-        the id where Chroma finds fewer.
-
     Raises:
         ValueError: Later, the queries are not of unit norm where the collection is by cosine or L2.
     """
     configuration = collection.configuration_json
     space = (configuration.get("hnsw") or configuration.get("spann") or {}).get("space", "l2")
+    # Chroma has 1 - <q, x> for ip and cosine, and the squared distance for l2.
+    scale = 2 if space == "l2" else 1
 
     def search(vectors: Floats, k: int) -> Answers:
         if space != "ip":
             check_unit_norm(vectors, space=space)
-        found = collection.query(
+        answer = collection.query(
             query_embeddings=np.asarray(vectors, dtype=np.float32),
             n_results=k,
             include=["distances"],
         )
-        # Chroma has 1 - <q, x> for ip and cosine, and the squared distance for l2.
-        scale = 2 if space == "l2" else 1
         return padded(
             [
                 [(name, 1 - distance / scale) for name, distance in zip(*row, strict=True)]
-                for row in zip(found["ids"], found["distances"] or [], strict=True)
+                for row in zip(answer["ids"], answer["distances"] or [], strict=True)
             ],
             k,
         )
@@ -185,9 +177,5 @@ def chroma_search(
     return search
 
 
-def _items(given: Embeddable) -> list[Any]:
-    return [Image.fromarray(item) if isinstance(item, np.ndarray) else item for item in given]
-
-
-def _rows(vectors: Floats) -> Embeddings:
-    return list(vectors)
+def _items(input: Embeddable) -> list[Any]:
+    return [Image.fromarray(item) if isinstance(item, np.ndarray) else item for item in input]

@@ -1,4 +1,4 @@
-"""What frameworks of text ask of searches, hits and candidates: answers, a text, a new order."""
+"""Searches, hits and candidates as frameworks of texts use them: results, text, a new order."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Rescore = Callable[[str, Sequence[Any]], Tensor]
 """A query and ``n`` candidate items to one score each, ``(n,)``; higher is better."""
 
 
-def answers(searcher: Searcher, item: Any, *, k: int, where: Where | None = None) -> list[Hit]:
-    """What a search answers to one item, best first.
+def hits_for(searcher: Searcher, item: Any, *, k: int, where: Where | None = None) -> list[Hit]:
+    """Hits of one query, best first.
 
     Args:
         searcher: A ``Retriever``, what ``wrap`` gives, or anything of that form.
         item: A text, or the ``pathlib.Path`` of an image.
         k: Hits at most.
-        where: Which items may be found, as ``Retriever.search`` has it.
+        where: Which items may be found, as for ``Retriever.search``.
 
     Raises:
         ValueError: The search cannot filter and ``where`` is given, or a score is NaN.
@@ -54,13 +54,13 @@ def answers(searcher: Searcher, item: Any, *, k: int, where: Where | None = None
     return hits
 
 
-def beside(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[str, Any]:
-    """Metadata of an item with values of ours beside it, neither of which hides the other.
+def with_fields(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[str, Any]:
+    """Metadata of an item with fields of ours, neither of which hides the other.
 
     A value of ``None`` adds nothing where the metadata has that field.
 
     Args:
-        metadata: What was stored beside the item.
+        metadata: What was stored with the item.
         remedy: What to do where both have a field of one name, for the message.
         **ours: Fields to add.
 
@@ -77,7 +77,7 @@ def beside(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[str, A
 
 
 def text_of(hit: Hit) -> str:
-    """What a hit says: the ``text`` of its metadata, or its id where it has none, as a picture."""
+    """The ``text`` in the metadata of a hit, or its id where there is none, as of a picture."""
     return str(hit.metadata.get("text", hit.id))
 
 
@@ -90,8 +90,8 @@ def by_adapter(embedder: Embedder[Tensor], *, documents: Side = "target") -> Res
     """
 
     def rescore(query: str, items: Sequence[Any]) -> Tensor:
-        asked = embedder.queries([query], side=other_side(documents))
-        return (asked @ embedder.gallery(items, side=documents).T)[0]
+        vector = embedder.queries([query], side=other_side(documents))
+        return (vector @ embedder.gallery(items, side=documents).T)[0]
 
     return rescore
 
@@ -108,8 +108,11 @@ def by_maxsim(
         documents: Items to the same of the candidates, such as ``encode_document``.
     """
 
+    def packed(vectors: Sequence[Tensor] | MultiVector) -> MultiVector:
+        return vectors if isinstance(vectors, MultiVector) else MultiVector.pack(vectors)
+
     def rescore(query: str, items: Sequence[Any]) -> Tensor:
-        return maxsim(_packed(queries([query])), _packed(documents(list(items))))[0]
+        return maxsim(packed(queries([query])), packed(documents(list(items))))[0]
 
     return rescore
 
@@ -117,7 +120,7 @@ def by_maxsim(
 def best_first(
     rescore: Rescore, query: str, items: Sequence[Any], *, top_n: int | None
 ) -> list[tuple[int, float]]:
-    """``(row, score)`` of the ``top_n`` best items, or of all; of equal ones the first row first.
+    """``(row, score)`` of the ``top_n`` best items, or of all; ties in the order of the rows.
 
     Raises:
         ValueError: ``top_n`` is below 1, there is not one score per item, or a score is NaN.
@@ -141,7 +144,3 @@ def best_first(
         )
     order = scores.argsort(descending=True, stable=True)[:top_n].tolist()
     return [(row, float(scores[row])) for row in order]
-
-
-def _packed(vectors: Sequence[Tensor] | MultiVector) -> MultiVector:
-    return vectors if isinstance(vectors, MultiVector) else MultiVector.pack(vectors)

@@ -42,7 +42,7 @@ def to_pairs(
         group: Column that ties pairs together; every pair is its own group if left out.
         source_modality: Column that names the modality of each source.
         target_modality: The same of the targets.
-        instruction: Column of what is asked for; an empty cell is nothing.
+        instruction: Column of instructions; an empty cell is none.
 
     Raises:
         TypeError: ``dataset`` is no single split.
@@ -64,7 +64,7 @@ def to_pairs(
             "rows with dataset.filter:",
             missing,
         )
-    sources, targets, ids, groups, source_kinds, target_kinds, told = columns
+    sources, targets, ids, groups, source_kinds, target_kinds, instructions = columns
     assert sources is not None and targets is not None
     return Pairs.from_lists(
         sources,
@@ -73,7 +73,7 @@ def to_pairs(
         groups=groups,
         source_modality=source_kinds,
         target_modality=target_kinds,
-        instructions=None if told is None else [text or "" for text in told],
+        instructions=None if instructions is None else [text or "" for text in instructions],
     )
 
 
@@ -98,7 +98,7 @@ def with_vectors(
         encoder: What encodes them.
         into: Name of the new column.
         modality: Column that names the modality of each item, where the encoder is of several.
-        store: Where vectors are looked up and kept besides.
+        store: Where vectors are looked up and stored besides.
         batch_size: Items decoded at a time.
 
     Raises:
@@ -118,7 +118,7 @@ def with_vectors(
         vectors = encode_items(encoder, named, store=store, progress=False)
         return {into: vectors.numpy()}
 
-    known = repr((dataset._fingerprint, encoder.fingerprint, column, modality, into))
+    key = repr((dataset._fingerprint, encoder.fingerprint, column, modality, into))
     return dataset.map(
         encoded,
         input_columns=[column] if modality is None else [column, modality],
@@ -126,7 +126,7 @@ def with_vectors(
         batch_size=batch_size,
         features=Features({**dataset.features, into: List(Value("float32"), length=encoder.dim)}),
         # Hashing the function would pickle the network, or fail to and encode anew each time.
-        new_fingerprint=hashlib.sha256(known.encode()).hexdigest()[:32],
+        new_fingerprint=hashlib.sha256(key.encode()).hexdigest()[:32],
     )
 
 

@@ -48,8 +48,11 @@ class FaissStage:
         vectors = _first_vectors(queries)
         _check_width(self.index, vectors)
         scores, rows = self.index.search(vectors, n)
-        for query in np.flatnonzero(rows[:, -1] < 0):
-            _fill(rows[query], scores[query], len(self))
+        for query in np.flatnonzero(rows[:, -1] < 0):  # FAISS puts -1 where it finds fewer
+            missing = rows[query] < 0
+            others = np.setdiff1d(np.arange(len(self)), rows[query][~missing])
+            rows[query, missing] = others[: int(missing.sum())]
+            scores[query, missing] = -np.inf
         return Neighbours(torch.from_numpy(scores), torch.from_numpy(rows))
 
     def flops(self, queries: MultiVector) -> int:
@@ -118,15 +121,7 @@ def faiss_search(index: Any) -> Callable[[Floats, int], tuple[Rows, Floats]]:
 
 
 def _first_vectors(items: MultiVector) -> Floats:
-    first = items.prefix(1).to(dtype=torch.float32).tokens
-    return np.ascontiguousarray(first.numpy())
-
-
-def _fill(rows: Rows, scores: Floats, m: int) -> None:
-    """Put rows that were not found, and minus infinity, where FAISS put -1."""
-    found = rows >= 0
-    rows[~found] = np.setdiff1d(np.arange(m), rows[found])[: int((~found).sum())]
-    scores[~found] = -np.inf
+    return np.ascontiguousarray(items.prefix(1).to(dtype=torch.float32).tokens.numpy())
 
 
 def _check_width(index: Any, vectors: Floats) -> None:

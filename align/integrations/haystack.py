@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -16,21 +16,89 @@ from align.adapters.artifact.files import load
 from align.data.encoding import MIXED, Encoder
 from align.data.pictures import opened, upright_rgb
 from align.data.sides import Side
-from align.integrations.content import answers, beside, text_of
+from align.integrations.content import hits_for, text_of, with_fields
 from align.integrations.extras import extra
-from align.integrations.haystack_filters import where_of
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
+from align.retrieval.index.filters import Where
 
 with extra("haystack"):
     from haystack import Document, component, default_from_dict, default_to_dict
     from haystack.utils import deserialize_callable, serialize_callable
+    from haystack.utils.filters import document_matches_filter
 
-Make = Callable[[], Encoder]
+Filter = Mapping[str, Any]
+
+
+class _AlignedEmbedder:
+    """One side of a saved adapter with its encoder, loaded at ``warm_up``."""
+
+    _default_side: ClassVar[Side]
+
+    def __init__(
+        self,
+        adapter: str | Path,
+        *,
+        encoder: Callable[[], Encoder] | None = None,
+        side: Side | None = None,
+        modality: str = "text",
+        digest: str | None = None,
+    ) -> None:
+        """Store the settings; nothing is loaded before ``warm_up``.
+
+        Args:
+            adapter: Folder or hub id of a saved adapter.
+            encoder: A function of a module that makes the encoder of ``side``; ``None`` builds the
+                one that the adapter's card names.
+            side: The side that is embedded; ``None`` is ``"source"`` for texts, which are queries,
+                and ``"target"`` for documents.
+            modality: What texts are where the encoder is of several modalities.
+            digest: What the adapter must have, as ``to_dict`` writes it; ``None`` takes any.
+                Vectors of another adapter do not belong into the same document store.
+
+        Raises:
+            ValueError: ``side`` is neither side; later, the adapter is another.
+        """
+        self.adapter = str(adapter)
+        self.digest = digest
+        self.encoder = encoder
+        self.side: Side = self._default_side if side is None else side
+        check_side(self.side)
+        self.modality = modality
+        self._embedder: Embedder[Tensor] | None = None
+
+    def warm_up(self) -> None:
+        """Load the adapter and its encoder, once."""
+        self._loaded()
+
+    def _loaded(self) -> Embedder[Tensor]:
+        if self._embedder is None:
+            adapter = load(self.adapter)
+            check_digest(adapter, self.digest, self.adapter)
+            made = None if self.encoder is None else self.encoder()
+            sides = (made, None) if self.side == "source" else (None, made)
+            self._embedder = Embedder(adapter, source=sides[0], target=sides[1])
+        return self._embedder
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings: path and digest of the adapter, and the name of the function."""
+        return default_to_dict(  # type: ignore[no-any-return]
+            self,
+            adapter=self.adapter,
+            digest=self.digest or adapter_digest(load(self.adapter)),
+            encoder=None if self.encoder is None else serialize_callable(self.encoder),
+            side=self.side,
+            modality=self.modality,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The component that ``to_dict`` described."""
+        return _restored(cls, data, "encoder")  # type: ignore[no-any-return]
 
 
 @component
-class AlignedTextEmbedder:
+class AlignedTextEmbedder(_AlignedEmbedder):
     """The query vector of a text, for documents of ``AlignedDocumentEmbedder``.
 
     The document store must rank by inner product: ``embedding_similarity_function="dot_product"``
@@ -38,62 +106,17 @@ class AlignedTextEmbedder:
     correction.
     """
 
-    def __init__(
-        self,
-        adapter: str | Path,
-        *,
-        encoder: Make | None = None,
-        side: Side = "source",
-        modality: str = "text",
-        digest: str | None = None,
-    ) -> None:
-        """Remember what to load; nothing is loaded before ``warm_up``.
-
-        Args:
-            adapter: Folder or hub id of a saved adapter.
-            encoder: A function of a module that makes the encoder of ``side``; ``None`` builds the
-                one that the adapter's card names.
-            side: The side that asks.
-            modality: What texts are where the encoder is of several modalities.
-            digest: What the adapter must be, as ``to_dict`` writes it; ``None`` takes any. Vectors
-                of another adapter do not belong into the same document store.
-
-        Raises:
-            ValueError: ``side`` is neither side; later, the adapter is another.
-        """
-        check_side(side)
-        self.adapter = str(adapter)
-        self.digest = digest
-        self.encoder = encoder
-        self.side: Side = side
-        self.modality = modality
-        self._embedder: Embedder[Tensor] | None = None
-
-    def warm_up(self) -> None:
-        """Load the adapter and its encoder, once."""
-        if self._embedder is None:
-            self._embedder = _embedder(self.adapter, self.digest, self.encoder, self.side)
+    _default_side = "source"
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
         """The query vector of ``text`` as ``embedding``."""
-        self.warm_up()
-        assert self._embedder is not None
-        [asked] = self._embedder.queries([text], side=self.side, modality=self.modality)
-        return {"embedding": asked.tolist()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings: path and digest of the adapter, and the name of the function."""
-        return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> AlignedTextEmbedder:
-        """The component that ``to_dict`` described."""
-        return _restored(cls, data, "encoder")  # type: ignore[no-any-return]
+        vectors = self._loaded().queries([text], side=self.side, modality=self.modality)
+        return {"embedding": vectors[0].tolist()}
 
 
 @component
-class AlignedDocumentEmbedder:
+class AlignedDocumentEmbedder(_AlignedEmbedder):
     """Documents with gallery vectors: of their ``content``, or of the image they stand for.
 
     A document is an image where the encoder is one of images, or is of several modalities and the
@@ -101,41 +124,7 @@ class AlignedDocumentEmbedder:
     names.
     """
 
-    def __init__(
-        self,
-        adapter: str | Path,
-        *,
-        encoder: Make | None = None,
-        side: Side = "target",
-        modality: str = "text",
-        digest: str | None = None,
-    ) -> None:
-        """Remember what to load; nothing is loaded before ``warm_up``.
-
-        Args:
-            adapter: Folder or hub id of a saved adapter.
-            encoder: A function of a module that makes the encoder of ``side``; ``None`` builds the
-                one that the adapter's card names.
-            side: The side that documents belong to.
-            modality: What ``content`` is where the encoder is of several modalities.
-            digest: What the adapter must be, as ``to_dict`` writes it; ``None`` takes any. Vectors
-                of another adapter do not belong into the same document store.
-
-        Raises:
-            ValueError: ``side`` is neither side; later, the adapter is another.
-        """
-        check_side(side)
-        self.adapter = str(adapter)
-        self.digest = digest
-        self.encoder = encoder
-        self.side: Side = side
-        self.modality = modality
-        self._embedder: Embedder[Tensor] | None = None
-
-    def warm_up(self) -> None:
-        """Load the adapter and its encoder, once."""
-        if self._embedder is None:
-            self._embedder = _embedder(self.adapter, self.digest, self.encoder, self.side)
+    _default_side = "target"
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, Any]:
@@ -146,29 +135,19 @@ class AlignedDocumentEmbedder:
         """
         if not documents:
             return {"documents": []}
-        self.warm_up()
-        assert self._embedder is not None
-        kind = self._embedder.encoder(self.side).modality
+        embedder = self._loaded()
+        kind = embedder.encoder(self.side).modality
         images = [
             kind == "image" or (kind == MIXED and document.content is None)
             for document in documents
         ]
-        found = self._embedder.gallery(
+        vectors = embedder.gallery(
             [_item(document, image) for document, image in zip(documents, images, strict=True)],
             side=self.side,
             modality=["image" if image else self.modality for image in images],
         )
-        embedded = zip(documents, found.tolist(), strict=True)
+        embedded = zip(documents, vectors.tolist(), strict=True)
         return {"documents": [replace(document, embedding=row) for document, row in embedded]}
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings: path and digest of the adapter, and the name of the function."""
-        return default_to_dict(self, **_settings(self), modality=self.modality)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> AlignedDocumentEmbedder:
-        """The component that ``to_dict`` described."""
-        return _restored(cls, data, "encoder")  # type: ignore[no-any-return]
 
 
 @component
@@ -184,16 +163,15 @@ class AlignRetriever:
         searcher: Callable[[], Searcher],
         *,
         k: int = 10,
-        filters: Mapping[str, Any] | None = None,
+        filters: Filter | None = None,
     ) -> None:
-        """Remember what to open; nothing is opened before ``warm_up``.
+        """Store the settings; nothing is opened before ``warm_up``.
 
         Args:
             searcher: A function of a module that opens the search: a ``Retriever``, or what
                 ``wrap`` gives. Haystack writes it into a pipeline by name.
             k: Documents per query.
-            filters: Which items may be found, as Haystack writes it, see
-                ``align.integrations.haystack_filters``; ``None`` is all.
+            filters: Which items may be found, as ``where_of`` takes it; ``None`` is all.
 
         Raises:
             ValueError: ``filters`` are not of a form that an index can look up.
@@ -235,9 +213,9 @@ class AlignRetriever:
             )
         self.warm_up()
         assert self._opened is not None
-        wanted = next((each for each in (k, top_k) if each is not None), self.k)
+        most = next((each for each in (k, top_k) if each is not None), self.k)
         where = where_of(self.filters if filters is None else filters)
-        hits = answers(self._opened, query, k=wanted, where=where)
+        hits = hits_for(self._opened, query, k=most, where=where)
         return {"documents": [_document(hit) for hit in hits]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -247,27 +225,86 @@ class AlignRetriever:
         )
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> AlignRetriever:
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """The component that ``to_dict`` described."""
         return _restored(cls, data, "searcher")  # type: ignore[no-any-return]
 
 
+def where_of(filters: Filter | None) -> Where | None:
+    """Filters as Haystack writes them, as ``Retriever.search`` takes them in ``where``.
+
+    An item without a field matches no condition on it, where Haystack reads ``None``.
+
+    Args:
+        filters: A comparison (``field``, ``operator``, ``value``) or ``AND``, ``OR`` and ``NOT`` of
+            ``conditions``, of which each part joined by ``AND`` must be about one field; or a
+            mapping of fields to values, as ``where`` is.
+
+    Raises:
+        ValueError: A part is about several fields, or about what is no metadata.
+    """
+    if filters is None or "operator" not in filters:
+        return filters
+    conditions: dict[str, list[Filter]] = {}
+    for part in _conjuncts(filters):
+        names = set(_fields(part))
+        if len(names) != 1:
+            raise ValueError(
+                "each part of a filter that AND joins must be about one field, as items are "
+                f"looked up field by field; got {part}, about {sorted(names)}. Ask once for each "
+                "alternative and join the answers."
+            )
+        conditions.setdefault(names.pop(), []).append(_renamed(part))
+    return {name: _test(each) for name, each in conditions.items()}
+
+
+def _conjuncts(part: Filter) -> Iterator[Filter]:
+    if part.get("operator") == "AND" and "field" not in part:
+        for each in part.get("conditions", ()):
+            yield from _conjuncts(each)
+    else:
+        yield part
+
+
+def _fields(part: Filter) -> Iterator[str]:
+    if "field" in part:
+        name = str(part["field"])
+        if name in ("id", "content", "blob", "score", "embedding", "sparse_embedding"):
+            raise ValueError(
+                f"a filter must be about metadata; got one about {name!r} of a document. Write "
+                f"meta.{name} if the metadata has such a field, or leave it out."
+            )
+        yield name.removeprefix("meta.")
+    for each in part.get("conditions", ()):
+        yield from _fields(each)
+
+
+def _renamed(part: Filter) -> dict[str, Any]:
+    """The same about the field ``meta.value``; the name of ours may have dots in it."""
+    new = dict(part)
+    if "field" in new:
+        new["field"] = "meta.value"
+    if "conditions" in new:
+        new["conditions"] = [_renamed(each) for each in new["conditions"]]
+    return new
+
+
+def _test(conditions: list[Filter]) -> Callable[[Any], bool]:
+    def matches(value: Any) -> bool:
+        document = Document(id="any", meta={"value": value})
+        return all(document_matches_filter(dict(each), document) for each in conditions)
+
+    return matches
+
+
 def _document(hit: Hit) -> Document:
-    meta = beside(hit.metadata, "Rename that field before it is added.", modality=hit.modality)
+    meta = with_fields(hit.metadata, "Rename that field before it is added.", modality=hit.modality)
     content = text_of(hit) if "text" in hit.metadata else None
     return Document(id=str(hit.id), content=content, meta=meta, score=hit.score)
 
 
-def _embedder(adapter: str, digest: str | None, make: Make | None, side: Side) -> Embedder[Tensor]:
-    loaded = load(adapter)
-    check_digest(loaded, digest, adapter)
-    if make is None:
-        return Embedder(loaded)
-    return Embedder(loaded, source=make()) if side == "source" else Embedder(loaded, target=make())
-
-
 def _item(document: Document, image: bool) -> Any:
-    """What the encoder gets of a document."""
+    """What of a document is encoded."""
     if not image and document.content is not None:
         return document.content
     if image and document.blob is not None:
@@ -281,16 +318,6 @@ def _item(document: Document, image: bool) -> Any:
         f"every document needs {wanted} to be encoded; document {document.id!r} has none. "
         "Give it one, or leave it out."
     )
-
-
-def _settings(embedder: AlignedTextEmbedder | AlignedDocumentEmbedder) -> dict[str, Any]:
-    made_by = embedder.encoder
-    return {
-        "adapter": embedder.adapter,
-        "digest": embedder.digest or adapter_digest(load(embedder.adapter)),
-        "encoder": None if made_by is None else serialize_callable(made_by),
-        "side": embedder.side,
-    }
 
 
 def _restored(cls: type, data: dict[str, Any], function: str) -> Any:

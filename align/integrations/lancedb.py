@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from align._checks import check_at_least, check_length, check_unique
 from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
-from align.integrations.answers import Answers, Floats, check_unit_norm, padded
+from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.retrieval.hits import Hit
 
@@ -19,12 +19,10 @@ with extra("lancedb"):
     from lancedb import DBConnection
     from lancedb.table import Table
 
-Distance = Literal["dot", "cosine", "l2"]
-
 ID, DENSE, TOKENS = "id", "vector", "tokens"
 """Columns of a gallery."""
 
-_ANSWERED = ("_distance", "_score", "_relevance_score", "_rowid", "query_index")
+_RESERVED = ("_distance", "_score", "_relevance_score", "_rowid", "query_index")
 
 
 def create_gallery(
@@ -61,18 +59,22 @@ def create_gallery(
         columns[TOKENS] = pa.ListArray.from_arrays(ends, _fixed(each.tokens))
     for field, values in (metadata or {}).items():
         check_length(field, values, len(ids))
-        if field in (ID, DENSE, TOKENS, *_ANSWERED):
+        if field in (ID, DENSE, TOKENS, *_RESERVED):
             raise ValueError(
                 f"metadata must not name the columns {ID}, {DENSE} and {TOKENS}, nor those that "
-                f"LanceDB answers with, {', '.join(_ANSWERED)}; got {field!r}. Rename that field."
+                f"LanceDB answers with, {', '.join(_RESERVED)}; got {field!r}. Rename that field."
             )
         columns[field] = list(values)
     return database.create_table(name, pa.table(columns))
 
 
 def lancedb_search(
-    table: Table, *, column: str = DENSE, id_column: str = ID, distance: Distance = "dot"
-) -> Callable[[Floats, int], Answers]:
+    table: Table,
+    *,
+    column: str = DENSE,
+    id_column: str = ID,
+    distance: Literal["dot", "cosine", "l2"] = "dot",
+) -> Search:
     """A search over a table, for ``align.wrap``.
 
     Args:
@@ -82,10 +84,6 @@ def lancedb_search(
         distance: ``"dot"``, the inner product; or ``"cosine"`` or ``"l2"``, as the search index of
             the table may demand, over stored vectors of unit norm, where the score is their inner
             product all the same.
-
-    Returns:
-        Query vectors ``(q, d)`` and ``k`` in; ids and scores out, both ``(q, k)``, and ``None`` as
-        the id where LanceDB finds fewer.
 
     Raises:
         ValueError: A column is missing; later, the queries are of another width, or not of unit
@@ -97,18 +95,18 @@ def lancedb_search(
             f"column and id_column must name columns of the table; {sorted(missing)} are not "
             f"among {table.schema.names}. Pass the names of the vectors and the ids."
         )
+    # LanceDB has 1 - <q, x> for dot and cosine, and the squared distance for l2.
+    scale = 2 if distance == "l2" else 1
 
     def search(vectors: Floats, k: int) -> Answers:
         if distance != "dot":
             check_unit_norm(vectors, space=distance)
-        asked = _query(table, list(vectors), column).distance_type(distance)
-        # LanceDB has 1 - <q, x> for dot and cosine, and the squared distance for l2.
-        scale = 2 if distance == "l2" else 1
-        found: list[list[tuple[Any, float]]] = [[] for _ in vectors]
-        for row in asked.select([id_column, "_distance"]).limit(k).to_list():
+        query = _query(table, list(vectors), column).distance_type(distance)
+        results: list[list[tuple[Any, float]]] = [[] for _ in vectors]
+        for row in query.select([id_column, "_distance"]).limit(k).to_list():
             number = row.get("query_index", 0)  # there is no such column for one query
-            found[number].append((row[id_column], 1 - row["_distance"] / scale))
-        return padded(found, k)
+            results[number].append((row[id_column], 1 - row["_distance"] / scale))
+        return padded(results, k)
 
     return search
 
@@ -135,22 +133,16 @@ def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[lis
             f"{table.schema.names}. Pass tokens= to create_gallery."
         )
     further = [field for field in table.schema.names if field not in (ID, DENSE, TOKENS)]
-    found = []
-    for query in tokens.to(dtype=torch.float32):
-        asked = _query(table, query.numpy(), TOKENS).distance_type("dot")
-        rows = asked.select([ID, *further, "_distance"]).limit(k).to_list()
+
+    def hits(query: torch.Tensor) -> list[Hit]:
+        found = _query(table, query.numpy(), TOKENS).distance_type("dot")
         # LanceDB sums 1 - max <q_i, x_j> over the vectors of the query.
-        found.append(
-            [
-                Hit(
-                    row[ID],
-                    len(query) - row["_distance"],
-                    metadata={field: row[field] for field in further},
-                )
-                for row in rows
-            ]
-        )
-    return found
+        return [
+            Hit(row.pop(ID), len(query) - row.pop("_distance"), metadata=row)
+            for row in found.select([ID, *further, "_distance"]).limit(k).to_list()
+        ]
+
+    return [hits(query) for query in tokens.to(dtype=torch.float32)]
 
 
 def _query(table: Table, vectors: Any, column: str) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from align._checks import check_side
 from align.data.sides import Side, other_side
-from align.integrations.content import Rescore, answers, beside, best_first, text_of
+from align.integrations.content import Rescore, best_first, hits_for, text_of, with_fields
 from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
@@ -52,12 +52,7 @@ class AlignedEmbeddings(Embeddings):
     def __init__(
         self, embedder: Embedder[Tensor], *, documents: Side = "target", modality: str = "text"
     ) -> None:
-        """Keep an adapter and its encoders.
-
-        Args:
-            embedder: The adapter with its encoders.
-            documents: The side that documents belong to.
-            modality: What texts are where an encoder is of several modalities, such as ``"code"``.
+        """Hold an adapter and its encoders; arguments are the attributes.
 
         Raises:
             TypeError: A map of the adapter is none of ``align.adapters.maps.linear``.
@@ -87,18 +82,13 @@ class AlignedEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """The query vector of a text."""
-        asked = self.embedder.queries(
-            [text], side=other_side(self.documents), modality=self.modality
-        )
-        vector: list[float] = asked[0].tolist()
-        return vector
+        side = other_side(self.documents)
+        return self.embedder.queries([text], side=side, modality=self.modality)[0].tolist()
 
     def _gallery(self, items: Sequence[Any], modality: str) -> list[list[float]]:
         if not items:
             return []
-        found = self.embedder.gallery(items, side=self.documents, modality=modality)
-        vectors: list[list[float]] = found.tolist()
-        return vectors
+        return self.embedder.gallery(items, side=self.documents, modality=modality).tolist()
 
 
 class AlignRetriever(BaseRetriever):
@@ -110,7 +100,7 @@ class AlignRetriever(BaseRetriever):
     Attributes:
         searcher: Answers texts with hits: a ``Retriever``, or what ``wrap`` gives.
         k: Documents per query.
-        where: Which items may be found, as ``Retriever.search`` has it; ``None`` is all.
+        where: Which items may be found, as for ``Retriever.search``; ``None`` is all.
         content: What a document's ``page_content`` is. By default the ``text`` in the metadata of
             the hit, or its id where there is none.
         score_key: Where the score goes in the metadata.
@@ -138,30 +128,25 @@ class AlignRetriever(BaseRetriever):
             raise ValueError(
                 "filter and where are two words for one thing; got both. Pass one of them."
             )
-        asked = next((each for each in (where, filter) if each is not None), self.where)
-        hits = answers(self.searcher, query, k=self.k if k is None else k, where=asked)
+        chosen = next((each for each in (where, filter) if each is not None), self.where)
+        hits = hits_for(self.searcher, query, k=self.k if k is None else k, where=chosen)
         return [self._document(hit) for hit in hits]
 
     async def _aget_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,
-        **options: Any,
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
         # LangChain's own passes no options on. The network runs in a thread.
-        found: list[Document] = await asyncio.to_thread(
+        return await asyncio.to_thread(
             self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **options
         )
-        return found
 
     def _document(self, hit: Hit) -> Document:
-        known = beside(
+        metadata = with_fields(
             hit.metadata,
             "Choose another score_key or modality_key of AlignRetriever.",
             **{self.score_key: hit.score, self.modality_key: hit.modality},
         )
-        return Document(page_content=self.content(hit), metadata=known, id=str(hit.id))
+        return Document(page_content=self.content(hit), metadata=metadata, id=str(hit.id))
 
 
 class AlignReranker(BaseDocumentCompressor):
@@ -170,7 +155,7 @@ class AlignReranker(BaseDocumentCompressor):
     Attributes:
         rescore: ``by_adapter`` or ``by_maxsim`` of ``align.integrations.content``, or any function
             of a query and items that gives a score per item.
-        top_n: Documents to keep; ``None`` keeps all.
+        top_n: Documents to return; ``None`` returns all.
         item: What is scored of a document: its ``page_content`` by default.
         score_key: Where the score goes in the metadata; documents that were reranked before have
             one already, and need another.
@@ -186,27 +171,21 @@ class AlignReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The best documents for a query, best first; the documents given are not changed.
+        """Copies of the best documents for a query, best first.
 
         Args:
             documents: Candidates, of any retriever.
-            query: What is asked.
+            query: A text.
             callbacks: Not used.
 
         Raises:
             ValueError: ``top_n`` is below 1, ``rescore`` gives not one number per document, or
                 metadata has another value under ``score_key``.
         """
-        items = [self.item(document) for document in documents]
-        return [
-            documents[row].model_copy(
-                update={
-                    "metadata": beside(
-                        documents[row].metadata,
-                        "Choose another score_key of AlignReranker.",
-                        **{self.score_key: score},
-                    )
-                }
-            )
-            for row, score in best_first(self.rescore, query, items, top_n=self.top_n)
-        ]
+        order = best_first(self.rescore, query, [*map(self.item, documents)], top_n=self.top_n)
+        return [self._rescored(documents[row], score) for row, score in order]
+
+    def _rescored(self, document: Document, score: float) -> Document:
+        remedy = "Choose another score_key of AlignReranker."
+        metadata = with_fields(document.metadata, remedy, **{self.score_key: score})
+        return document.model_copy(update={"metadata": metadata})

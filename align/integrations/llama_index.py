@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,8 @@ from torch import Tensor
 from align._checks import check_side
 from align.data.pictures import opened, upright_rgb
 from align.data.sides import Side, other_side
-from align.integrations.content import Rescore, answers, best_first, text_of
+from align.integrations.content import Rescore, best_first, hits_for, text_of
 from align.integrations.extras import extra
-from align.integrations.keyed_cache import KeyedCache, asking
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 from align.retrieval.index.filters import Where
@@ -33,8 +34,82 @@ with extra("llama-index"):
         QueryBundle,
         TextNode,
     )
-    from llama_index.core.storage.kvstore.types import BaseKVStore
+    from llama_index.core.storage.kvstore.types import DEFAULT_COLLECTION, BaseKVStore
     from pydantic import Field, PrivateAttr, SkipValidation
+
+_of_queries: ContextVar[bool] = ContextVar("_of_queries", default=False)
+
+
+@contextmanager
+def _keys_of_queries() -> Iterator[None]:
+    before = _of_queries.set(True)
+    try:
+        yield
+    finally:
+        _of_queries.reset(before)
+
+
+class KeyedCache(BaseKVStore):
+    """A key-value store of the user's, in which each of our keys begins with a digest.
+
+    LlamaIndex keys vectors by their text. Two adapters, and the two sides of one, give a text
+    different vectors.
+
+    Attributes:
+        store: Where values are stored; others may store theirs in it too.
+        digest: Of the adapter, its encoders, the side and the modality of the documents.
+    """
+
+    def __init__(self, store: BaseKVStore, digest: str) -> None:
+        self.store = store
+        self.digest = digest
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.digest}:{'query' if _of_queries.get() else 'document'}:"
+
+    def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
+        self.store.put(self._prefix + key, val, collection)
+
+    async def aput(
+        self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION
+    ) -> None:
+        await self.store.aput(self._prefix + key, val, collection)
+
+    def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        return self.store.get(self._prefix + key, collection)  # type: ignore[no-any-return]
+
+    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
+        return await self.store.aget(self._prefix + key, collection)  # type: ignore[no-any-return]
+
+    def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """Values under our prefix, without those of others."""
+        return self._ours(self.store.get_all(collection))
+
+    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """Values under our prefix, without those of others."""
+        return self._ours(await self.store.aget_all(collection))
+
+    def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        return bool(self.store.delete(self._prefix + key, collection))
+
+    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        return bool(await self.store.adelete(self._prefix + key, collection))
+
+    def _ours(self, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        start = self._prefix
+        return {
+            key.removeprefix(start): val for key, val in values.items() if key.startswith(start)
+        }
+
+
+def _in_a_thread(method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """An asynchronous form of a method, so that the event loop goes on while a network runs."""
+
+    async def run(self: Any, *args: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(getattr(self, method), *args, **options)
+
+    return run
 
 
 class AlignedEmbedding(MultiModalEmbedding):
@@ -66,14 +141,14 @@ class AlignedEmbedding(MultiModalEmbedding):
         embed_batch_size: int = 32,
         embeddings_cache: BaseKVStore | None = None,
     ) -> None:
-        """Keep an adapter and its encoders.
+        """Hold an adapter and its encoders.
 
         Args:
             embedder: The adapter with its encoders.
             documents: The side that nodes belong to.
             modality: What texts are where an encoder is of several modalities, such as ``"code"``.
             embed_batch_size: Nodes per call of the encoder.
-            embeddings_cache: Where LlamaIndex looks vectors of texts up and keeps them.
+            embeddings_cache: Where LlamaIndex looks up and stores vectors of texts.
 
         Raises:
             TypeError: A map of the adapter is none of ``align.adapters.maps.linear``.
@@ -108,22 +183,19 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     def get_query_embedding(self, query: str) -> list[float]:
         """The query vector of a text, from the cache where there is one."""
-        with asking():
+        with _keys_of_queries():
             vector: list[float] = super().get_query_embedding(query)
         return vector
 
     async def aget_query_embedding(self, query: str) -> list[float]:
         """The query vector of a text, from the cache where there is one."""
-        with asking():
+        with _keys_of_queries():
             vector: list[float] = await super().aget_query_embedding(query)
         return vector
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        asked = self._embedder.queries(
-            [query], side=other_side(self.documents), modality=self.modality
-        )
-        vector: list[float] = asked[0].tolist()
-        return vector
+        side = other_side(self.documents)
+        return self._embedder.queries([query], side=side, modality=self.modality)[0].tolist()
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
@@ -137,35 +209,21 @@ class AlignedEmbedding(MultiModalEmbedding):
     def _get_image_embeddings(self, img_file_paths: list[str | BytesIO]) -> list[list[float]]:
         return self._gallery([_picture(image) for image in img_file_paths], "image")
 
-    # The network runs in a thread, so that the event loop goes on.
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)
-
-    async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await asyncio.to_thread(self._get_text_embedding, text)
-
-    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await asyncio.to_thread(self._get_text_embeddings, texts)
-
-    async def _aget_image_embedding(self, img_file_path: str | BytesIO) -> list[float]:
-        return await asyncio.to_thread(self._get_image_embedding, img_file_path)
-
-    async def _aget_image_embeddings(
-        self, img_file_paths: list[str | BytesIO]
-    ) -> list[list[float]]:
-        return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
+    _aget_query_embedding = _in_a_thread("_get_query_embedding")
+    _aget_text_embedding = _in_a_thread("_get_text_embedding")
+    _aget_text_embeddings = _in_a_thread("_get_text_embeddings")
+    _aget_image_embedding = _in_a_thread("_get_image_embedding")
+    _aget_image_embeddings = _in_a_thread("_get_image_embeddings")
 
     def _gallery(self, items: Sequence[Any], modality: str) -> list[list[float]]:
-        found = self._embedder.gallery(items, side=self.documents, modality=modality)
-        vectors: list[list[float]] = found.tolist()
-        return vectors
+        return self._embedder.gallery(items, side=self.documents, modality=modality).tolist()
 
 
 def node_of(hit: Hit) -> BaseNode:
     """A hit as a node: an ``ImageNode`` where its metadata has the path of an image, else a text.
 
-    The text is the ``text`` in the metadata, or the id where there is none. The node keeps the id
-    and the metadata.
+    The text is the ``text`` in the metadata, or the id where there is none. The node has the id
+    and the metadata of the hit.
     """
     if hit.modality == "image" and "path" in hit.metadata:
         path = str(hit.metadata["path"])
@@ -184,14 +242,14 @@ class AlignRetriever(BaseRetriever):
         where: Where | None = None,
         node: Callable[[Hit], BaseNode] = node_of,
     ) -> None:
-        """Keep a search.
+        """Hold a search.
 
         Args:
             searcher: Answers texts, or ``pathlib.Path`` of images, with hits: a ``Retriever``, or
                 what ``wrap`` gives.
             k: Nodes per query.
-            where: Which items may be found, as ``Retriever.search`` has it; ``None`` is all.
-            node: What a hit becomes.
+            where: Which items may be found, as for ``Retriever.search``; ``None`` is all.
+            node: Makes a hit a node.
         """
         super().__init__()
         self._searcher = searcher
@@ -200,14 +258,13 @@ class AlignRetriever(BaseRetriever):
         self._node = node
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        hits = answers(self._searcher, _asked(query_bundle), k=self._k, where=self._where)
+        hits = hits_for(self._searcher, _content(query_bundle), k=self._k, where=self._where)
         return [NodeWithScore(node=self._node(hit), score=hit.score) for hit in hits]
 
-    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+    _aretrieve = _in_a_thread("_retrieve")
 
 
-def _content(node: BaseNode) -> Any:
+def _text_of_node(node: BaseNode) -> Any:
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
@@ -217,13 +274,13 @@ class AlignReranker(BaseNodePostprocessor):
     Attributes:
         rescore: ``by_adapter`` or ``by_maxsim`` of ``align.integrations.content``, or any function
             of a query and items that gives a score per item.
-        top_n: Nodes to keep; ``None`` keeps all.
+        top_n: Nodes to return; ``None`` returns all.
         item: What is scored of a node: its text by default.
     """
 
     rescore: SkipValidation[Rescore] = Field(exclude=True)
     top_n: int | None = None
-    item: Callable[[BaseNode], Any] = Field(default=_content, exclude=True)
+    item: Callable[[BaseNode], Any] = Field(default=_text_of_node, exclude=True)
 
     @classmethod
     def class_name(cls) -> str:
@@ -238,19 +295,14 @@ class AlignReranker(BaseNodePostprocessor):
                 "reranking compares nodes with a query; got none. Pass query_str or query_bundle."
             )
         items = [self.item(each.node) for each in nodes]
-        return [
-            NodeWithScore(node=nodes[row].node, score=score)
-            for row, score in best_first(
-                self.rescore, query_bundle.query_str, items, top_n=self.top_n
-            )
-        ]
+        order = best_first(self.rescore, query_bundle.query_str, items, top_n=self.top_n)
+        return [NodeWithScore(node=nodes[row].node, score=score) for row, score in order]
 
 
-def _asked(query: QueryBundle) -> str | Path:
+def _content(query: QueryBundle) -> str | Path:
     """The text or the image of a query."""
     if query.image_path is None:
-        text: str = query.query_str
-        return text
+        return str(query.query_str)
     if query.query_str:
         raise ValueError(
             "a query must be a text or an image; got both, "

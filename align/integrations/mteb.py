@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -25,14 +24,9 @@ with extra("mteb"):
 _FIELDS = {"text": "text", "code": "text", "image": "image"}
 """The field of an MTEB batch that holds the items of a modality."""
 
-_LETTERS = {"t": "text", "i": "image"}
-"""Fields by the letters of a task's category, such as ``t2i``."""
-
-_OTHERS = ("audio", "video")
-
 
 class AlignEncoder(AbsEncoder):
-    """Both sides of an adapter as one MTEB model; its similarity is the inner product.
+    """Both sides of an adapter as one MTEB model that scores by inner product.
 
     Texts go through the side of texts or code, and images through that of images. Where both sides
     are of text, queries are sources and documents are targets.
@@ -48,8 +42,8 @@ class AlignEncoder(AbsEncoder):
     ``CachedEmbeddingWrapper`` gives both columns of a bitext from one cache: do without it there.
 
     Attributes:
-        embedder: The adapter beside its encoders.
-        mteb_model_meta: What MTEB files results under: the name, and a revision that changes with
+        embedder: The adapter with its encoders.
+        mteb_model_meta: Under what MTEB files results: the name, and a revision that changes with
             the adapter and its encoders.
     """
 
@@ -59,8 +53,8 @@ class AlignEncoder(AbsEncoder):
         """Make a model of an adapter.
 
         Args:
-            embedder: The adapter and its encoders, of text, code or images.
-            name: What to call it, ``"organisation/model"``.
+            embedder: The adapter with its encoders, of text, code or images.
+            name: Of the form ``"organisation/model"``.
             languages: The side of each language, such as ``{"eng": "source", "fra": "target"}``;
                 only for bitext tasks that pair each language with every other, and where both
                 sides are of text.
@@ -82,29 +76,20 @@ class AlignEncoder(AbsEncoder):
                 "Evaluate items of several modalities with align.evaluate."
             )
         self._fields = {side: _FIELDS[encoder.modality] for side, encoder in encoders.items()}
-        modalities: list[Any] = sorted(set(self._fields.values()))
+        modalities = sorted(set(self._fields.values()))
         digest = embedder.digest()
-        self.mteb_model_meta = ModelMeta(
-            name=name,
-            revision=digest[:16],
-            loader=None,
-            release_date=None,
-            languages=None,
-            n_parameters=None,
-            memory_usage_mb=None,
-            max_tokens=None,
-            embed_dim=embedder.adapter.dim,
-            license=None,
-            open_weights=None,
-            public_training_code=None,
-            public_training_data=None,
-            framework=["PyTorch"],
-            similarity_fn_name=ScoringFunction.DOT_PRODUCT,
-            use_instructions=False,
-            training_datasets=None,
-            modalities=modalities,
-            # Results and cached vectors lie in folders of this name.
-            experiment_kwargs={"adapter": digest[:16]},
+        self.mteb_model_meta = ModelMeta.create_empty(
+            {
+                "name": name,
+                "revision": digest[:16],
+                "embed_dim": embedder.adapter.dim,
+                "framework": ["PyTorch"],
+                "similarity_fn_name": ScoringFunction.DOT_PRODUCT,
+                "use_instructions": False,
+                "modalities": modalities,
+                # Results and cached vectors lie in folders of this name.
+                "experiment_kwargs": {"adapter": digest[:16]},
+            }
         )
         self._bitext = _Bitext(languages)
 
@@ -139,16 +124,17 @@ class AlignEncoder(AbsEncoder):
             items += batch[field]
         progress = bool(kwargs.get("show_progress_bar", False))
         if task_metadata.type == "BitextMining" and field == "text" and self._one_field():
-            with self._bitext.column(task_metadata, hf_split, hf_subset) as column:
-                if column.side == "source":
-                    return column.kept(self.embedder.queries(items, progress=progress))
-                return column.kept(self.embedder.gallery(items, progress=progress))
+            side, key = self._bitext.column(task_metadata, hf_split, hf_subset)
+            encode = self.embedder.queries if side == "source" else self.embedder.gallery
+            vectors = encode(items, progress=progress)
+            self._bitext.encoded(side, key, vectors)
+            return vectors
         side = self._side(field, prompt_type)
         across = _retrieves(task_metadata) and self._crosses(task_metadata.category)
         if prompt_type is None or not across:
-            vectors = self.embedder.encode(items, side=side, progress=progress).embeddings
+            raw = self.embedder.encode(items, side=side, progress=progress).embeddings
             adapter = self.embedder.adapter
-            return adapter.source(vectors) if side == "source" else adapter.target(vectors)
+            return adapter.source(raw) if side == "source" else adapter.target(raw)
         if prompt_type == PromptType.query:
             return self.embedder.queries(items, side=side, progress=progress)
         return self.embedder.gallery(items, side=side, progress=progress)
@@ -160,8 +146,7 @@ class AlignEncoder(AbsEncoder):
             ValueError: A bitext task asks with the column that it encoded second.
         """
         self._bitext.check(embeddings1, embeddings2)
-        found: Tensor = super().similarity(embeddings1, embeddings2)
-        return found
+        return super().similarity(embeddings1, embeddings2)  # type: ignore[no-any-return]
 
     def _one_field(self) -> bool:
         """Whether both sides are of text, or both of images."""
@@ -181,12 +166,11 @@ class AlignEncoder(AbsEncoder):
         """Whether queries and documents of a task are of different sides."""
         if self._one_field():
             return True
-        asked, _, found = (category or "").partition("2")
-        return asked in _LETTERS and found in _LETTERS and _LETTERS[asked] != _LETTERS[found]
+        return category in ("t2i", "i2t")
 
 
 def _field(batch: Mapping[str, Sequence[Any]]) -> str:
-    held = [field for field in ("text", "image", *_OTHERS) if field in batch]
+    held = [field for field in ("text", "image", "audio", "video") if field in batch]
     if len(held) != 1:
         raise ValueError(
             "each item must be one text or one image; this task gives items with "
@@ -200,36 +184,38 @@ def _retrieves(task: TaskMetadata) -> bool:
     return any(word in task.type for word in ("Retrieval", "Reranking", "QA", "DocumentUnderst"))
 
 
-class _Bitext:
-    """Which side a column of a bitext task is of.
+_Key = tuple[str, str, str]
+"""Task, split and subset of a bitext."""
 
-    Attributes:
-        languages: The side of each language, by the start of its name.
-    """
+
+class _Bitext:
+    """Which side a column of a bitext task is of."""
 
     def __init__(self, languages: Mapping[str, Side] | None) -> None:
         for side in (languages or {}).values():
             check_side(side)
         self.languages = dict(languages or {})
-        self._waiting: tuple[str, str, str] | None = None
+        self._waiting: _Key | None = None
         self._last: dict[Side, weakref.ref[Tensor]] = {}
 
-    @contextmanager
-    def column(self, task: TaskMetadata, split: str, subset: str) -> Iterator[_Column]:
-        """One column while it is encoded; one that fails counts as not encoded."""
-        named, key = self._named(task, subset), (task.name, split, subset)
-        second = named is None and self._waiting == key
+    def column(self, task: TaskMetadata, split: str, subset: str) -> tuple[Side, _Key | None]:
+        """The side of the column that is encoded next, and its key if only order tells it."""
+        side, key = self._named(task, subset), (task.name, split, subset)
+        second = self._waiting == key
         self._waiting = None
-        column = _Column(named or ("target" if second else "source"))
-        yield column
-        if named is None and column.vectors is not None:
-            self._last[column.side] = weakref.ref(column.vectors)
-        if named is None and not second:
-            self._waiting = key
+        return (side, None) if side is not None else ("target" if second else "source", key)
 
-    def check(self, asking: Any, found: Any) -> None:
+    def encoded(self, side: Side, key: _Key | None, vectors: Tensor) -> None:
+        """Remember a column; one whose encoding fails does not come here and does not count."""
+        if key is not None:
+            self._last[side] = weakref.ref(vectors)
+            self._waiting = key if side == "source" else None
+
+    def check(self, queries: Any, gallery: Any) -> None:
         """Raise ``ValueError`` where the columns came in the other order."""
-        if _shares(asking, self._last.get("target")) and _shares(found, self._last.get("source")):
+        if _same_storage(queries, self._last.get("target")) and _same_storage(
+            gallery, self._last.get("source")
+        ):
             raise ValueError(
                 "the columns of a bitext must be encoded in the order in which they are compared, "
                 "as nothing else tells them apart; this task encoded the column that asks second. "
@@ -256,21 +242,7 @@ class _Bitext:
         return "source" if places == {0} else "target"
 
 
-class _Column:
-    """A column of a bitext and its side."""
-
-    def __init__(self, side: Side) -> None:
-        self.side: Side = side
-        self.vectors: Tensor | None = None
-
-    def kept(self, vectors: Tensor) -> Tensor:
-        """The vectors as they are, remembered as those of this column."""
-        self.vectors = vectors
-        return vectors
-
-
-def _shares(vectors: Any, other: weakref.ref[Tensor] | None) -> bool:
-    """Whether two tensors are parts of one."""
+def _same_storage(vectors: Any, other: weakref.ref[Tensor] | None) -> bool:
     whole = None if other is None else other()
     return (
         whole is not None

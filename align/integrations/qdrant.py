@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import index
 from typing import Any
 from uuid import NAMESPACE_OID, NAMESPACE_URL, uuid5
@@ -12,7 +12,7 @@ import numpy as np
 from align._checks import check_at_least, check_k, check_length, check_matrix, check_unique
 from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
-from align.integrations.answers import Answers, Floats, check_unit_norm, padded
+from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded
 from align.integrations.extras import extra
 from align.retrieval.hits import NOTHING, Hit, Id
 
@@ -34,9 +34,9 @@ def create_gallery(
 ) -> None:
     """Create a collection that ranks as we do, by inner product and MaxSim, and fill it.
 
-    Qdrant knows points by number or UUID only, so an id is kept in the payload, under ``id``, and
+    Qdrant knows points by number or UUID only, so an id is stored in the payload, under ``id``, and
     the UUID is made from it. If filling fails, the collection is removed again. The several vectors
-    of an item get no search graph: they are for scoring what the single ones put forward.
+    of an item get no search graph: they only score the candidates of the single ones.
 
     Args:
         client: Of a server, or local: ``QdrantClient(":memory:")`` or ``QdrantClient(path=...)``.
@@ -44,8 +44,7 @@ def create_gallery(
         ids: ``n`` unique strings or whole numbers, which come back as they are.
         vectors: Gallery vectors, ``(n, d)``, correction included: ``adapter.gallery(...)``.
         tokens: Several vectors per item, ``n`` packed items, for ``rescored_search``.
-        metadata: What to keep beside each item, as Qdrant keeps JSON; filters name a field
-            ``metadata.FIELD``.
+        metadata: Stored with each item as JSON; filters name a field ``metadata.FIELD``.
 
     Raises:
         TypeError: An id is neither a string nor a whole number.
@@ -57,10 +56,10 @@ def create_gallery(
     check_length("vectors", range(len(dense)), len(ids))
     check_unique("ids", ids)
     check_matrix("vectors", dense)
-    fields = {DENSE: models.VectorParams(size=dense.shape[1], distance=models.Distance.DOT)}
+    kinds = {DENSE: models.VectorParams(size=dense.shape[1], distance=models.Distance.DOT)}
     if tokens is not None:
         check_length("tokens", range(len(tokens)), len(ids))
-        fields[TOKENS] = models.VectorParams(
+        kinds[TOKENS] = models.VectorParams(
             size=tokens.dim,
             distance=models.Distance.DOT,
             hnsw_config=models.HnswConfigDiff(m=0),
@@ -73,13 +72,13 @@ def create_gallery(
 
     def points() -> Iterator[models.PointStruct]:
         for row, name in enumerate(ids):
-            held: dict[str, Any] = {DENSE: dense[row].tolist()}
+            named: dict[str, Any] = {DENSE: dense[row].tolist()}
             if tokens is not None:
-                held[TOKENS] = tokens[row].tolist()
-            said = {} if metadata is None else {"metadata": dict(metadata[row])}
-            yield models.PointStruct(id=_point(name), vector=held, payload={"id": name, **said})
+                named[TOKENS] = tokens[row].tolist()
+            fields = {} if metadata is None else {"metadata": dict(metadata[row])}
+            yield models.PointStruct(id=_uuid(name), vector=named, payload={"id": name, **fields})
 
-    client.create_collection(collection, vectors_config=fields)
+    client.create_collection(collection, vectors_config=kinds)
     try:
         client.upload_points(collection, points(), wait=True)
     except BaseException:
@@ -93,7 +92,7 @@ def qdrant_search(
     *,
     using: str | None = None,
     id_field: str | None = None,
-) -> Callable[[Floats, int], Answers]:
+) -> Search:
     """A search over a collection, for ``align.wrap``.
 
     Args:
@@ -105,15 +104,14 @@ def qdrant_search(
         id_field: Payload field that holds the id, ``"id"`` in a collection of
             ``create_gallery``; if left out, ids are those of the points.
 
-    Returns:
-        Query vectors ``(q, d)`` and ``k`` in; ids and scores out, both ``(q, k)``, and ``None`` as
-        the id where Qdrant finds fewer.
-
     Raises:
         ValueError: There is no such vector, or it ranks by something else; later, the queries are
             of another width, or not of unit norm where it ranks by cosine.
     """
     stored = _parameters(client, collection, using)
+
+    def name(point: models.ScoredPoint) -> Any:
+        return point.id if id_field is None else (point.payload or {})[id_field]
 
     def search(vectors: Floats, k: int) -> Answers:
         if vectors.shape[1] != stored.size:
@@ -129,19 +127,8 @@ def qdrant_search(
             )
             for vector in vectors
         ]
-        return padded(
-            [
-                [
-                    (
-                        point.id if id_field is None else (point.payload or {})[id_field],
-                        point.score,
-                    )
-                    for point in found.points
-                ]
-                for found in client.query_batch_points(collection, requests)
-            ],
-            k,
-        )
+        answers = client.query_batch_points(collection, requests)
+        return padded([[(name(p), p.score) for p in answer.points] for answer in answers], k)
 
     return search
 
@@ -182,14 +169,12 @@ def rescored_search(
         )
         for vector, several in zip(dense, tokens, strict=True)
     ]
-    return [
-        [_hit(point) for point in found.points]
-        for found in client.query_batch_points(collection, requests)
-    ]
+    answers = client.query_batch_points(collection, requests)
+    return [[_hit(point) for point in answer.points] for answer in answers]
 
 
 def _plain(row: int, name: Any) -> Id:
-    """An id as JSON holds it, and as it is asked for again."""
+    """An id as JSON holds it."""
     if isinstance(name, str):
         return str(name)
     try:
@@ -203,8 +188,8 @@ def _plain(row: int, name: Any) -> Id:
         ) from None
 
 
-def _point(name: Id) -> str:
-    """The UUID of an id; 7 and "7" have two."""
+def _uuid(name: Id) -> str:
+    """7 and "7" have two."""
     space = NAMESPACE_URL if isinstance(name, str) else NAMESPACE_OID
     return str(uuid5(space, str(name)))
 

@@ -28,8 +28,8 @@ def to_sentence_transformers(
 ) -> SentenceTransformer:
     """A model whose ``encode_query`` and ``encode_document`` give an adapter's vectors.
 
-    ``encode_query`` gives ``adapter.queries`` of what the encoder of the side that asks gives, and
-    ``encode_document`` gives ``adapter.gallery`` of the other side, to float32 rounding. The folder
+    ``encode_query`` gives ``adapter.queries`` of the encoder's vectors on the side of the queries,
+    ``encode_document`` ``adapter.gallery`` on the other, to float32 rounding. The folder
     that ``save_pretrained`` writes is loaded by ``SentenceTransformer(folder)`` without
     ``trust_remote_code``: Normalize, Dense and Router are all that is added. Scores are inner
     products. With one encoder, all three ``encode`` methods give the vectors of its side.
@@ -42,7 +42,7 @@ def to_sentence_transformers(
         adapter: Fitted on vectors of the encoders below.
         source: Encoder of the source side, in float32; its modules are shared, not copied.
         target: Encoder of the target side, likewise. At least one is needed.
-        queries: The side that asks.
+        queries: The side of the queries.
         drop_correction: Leave out the hubness correction and the expansion of gallery vectors,
             which no built-in module can compute: both sides are then plain unit vectors. It changes
             rankings. Queries alone, for a gallery made by ``adapter.gallery``, need no drop.
@@ -64,7 +64,7 @@ def to_sentence_transformers(
     if adapter.preference is not None:
         raise ValueError(
             "built-in modules can express an adapter without instructions only; this one prefers "
-            "kinds of item by instruction. Keep it beside its encoders with align.Embedder."
+            "kinds of item by instruction. Use it with its encoders by align.Embedder."
         )
     corrected = adapter.reference is not None and not drop_correction
     if corrected and documents in towers:
@@ -72,7 +72,7 @@ def to_sentence_transformers(
             "built-in modules can express the maps of an adapter, but not what it does to gallery "
             f"vectors besides; this one corrects or expands those of the {documents} side. Pass "
             "drop_correction=True to leave that out, or make gallery vectors with align.Embedder "
-            "and export the side that asks alone."
+            "and export the side of the queries alone."
         )
     layers = {}
     for side, model in towers.items():
@@ -81,31 +81,25 @@ def to_sentence_transformers(
         layers[side] = [*model, *_modules(side, part)]
     if corrected and adapter.d_search > adapter.dim:
         layers[queries].append(_one_more(adapter.dim))
+    one = next(iter(towers.values()))
     prompts = {
-        "query": _prompt(towers.get(queries, towers.get(documents))),
-        "document": _prompt(towers.get(documents, towers.get(queries))),
+        "query": _prompt(towers.get(queries, one)),
+        "document": _prompt(towers.get(documents, one)),
     }
-    if len(layers) == 1:
-        [modules] = layers.values()
-    else:
-        modules = [
-            Router.for_query_document(
-                query_modules=layers[queries], document_modules=layers[documents]
-            )
-        ]
-    device = next(iter(towers.values())).device
+    modules: list[Any] = next(iter(layers.values()))
+    if len(layers) == 2:
+        modules = [Router.for_query_document(layers[queries], layers[documents])]
     return SentenceTransformer(
         modules=modules,
-        device=str(device),
+        device=str(one.device),
         prompts=prompts,
         default_prompt_name="query" if prompts["query"] else None,
         similarity_fn_name="dot",
     )
 
 
-def _prompt(model: SentenceTransformer | None) -> str:
+def _prompt(model: SentenceTransformer) -> str:
     """What ``model.encode`` puts before a text: adapters are fitted on vectors of ``encode``."""
-    assert model is not None
     name = model.default_prompt_name
     return "" if name is None else str(model.prompts.get(name) or "")
 
@@ -143,8 +137,8 @@ def _modules(side: str, part: nn.Module) -> list[Module]:
             raise ValueError(
                 "built-in modules can express linear, affine and identity maps and projection "
                 f"networks; the {side} map of this adapter is {_called(part)}. Fit a closed form, "
-                "such as rcca (align.adapters.closed_form.rcca), or keep this one beside its "
-                "encoders with align.Embedder."
+                "such as rcca (align.adapters.closed_form.rcca), or use this one with its "
+                "encoders by align.Embedder."
             )
 
 

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Two sides into one space: ``transform`` for sources, ``transform_target`` for targets.
+    """``align.fit`` as an estimator: ``transform`` for sources, ``transform_target`` for targets.
 
     Inner products of the two are the scores that the adapter ranks by, hubness correction included,
     so a nearest-neighbour estimator behind it must use the inner product and not the cosine where
@@ -30,12 +30,9 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ``set_score_request(groups=True)``, pipelines and cross-validation hand them on, as in
     ``cross_val_score(estimator, X, Y, params={"groups": groups}, cv=GroupKFold())``.
 
+    Arguments are those of ``align.fit``.
+
     Attributes:
-        side: As for ``align.fit``.
-        effort: As for ``align.fit``.
-        refine: As for ``align.fit``.
-        folds: As for ``align.fit``.
-        seed: As for ``align.fit``.
         adapter_: The fitted ``Adapter``.
         n_features_in_: Width of a source.
         n_targets_: Width of a target, or 1 for numbers.
@@ -82,14 +79,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ensure_min_features=2,
         )
         self.n_targets_ = 1 if Y.ndim == 1 else Y.shape[1]
-        self.adapter_ = fit(
-            _paired(X, Y, groups),
-            side=self.side,
-            effort=self.effort,
-            refine=self.refine,
-            folds=self.folds,
-            seed=self.seed,
-        )
+        self.adapter_ = fit(_paired(X, Y, groups), **self.get_params(deep=False))
         self._n_features_out = self.adapter_.d_search
         return self
 
@@ -131,8 +121,8 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        found = evaluate(_paired(X, np.asarray(Y), groups), self.adapter_).mean
-        return float(np.mean([found[f"recall_at_{k}"].value for k in (1, 5, 10)]))
+        mean = evaluate(_paired(X, np.asarray(Y), groups), self.adapter_).mean
+        return float(np.mean([mean[f"recall_at_{k}"].value for k in (1, 5, 10)]))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,8 +20,13 @@ from llama_index.core.ingestion import IngestionCache, IngestionPipeline
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 
-from align.integrations.keyed_cache import KeyedCache
-from align.integrations.llama_index import AlignedEmbedding, AlignReranker, AlignRetriever, node_of
+from align.integrations.llama_index import (
+    AlignedEmbedding,
+    AlignReranker,
+    AlignRetriever,
+    KeyedCache,
+    node_of,
+)
 
 
 def test_inner_products_of_the_embeddings_are_the_scores_of_the_adapter(adapter, embedder):
