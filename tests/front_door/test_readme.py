@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import align
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
@@ -43,8 +45,12 @@ def test_starting_from_arrays_finds_the_planted_pairs(tmp_path, monkeypatch, cap
 
 @pytest.mark.usefixtures("in_a_folder_of_pictures")
 def test_starting_from_items_runs_with_tiny_models(capsys):
-    exec(BLOCKS[1], {})
-    assert 0 <= float(capsys.readouterr().out) <= 1
+    names: dict[str, object] = {}
+    exec(BLOCKS[1], names)
+    train, test, adapter = (names[name] for name in ("train", "test", "adapter"))
+    ours = align.evaluate(test, adapter).mean["recall_at_10"].value
+    assert float(capsys.readouterr().out) == ours
+    assert adapter.card.n_pairs == len(train)
 
 
 def test_a_running_retriever_answers_the_other_side(capsys):
