@@ -1,11 +1,11 @@
 from ._version import __version__ as __version__
 from .adapters.adapter import Adapter as Adapter
-from .adapters.artifact.files import load as load
-from .adapters.maps.instructed import with_instructions as with_instructions
-from .adapters.maps.networks import projection_network as projection_network
-from .adapters.maps.residual import residual as residual
-from .adapters.multi_vector.aspects import MetaTokens as MetaTokens
-from .adapters.multi_vector.files import load_meta_tokens as load_meta_tokens
+from .adapters.adapter import load as load
+from .adapters.instructions import with_instructions as with_instructions
+from .adapters.multi_vector.meta_tokens import MetaTokens as MetaTokens
+from .adapters.multi_vector.meta_tokens import load_meta_tokens as load_meta_tokens
+from .adapters.trainable import projection_network as projection_network
+from .adapters.trainable import residual as residual
 from .data.embeddings import Embeddings as Embeddings
 from .data.embeddings import PairedEmbeddings as PairedEmbeddings
 from .data.encoding import Encoder as Encoder

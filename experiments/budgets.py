@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from align.adapters.adapter import Adapter
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.multi_vector import MultiVector
 from align.data.token_pairs import TokenPairs

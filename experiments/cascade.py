@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.multi_vector import MultiVector
 from align.fitting.multi_vector.fit import fit_meta_tokens
 from align.retrieval.cascade import candidates_for, cascade, cascade_flops

@@ -25,7 +25,7 @@ from rich.table import Table
 from align.adapters.adapter import Adapter
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.closed_form.rcca import rcca
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
 from align.fitting.training.config import TrainConfig

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from align.adapters.adapter import Adapter
 from align.adapters.instructions import pairs_for
-from align.adapters.maps.instructed import instructed
-from align.adapters.maps.networks import linear_heads
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import instructed, linear_heads, residual
 from align.curation.mixing import composition, temperature_weights
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes

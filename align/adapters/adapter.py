@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from align._checks import check_matrix, check_no_zero_rows, check_side
+from align.adapters.artifact import files
 from align.adapters.card import Card
+from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.training_items import TrainingItems
@@ -44,17 +46,7 @@ class Adapter(nn.Module):
         training_items: TrainingItems | None = None,
     ) -> None:
         super().__init__()
-        if source_map.dim != target_map.dim:
-            raise ValueError(
-                "both maps of an adapter must end in one space; "
-                f"got widths {source_map.dim} and {target_map.dim}. Give both the same dim."
-            )
-        if preference is not None and sum(preference.widths) != target_map.d_in:
-            raise ValueError(
-                "the parts that a preference tells apart must be those of the targets, of width "
-                f"{target_map.d_in}; got widths {list(preference.widths)}. "
-                "Take them from target_parts of the pairs."
-            )
+        Components(source_map, target_map, reference, preference, training_items)  # checks them
         self.source_map = source_map
         self.target_map = target_map
         self.reference = reference
@@ -63,15 +55,25 @@ class Adapter(nn.Module):
         self.card = card
 
     @property
+    def components(self) -> Components:
+        """Its modules as one value."""
+        return Components(
+            self.source_map,
+            self.target_map,
+            self.reference,
+            self.preference,
+            self.training_items,
+        )
+
+    @property
     def dim(self) -> int:
         """Width of the shared space."""
-        return int(self.source_map.dim)  # type: ignore[arg-type]  # nn.Module hides attributes
+        return self.components.dim
 
     @property
     def d_search(self) -> int:
-        """Width of the vectors that ``queries`` and ``gallery`` give where sources ask."""
-        corrected = self.reference is not None and self.reference.hubness is not None
-        return self.dim + corrected + (0 if self.preference is None else self.preference.dim)
+        """Width of the vectors that ``queries`` and ``gallery`` give where sources are queries."""
+        return self.components.d_search
 
     @torch.inference_mode()
     def source(self, x: Vectors) -> Tensor:
@@ -173,9 +175,7 @@ class Adapter(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""
-        from align.adapters.artifact.files import save
-
-        save(self, folder)
+        files.save(self.components, self.card, folder)
 
     def _map(self, side: Side, x: Vectors) -> Tensor:
         check_side(side)
@@ -199,6 +199,36 @@ class Adapter(nn.Module):
                 f"this adapter's {side} side was fitted on vectors of {fitted}; "
                 f"got vectors of {fingerprint}. Encode with the first, or fit an adapter anew."
             )
+
+
+def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
+    """The adapter that ``Adapter.save`` wrote, equal to the last bit, on the CPU.
+
+    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
+    with the digests in ``config.json``. While another process saves over the folder, the old or
+    the new adapter is loaded, never parts of both.
+
+    Args:
+        folder_or_hub_id: A local folder, or an ``owner/name`` on the Hugging Face hub, of which
+            only the four files of an adapter are downloaded. A local folder of that name goes
+            first.
+        revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
+
+    Raises:
+        FileNotFoundError: There is no such folder or hub id, or one of its files is missing.
+        OSError: A file cannot be read.
+        ValueError: A file is damaged, of another version, or does not fit the others; or
+            ``revision`` was given with a local folder.
+    """
+    components, card = files.read(folder_or_hub_id, revision=revision)
+    return Adapter(
+        components.source_map,
+        components.target_map,
+        card,
+        reference=components.reference,
+        preference=components.preference,
+        training_items=components.training_items,
+    )
 
 
 def _have_directions(x: Tensor) -> bool:

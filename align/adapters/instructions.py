@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from align._checks import check_matrix, check_no_zero_rows, check_paired
 from align.adapters.adapter import Adapter
-from align.adapters.maps.instructed import InstructedMap, with_instructions
+from align.adapters.maps.instructed import InstructedMap
 from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
+
+
+def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:
+    """Items and their instructions side by side: what an ``instructed`` adapter takes as sources.
+
+    Args:
+        embeddings: Vectors of the items, ``(n, d)``, no row zero.
+        instructions: An embedding of the instruction of each item, ``(n, d_instruction)``, or of
+            all of them, ``(1, d_instruction)``; a row of zeros is no instruction.
+
+    Returns:
+        ``(n, d + d_instruction)``.
+
+    Raises:
+        ValueError: The two are not row-matched finite matrices, or an item is zero.
+    """
+    if instructions.ndim == 2 and len(instructions) == 1:
+        instructions = instructions.expand(len(embeddings), -1)
+    check_paired(embeddings, instructions)
+    check_matrix("embeddings", embeddings)
+    check_no_zero_rows("embeddings", embeddings)
+    check_matrix("instructions", instructions)
+    return torch.cat([embeddings, instructions], dim=1)
 
 
 def takes_instructions(adapter: Adapter) -> bool:

@@ -56,6 +56,21 @@ class TrainingItems(nn.Module):
         self.register_buffer("target", target)
         self.widths = widths
 
+    @property
+    def pairs(self) -> int:
+        """Training pairs that are remembered."""
+        return len(self.source)
+
+    @property
+    def d_source(self) -> int:
+        """Width of a source item's raw vector."""
+        return self.widths[0]
+
+    @property
+    def d_target(self) -> int:
+        """Width of a target item's raw vector."""
+        return self.widths[1]
+
     @classmethod
     def of(cls, source: Tensor, target: Tensor) -> Self:
         """Of the raw vectors of training pairs, ``(n, d_source)`` and ``(n, d_target)``.

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from align._checks import check_side
-from align.adapters.artifact.digest import adapter_digest, check_digest
-from align.adapters.artifact.files import load
+from align.adapters.adapter import load
+from align.adapters.digest import adapter_digest, check_digest
 from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
 from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from align._checks import check_side
-from align.adapters.artifact.digest import adapter_digest, check_digest
-from align.adapters.artifact.files import load
+from align.adapters.adapter import load
+from align.adapters.digest import adapter_digest, check_digest
 from align.data.encoding import MIXED, Encoder
 from align.data.pictures import opened, upright_rgb
 from align.data.sides import Side

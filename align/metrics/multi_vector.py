@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
 from align.data.repeats import warn_of_repeats

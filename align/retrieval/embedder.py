@@ -10,9 +10,10 @@ from torch import Tensor
 
 from align._checks import as_list, check_length, check_side
 from align.adapters.adapter import Adapter
-from align.adapters.artifact.digest import adapter_digest
+from align.adapters.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
-from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
+from align.adapters.multi_vector.aspects import TokenAspects
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import Embeddings, Vectors
 from align.data.encoding import (
     Cache,

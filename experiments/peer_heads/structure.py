@@ -7,7 +7,8 @@ from functools import partial
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps.networks import linear_heads, mean_directions
+from align.adapters.maps.networks import mean_directions
+from align.adapters.trainable import linear_heads
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive_with_structure

@@ -19,10 +19,9 @@ from align.adapters.closed_form.pls import pls
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.closed_form.ridge import ridge
-from align.adapters.maps.instructed import instructed, with_instructions
+from align.adapters.instructions import with_instructions
 from align.adapters.maps.linear import IdentityMap
-from align.adapters.maps.networks import linear_heads
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import instructed, linear_heads, residual
 from align.adapters.training_items import COMMON, TrainingItems
 from align.data.embeddings import PairedEmbeddings
 from align.data.token_pairs import TokenPairs

@@ -11,14 +11,8 @@ from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import directions
-from align.adapters.multi_vector.aspects import (
-    Heads,
-    MetaTokens,
-    Reduction,
-    Resampler,
-    Selector,
-    TokenAspects,
-)
+from align.adapters.multi_vector.aspects import Heads, Reduction, Resampler, Selector, TokenAspects
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.multi_vector import MultiVector
 from tests.helpers.planted import rotation, shared_factors
 

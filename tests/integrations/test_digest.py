@@ -8,8 +8,8 @@ from torch import nn
 
 import align
 from align.adapters.adapter import Adapter
-from align.adapters.artifact.digest import adapter_digest, check_digest
 from align.adapters.corrections.hubness import InvertedSoftmax
+from align.adapters.digest import adapter_digest, check_digest
 from tests.helpers.lookups import lookup
 from tests.integrations import world
 

@@ -14,8 +14,8 @@ from align.adapters.corrections.hubness import InvertedSoftmax
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap, LinearMap, RelativeMap
-from align.adapters.maps.networks import ProjectionMap, projection_network
-from align.adapters.maps.residual import residual
+from align.adapters.maps.networks import ProjectionMap
+from align.adapters.trainable import projection_network, residual
 from tests.helpers.tiny_models import *  # noqa: F403  # fixtures
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:transformers")

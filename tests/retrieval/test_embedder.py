@@ -11,8 +11,8 @@ import align
 from align import Embedder, EmbeddingStore, MixedEncoder
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.maps.instructed import instructed
 from align.adapters.maps.linear import IdentityMap
+from align.adapters.trainable import instructed
 from tests.helpers.counting_encoder import CountingEncoder
 from tests.helpers.lookups import lookup, planted_pairs
 from tests.helpers.meta_heads import made

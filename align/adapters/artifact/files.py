@@ -15,11 +15,11 @@ from align._files.atomic import Layout, atomic_folder, read_whole, settled
 from align._files.strict_json import read_json, to_json
 from align._files.tensors import digest_of, open_tensors
 from align._files.tensors import save as save_tensors
-from align.adapters.adapter import Adapter
 from align.adapters.artifact.config import build, describe
-from align.adapters.artifact.model_card import readme
+from align.adapters.artifact.model_card import model_card
 from align.adapters.artifact.schema import DIGEST, OBJECT, fields
 from align.adapters.card import Card
+from align.adapters.components import Components
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, README)
@@ -41,7 +41,7 @@ def _is_adapter(folder: Path) -> bool:
 LAYOUT = Layout("adapter", frozenset(FILES), _is_adapter)
 
 
-def save(adapter: Adapter, folder: str | Path) -> None:
+def save(components: Components, card: Card, folder: str | Path) -> None:
     """Write an adapter as a folder that can be uploaded to the Hugging Face hub as it is.
 
     The folder holds ``model.safetensors``, ``config.json``, ``card.json`` and a ``README.md`` that
@@ -50,7 +50,8 @@ def save(adapter: Adapter, folder: str | Path) -> None:
     itself and of the other two.
 
     Args:
-        adapter: Made of the maps in ``align.adapters.maps.linear``, float32, on any device.
+        components: Of the maps in ``align.adapters.maps``, float32, on any device.
+        card: How the adapter came to be.
         folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
             is written.
 
@@ -63,12 +64,16 @@ def save(adapter: Adapter, folder: str | Path) -> None:
     """
     path = Path(folder).expanduser()
     LAYOUT.check_free(path)
-    config = describe(adapter)
-    tensors = {name: tensor.detach().cpu() for name, tensor in adapter.state_dict().items()}
-    check_tensors("the adapter", tensors, build(config, adapter.card).state_dict())
-    card = {"schema": CARD_SCHEMA, **adapter.card.to_dict()}
-    texts = {CARD: to_json(card, again="Replace it before saving."), README: readme(adapter)}
-    digests = {"weights": digest_of(tensors), "card": json_digest(card)}
+    config = describe(components)
+    state = components.module().state_dict()
+    tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    check_tensors("the adapter", tensors, build(config, card).module().state_dict())
+    said = {"schema": CARD_SCHEMA, **card.to_dict()}
+    texts = {
+        CARD: to_json(said, again="Replace it before saving."),
+        README: model_card(components, card),
+    }
+    digests = {"weights": digest_of(tensors), "card": json_digest(said)}
     texts[CONFIG] = sealed({"schema": CONFIG_SCHEMA, **config, "digests": digests})
     with atomic_folder(path, LAYOUT) as scratch:
         save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
@@ -76,29 +81,12 @@ def save(adapter: Adapter, folder: str | Path) -> None:
             (scratch / name).write_text(text, encoding="utf-8")
 
 
-def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
-    """The adapter that ``save`` wrote, equal to the last bit, on the CPU.
-
-    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
-    with the digests in ``config.json``. While another process saves over the folder, the old or
-    the new adapter is loaded, never parts of both.
-
-    Args:
-        folder_or_hub_id: A local folder, or an ``owner/name`` on the Hugging Face hub, of which
-            only the four files of an adapter are downloaded. A local folder of that name goes
-            first.
-        revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
-
-    Raises:
-        FileNotFoundError: There is no such folder or hub id, or one of its files is missing.
-        OSError: A file cannot be read.
-        ValueError: A file is damaged, of another version, or does not fit the others; or
-            ``revision`` was given with a local folder.
-    """
+def read(folder_or_hub_id: str | Path, *, revision: str | None = None) -> tuple[Components, Card]:
+    """What ``save`` wrote, equal to the last bit, on the CPU; ``align.load`` says more."""
     return read_whole(_locate(folder_or_hub_id, revision), _read)
 
 
-def _read(folder: Path) -> Adapter:
+def _read(folder: Path) -> tuple[Components, Card]:
     missing = [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
@@ -108,20 +96,22 @@ def _read(folder: Path) -> Adapter:
         )
     config = read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
     said = {name: config.pop(name, None) for name in ("digests", "sha256")}
-    told = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)
-    adapter = build(config, Card.from_dict(told))
+    said_of_card = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)
+    card = Card.from_dict(said_of_card)
+    components = build(config, card)
+    module = components.module()
     tensors, _ = open_tensors(folder / WEIGHTS, again=AGAIN)
-    check_tensors(WEIGHTS, tensors, adapter.state_dict())
+    check_tensors(WEIGHTS, tensors, module.state_dict())
     digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
-    weights, card = fields(digests, f"{CONFIG}.digests", weights=DIGEST, card=DIGEST)
+    weights, card_digest = fields(digests, f"{CONFIG}.digests", weights=DIGEST, card=DIGEST)
     check_digest(
         CONFIG, whole, {"schema": CONFIG_SCHEMA, **config, "digests": digests}, beside=CONFIG
     )
-    check_digest(CARD, card, {"schema": CARD_SCHEMA, **told}, beside=CONFIG)
+    check_digest(CARD, card_digest, {"schema": CARD_SCHEMA, **said_of_card}, beside=CONFIG)
     if digest_of(tensors) != weights:
         raise ValueError(changed(WEIGHTS, CONFIG))
-    adapter.load_state_dict(tensors, assign=True)
-    return adapter
+    module.load_state_dict(tensors, assign=True)
+    return components, card
 
 
 def saved_digest(folder: Path) -> str:

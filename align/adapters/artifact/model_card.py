@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card
+from align.adapters.components import Components
 from align.adapters.maps.instructed import InstructedMap
 from align.data.escaping import in_code, in_markdown
 
@@ -41,7 +41,7 @@ gallery = adapter.gallery(y, side="target")  # (m, {card.d_target}) -> (m, {d_se
 scores = queries @ gallery.T  # higher is nearer; any inner-product index does the same
 ```
 
-{told}`pip install isthmus` brings `align`. Loading runs no code from this folder.
+{instructions}`pip install isthmus` brings `align`. Loading runs no code from this folder.
 
 ## How it was made
 
@@ -83,41 +83,30 @@ _TRIED = (
 )
 
 
-def readme(adapter: Adapter) -> str:
+def model_card(components: Components, card: Card) -> str:
     """The model card of an adapter, with the YAML header that the Hugging Face hub reads."""
-    card, reference = adapter.card, adapter.reference
+    reference, items = components.reference, components.training_items
+    source_map = components.source_map
     return _TEMPLATE.format(
         method=_line(card.method),
-        dim=adapter.dim,
+        dim=components.dim,
         card=card,
         source=_encoder(card.source_fingerprint),
         target=_encoder(card.target_fingerprint),
-        d_search=adapter.d_search,
+        d_search=components.d_search,
         data=_data(card),
-        told=_told(adapter),
+        instructions=_INSTRUCTIONS.format(*source_map.parts)
+        if isinstance(source_map, InstructedMap)
+        else "",
         verdict=_line(card.verdict) or "No verdict was recorded.",
-        reference=""
-        if reference is None
-        else _REFERENCE.format(rows=len(reference.source_reference)),
-        items=_items(adapter),
+        reference="" if reference is None else _REFERENCE.format(rows=reference.rows),
+        items=_NO_ITEMS if items is None else _ITEMS.format(rows=items.pairs),
         candidates=_candidates(card),
     )
 
 
 def _encoder(fingerprint: str | None) -> str:
     return "not recorded" if fingerprint is None else in_code(_short(fingerprint))
-
-
-def _told(adapter: Adapter) -> str:
-    """How sources bring their instructions, if they do."""
-    if not isinstance(adapter.source_map, InstructedMap):
-        return ""
-    return _INSTRUCTIONS.format(*adapter.source_map.parts)
-
-
-def _items(adapter: Adapter) -> str:
-    items = adapter.training_items
-    return _NO_ITEMS if items is None else _ITEMS.format(rows=len(items.source))
 
 
 def _data(card: Card) -> str:

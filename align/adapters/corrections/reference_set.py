@@ -67,6 +67,11 @@ class ReferenceSet(nn.Module):
         self.expansion = expansion
         self.hubness = hubness
 
+    @property
+    def rows(self) -> int:
+        """Training pairs in the set."""
+        return len(self.source_reference)
+
     def gallery(self, z: Tensor, *, side: str) -> Tensor:
         """Gallery vectors ``(m, d)``, or ``(m, d + 1)`` with minus the bias in the last column.
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align._checks import check_at_least, check_matrix, check_no_zero_rows, check_paired
-from align.adapters.adapter import Adapter
-from align.adapters.maps.residual import at_length_of, device_of
+from align.adapters.maps.residual import at_length_of
 
 
 class InstructedMap(nn.Module):
@@ -40,7 +35,17 @@ class InstructedMap(nn.Module):
     @property
     def parts(self) -> tuple[int, int]:
         """Width of an item's vector, and of its instruction."""
-        return int(self.inner.d_in), self.shift.shape[0]  # type: ignore[arg-type]
+        return int(self.inner.d_in), self.d_instruction  # type: ignore[arg-type]
+
+    @property
+    def d_instruction(self) -> int:
+        """Width of an instruction."""
+        return self.shift.shape[0]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether an instruction also scales each coordinate."""
+        return self.scale is not None
 
     @property
     def dim(self) -> int:
@@ -61,60 +66,3 @@ class InstructedMap(nn.Module):
         told = F.normalize(instruction, dim=1)
         moved = kept if self.scale is None else kept + kept * (told @ self.scale)
         return kept, moved + told @ self.shift
-
-
-def instructed(adapter: Adapter, d_instruction: int, *, scaled: bool = False) -> Adapter:
-    """The same adapter with sources that bring an instruction; it does nothing until trained.
-
-    The new adapter takes sources ``with_instructions``. Its card names no source encoder, since
-    those vectors come from two. The adapter's correction of galleries is kept.
-
-    Args:
-        adapter: Of any maps, which are shared with the new adapter. Maps without weights to learn
-            stay as they are while the instruction is learned: wrap a ``residual`` to train both.
-        d_instruction: Width of an instruction's embedding.
-        scaled: Whether an instruction also scales each coordinate.
-
-    Raises:
-        ValueError: ``d_instruction`` is below 1.
-    """
-    check_at_least("d_instruction", d_instruction, 1)
-    inner: Any = adapter.source_map
-    zeros = torch.zeros(d_instruction, inner.dim, device=device_of(inner))
-    source = InstructedMap(inner, zeros, zeros.clone() if scaled else None)
-    card = replace(
-        adapter.card,
-        method=f"{adapter.card.method} + instructions",
-        d_source=source.d_in,
-        source_fingerprint=None,
-    )
-    return Adapter(
-        source,
-        adapter.target_map,
-        card,
-        reference=adapter.reference,
-        training_items=adapter.training_items,
-    )
-
-
-def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:
-    """Items and their instructions side by side: what an ``instructed`` adapter takes as sources.
-
-    Args:
-        embeddings: Vectors of the items, ``(n, d)``, no row zero.
-        instructions: An embedding of the instruction of each item, ``(n, d_instruction)``, or of
-            all of them, ``(1, d_instruction)``; a row of zeros is no instruction.
-
-    Returns:
-        ``(n, d + d_instruction)``.
-
-    Raises:
-        ValueError: The two are not row-matched finite matrices, or an item is zero.
-    """
-    if instructions.ndim == 2 and len(instructions) == 1:
-        instructions = instructions.expand(len(embeddings), -1)
-    check_paired(embeddings, instructions)
-    check_matrix("embeddings", embeddings)
-    check_no_zero_rows("embeddings", embeddings)
-    check_matrix("instructions", instructions)
-    return torch.cat([embeddings, instructions], dim=1)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align._checks import check_at_least
-from align.adapters.adapter import Adapter
-from align.adapters.card import Card
-from align.adapters.maps.linear import IdentityMap, directions
+from align.adapters.maps.linear import directions
 
 
 class ProjectionMap(nn.Module):
@@ -94,121 +87,6 @@ class LinearHead(nn.Module):
         return F.normalize(self.project(x), dim=1)
 
 
-def projection_network(
-    d_source: int,
-    d_target: int,
-    *,
-    hidden: int,
-    dim: int | None = None,
-    side: Literal["both", "source"] = "both",
-    generator: torch.Generator,
-    means: tuple[Tensor, Tensor] | None = None,
-) -> Adapter:
-    """Random one-hidden-layer networks for ``align.train``, in the manner of Mind the Gap.
-
-    Args:
-        d_source: Width of the source encoder's vectors.
-        d_target: Width of the target encoder's vectors.
-        hidden: Width of the hidden layer.
-        dim: Width of the shared space; the smaller of the two widths if left out.
-        side: ``"both"`` maps both sides into a shared space; ``"source"`` maps the source into the
-            target's space and leaves targets as they are, so that an index of them stays valid.
-        generator: Draws the weights: normal, so that outputs start at about unit norm; biases
-            start at 0.
-        means: Mean directions that the sides subtract first, ``(d_source,)`` and ``(d_target,)``;
-            ``mean_directions`` gives them. Zero if left out.
-
-    Raises:
-        ValueError: ``side`` is unknown, a width is below 1, a mean does not fit, or ``dim`` is
-            given with ``side="source"``, where the target's width decides.
-
-    Reference:
-        Yadav and McMillan 2024, arXiv:2410.23437; weights of the hidden layer as in He et al. 2015,
-        arXiv:1502.01852. The start is ours: the paper's was not found.
-    """
-    check_at_least("hidden", hidden, 1)
-
-    def drawn(mean: Tensor, width: int) -> ProjectionMap:
-        # The hidden layer halves what it gets; the second makes up for that and for the widths.
-        d = len(mean)
-        first = _normal(d, hidden, scale=math.sqrt(2 / d), generator=generator)
-        second = _normal(hidden, width, scale=math.sqrt(d / (hidden * width)), generator=generator)
-        return ProjectionMap(mean, first, torch.zeros(hidden), second, torch.zeros(width))
-
-    widths = d_source, d_target
-    return _started(f"projection network(hidden={hidden})", drawn, widths, dim, side, means)
-
-
-def linear_heads(
-    d_source: int,
-    d_target: int,
-    *,
-    dim: int | None = None,
-    side: Literal["both", "source"] = "both",
-    generator: torch.Generator,
-    means: tuple[Tensor, Tensor] | None = None,
-) -> Adapter:
-    """Random linear heads for ``align.train``: matrices with orthonormal rows or columns.
-
-    Args:
-        d_source: Width of the source encoder's vectors.
-        d_target: Width of the target encoder's vectors.
-        dim: As for ``projection_network``.
-        side: As for ``projection_network``.
-        generator: Draws the weights.
-        means: As for ``projection_network``.
-
-    Raises:
-        ValueError: As for ``projection_network``.
-    """
-
-    def drawn(mean: Tensor, width: int) -> LinearHead:
-        weight = torch.empty(len(mean), width)
-        nn.init.orthogonal_(weight, generator=generator)
-        return LinearHead(mean, weight)
-
-    return _started("linear heads", drawn, (d_source, d_target), dim, side, means)
-
-
 def mean_directions(x: Tensor) -> Tensor:
     """Mean of the unit-norm rows of ``x`` ``(n, d)``, summed in float64; ``(d,)`` float32."""
     return directions(x.float()).double().mean(dim=0).float()
-
-
-def _normal(*shape: int, scale: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator) * scale
-
-
-def _started(
-    method: str,
-    drawn: Callable[[Tensor, int], nn.Module],
-    widths: tuple[int, int],
-    dim: int | None,
-    side: str,
-    means: tuple[Tensor, Tensor] | None,
-) -> Adapter:
-    """Both sides drawn, each from its mean and the width to map into, or the source alone."""
-    for name, width in (("d_source", widths[0]), ("d_target", widths[1]), ("dim", dim)):
-        if width is not None:
-            check_at_least(name, width, 1)
-    if side not in ("both", "source"):
-        raise ValueError(
-            f'side must be "both" or "source"; got {side!r}. '
-            'Use "source" to leave target vectors as they are.'
-        )
-    if side == "source" and dim not in (None, widths[1]):
-        raise ValueError(
-            f'with side="source" the space is the target\'s, of width {widths[1]}; got '
-            f"dim={dim}. Leave dim out."
-        )
-    source, target = means or (torch.zeros(widths[0]), torch.zeros(widths[1]))
-    if (len(source), len(target)) != widths or source.ndim != 1 or target.ndim != 1:
-        raise ValueError(
-            f"means must be of shapes ({widths[0]},) and ({widths[1]},); got "
-            f"{tuple(source.shape)} and {tuple(target.shape)}. Take mean_directions of each side."
-        )
-    card = Card(method, 0, *widths)
-    if side == "source":
-        return Adapter(drawn(source, widths[1]), IdentityMap(widths[1]), card)
-    shared = min(widths) if dim is None else dim
-    return Adapter(drawn(source, shared), drawn(target, shared), card)

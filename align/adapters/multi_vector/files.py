@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from align._files.atomic import Layout, atomic_folder, read_whole
+from align._files.atomic import Layout, atomic_folder
 from align._files.strict_json import read_json, to_json
 from align._files.tensors import digest_of, open_tensors
 from align._files.tensors import save as save_tensors
-from align.adapters.adapter import Adapter
 from align.adapters.artifact.files import (
     FILES,
     changed,
     check_digest,
     check_tensors,
-    load,
     saved_digest,
     sealed,
 )
@@ -27,7 +26,6 @@ from align.adapters.artifact.schema import DIGEST, LARGEST, OBJECT, fields
 from align.adapters.multi_vector.aspects import (
     Aspects,
     Heads,
-    MetaTokens,
     Reduction,
     Resampler,
     Selector,
@@ -55,7 +53,29 @@ LAYOUT = Layout(
 )
 
 
-def save_meta_tokens(head: MetaTokens, folder: str | Path) -> None:
+class Learned(nn.Module):
+    """All of a head but its adapter, under the names of its file."""
+
+    def __init__(
+        self,
+        mix_logit: nn.Parameter,
+        source_aspects: Aspects | None,
+        target_aspects: Aspects | None,
+    ) -> None:
+        super().__init__()
+        self.mix_logit = mix_logit
+        self.source_aspects = source_aspects
+        self.target_aspects = target_aspects
+
+
+def save(
+    learned: Learned,
+    folder: str | Path,
+    *,
+    asking: int,
+    card: dict[str, object],
+    save_adapter: Callable[[Path], None],
+) -> None:
     """Write a head as a folder: ``meta_tokens.safetensors``, ``meta_tokens.json`` and ``adapter/``.
 
     The folder appears whole or not at all, and replaces a head that is there, in one step where
@@ -63,9 +83,12 @@ def save_meta_tokens(head: MetaTokens, folder: str | Path) -> None:
     adapter.
 
     Args:
-        head: Float32, on any device.
+        learned: Float32, on any device.
         folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
             is written.
+        asking: Vectors of a query.
+        card: How the head came to be.
+        save_adapter: Writes the adapter to a folder.
 
     Raises:
         FileExistsError: The folder holds files and is no head, or holds others too.
@@ -75,39 +98,26 @@ def save_meta_tokens(head: MetaTokens, folder: str | Path) -> None:
     """
     path = Path(folder).expanduser()
     LAYOUT.check_free(path)
-    tensors = {name: tensor.detach().cpu() for name, tensor in _Learned(head).state_dict().items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in learned.state_dict().items()}
     config = {
-        "asking": head.asking,
-        "mix": head.mix.detach().item(),
-        "source": _describe(head.source_aspects),
-        "target": _describe(head.target_aspects),
-        "card": head.card,
+        "asking": asking,
+        "mix": torch.sigmoid(learned.mix_logit.detach()).item(),
+        "source": _describe(learned.source_aspects),
+        "target": _describe(learned.target_aspects),
+        "card": card,
     }
-    check_tensors("the head", tensors, _Learned(_build(config, head.adapter)).state_dict())
+    check_tensors("the head", tensors, build(config).state_dict())
     to_json(config, again="Replace it before saving.")
     with atomic_folder(path, LAYOUT) as scratch:
         save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
-        head.adapter.save(scratch / ADAPTER)
+        save_adapter(scratch / ADAPTER)
         digests = {"weights": digest_of(tensors), "adapter": saved_digest(scratch / ADAPTER)}
         text = sealed({"schema": SCHEMA, **config, "digests": digests})
         (scratch / CONFIG).write_text(text, encoding="utf-8")
 
 
-def load_meta_tokens(folder: str | Path) -> MetaTokens:
-    """The head that ``save_meta_tokens`` wrote, on the CPU.
-
-    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
-    with the digests that were saved with it.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or one of its files is missing.
-        OSError: A file cannot be read.
-        ValueError: A file is damaged, of another version, or does not fit the others.
-    """
-    return read_whole(Path(folder).expanduser(), _read)
-
-
-def _read(path: Path) -> MetaTokens:
+def read_config(path: Path) -> dict[str, Any]:
+    """The fields of ``meta_tokens.json``, digests included."""
     missing = [name for name in (WEIGHTS, CONFIG, ADAPTER) if not (path / name).exists()]
     if missing:
         raise FileNotFoundError(
@@ -115,16 +125,19 @@ def _read(path: Path) -> MetaTokens:
             f"{str(path)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
         )
     config = read_json(path / CONFIG, SCHEMA, again=AGAIN)
-    said = {name: config.pop(name, None) for name in ("digests", "sha256")}
-    _check_config(config)
-    # An absolute path cannot be taken for the name of an adapter on the hub.
-    head = _build(config, load((path / ADAPTER).absolute()))
+    _check_config({name: config[name] for name in config if name not in ("digests", "sha256")})
+    return config
+
+
+def read_weights(path: Path, config: dict[str, Any], learned: Learned) -> None:
+    """Put the weights into ``learned``, once every file has the digest that ``config`` holds."""
     tensors, _ = open_tensors(path / WEIGHTS, again=AGAIN)
-    learned = _Learned(head)
     check_tensors(WEIGHTS, tensors, learned.state_dict())
+    said = {name: config.get(name) for name in ("digests", "sha256")}
     digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
     weights, adapter = fields(digests, f"{CONFIG}.digests", weights=DIGEST, adapter=DIGEST)
-    check_digest(CONFIG, whole, {"schema": SCHEMA, **config, "digests": digests}, beside=CONFIG)
+    rest = {name: value for name, value in config.items() if name != "sha256"}
+    check_digest(CONFIG, whole, {"schema": SCHEMA, **rest}, beside=CONFIG)
     held = {
         WEIGHTS: (digest_of(tensors), weights),
         ADAPTER: (saved_digest(path / ADAPTER), adapter),
@@ -133,8 +146,6 @@ def _read(path: Path) -> MetaTokens:
         if found != wanted:
             raise ValueError(changed(name, CONFIG))
     learned.load_state_dict(tensors, assign=True)
-    head.mix_logit = learned.mix_logit
-    return head.eval()
 
 
 def _check_config(config: dict[str, Any]) -> None:
@@ -183,16 +194,6 @@ def _fits(described: object) -> bool:
     return fits and (len(sizes) != 3 or math.prod(sizes) <= LARGEST**2)
 
 
-class _Learned(nn.Module):
-    """All of a head but its adapter, under the names of its file."""
-
-    def __init__(self, head: MetaTokens) -> None:
-        super().__init__()
-        self.mix_logit = head.mix_logit
-        self.source_aspects = head.source_aspects
-        self.target_aspects = head.target_aspects
-
-
 def _describe(part: Aspects | None) -> dict[str, Any] | None:
     """The shapes behind one side's aspects, ready for JSON."""
     if part is None:
@@ -215,16 +216,9 @@ def _describe(part: Aspects | None) -> dict[str, Any] | None:
     }
 
 
-def _build(config: dict[str, Any], adapter: Adapter) -> MetaTokens:
-    """A head of the described shapes, its aspects on the meta device: shapes only."""
-    return MetaTokens(
-        adapter,
-        _empty(config["source"]),
-        _empty(config["target"]),
-        mix=config["mix"],
-        asking=config["asking"],
-        card=config["card"],
-    )
+def build(config: dict[str, Any]) -> Learned:
+    """What is learned in a head, of the described shapes, on the meta device: shapes only."""
+    return Learned(nn.Parameter(_shape()), _empty(config["source"]), _empty(config["target"]))
 
 
 def _empty(described: dict[str, Any] | None) -> Aspects | None:

@@ -60,7 +60,7 @@ def evaluate(
 
     Example: `align evaluate my-adapter test.csv --source caption --target image`
     """
-    from align.adapters.artifact.files import load
+    from align.adapters.adapter import load
     from align.adapters.instructions import pairs_for
     from align.data.validation import Columns
     from align.metrics.evaluation import evaluate as evaluate_adapter

@@ -77,7 +77,7 @@ def gap(
 
     Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
     """
-    from align.adapters.artifact.files import load
+    from align.adapters.adapter import load
     from align.metrics.evaluation import seen_in_training
     from probes.reporting.document import check_format
     from probes.reporting.report import report

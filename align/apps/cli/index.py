@@ -57,7 +57,7 @@ def index(
     Example: `align index my-adapter photos/ -o idx`
     """
     from align._checks import check_side
-    from align.adapters.artifact.files import load
+    from align.adapters.adapter import load
     from align.data.items import read_items
     from align.data.multi_vector import MultiVector
     from align.retrieval.embedder import Embedder

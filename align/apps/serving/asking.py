@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from align.adapters.instructions import sources_for
-from align.adapters.multi_vector.aspects import MetaTokens, TokenAspects
+from align.adapters.multi_vector.aspects import TokenAspects
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import Embeddings
 from align.data.encoding import MIXED, Encoder, TokenEncoder, encode_items, items_for
 from align.data.multi_vector import MultiVector

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.apps.serving.answers import About, Answer, Budgeted, item_of
 from align.apps.serving.asking import (
     Kind,

@@ -16,9 +16,10 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card
 from align.adapters.corrections.preference import Preference
-from align.adapters.instructions import pairs_for, takes_instructions
-from align.adapters.maps.instructed import InstructedMap, instructed, with_instructions
+from align.adapters.instructions import pairs_for, takes_instructions, with_instructions
+from align.adapters.maps.instructed import InstructedMap
 from align.adapters.maps.linear import IdentityMap
+from align.adapters.trainable import instructed
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats

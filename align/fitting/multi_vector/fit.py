@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.multi_vector.aspects import MetaTokens, check_tokens
+from align.adapters.multi_vector.aspects import check_tokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
-from align.adapters.multi_vector.aspects import Aspects, Heads, MetaTokens
+from align.adapters.multi_vector.aspects import Aspects, Heads
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.splits import group_codes
 from align.fitting.losses.matryoshka import Group, matryoshka_multi_vector
 from align.fitting.multi_vector.initialization import Reduced

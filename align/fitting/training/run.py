@@ -261,7 +261,7 @@ class Run:
 def _described(adapter: Adapter) -> str:
     """The architecture of an adapter, its settings included where it is one that can be saved."""
     try:
-        return json.dumps(describe(adapter))
+        return json.dumps(describe(adapter.components))
     except TypeError:
         return str(adapter)
 

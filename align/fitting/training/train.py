@@ -15,7 +15,8 @@ from align.adapters.adapter import Adapter
 from align.adapters.card import installed_versions
 from align.adapters.maps.linear import IdentityMap
 from align.adapters.maps.networks import mean_directions
-from align.adapters.maps.residual import device_of, residual
+from align.adapters.maps.residual import device_of
+from align.adapters.trainable import residual
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats

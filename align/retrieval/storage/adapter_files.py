@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from align.adapters.adapter import Adapter
-from align.adapters.artifact.files import README, load
-from align.adapters.multi_vector.aspects import MetaTokens
-from align.adapters.multi_vector.files import load_meta_tokens
+from align.adapters.adapter import Adapter, load
+from align.adapters.artifact.files import README
+from align.adapters.multi_vector.meta_tokens import MetaTokens, load_meta_tokens
 from align.retrieval.storage.folder import ADAPTER
 from align.retrieval.storage.manifest import AdapterKind, File, Manifest
 

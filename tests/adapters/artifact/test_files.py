@@ -153,9 +153,7 @@ def test_a_map_of_another_kind_is_not_saved(tmp_path):
     custom = nn.Linear(3, 3)
     custom.dim = custom.d_in = 3
     adapter = Adapter(custom, IdentityMap(3), Card("custom", 2, 3, 3))
-    with pytest.raises(
-        TypeError, match=r"made of the maps in align.adapters.maps.linear; got a Linear"
-    ):
+    with pytest.raises(TypeError, match=r"made of the maps in align.adapters.maps; got a Linear"):
         adapter.save(tmp_path / "adapter")
     assert list(tmp_path.iterdir()) == []
 

@@ -6,9 +6,9 @@ from align.adapters.card import Card
 from align.adapters.corrections.hubness import CSLS
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
-from align.adapters.maps.instructed import instructed, with_instructions
+from align.adapters.instructions import with_instructions
 from align.adapters.maps.linear import IdentityMap
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import instructed, residual
 from tests.helpers.planted import unit
 
 

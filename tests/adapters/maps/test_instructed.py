@@ -5,8 +5,9 @@ import torch
 
 import align
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.maps.instructed import InstructedMap, instructed, with_instructions
-from align.adapters.maps.residual import residual
+from align.adapters.instructions import with_instructions
+from align.adapters.maps.instructed import InstructedMap
+from align.adapters.trainable import instructed, residual
 from tests.helpers.planted import unit
 
 

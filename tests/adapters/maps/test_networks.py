@@ -7,13 +7,8 @@ import align
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap, LinearMap, directions
-from align.adapters.maps.networks import (
-    LinearHead,
-    ProjectionMap,
-    linear_heads,
-    mean_directions,
-    projection_network,
-)
+from align.adapters.maps.networks import LinearHead, ProjectionMap, mean_directions
+from align.adapters.trainable import linear_heads, projection_network
 from tests.helpers.planted import unit
 
 

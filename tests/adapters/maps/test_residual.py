@@ -21,8 +21,8 @@ from align.adapters.maps.residual import (
     MLPDelta,
     ResidualMap,
     at_length_of,
-    residual,
 )
+from align.adapters.trainable import residual
 from tests.helpers.planted import unit
 
 

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from align.adapters.multi_vector.aspects import MetaTokens, Reduction, Resampler, TokenAspects
-from align.adapters.multi_vector.files import ADAPTER, CONFIG, WEIGHTS, load_meta_tokens
+from align.adapters.multi_vector.aspects import Reduction, Resampler, TokenAspects
+from align.adapters.multi_vector.files import ADAPTER, CONFIG, WEIGHTS
+from align.adapters.multi_vector.meta_tokens import MetaTokens, load_meta_tokens
 from tests.helpers.flipped import flipped
 from tests.helpers.meta_heads import TOKEN_WIDTHS, made, random_tokens
 
@@ -190,7 +191,9 @@ def test_a_save_that_fails_leaves_the_old_head(broken, saved, rng, monkeypatch):
 
         monkeypatch.setattr("align._files.tensors.save_file", full)
     else:
-        head.adapter.source_map = nn.Identity()
+        custom = nn.Identity()
+        custom.dim = head.adapter.dim
+        head.adapter.source_map = custom
     with pytest.raises((OSError, TypeError), match=r"no space left|must be made of the maps"):
         head.save(saved)
     assert {file: file.read_bytes() for file in saved.rglob("*") if file.is_file()} == before

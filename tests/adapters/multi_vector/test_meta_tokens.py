@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.multi_vector import aspects as meta_tokens
-from align.adapters.multi_vector.aspects import MetaTokens, Selector, check_tokens
+from align.adapters.multi_vector.aspects import Selector, check_tokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import Embeddings
 from align.data.multi_vector import MultiVector
 from align.fitting.multi_vector.training import best_aspects, late_scores, similarities

@@ -13,7 +13,8 @@ from align import CallableEncoder, Embeddings, Index
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
-from align.adapters.multi_vector.aspects import Heads, MetaTokens
+from align.adapters.multi_vector.aspects import Heads
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.apps.serving.gallery import Gallery
 from align.retrieval.retriever import Retriever
 

@@ -11,7 +11,7 @@ import torch
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.multi_vector import MultiVector
 from align.data.token_pairs import TokenPairs
 from align.fitting.losses.matryoshka import Group, matryoshka_multi_vector

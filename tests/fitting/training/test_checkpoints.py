@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from align._files.tensors import read_tensors, write_tensors
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import residual
 from align.fitting.training.checkpoints import digest
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive, siglip

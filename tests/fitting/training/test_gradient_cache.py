@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from align.adapters.maps.linear import IdentityMap, LinearMap
-from align.adapters.maps.networks import projection_network
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import projection_network, residual
 from align.fitting.losses.contrastive import info_nce
 from align.fitting.training.gradient_cache import backward, projected
 

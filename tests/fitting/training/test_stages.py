@@ -5,8 +5,8 @@ import torch
 
 import align
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.maps.instructed import instructed, with_instructions
-from align.adapters.maps.residual import residual
+from align.adapters.instructions import with_instructions
+from align.adapters.trainable import instructed, residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive, modality_aware, siglip

@@ -14,8 +14,8 @@ from align.adapters.card import Card
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import IdentityMap
-from align.adapters.maps.networks import linear_heads, projection_network
-from align.adapters.maps.residual import ResidualMap, residual
+from align.adapters.maps.residual import ResidualMap
+from align.adapters.trainable import linear_heads, projection_network, residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive, mind_the_gap

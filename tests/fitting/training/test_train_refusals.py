@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from align.adapters.closed_form.ridge import ridge
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive

@@ -12,8 +12,7 @@ from torch import nn
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
-from align.adapters.maps.networks import linear_heads, projection_network
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import linear_heads, projection_network, residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive

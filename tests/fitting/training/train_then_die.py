@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.stages import Stage, train_stages

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.maps.residual import residual
+from align.adapters.trainable import residual
 from align.fitting.training.config import TrainConfig
 from tests.helpers.planted import mean_reciprocal_rank
 

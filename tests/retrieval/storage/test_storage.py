@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from align.adapters.multi_vector.aspects import MetaTokens
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.multi_vector import MultiVector
 from align.retrieval.index.index import Index
 from align.scoring.kernels import reference

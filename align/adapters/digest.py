@@ -18,13 +18,14 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     card, change no vector and do not count.
 
     Args:
-        adapter: Made of the maps in ``align.adapters.maps.linear``.
+        adapter: Made of the maps in ``align.adapters.maps``.
         **words: What else the vectors depend on, by name, such as fingerprints of encoders.
 
     Raises:
         TypeError: A map is of another kind.
     """
-    parts = {name: part for name, part in describe(adapter).items() if name != REMEMBERED}
+    described = describe(adapter.components)
+    parts = {name: part for name, part in described.items() if name != REMEMBERED}
     tensors = {
         name: tensor
         for name, tensor in adapter.state_dict().items()
