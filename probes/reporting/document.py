@@ -96,7 +96,7 @@ class Report(ReportValues):
         The verdict and the headline (before, after, by chance) stand first, for programs that want
         no more. They follow from the rest, so that ``from_json`` works them out anew.
         """
-        from probes.reporting.headline import headlines
+        from probes.reporting.before_after import headlines
         from probes.reporting.schema import encode
 
         derived = {

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from align.data.escaping import in_markdown, plain, plain_lines
-from probes.reporting.headline import ARROW, Headline, headlines
-from probes.reporting.model import CONTROL
-from probes.reporting.numbers import interval, number
+from probes.reporting.before_after import ARROW, Headline, headlines
+from probes.reporting.formatting import ARROWS, Notes, heading, interval, number, rows_by_family
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from probes.reporting.model import Column, Reading, ReportRow, ReportValues
+    from probes.reporting.model import Column, ReportRow, ReportValues
 
-_WIDTH = 240  # no cell of a report wraps
-_PROSE = 120
-_ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 NARROW = 120
 """Columns of a terminal below which intervals are shortened and nulls left out."""
 
+_HEADLINE_COLUMNS = ("", "value", "by chance", "state", "besides")
 _BETTER = "↑ higher is better, ↓ lower is better"
 _KEY = f"value [95 % interval] | value with nothing there; {_BETTER}"
 _SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window shows nulls"
 
 
 def printed(report: ReportValues) -> str:
-    """What ``print(report)`` shows: verdict, tables, notes, provenance.
-
-    Args:
-        report: The report.
-    """
+    """What ``print(report)`` shows: verdict, tables, notes, provenance."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, highlight=False)
+    # So wide that no cell wraps.
+    console = Console(file=io.StringIO(), width=240, color_system=None, highlight=False)
     with console.capture() as captured:
         console.print(renderable(report, narrow=False))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -57,67 +50,63 @@ def renderable(report: ReportValues, *, narrow: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    notes = _Notes()
-    key, cell = (_SHORT_KEY, _short_cell) if narrow else (_KEY, _cell)
-    made = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(_headline_title(report)),
-        title_justify="left",
-    )  # fmt: skip
-    for title in _HEADLINE_HEADS[: 3 if narrow else None]:
-        made.add_column(title)
-    for each in headlines(report):
-        made.add_row(*(Text(plain(part)) for part in _headline(each)[: 3 if narrow else None]))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title=Text(key), title_justify="left")
-    table.add_column("")
-    for column in report.columns:
-        table.add_column(_head(column))
-    for family, rows in _families(report):
-        table.add_row(Text(family, style="bold"))
+    def table(title: str, columns: Iterable[str]) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
+        for column in columns:
+            made.add_column(column)
+        return made
+
+    def row_of(cells: Iterable[str]) -> list[Text]:
+        return [Text(plain(cell)) for cell in cells]
+
+    notes = Notes()
+    shown = 3 if narrow else len(_HEADLINE_COLUMNS)
+    first = table(_headline_title(report), _HEADLINE_COLUMNS[:shown])
+    for headline in headlines(report):
+        first.add_row(*row_of(_headline_cells(headline)[:shown]))
+    main = table(_SHORT_KEY if narrow else _KEY, ("", *map(heading, report.columns)))
+    for family, rows in rows_by_family(report):
+        main.add_row(Text(family, style="bold"))
         for row in rows:
-            cells = [Text(plain(cell(row, column, notes))) for column in report.columns]
-            table.add_row(Text(plain(f"  {_label(row)}")), *cells)
+            cells = (_cell(row, column, notes, narrow=narrow) for column in report.columns)
+            main.add_row(*row_of((f"  {_label(row)}", *cells)))
+    prose = 120  # columns
     below = [
-        Constrain(Text(plain(line), style="dim"), _PROSE)
-        for line in (*notes.lines(), *_sources(report))
+        Constrain(Text(plain(line), style="dim"), prose)
+        for line in (*_numbered(notes), *_provenance(report))
     ]
-    summary = Constrain(Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0)), _PROSE)
-    return Group(summary, *([made] if made.rows else []), table, *below)
+    summary = Constrain(Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0)), prose)
+    return Group(summary, *([first] if first.rows else []), main, *below)
 
 
 def markdown(report: ReportValues) -> str:
-    """The verdict, the headline, one table per family, notes and provenance.
-
-    Args:
-        report: The report.
-    """
-    notes = _Notes()
+    """The verdict, the headline, one table per family, notes and provenance."""
+    notes = Notes()
     lines = ["# Modality gap", "", verdict(report), ""]
-    told = headlines(report)
-    if told:
+    if made := headlines(report):
         lines += [in_markdown(_headline_title(report)), ""]
-        lines += _table(_HEADLINE_HEADS, (map(in_markdown, _headline(each)) for each in told))
+        lines += _table(
+            _HEADLINE_COLUMNS, (map(in_markdown, _headline_cells(each)) for each in made)
+        )
     lines += [_KEY, ""]
-    for family, rows in _families(report):
+    for family, rows in rows_by_family(report):
         lines += [f"## {family.capitalize()}", ""]
         lines += _table(
-            ("probe", *map(_head, report.columns)),
+            ("probe", *map(heading, report.columns)),
             (
-                (
+                [
                     in_markdown(_label(row)),
-                    *(_cell(row, c, notes).replace("|", "\\|") for c in report.columns),
-                )
+                    *(_cell(row, column, notes).replace("|", "\\|") for column in report.columns),
+                ]
                 for row in rows
             ),
         )
-    lines += [f"- {in_markdown(line)}" for line in (*notes.lines(), *_sources(report))]
+    lines += [f"- {in_markdown(line)}" for line in (*_numbered(notes), *_provenance(report))]
     return "\n".join(lines) + "\n"
 
 
 def frame(report: ReportValues) -> DataFrame:
     """One line per probe and state: the reading, or why there is none.
-
-    Args:
-        report: The report.
 
     Raises:
         ImportError: pandas is not installed.
@@ -132,25 +121,27 @@ def frame(report: ReportValues) -> DataFrame:
     lines = []
     for row in report.rows:
         for column in report.columns:
-            found = row.readings.get(column)
-            lines.append({
-                "family": row.family, "probe": row.name, "state": column,
-                "value": found and found.value, "low": found and found.low,
-                "high": found and found.high, "null": found and found.null,
-                "p": found and found.p, "n": found and found.n, "better": row.better,
-                "notes": " ".join(found.notes) if found else row.undefined[column],
-            })  # fmt: skip
+            reading = row.readings.get(column)
+            numbers = {
+                field: getattr(reading, field, None)
+                for field in ("value", "low", "high", "null", "p", "n")
+            }
+            lines.append(
+                {"family": row.family, "probe": row.name, "state": column}
+                | numbers
+                | {
+                    "better": row.better,
+                    "notes": " ".join(reading.notes) if reading else row.undefined[column],
+                }
+            )
     return DataFrame(lines)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+def _table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """A table in Markdown, and the empty line below it."""
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return [*lines, ""]
-
-
-_HEADLINE_HEADS = ("", "value", "by chance", "state", "besides")
 
 
 def _headline_title(report: ReportValues) -> str:
@@ -159,71 +150,38 @@ def _headline_title(report: ReportValues) -> str:
     return f"{title}. {report.caution}".strip()
 
 
-def _headline(told: Headline) -> tuple[str, ...]:
-    """Cells of one line: the label, the move, chance, the states, and what is no headline."""
-    null = "" if told.after.null is None else number(told.after.null)
-    arrow = _ARROWS[told.better]
-    label = f"{told.label} {arrow}".rstrip()
-    return label, told.move, null, told.states, "; ".join(told.besides)
+def _headline_cells(headline: Headline) -> tuple[str, ...]:
+    null = "" if headline.after.null is None else number(headline.after.null)
+    besides = "; ".join(headline.other_states)
+    return _label(headline), headline.values, null, headline.states, besides
 
 
-def _head(column: Column) -> str:
-    return f"{column} (control)" if column == CONTROL else column
+def _label(row: ReportRow | Headline) -> str:
+    return f"{row.label} {ARROWS[row.better]}".rstrip()
 
 
-class _Notes:
-    """Numbers the notes in the order of their first use."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
-
-    def mark(self, note: str) -> str:
-        return f"({self._seen.setdefault(note, len(self._seen) + 1)})"
-
-    def lines(self) -> Iterator[str]:
-        for note, at in self._seen.items():
-            yield f"({at}) {note}"
-
-
-def _families(report: ReportValues) -> Iterator[tuple[str, list[ReportRow]]]:
-    order = ("offset", "distribution", "pairing", "structure", "pathology")
-    rows = sorted(report.rows, key=lambda row: order.index(row.family))
-    for family, members in groupby(rows, key=lambda row: row.family):
-        yield family, list(members)
+def _cell(row: ReportRow, column: Column, notes: Notes, *, narrow: bool = False) -> str:
+    reading = row.readings.get(column)
+    if reading is None:
+        # Most probes look at vectors, which a correction of the search leaves as they are.
+        if column == "corrected":
+            return ""
+        return f"\N{EN DASH} ({notes.number(row.undefined[column])})"
+    if not narrow:
+        null = "" if reading.null is None else f" | {number(reading.null)}"
+        text = f"{interval(reading)}{null}"
+    elif reading.low is not None and reading.high is not None:
+        text = f"{number(reading.value)} ± {number((reading.high - reading.low) / 2)}"
+    else:
+        text = number(reading.value)
+    return " ".join((text, *(f"({notes.number(note)})" for note in reading.notes)))
 
 
-def _label(row: ReportRow) -> str:
-    return f"{row.label} {_ARROWS[row.better]}".rstrip()
+def _numbered(notes: Notes) -> Iterator[str]:
+    return (f"({at}) {note}" for at, note in notes)
 
 
-def _cell(row: ReportRow, column: Column, notes: _Notes) -> str:
-    found = row.readings.get(column)
-    if found is None:
-        return _undefined(row, column, notes)
-    null = "" if found.null is None else f" | {number(found.null)}"
-    return f"{interval(found)}{null}{_marks(found, notes)}"
-
-
-def _short_cell(row: ReportRow, column: Column, notes: _Notes) -> str:
-    found = row.readings.get(column)
-    if found is None:
-        return _undefined(row, column, notes)
-    half = ""
-    if found.low is not None and found.high is not None:
-        half = f" ± {number((found.high - found.low) / 2)}"
-    return f"{number(found.value)}{half}{_marks(found, notes)}"
-
-
-def _undefined(row: ReportRow, column: Column, notes: _Notes) -> str:
-    # Most probes look at vectors, which a correction of the search leaves as they are.
-    return "" if column == "corrected" else f"\N{EN DASH} {notes.mark(row.undefined[column])}"
-
-
-def _marks(reading: Reading, notes: _Notes) -> str:
-    return "".join(f" {notes.mark(note)}" for note in reading.notes)
-
-
-def _sources(report: ReportValues) -> Iterator[str]:
+def _provenance(report: ReportValues) -> Iterator[str]:
     made = report.provenance
     yield (
         f"{made.pairs:,} pairs in {made.groups:,} groups of {made.given:,} given; a gallery of "

@@ -2,84 +2,73 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from probes.reporting.html.escape import escaped
+from markupsafe import Markup
+
 from probes.reporting.html.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
-    from probes.reporting.model import Direction, ReportValues
+    from probes.reporting.model import ReportValues
 
 Side = Literal["source", "target"]
-
-_LONGEST = 240
-"""Characters of a text that are shown."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-class Items:
-    """Items as HTML, each drawn once.
+def printable(text: str) -> str:
+    """``text`` whose control characters, and surrogates that UTF-8 cannot hold, are U+FFFD."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def item_renderer(pairs: Pairs, report: ReportValues) -> Callable[[Side, str], Markup]:
+    """A function from a side and an id to the item as HTML, which draws each once.
 
     Args:
         pairs: The pairs that the report was made of, or more.
-        report: The report whose ids will be asked for.
+        report: The report whose ids will be shown.
 
     Raises:
         ValueError: An id of the report is not among the pairs.
     """
+    rows = {id: row for row, id in enumerate(pairs.ids)}
+    ids = {hub.id for hub in report.hubs}
+    ids |= {id for failure in report.failures for id in (failure.id, failure.best_id)}
+    missing = sorted(ids - set(rows))
+    if missing:
+        raise ValueError(
+            f"pairs must hold every id that the report names; {len(missing)} of {len(ids)} "
+            f"are missing, such as {missing[0]!r}. Pass the pairs that were embedded."
+        )
 
-    def __init__(self, pairs: Pairs, report: ReportValues) -> None:
-        self._rows = {id: row for row, id in enumerate(pairs.ids)}
-        self._sides = {"source": pairs.source, "target": pairs.target}
-        self._made: dict[tuple[Side, str], str] = {}
-        named = {failure.id for failure in report.failures}
-        named |= {failure.best_id for failure in report.failures}
-        named |= {hub.id for hub in report.hubs}
-        strange = sorted(named - set(self._rows))
-        if strange:
-            raise ValueError(
-                f"pairs must hold every id that the report names; {len(strange)} of {len(named)} "
-                f"are missing, such as {strange[0]!r}. Pass the pairs that were embedded."
-            )
+    @cache
+    def rendered(side: Side, id: str) -> Markup:
+        return _html((pairs.source if side == "source" else pairs.target)[rows[id]])
 
-    def html(self, side: Side, id: str) -> str:
-        """The item of a pair: a picture, a text, or what its type makes of itself.
-
-        Args:
-            side: Which of the two items.
-            id: The pair.
-        """
-        if (side, id) not in self._made:
-            self._made[side, id] = _drawn(self._sides[side][self._rows[id]])
-        return self._made[side, id]
+    return rendered
 
 
-def sides(direction: Direction) -> tuple[Side, Side]:
-    """The side that asks and the side that is searched.
-
-    Args:
-        direction: What was searched.
-    """
-    return ("source", "target") if direction == "source to target" else ("target", "source")
-
-
-def _drawn(item: Any) -> str:
+def _html(item: Any) -> Markup:
+    """A picture, a text, or what its type makes of itself."""
     from PIL.Image import Image
 
     if isinstance(item, str):
-        return f'<p class="item" dir="auto">{escaped(_cut(item))}</p>'
+        return Markup('<p class="item" dir="auto">{}</p>').format(_cut(item))
     if not isinstance(item, Path | Image):
-        return f'<p class="item"><code>{escaped(_cut(repr(item)))}</code></p>'
-    name = item.name if isinstance(item, Path) else "picture in memory"
+        return Markup('<p class="item"><code>{}</code></p>').format(_cut(repr(item)))
+    name = _cut(item.name if isinstance(item, Path) else "picture in memory")
     small = thumbnail(item)
     if small is None:
-        return f'<p class="item unread">cannot be read: {escaped(_cut(name))}</p>'
-    return (
-        f'<img src="{small.uri}" width="{small.width}" height="{small.height}" '
-        f'alt="{escaped(_cut(name))}">'
+        return Markup('<p class="item unread">cannot be read: {}</p>').format(name)
+    return Markup('<img src="{0.uri}" width="{0.width}" height="{0.height}" alt="{1}">').format(
+        small, name
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+def _cut(text: str, longest: int = 240) -> str:
+    text = printable(text)
+    return text if len(text) <= longest else text[:longest].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

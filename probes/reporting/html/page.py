@@ -1,36 +1,51 @@
-"""A report as one HTML file that needs nothing else: no network, no script, no font."""
+"""A report as one HTML file that needs nothing else: no network, no font."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from hashlib import sha256
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from probes.reporting.before_after import describe_change, headlines
+from probes.reporting.formatting import (
+    ARROWS,
+    FAMILIES,
+    Notes,
+    bounds,
+    heading,
+    number,
+    rows_by_family,
+)
 from probes.reporting.html.captions import CAPTIONS, caption, seen
-from probes.reporting.html.escape import escaped
-from probes.reporting.html.items import Items
+from probes.reporting.html.items import Side, item_renderer, printable
 from probes.reporting.html.plots import as_inline_svg, figures
-from probes.reporting.html.tables_of_items import failure_table, hub_table
-from probes.reporting.html.tables_of_measures import cards, caution, tables
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
-    from probes.reporting.model import ReportValues
+    from probes.reporting.model import Direction, Reading, ReportValues
 
-_NARROW = 5
-"""Inches; a figure of one panel is narrower, and may shrink to the width of a telephone."""
 
-_SECTIONS = {
-    "verdict": "Verdict",
-    "measures": "Measures",
-    "figures": "Figures",
-    "failures": "Failures",
-    "hubs": "Hubs",
-    "provenance": "Provenance",
-}
+class Drawing(NamedTuple):
+    """A figure with its words.
+
+    Attributes:
+        svg: The drawing.
+        title: Its heading.
+        caption: How to read it.
+        is_narrow: Whether it has one panel only, and may shrink to the width of a telephone.
+    """
+
+    svg: Markup
+    title: str
+    caption: str
+    is_narrow: bool
 
 
 def page(report: ReportValues, pairs: Pairs | None = None) -> str:
@@ -44,149 +59,96 @@ def page(report: ReportValues, pairs: Pairs | None = None) -> str:
         ImportError: matplotlib is not installed.
         ValueError: The report names an id that is not among the pairs.
     """
-    items = None if pairs is None else Items(pairs, report)
-    style, script = (
-        resources.files("probes.reporting.html").joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.css", "page.js")
+    item = None if pairs is None else item_renderer(pairs, report)
+    drawn = figures(report)
+    return render(
+        report,
+        item,
+        [
+            Drawing(
+                Markup(as_inline_svg(name, drawn[name], label=seen(name, report))),
+                words.title,
+                caption(name, report),
+                is_narrow=drawn[name].get_figwidth() < 5,  # inches
+            )
+            for name, words in CAPTIONS.items()
+        ],
     )
+
+
+def render(
+    report: ReportValues,
+    item: Callable[[Side, str], Markup] | None = None,
+    drawings: Iterable[Drawing] = (),
+) -> str:
+    """The page with these items and drawings.
+
+    Args:
+        report: The report.
+        item: Makes HTML of the item of a side and an id; ids alone without.
+        drawings: The figures; none by default.
+    """
+    style, script = (Markup(_resource(name)) for name in ("page.css", "page.js"))
     # Text of users is escaped; should that ever fail, the browser still runs and loads nothing.
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    title = f"Modality gap of {report.provenance.pairs:,} pairs"
-    bodies = (
-        _verdict(report), _measures(report), _figures(report),
-        _failures(report, items), _hubs(report, items), _provenance(report),
-    )  # fmt: skip
-    sections = "\n".join(
-        f'<section id="{id}" aria-labelledby="{id}-title">\n<h2 id="{id}-title">{name}</h2>\n'
-        f"{body}\n</section>"
-        for (id, name), body in zip(_SECTIONS.items(), bodies, strict=True)
+    return _template().render(
+        report=report,
+        made=report.provenance,
+        verdict=verdict(report),
+        headlines=headlines(report),
+        families=rows_by_family(report),
+        has_change=any(row.change is not None for row in report.rows),
+        notes=Notes(),
+        item=item,
+        drawings=drawings,
+        style=style,
+        script=script,
+        policy=Markup(policy),
     )
-    links = "".join(f'<li><a href="#{id}">{name}</a></li>' for id, name in _SECTIONS.items())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<a class="skip" href="#verdict">Skip to the verdict</a>
-<header>
-<h1>{title}</h1>
-<p>{_facts(report)}</p>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main>
-{sections}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"number": number, "grouped": "{:,}".format, "heading": heading}
+    environment.globals |= {
+        "ARROWS": ARROWS,
+        "FAMILIES": FAMILIES,
+        "bounds": bounds,
+        "chance": _chance,
+        "describe_change": describe_change,
+        "sides": _sides,
+    }
+    return environment.from_string(_resource("page.html.jinja"))
+
+
+def _finalize(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _resource(name: str) -> str:
+    return resources.files("probes.reporting.html").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _facts(report: ReportValues) -> str:
-    made = report.provenance
-    facts = [
-        f"{made.groups:,} groups", f"gallery of {made.pairs:,}",
-        f"source {made.source_dim:,}-d", f"target {made.target_dim:,}-d",
-        f"isthmus {made.versions.get('isthmus', 'of unknown version')}",
-    ]  # fmt: skip
-    return escaped(" \N{MIDDLE DOT} ".join(facts))
+def _sides(direction: Direction) -> tuple[Side, Side]:
+    """The side of the queries and the side that is searched."""
+    return ("source", "target") if direction == "source to target" else ("target", "source")
 
 
-def _verdict(report: ReportValues) -> str:
-    return f'<p class="verdict">{escaped(verdict(report))}</p>\n{cards(report)}'
-
-
-def _measures(report: ReportValues) -> str:
-    made = report.provenance
-    return (
-        "<p>Each cell holds a value, its 95\N{NO-BREAK SPACE}% interval in brackets, what it would "
-        "be with nothing there (null), and the chance of such a value then (p). An arrow says "
-        "which way is better, and a change is called better or worse only where both values are on "
-        "one scale. The centred state is a control: what subtracting the means does by itself. "
-        f"n is given where it is not {made.pairs:,} pairs.</p>\n{caution(report)}"
-        f"{tables(report)}"
-    )
-
-
-def _figures(report: ReportValues) -> str:
-    drawn = figures(report)
-    parts = []
-    for name, (title, _) in CAPTIONS.items():
-        kind = "narrow" if drawn[name].get_figwidth() < _NARROW else "wide"
-        svg = as_inline_svg(name, drawn[name], label=seen(name, report))
-        parts.append(
-            f'<figure class="{kind}"><div class="scroll" role="region" tabindex="0" '
-            f'aria-label="{title}">{svg}</div>\n'
-            f"<figcaption><h3>{title}</h3><p>{caption(name, report)}</p></figcaption></figure>"
-        )
-    return "\n".join(parts)
-
-
-def _failures(report: ReportValues, items: Items | None) -> str:
-    return (
-        f"<p>Searches{_searched(report)} in a gallery of {report.provenance.pairs:,} in which "
-        "something else came before the match, the worst of each direction.</p>\n"
-        f"{failure_table(report, items)}"
-    )
-
-
-def _hubs(report: ReportValues, items: Items | None) -> str:
-    k = report.provenance.k
-    return (
-        f"<p>The items that stand most often among the {k} best answers{_searched(report)}. By "
-        f"chance an item would stand there about {k} times.</p>\n{hub_table(report, items)}"
-    )
-
-
-def _searched(report: ReportValues) -> str:
-    """Which state was searched."""
-    return f" ({report.searched})" if report.searched else ""
-
-
-def _provenance(report: ReportValues) -> str:
-    made = report.provenance
-    facts = {
-        "Pairs": f"{made.pairs:,} measured, of {made.given:,} given, in {made.groups:,} groups",
-        "Rules": " ".join(made.rules) or "No pair was left out.",
-        "Source": f"{made.source_dim:,} dimensions; {made.source_encoder or 'encoder unknown'}",
-        "Target": f"{made.target_dim:,} dimensions; {made.target_encoder or 'encoder unknown'}",
-        "Centred": made.centring,
-        "Adapter": made.adapter or "none",
-        "Trained on": report.about_training or "none",
-        "Shared space": "none" if made.dim is None else f"{made.dim:,} dimensions",
-        "Neighbourhood": f"k = {made.k}",
-        "Intervals": f"95 %, {made.draws:,} bootstrap draws of whole groups",
-        "Seed": str(made.seed),
-        "Versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
-    }
-    listed = "".join(f"<dt>{name}</dt><dd>{escaped(fact)}</dd>" for name, fact in facts.items())
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Probe", "Interval", "Null"))
-    body = "\n".join(
-        f'<tr><th scope="row">{escaped(row.label)}</th>{_cells((row.interval, row.null))}</tr>'
-        for row in report.rows
-    )
-    return (
-        f"<dl>{listed}</dl>\n"
-        "<details><summary>How each interval and each null was made</summary>\n"
-        '<div class="scroll" role="region" tabindex="0" aria-label="Intervals and nulls">'
-        f'<table class="methods"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
-        "</div></details>"
-    )
-
-
-def _cells(texts: Iterable[str]) -> str:
-    return "".join(f"<td>{escaped(text) or 'none'}</td>" for text in texts)
+def _chance(reading: Reading) -> str:
+    """``null 0.01, p 0.001``, or what there is of it."""
+    parts = {"null": reading.null, "p": reading.p}
+    return ", ".join(f"{name} {number(x)}" for name, x in parts.items() if x is not None)

@@ -9,10 +9,9 @@ import torch
 
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
+from probes.reporting.before_after import describe_change, headlines
 from probes.reporting.document import Report
-from probes.reporting.headline import headlines
-from probes.reporting.html.tables_of_measures import cards, tables
-from probes.reporting.movement import movement
+from probes.reporting.html.page import render
 from probes.reporting.report import report
 from probes.reporting.standard import STANDARD
 from tests.probes.reporting.example_report import example_report, with_reading
@@ -27,30 +26,31 @@ def by_name(found):
 
 def test_the_headline_is_raw_before_and_aligned_after():
     told = by_name(example_report(common=True))["recall_at_10"]
-    assert (told.move, told.states) == ("0.010 → 0.632", "raw → aligned")
-    assert told.besides == ("with the search corrected 0.671", "centred, a control: 0.021")
-    assert told.asides[1] == "by chance 0.010"
+    assert (told.values, told.states) == ("0.010 → 0.632", "raw → aligned")
+    assert told.other_states == ("with the search corrected 0.671", "centred, a control: 0.021")
+    assert told.uncertainty[1] == "by chance 0.010"
 
 
 def test_sides_of_two_widths_have_an_aligned_value_and_a_reason():
     told = by_name(example_report(common=False))["recall_at_10"]
-    assert told.move == "0.632" and told.before is None
+    assert told.values == "0.632" and told.before is None
     assert told.states == "aligned; raw not defined before alignment"
 
 
 def test_without_an_adapter_the_raw_value_is_the_headline_and_centred_is_not():
     told = by_name(example_report(common=True, adapter=False))["gap_energy_share"]
-    assert (told.move, told.states) == ("0.431", "raw")
-    assert told.besides == ("centred, a control: 0.002",)
+    assert (told.values, told.states) == ("0.431", "raw")
+    assert told.other_states == ("centred, a control: 0.002",)
     assert by_name(example_report(common=False, adapter=False)).keys() == {"canonical_energy"}
 
 
 def test_the_centred_state_stands_large_nowhere():
     found = example_report(common=True)
-    large = re.findall(r'class="big">([^<]+)<', cards(found))
+    html = render(found)
+    large = re.findall(r'class="big">([^<]+)<', html)
     assert large and not any("0.002" in value for value in large)
-    assert re.findall(r'class="beside">(centred[^<]+)<', cards(found))[0].endswith("0.002")
-    heads = re.findall(r'<th scope="col">([^<]+)</th>', tables(found))[:6]
+    assert re.findall(r'class="beside">(centred[^<]+)<', html)[0].endswith("0.002")
+    heads = re.findall(r'<th scope="col">([^<]+)</th>', html)[:6]
     assert heads == [
         "Probe",
         "raw",
@@ -167,7 +167,7 @@ def moved(value, *, before, after, nulls=(0.0, 0.0), **changes):
         for state, at, null in zip(("raw", "aligned"), (before, after), nulls, strict=True)
     }
     changed = replace(row, readings=row.readings | readings, change=change, **changes)
-    return movement(changed, found)
+    return describe_change(changed, found)
 
 
 def test_better_and_worse_are_earned():
@@ -181,7 +181,7 @@ def test_a_change_that_the_width_makes_is_neither():
     found = example_report(common=True)
     same = replace(found.provenance, dim=384)
     row = replace(found.row("foscttm"), scale="width")
-    assert movement(row, replace(found, provenance=same)) == ("better", "better")
+    assert describe_change(row, replace(found, provenance=same)) == ("better", "better")
 
 
 def test_a_change_of_what_chance_gives_is_neither():
@@ -217,6 +217,6 @@ def test_what_the_number_of_dimensions_bounds_has_no_better_direction():
 
 def test_no_change_from_wide_to_narrow_is_coloured_by_the_width_alone():
     found = example_report(common=False)
-    html = tables(with_reading(found, "effective_rank_source", "aligned", value=61.3))
+    html = render(with_reading(found, "effective_rank_source", "aligned", value=61.3))
     cell = html.partition("Effective rank, source")[2].partition("</tr>")[0]
-    assert "changed" in cell and "better" not in cell and "good" not in cell
+    assert "changed" in cell and "better" not in cell and "worse" not in cell

@@ -6,18 +6,16 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from align.data.pairs import Pairs
 from probes.reporting.document import Report
 from probes.reporting.html import items as items_module
 from probes.reporting.html.captions import CAPTIONS, seen
-from probes.reporting.html.escape import escaped
-from probes.reporting.html.items import Items
-from probes.reporting.html.page import page
+from probes.reporting.html.items import item_renderer, printable
+from probes.reporting.html.page import page, render
 from probes.reporting.html.plots import COLOURS
-from probes.reporting.html.tables_of_items import failure_table, hub_table
-from probes.reporting.html.tables_of_measures import cards, tables
 from probes.reporting.model import Clouds, Histogram
 from tests.probes.reporting.example_report import example_report, with_reading
 
@@ -55,6 +53,12 @@ class Tree(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
+
+
+def section(id, report, item=None):
+    """One section of the page, without the figures."""
+    (found,) = re.findall(rf'<section id="{id}".*?</section>', render(report, item), re.DOTALL)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,7 @@ def test_the_page_is_small(html, pairs):
 
 def test_the_verdict_and_the_headline_numbers_come_first(html, tree):
     report = example_report(common=True)
-    assert html.index(escaped(report.verdict)) < html.index('class="cards"') < html.index("<table")
+    assert html.index(escape(report.verdict)) < html.index('class="cards"') < html.index("<table")
     shown = re.findall(r'<li><h3>([^<]+)</h3><p class="big">([^<]+)</p>', html)
     assert shown[0] == ("Gap energy share", "0.431 → 0.014")
     assert shown[3] == ("Recall@10", "0.010 → 0.632") and len(shown) == 6
@@ -132,12 +136,13 @@ def test_the_verdict_and_the_headline_numbers_come_first(html, tree):
 def test_headline_numbers_that_were_not_measured_are_left_out():
     report = example_report()
     few = replace(report, rows=tuple(row for row in report.rows if row.name == "foscttm"))
-    assert cards(few).count("<li>") == 1
-    assert cards(replace(report, rows=())) == ""
+    assert section("verdict", few).count("<li>") == 1
+    assert "<li>" not in section("verdict", replace(report, rows=()))
 
 
 def rows_of(report):
-    return dict(re.findall(r'<tr><th scope="row">([^<&\xa0]+).*?</th>(.*?)</tr>', tables(report)))
+    html = section("measures", report)
+    return dict(re.findall(r'<tr><th scope="row">([^<&]+).*?</th>(.*?)</tr>', html))
 
 
 def test_a_cell_holds_value_interval_null_chance_and_pairs():
@@ -150,7 +155,7 @@ def test_a_cell_holds_value_interval_null_chance_and_pairs():
 
 
 def test_an_undefined_cell_says_why_and_its_note_says_more():
-    html = tables(example_report(common=False))
+    html = section("measures", example_report(common=False))
     (mark,) = set(re.findall(r'not defined before alignment<sup><a href="#(note-\d)"', html))
     assert f'<li id="{mark}">Not defined before alignment: the sides have 384 and 1280' in html
     assert re.search(r'as aligned<sup><a href="#note-\d"', html)
@@ -158,14 +163,14 @@ def test_an_undefined_cell_says_why_and_its_note_says_more():
 
 def test_notes_of_doubt_are_marked_in_the_cell_and_told_below():
     report = with_reading(example_report(common=True), "foscttm", "raw", notes=("Few <pairs>.",))
-    html = tables(report)
+    html = section("measures", report)
     (at,) = re.findall(r"<b>0.499</b><sup><a href=\"#note-(\d)\"", html)
     assert f'<li id="note-{at}">Few &lt;pairs&gt;.</li>' in html
 
 
 def test_the_direction_that_is_better_is_said_in_words_too():
-    html = tables(example_report(common=True))
-    assert "FOSCTTM\xa0<span" in html and html.count(", lower is better</span>") == 8
+    html = section("measures", example_report(common=True))
+    assert "FOSCTTM&nbsp;<span" in html and html.count(", lower is better</span>") == 8
     assert html.count(", higher is better</span>") == 5
     assert '<th scope="row">Effective rank, source</th>' in html
 
@@ -185,14 +190,14 @@ def test_a_change_is_called_what_it_is(better, change, word):
     report = example_report(common=True)
     row = report.row("foscttm")
     moved = type(row.change)(*change)
-    html = tables(replace(report, rows=(replace(row, better=better, change=moved),)))
+    html = section("measures", replace(report, rows=(replace(row, better=better, change=moved),)))
     (cell,) = re.findall(r"<td><b>\W0\.200</b>.*?</td>", html)
     assert f">{word}</small>" in cell
     assert ("<b>+0.200" in html) == (change[0] > 0)
 
 
 def test_without_an_adapter_there_is_no_column_of_changes():
-    html = tables(example_report(adapter=False, common=True))
+    html = section("measures", example_report(adapter=False, common=True))
     assert "aligned" not in html and '<th scope="col">centred (control)</th></tr>' in html
 
 
@@ -217,7 +222,7 @@ def test_what_is_to_be_seen_is_told_with_the_numbers_of_the_view():
 
 def test_failures_show_the_query_its_match_and_what_came_first(pairs):
     report = example_report(failures=2)
-    html = failure_table(report, Items(pairs, report))
+    html = section("failures", report, item_renderer(pairs, report))
     first, second = re.findall(r"<tr><td class=\"number\".*?</tr>", html, re.DOTALL)
     # The first failure searched pictures by captions, the second captions by pictures.
     assert re.findall(r'caption \d+|<img|cannot be read: [^<]+|class="id"[^<]+', first) == [
@@ -229,22 +234,23 @@ def test_failures_show_the_query_its_match_and_what_came_first(pairs):
 
 def test_hubs_show_the_item_that_was_found(pairs):
     report = example_report(hubs=3)
-    shown = re.findall(r"caption \d+|<img|cannot be read", hub_table(report, Items(pairs, report)))
+    html = section("hubs", report, item_renderer(pairs, report))
+    shown = re.findall(r"caption \d+|<img|cannot be read", html)
     assert shown == ["cannot be read", "caption 3", "<img"]
 
 
 def test_each_picture_is_drawn_once(pairs, monkeypatch):
     drawn = []
     monkeypatch.setattr(items_module, "thumbnail", lambda item: drawn.append(item))
-    found = Items(pairs, example_report())
-    assert found.html("target", "7") == found.html("target", "7") and len(drawn) == 1
+    item = item_renderer(pairs, example_report())
+    assert item("target", "7") == item("target", "7") and len(drawn) == 1
 
 
 @pytest.mark.parametrize(
     "item, shown",
     [
         ("x" * 500, ">" + "x" * 240 + "…</p>"),
-        ({"a": "<b>"}, "<code>{&#x27;a&#x27;: &#x27;&lt;b&gt;&#x27;}</code>"),
+        ({"a": "<b>"}, "<code>{&#39;a&#39;: &#39;&lt;b&gt;&#39;}</code>"),
         (Path("nowhere/a.png"), "cannot be read: a.png"),
         ("سلام", 'dir="auto">سلام</p>'),
     ],
@@ -252,7 +258,7 @@ def test_each_picture_is_drawn_once(pairs, monkeypatch):
 )
 def test_items_of_any_type_are_shown(item, shown):
     held = Pairs(("0",), (item,), (item,), ("0",))
-    assert shown in Items(held, example_report(failures=0, hubs=1)).html("source", "0")
+    assert shown in item_renderer(held, example_report(failures=0, hubs=1))("source", "0")
 
 
 def test_pairs_that_lack_an_id_of_the_report_are_refused():
@@ -263,8 +269,8 @@ def test_pairs_that_lack_an_id_of_the_report_are_refused():
 
 def test_a_report_with_nothing_to_list_says_so():
     report = example_report(failures=0, hubs=0)
-    assert "every query found its own match first" in failure_table(report, None)
-    assert "Nothing was searched." in hub_table(report, None)
+    assert "every query found its own match first" in section("failures", report)
+    assert "Nothing was searched." in section("hubs", report)
 
 
 def test_provenance_is_told_in_full(tree):
@@ -302,8 +308,8 @@ def test_hostile_text_stays_text():
 
 
 def test_other_scripts_arrive_unchanged():
-    assert escaped("日本語 עברית\n\tπ 🎉") == "日本語 עברית\n\tπ 🎉"
-    assert escaped("a\x07b\ud800c\x85") == "a\ufffdb\ufffdc\ufffd"
+    assert printable("日本語 עברית\n\tπ 🎉") == "日本語 עברית\n\tπ 🎉"
+    assert printable("a\x07b\ud800c\x85") == "a\ufffdb\ufffdc\ufffd"
 
 
 def luminance(colour):

@@ -144,7 +144,7 @@ def test_names_sort_as_people_count_and_scores_as_numbers(found):
 
 def test_the_tab_key_reaches_everything_and_the_focus_is_seen(found):
     assert found["stops"][0] == "A Skip to the verdict"
-    assert {"BUTTON Rank", "SUMMARY Notes", "BUTTON Times found"} <= set(found["stops"])
+    assert {"BUTTON Rank", "SUMMARY Notes", "BUTTON Times retrieved"} <= set(found["stops"])
     assert found["unsure"] == []
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from probes.reporting.formatting import interval, number
 from probes.reporting.model import Reading
-from probes.reporting.numbers import interval, number
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,245 @@
+"""Each value raw before and aligned after: the headline, and what a change may be called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from probes.reporting.formatting import bounds, interval, number
+from probes.reporting.model import CONTROL, Change, Column, Reading, ReportRow, ReportValues
+
+ARROW = "\N{RIGHTWARDS ARROW}"
+HEADLINES = (
+    "gap_energy_share",
+    "sinkhorn_divergence_centred",
+    "foscttm",
+    "recall_at_10",
+    "hubness_skewness_target",
+    "canonical_energy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One of the few values that a reader came for: raw before, aligned after.
+
+    Attributes:
+        name: Identifier of the probe.
+        label: What a reader sees.
+        better: Which direction is better.
+        before: The raw reading, or ``None`` where it is not defined or nothing came after it.
+        after: The aligned reading; the raw one without an adapter.
+        state: The state of ``after``.
+        no_before: Why there is no raw value beside an aligned one, in a few words; empty where
+            there is one.
+        corrected: The reading with the search corrected, if there is one.
+        centred: The reading of the control, if there is one.
+    """
+
+    name: str
+    label: str
+    better: Literal["lower", "higher", "neither"]
+    before: Reading | None
+    after: Reading
+    state: Column
+    no_before: str
+    corrected: Reading | None
+    centred: Reading | None
+
+    @property
+    def values(self) -> str:
+        """``0.408 → 0.014``, or the one value that there is."""
+        after = number(self.after.value)
+        return after if self.before is None else f"{number(self.before.value)} {ARROW} {after}"
+
+    @property
+    def states(self) -> str:
+        """``raw → aligned``, the states of ``values``."""
+        if self.before is not None:
+            return f"raw {ARROW} {self.state}"
+        return self.state if not self.no_before else f"{self.state}; raw {self.no_before}"
+
+    @property
+    def uncertainty(self) -> tuple[str, ...]:
+        """Interval, chance and p of the last value, each in a few words."""
+        after, parts = self.after, []
+        if bounds(after):
+            parts.append(f"{self.state} {bounds(after)}")
+        if after.null is not None:
+            parts.append(f"by chance {number(after.null)}")
+        if after.p is not None:
+            parts.append(f"p\N{NO-BREAK SPACE}{number(after.p)}")
+        return tuple(parts)
+
+    @property
+    def other_states(self) -> tuple[str, ...]:
+        """The values that are no headline: of the corrected search, and of the control."""
+        labelled = (
+            ("with the search corrected", self.corrected),
+            ("centred, a control:", self.centred),
+        )
+        return tuple(f"{label} {number(r.value)}" for label, r in labelled if r is not None)
+
+
+def headlines(report: ReportValues) -> list[Headline]:
+    """The headline of each of ``HEADLINES`` that was measured raw or aligned, in order.
+
+    Sides of two widths have no cosine before alignment. The aligned value then stands alone, with
+    the reason, beside what chance gives: that is where a search without an adapter would stand.
+    """
+    rows = {row.name: row for row in report.rows}
+    made = []
+    for name in HEADLINES:
+        row = rows.get(name)
+        raw, aligned = (row.readings.get(state) if row else None for state in ("raw", "aligned"))
+        after = aligned or raw
+        if row is None or after is None:
+            continue
+        reason = row.undefined.get("raw", "not measured").partition(":")[0]
+        made.append(
+            Headline(
+                row.name,
+                row.label,
+                row.better,
+                before=raw if aligned else None,
+                after=after,
+                state="aligned" if aligned else "raw",
+                no_before="" if raw else reason,
+                corrected=row.readings.get("corrected"),
+                centred=row.readings.get(CONTROL),
+            )
+        )
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """A row from the raw state to the last one it is defined in: what a verdict reads.
+
+    Attributes:
+        before: The raw reading, or ``None`` where that is the last one or not defined.
+        after: The last reading, the control left aside.
+        state: The state of ``after``.
+        aligned: The aligned reading, or ``None``: what ``change`` leads to.
+        change: Aligned minus raw, if both are defined.
+    """
+
+    before: Reading | None
+    after: Reading
+    state: Column
+    aligned: Reading | None
+    change: Change | None
+
+    @property
+    def is_beyond_null(self) -> bool:
+        """Whether the last value differs from what chance gives."""
+        return differs_from_null(self.after)
+
+    @property
+    def excess(self) -> float:
+        """The last value, less what chance gives."""
+        return excess(self.after)
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the aligned value is lower than the raw one, beyond its interval."""
+        return self.change is not None and self.change.high < 0
+
+    @property
+    def has_risen(self) -> bool:
+        """Whether the aligned value is higher than the raw one, beyond its interval."""
+        return self.change is not None and self.change.low > 0
+
+    @property
+    def values(self) -> str:
+        """``0.43 raw, 0.01 [0.00, 0.02] aligned``, or what there is of it."""
+        after = f"{interval(self.after)} {self.state}"
+        return after if self.before is None else f"{number(self.before.value)} raw, {after}"
+
+    @property
+    def by_chance(self) -> str:
+        """``, by chance 0.01``; empty where that is not known."""
+        return "" if self.after.null is None else f", by chance {number(self.after.null)}"
+
+    @property
+    def p(self) -> str:
+        """``, p 0.01``; empty where that is not known."""
+        return "" if self.after.p is None else f", p {number(self.after.p)}"
+
+
+def before_after(report: ReportValues, name: str) -> BeforeAfter | None:
+    """The row of that name, from the raw state to the last one it is defined in.
+
+    Without an adapter the raw state is the last. The centred state, a control, never is.
+
+    Returns:
+        ``None`` where the probe was not run, or is not defined in any of these states.
+    """
+    row = next((row for row in report.rows if row.name == name), None)
+    if row is None:
+        return None
+    states = [c for c in report.columns if c in row.readings and c != CONTROL]
+    if not states or ("aligned" in report.columns and states == ["raw"]):
+        return None
+    last = states[-1]
+    first = row.readings.get("raw") if last != "raw" else None
+    return BeforeAfter(first, row.readings[last], last, row.readings.get("aligned"), row.change)
+
+
+def differs_from_null(reading: Reading) -> bool:
+    """Whether a value differs from what chance gives: by its p, or else by its interval.
+
+    One without p, null or interval differs from nothing.
+    """
+    if reading.p is not None:
+        return reading.p <= 0.05
+    if reading.null is None or reading.low is None or reading.high is None:
+        return False
+    return not reading.low <= reading.null <= reading.high
+
+
+def excess(reading: Reading) -> float:
+    """The value, less what chance gives, or less 0 where that is not known."""
+    return reading.value - (reading.null or 0)
+
+
+def describe_change(
+    row: ReportRow, report: ReportValues
+) -> tuple[str, Literal["better", "worse", ""]]:
+    """What to call the change of a row, in words, and whether that is praise or blame.
+
+    A change is neither where it is within its interval; where no direction is better; where the
+    value depends on the number of dimensions and that has changed, on how far apart the vectors
+    lie, or on the raw state itself; where chance gives another value than before; and where the
+    value was at chance, or beyond it, before and after. The last is for offset and distribution,
+    whose best value is that of chance: a classifier of modality with an AUC of 0.2 is no better
+    news than one of 0.5.
+
+    Args:
+        row: A row with a change.
+        report: The report.
+    """
+    change = row.change
+    assert change is not None  # rows without a change have no such cell
+    if change.low <= 0 <= change.high:
+        return "no clear change", ""
+    if row.better == "neither":
+        return "changed", ""
+    made = report.provenance
+    if row.scale == "width" and {made.source_dim, made.target_dim} != {made.dim}:
+        return "changed, as did the width", ""
+    if row.scale == "raw":
+        return "perfect when raw by definition", ""
+    if row.scale == "spread":
+        return "changed, as do all cosines", ""
+    before, after = row.readings["raw"], row.readings["aligned"]
+    sign = 1 if row.better == "higher" else -1
+    gain = sign * change.value
+    if before.null is not None and after.null is not None:
+        if abs(after.null - before.null) > 0.1 * abs(change.value):
+            return "changed, as did chance", ""
+        if row.family in ("offset", "distribution"):
+            gain = min(sign * excess(after), 0) - min(sign * excess(before), 0)
+    if gain == 0:
+        return "at chance before and after", ""
+    return ("better", "better") if gain > 0 else ("worse", "worse")
