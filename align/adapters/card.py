@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Self
 
 from align.adapters.card_rules import check
+from align.data.embeddings import PairedEmbeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class Card:
         better_than_chance: Whether held-out pairs were found more often than by chance, beyond
             doubt; ``None`` where nothing was held out.
         versions: Versions of isthmus, torch, NumPy and Python.
-        encoders: How to build the two encoders again, for the command line; may be empty.
+        encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
+            ``"instruction"``, of those that one line can name (``align.encoders.spec``).
     """
 
     method: str
@@ -83,6 +85,15 @@ class Card:
     better_than_chance: bool | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     encoders: Mapping[str, str] = field(default_factory=dict)
+
+    def of_encoders(self, pairs: PairedEmbeddings) -> Self:
+        """The same, where it does not know its encoders with those of ``pairs``."""
+        return replace(
+            self,
+            source_fingerprint=self.source_fingerprint or pairs.source_fingerprint,
+            target_fingerprint=self.target_fingerprint or pairs.target_fingerprint,
+            encoders={**pairs.encoders, **self.encoders},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for JSON."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -28,11 +28,13 @@ class Embeddings:
         vectors: One embedding per row, ``(n, d)`` floating point.
         fingerprint: Fingerprint of the encoder, or ``None`` where nobody knows it.
         ids: ``n`` unique names.
+        spec: How to build the encoder again, its ``spec``, or ``None`` where that is not known.
     """
 
     vectors: Tensor
     fingerprint: str | None
     ids: tuple[str, ...]
+    spec: str | None = None
 
     def __post_init__(self) -> None:
         check_matrix("vectors", self.vectors)
@@ -138,6 +140,8 @@ class PairedEmbeddings:
         target_parts: The same of the targets.
         instructions: An embedding of what is asked for beside each source, ``(n, d_i)`` floating
             point, zeros where nothing is; or ``None`` where no pair has an instruction.
+        encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
+            ``"instruction"``: the ``spec`` of each that has one.
     """
 
     source: Tensor
@@ -152,6 +156,7 @@ class PairedEmbeddings:
     source_parts: tuple[int, ...] | None = None
     target_parts: tuple[int, ...] | None = None
     instructions: Tensor | None = None
+    encoders: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_paired(self.source, self.target)
@@ -194,7 +199,7 @@ class PairedEmbeddings:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
 
         Args:
-            source: Source embeddings; an ``Embeddings`` brings its fingerprint and ids along.
+            source: Source embeddings; an ``Embeddings`` brings fingerprint, spec and ids along.
             target: Target embeddings of the same pairs in the same order.
             ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
             groups: Group names; every pair is its own group if left out.
@@ -226,6 +231,11 @@ class PairedEmbeddings:
             tuple(source_parts) if source_parts is not None else None,
             tuple(target_parts) if target_parts is not None else None,
             instructions,
+            {
+                role: side.spec
+                for role, side in (("source", source), ("target", target))
+                if isinstance(side, Embeddings) and side.spec is not None
+            },
         )
 
     def __len__(self) -> int:
@@ -248,6 +258,7 @@ class PairedEmbeddings:
             self.source_parts,
             self.target_parts,
             None if self.instructions is None else self.instructions[index],
+            self.encoders,
         )
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:

@@ -33,6 +33,14 @@ class Encoder(Protocol):
         ...
 
 
+def spec_of(encoder: Encoder) -> str | None:
+    """The line by which ``align.encoders.spec.from_spec`` builds an encoder again, if it has one.
+
+    Encoders of a hub id or a folder have one, as their property ``spec``; functions have none.
+    """
+    return getattr(encoder, "spec", None)
+
+
 @runtime_checkable
 class TokenEncoder(Encoder, Protocol):
     """An encoder that also gives the token or patch states behind its pooled vector."""

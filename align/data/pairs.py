@@ -350,15 +350,23 @@ class Pairs:
                 encoder that takes no text.
         """
         from align.data.embeddings import PairedEmbeddings
-        from align.data.encoding import encode_instructions, encode_items, items_for, parts_of
+        from align.data.encoding import (
+            encode_instructions,
+            encode_items,
+            items_for,
+            parts_of,
+            spec_of,
+        )
         from align.data.modality import modality_codes
 
         source = items_for(source_encoder, self.source, self.source_modality, side="source")
         target = items_for(target_encoder, self.target, self.target_modality, side="target")
-        told = None
+        encoders, told = {"source": source_encoder, "target": target_encoder}, None
         if self.instructions is not None:
             asked = source_encoder if instruction_encoder is None else instruction_encoder
             told = encode_instructions(asked, self.instructions, store=store, progress=progress)
+            encoders["instruction"] = asked
+        specs = {role: spec_of(encoder) for role, encoder in encoders.items()}
         source_modality, target_modality = (
             None if names is None else modality_codes(names)
             for names in (self.source_modality, self.target_modality)
@@ -375,6 +383,7 @@ class Pairs:
             source_parts=parts_of(source_encoder),
             target_parts=parts_of(target_encoder),
             instructions=told,
+            encoders={role: spec for role, spec in specs.items() if spec is not None},
         )
 
 

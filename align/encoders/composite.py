@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.data.encoding import Encoder
+from align.data.encoding import Encoder, spec_of
 from align.data.modality import Modality
 from align.encoders.pretrained.weights import fingerprint
 
@@ -63,6 +63,13 @@ class ConcatEncoder:
     def fingerprint(self) -> str:
         """Changes with the fingerprint and the order of the parts."""
         return _joined(self.modality, "concat", [e.fingerprint for e in self.encoders])
+
+    @property
+    def spec(self) -> str | None:
+        """How to build it again, for ``from_spec``; ``None`` unless every part can be named."""
+        return _together(
+            [None if hasattr(each, "compose") else spec_of(each) for each in self.encoders], "+"
+        )
 
     def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """The vectors of all parts side by side, ``(n, dim)`` float32 on the CPU."""
@@ -117,6 +124,15 @@ class MixedEncoder:
         named = [f"{name}={encoder.fingerprint}" for name, encoder in self.encoders.items()]
         return _joined(self.modality, "mixed", named)
 
+    @property
+    def spec(self) -> str | None:
+        """How to build it again, for ``from_spec``; ``None`` unless every encoder can be named."""
+        specs = []
+        for name, encoder in self.encoders.items():
+            spec = None if isinstance(encoder, MixedEncoder) else spec_of(encoder)
+            specs.append(spec and f"{name}={spec}" if name == name.lower() else None)
+        return _together(specs, ";")
+
     def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """Block vectors of ``(modality, item)`` pairs, ``(n, dim)`` float32 on the CPU.
 
@@ -150,6 +166,11 @@ class MixedEncoder:
                 vectors[rows, start : start + width] = encode(encoder, [items[r][1] for r in rows])
             start += width
         return vectors
+
+
+def _together(specs: Sequence[str | None], between: str) -> str | None:
+    known = [spec for spec in specs if spec is not None]
+    return between.join(known) if len(known) == len(specs) else None
 
 
 def _encoding(progress: bool) -> EncodePart:

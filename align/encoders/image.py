@@ -16,6 +16,7 @@ from torch import Tensor
 from align.data.multi_vector import MultiVector
 from align.data.pictures import check_size, opened, upright_rgb
 from align.encoders.batches import checked_items, run_batches
+from align.encoders.naming import name_of
 from align.encoders.pretrained.folder import architecture, present, read_config, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
@@ -146,6 +147,11 @@ class ImageEncoder:
         files = files_digests(self._folder, present(self._folder, IMAGE_FILES))
         parts = {"files": files, "layer": self.layer, "dtype": self.dtype}
         return fingerprint(self.modality, architecture(self._json), self._pooling, parts)
+
+    @property
+    def spec(self) -> str | None:
+        """How to build this encoder again, for ``from_spec``; ``None`` if no line can say it."""
+        return name_of(self)
 
     @cached_property
     def dim(self) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from align.encoders.naming import model_and_options
+
 if TYPE_CHECKING:
     from align.data.encoding import Encoder
 
@@ -24,11 +26,12 @@ def from_spec(spec: str) -> Encoder:
 
     Args:
         spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id or a
-            local folder; or ``python:MODULE:ATTRIBUTE``, an encoder in an importable module, or
-            a function or class that gives one when it is called without arguments. Several with
-            ``+`` between them stand side by side, as in ``text:A+text:B``; several by modality
-            with ``;`` between them are one encoder of mixed items, as in
-            ``image=image:A;code=text:B``.
+            local folder, and options that are not the default follow as in
+            ``text:A?pooling=cls&layer=-2``; or ``python:MODULE:ATTRIBUTE``, an encoder in an
+            importable module, or a function or class that gives one when it is called without
+            arguments. Several with ``+`` between them stand side by side, as in
+            ``text:A+text:B``; several by modality with ``;`` between them are one encoder of mixed
+            items, as in ``image=image:A;code=text:B``.
 
     Raises:
         ValueError: ``spec`` is of no such form, or the attribute gives no encoder.
@@ -59,7 +62,8 @@ def from_card(encoders: Mapping[str, str], role: str) -> Encoder:
     spec = encoders.get(role)
     if spec is None:
         raise ValueError(
-            f"the {role} encoder must be known; no adapter that `align fit` wrote remembers it. "
+            f"the {role} encoder must be known; the adapter's card does not name it, as where it "
+            "is a function or the vectors came from elsewhere. "
             f"Pass the encoder, or name it: --{role}-encoder text:MODEL (--encoder where one side "
             "is encoded)."
         )
@@ -94,15 +98,18 @@ def _single(spec: str) -> Encoder:
         case "text" if rest:
             from align.encoders.text import TextEncoder
 
-            return TextEncoder(rest)
+            model, options = model_and_options(TextEncoder, rest)
+            return TextEncoder(model, **options)
         case "code" if rest:
             from align.encoders.text import CodeEncoder
 
-            return CodeEncoder(rest)
+            model, options = model_and_options(CodeEncoder, rest)
+            return CodeEncoder(model, **options)
         case "image" if rest:
             from align.encoders.image import ImageEncoder
 
-            return ImageEncoder(rest)
+            model, options = model_and_options(ImageEncoder, rest)
+            return ImageEncoder(model, **options)
         case "python" if rest.count(":") == 1:
             return _from_python(*rest.split(":"))
         case _:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items, run_batches
+from align.encoders.naming import name_of
 from align.encoders.pretrained.folder import present, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
@@ -103,6 +104,11 @@ class TextEncoder:
         files = files_digests(self._folder, present(self._folder, TEXT_FILES))
         parts = {"files": files, "recipe": recipe, "layer": self.layer, "dtype": self.dtype}
         return fingerprint(self.modality, self._recipe.architecture, self._recipe.pooling, parts)
+
+    @property
+    def spec(self) -> str | None:
+        """How to build this encoder again, for ``from_spec``; ``None`` if no line can say it."""
+        return name_of(self)
 
     @cached_property
     def dim(self) -> int:

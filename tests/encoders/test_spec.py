@@ -138,3 +138,35 @@ def test_no_code_that_a_card_names_is_run(spec, monkeypatch):
 def test_a_folder_that_is_called_python_is_no_code(monkeypatch):
     monkeypatch.setattr("align.encoders.spec.from_spec", lambda spec: spec)
     assert from_card({"source": "text:models/python:x"}, "source") == "text:models/python:x"
+
+
+def test_an_encoder_comes_back_from_its_spec(bert, vit):
+    text = TextEncoder(bert, pooling="last", prompt="a & b=+; ", max_length=9, device="cpu")
+    image = ImageEncoder(str(vit), pooling="cls+mean", layer=1, batch_size=2)
+    for encoder in (
+        TextEncoder(bert),
+        CodeEncoder(bert, dtype="bfloat16"),
+        text,
+        image,
+        ConcatEncoder(text, TextEncoder(bert)),
+        MixedEncoder({"image": image, "text": ConcatEncoder(text, TextEncoder(bert, layer=0))}),
+    ):
+        again = from_spec(encoder.spec)
+        assert type(again) is type(encoder) and again.fingerprint == encoder.fingerprint
+    assert TextEncoder(bert).spec == f"text:{bert}"
+    assert image.spec == f"image:{vit}?pooling=cls%2Bmean&layer=1"
+
+
+def test_an_encoder_that_no_line_can_say_has_no_spec(bert, tmp_path):
+    odd = tmp_path / "a?layer=1"
+    odd.symlink_to(bert)
+    assert TextEncoder(odd).spec is None
+    text = TextEncoder(bert)
+    assert ConcatEncoder(ConcatEncoder(text, text), text).spec is None
+    assert MixedEncoder({"TEXT": text}).spec is None
+
+
+@pytest.mark.parametrize("options", ["colour=red", "layer=last", "device=cuda", "layer="])
+def test_options_that_an_encoder_does_not_have_are_refused(bert, options):
+    with pytest.raises(ValueError, match=r"options of an encoder must be among .*'layer'.*got"):
+        from_spec(f"text:{bert}?{options}")

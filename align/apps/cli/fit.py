@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from align.apps.cli.inputs import check_better, encode, read_columns
+from align.apps.cli.inputs import check_better, encode, naming, read_columns
 from align.apps.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -62,7 +62,6 @@ def fit(
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
     --target-encoder image:facebook/dinov2-small -o my-adapter`
     """
-    from dataclasses import replace
     from functools import partial
 
     from align.data.validation import Columns
@@ -80,17 +79,16 @@ def fit(
         store,
         None if instruction_encoder is None else from_spec(instruction_encoder),
     )
+    asked = None if instruction is None else instruction_encoder or source_encoder
+    data = naming(data, source=source_encoder, target=target_encoder, instruction=asked)
     with working(f"cross-validating maps on {len(data):,} pairs"):
         side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
     check_better(adapter, require_better_than_chance, out)
-    specs = {"source": source_encoder, "target": target_encoder}
     if instruction is not None:
         with working("learning what instructions ask for, with an adapter per fold"):
             fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
             adapter = instruct(adapter, data, side=side, fit_adapter=fold_fit, seed=seed)
-        specs["instruction"] = instruction_encoder or source_encoder
-    adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)
     card = adapter.card
     if as_json:

@@ -63,6 +63,17 @@ def encode(
     )
 
 
+def naming(data: PairedEmbeddings, **typed: str | None) -> PairedEmbeddings:
+    """The pairs with encoders named as they were typed, where an encoder does not say how itself.
+
+    Python code is named too: it is not run from a card, and the refusal says what to type.
+    """
+    from dataclasses import replace
+
+    named = {role: spec for role, spec in typed.items() if spec is not None}
+    return replace(data, encoders={**named, **data.encoders})
+
+
 def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None:
     """Raise an error if an encoder is not there, or is not the one of an adapter's side."""
     fingerprint = encoder.fingerprint  # reads its files, and loads nothing yet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.apps.cli.inputs import check_better, encode, read_columns
+from align.apps.cli.inputs import check_better, encode, naming, read_columns
 from align.apps.cli.options import (
     DEFAULT_STORE,
     AdapterOut,
@@ -78,8 +78,6 @@ def tune(
     --target-encoder image:facebook/dinov2-small --study pairs.journal --max-bytes 512
     -o my-adapter`
     """
-    from dataclasses import replace
-
     from align.data.validation import Columns
     from align.encoders.spec import from_spec
     from align.fitting.tuning.figures import check_matplotlib, save_figures
@@ -93,6 +91,7 @@ def tune(
     encoders = from_spec(source_encoder), from_spec(target_encoder)
     columns = Columns(source, target, id, group, source_modality, target_modality)
     data = encode(read_columns(pairs, columns, skip_bad), *encoders, store)
+    data = naming(data, source=source_encoder, target=target_encoder)
     try:
         found = search(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
@@ -103,8 +102,6 @@ def tune(
     chosen = found.best(max_bytes=max_bytes)
     adapter = found.fit(max_bytes=max_bytes)
     check_better(adapter, require_better_than_chance, out)
-    specs = {"source": source_encoder, "target": target_encoder}
-    adapter.card = replace(adapter.card, encoders=specs)
     adapter.save(out)
     drawn = [] if figures is None else save_figures(found, figures, chosen=chosen)
     if as_json:

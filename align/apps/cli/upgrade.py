@@ -57,25 +57,28 @@ def upgrade(
     Example: `align upgrade text:sentence-transformers/all-MiniLM-L6-v2 text:BAAI/bge-small-en-v1.5
     items.txt -o upgrade`
     """
-    from dataclasses import replace
-
     from align.data.embeddings import Embeddings
+    from align.data.encoding import spec_of
     from align.encoders.spec import from_spec
     from align.fitting.migration.upgrade import upgrade as fit_upgrade
 
     check_adapter_folder(out)
-    encoders = [from_spec(spec) for spec in (new, old)]
-    for encoder in encoders:
+    encoders = {spec: from_spec(spec) for spec in (new, old)}
+    for encoder in encoders.values():
         check_encoder(None, "source", encoder)
     ids, found, groups = _read(items, column, id, group, skip_bad)
     sides = [
-        Embeddings(open_store(store).encode(each, found, progress=True), each.fingerprint, ids)
-        for each in encoders
+        Embeddings(
+            open_store(store).encode(encoders[spec], found, progress=True),
+            encoders[spec].fingerprint,
+            ids,
+            spec_of(encoders[spec]) or spec,
+        )
+        for spec in (new, old)
     ]
     with working(f"cross-validating maps on {len(ids):,} items"):
         made = fit_upgrade(*sides, groups=groups, seed=seed)
     check_better(made.adapter, require_better_than_chance, out)
-    made.adapter.card = replace(made.adapter.card, encoders={"source": new, "target": old})
     made.adapter.save(out)
     if as_json:
         print_json({"adapter": str(out), **made.to_dict()})

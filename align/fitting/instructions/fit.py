@@ -133,8 +133,8 @@ def instruct(
         candidates=(*adapter.card.candidates, *_candidates(tried, kept)),
         verdict="; ".join(filter(None, (adapter.card.verdict, story))),
         seconds=seconds,
-        source_fingerprint=adapter.card.source_fingerprint or pairs.source_fingerprint,
-    )
+        source_fingerprint=adapter.card.source_fingerprint,
+    ).of_encoders(pairs)
     told = _adapter(found, card, found.preference)
     if kept:
         told.training_items = remember_pairs(adapter.training_items, pairs)

@@ -171,6 +171,7 @@ def upgrade(
         n_groups=len(set(pairs.groups)),
         source_fingerprint=pairs.source_fingerprint,
         target_fingerprint=pairs.target_fingerprint,
+        encoders=pairs.encoders,
         seed=seed,
         folds=(folds, 1),
         fold_gallery=len(x) - 1,

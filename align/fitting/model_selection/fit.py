@@ -173,6 +173,7 @@ def fit(
         n_unpaired=cv.unpaired.counts,
         source_fingerprint=train.source_fingerprint,
         target_fingerprint=train.target_fingerprint,
+        encoders=train.encoders,
         seed=seed,
         folds=(cv.k, cv.repeats),
         fold_gallery=len(cv.folds[0].held_out),

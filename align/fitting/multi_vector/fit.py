@@ -332,13 +332,13 @@ def _against_chance(kept: Outcome, adapter: Adapter) -> AgainstChance:
 
 def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     """The adapter, which may be of other pairs, as one that remembers these too."""
-    items = remember_pairs(adapter.training_items, pairs)
-    if items is adapter.training_items:
+    items, card = remember_pairs(adapter.training_items, pairs), adapter.card.of_encoders(pairs)
+    if items is adapter.training_items and card == adapter.card:
         return adapter
     maps = adapter.source_map, adapter.target_map
     return Adapter(
         *maps,
-        adapter.card,
+        card,
         reference=adapter.reference,
         preference=adapter.preference,
         training_items=items,

@@ -167,10 +167,8 @@ def _told(run: Run, pairs: PairedEmbeddings) -> Adapter:
         method=f"{card.method}, trained with {loss}",
         n_pairs=card.n_pairs or len(pairs),
         n_groups=card.n_groups or len(set(pairs.groups)),
-        source_fingerprint=card.source_fingerprint or pairs.source_fingerprint,
-        target_fingerprint=card.target_fingerprint or pairs.target_fingerprint,
         seconds={**card.seconds, "training": round(run.seconds, 3)},
         verdict=f"{card.verdict}; {story}" if card.verdict else story,
         versions=installed_versions(),
-    )
+    ).of_encoders(pairs)
     return found

@@ -205,6 +205,7 @@ class Tuning:
             n_groups=cv.n_groups,
             source_fingerprint=pairs.source_fingerprint,
             target_fingerprint=pairs.target_fingerprint,
+            encoders=pairs.encoders,
             seed=judge.seed,
             folds=(cv.k, cv.repeats),
             fold_gallery=len(cv.folds[0].held_out),
