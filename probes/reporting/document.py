@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,15 +97,15 @@ class Report(ReportValues):
         no more. They follow from the rest, so that ``from_json`` works them out anew.
         """
         from probes.reporting.before_after import headlines
-        from probes.reporting.schema import encode
+        from probes.reporting.schema import dumps
 
         derived = {
             "schema": SCHEMA,
             "caution": self.caution,
             "verdict": self.verdict,
-            "headline": [encode(headline) for headline in headlines(self)],
+            "headline": headlines(self),
         }
-        return json.dumps({**derived, **encode(self)}, ensure_ascii=False, indent=1)
+        return dumps(derived | asdict(self), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -128,7 +128,8 @@ class Report(ReportValues):
             )
         for derived in ("caution", "verdict", "headline"):
             data.pop(derived, None)
-        return decode(cls, data)
+        report: Self = decode(cls, data)
+        return report
 
     def save(self, path: str | Path, pairs: Pairs | None = None) -> None:
         """Write the report whole or not at all, in the format that the name ends in.

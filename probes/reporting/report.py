@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,25 +15,20 @@ from align._version import __version__
 from align.data.embeddings import PairedEmbeddings
 from align.data.escaping import plain
 from align.metrics.bootstrap import resamples
-from probes.estimates import Measured
 from probes.reporting.document import Report
 from probes.reporting.model import CONTROL, Change, Column, Provenance, Reading, ReportRow
-from probes.reporting.resume import Ledger, Outcome, key_of
+from probes.reporting.resume import ProbeResult, ResultsFile, key_of
 from probes.reporting.standard import STANDARD
-from probes.reporting.states import CENTRING_FOLDS, Maps, measurable, states, trained_on
+from probes.reporting.states import CENTRING_FOLDS, AdapterLike, measurable, states, trained_on
 from probes.reporting.summaries import failures, hubs, view
 from probes.space import K, Probe, Space
 
-DRAWS = 1_000
-LEVEL = 0.95
-_NOT_COMMON = "not defined before alignment: the sides have {} and {} dimensions"
-_NO_INTERVAL = "Too few items differ for an interval: in some draws the value is not defined."
-_NOT_SEARCH = "as aligned: a correction changes the search and not the vectors"
+_DRAWS = 1_000
 
 
 def report(
     paired: PairedEmbeddings,
-    adapter: Maps | None = None,
+    adapter: AdapterLike | None = None,
     *,
     probes: Sequence[Probe] = STANDARD,
     seed: int = 0,
@@ -65,167 +60,140 @@ def report(
         ValueError: There are too few groups, a side is constant, a row has no direction, names of
             probes repeat, or the adapter refuses the vectors.
     """
-    _check_names(probes)
-    found, rules = measurable(paired, seed=seed)
-    spaces = states(found, adapter, seed=seed)
+    from tqdm import tqdm
+
+    names = [probe.name for probe in probes]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not names:
+        raise ValueError(
+            f"a report needs at least one probe, each with a name of its own; got {len(names)} "
+            f"with {repeated} more than once. Rename them with dataclasses.replace."
+        )
+    measured, rules = measurable(paired, seed=seed)
+    spaces = states(measured, adapter, seed=seed)
     raw = spaces["raw"]
-    generator = raw.generator("bootstrap")
-    weights = torch.cat(list(resamples(raw.codes, DRAWS, generator)))
-    versions = _versions()
-    ledger = Ledger(
-        None if resume is None else Path(resume), key_of(spaces.values(), seed, DRAWS, versions)
-    )
-    outcomes: dict[tuple[Column, str], Outcome] = {}
-    for column, probe in _watched([(c, p) for c in spaces for p in probes], shown=progress):
-        held = ledger.get(column, probe.name)
-        if held is None:
-            held = _read(probe, column, spaces[column], weights)
-            ledger.put(column, probe.name, held)
-        outcomes[column, probe.name] = held
-    rows = tuple(
-        _row(probe, {column: outcomes[column, probe.name] for column in spaces}) for probe in probes
-    )
-    # What is listed is what was found by the states that a search would use, not by the control.
+    weights = torch.cat(list(resamples(raw.codes, _DRAWS, raw.generator("bootstrap"))))
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
+    versions = {"isthmus": __version__, "python": platform.python_version()}
+    versions |= {name: version(name) for name in packages}
+    path = None if resume is None else Path(resume)
+    earlier = ResultsFile(path, key_of(spaces.values(), seed, _DRAWS, versions))
+    results: dict[str, dict[Column, ProbeResult]] = {name: {} for name in names}
+    with tqdm(total=len(spaces) * len(probes), unit="probe", disable=not progress) as bar:
+        for column, space in spaces.items():
+            for probe in probes:
+                bar.set_description(plain(f"{column}: {probe.label}"))
+                result = earlier.get(column, probe.name)
+                if result is None:
+                    result = _measure(probe, column, space, weights)
+                    earlier.put(column, probe.name, result)
+                results[probe.name][column] = result
+                bar.update()
+    # Listed is what the last state that a search would use has retrieved, not the control.
     used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
-    last = used[-1:]
     made = Report(
-        _provenance(paired, found, rules, adapter, spaces, seed, versions),
-        rows,
+        Provenance(
+            given=len(paired),
+            pairs=len(measured),
+            groups=len(set(measured.groups)),
+            rules=rules,
+            source_dim=paired.source.shape[1],
+            target_dim=paired.target.shape[1],
+            source_encoder=paired.source_fingerprint,
+            target_encoder=paired.target_fingerprint,
+            adapter=None if adapter is None else _describe(adapter),
+            trained=None if adapter is None else trained_on(adapter, measured),
+            dim=spaces["aligned"].source.shape[1] if "aligned" in spaces else None,
+            centring=(
+                f"means of the other {CENTRING_FOLDS - 1} of {CENTRING_FOLDS} folds of these "
+                "pairs; an adapter centres with the means of its own training pairs"
+            ),
+            k=K,
+            draws=_DRAWS,
+            seed=seed,
+            versions=versions,
+        ),
+        tuple(_row(probe, results[probe.name]) for probe in probes),
         {column: view(space) for column, space in spaces.items()},
-        tuple(entry for space in last for entry in failures(space, found.ids)),
-        tuple(entry for space in last for entry in hubs(space, found.ids)),
+        tuple(failures(used[-1], measured.ids)) if used else (),
+        tuple(hubs(used[-1], measured.ids)) if used else (),
     )
-    ledger.close()
+    earlier.close()
     return made
 
 
-def _check_names(probes: Sequence[Probe]) -> None:
-    names = [probe.name for probe in probes]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names:
-        raise ValueError(
-            f"a report needs at least one probe, each with a name of its own; got {len(names)} "
-            f"with {twice} more than once. Rename them with dataclasses.replace."
-        )
-
-
-def _read(probe: Probe, column: Column, space: Space, weights: Tensor) -> Outcome:
+def _measure(probe: Probe, column: Column, space: Space, weights: Tensor) -> ProbeResult:
     if column == "corrected" and probe.needs != "search":
-        return Outcome(None, None, _NOT_SEARCH)
+        reason = "as aligned: a correction changes the search and not the vectors"
+        return ProbeResult(None, None, reason)
     if probe.needs != "sides" and not space.is_common:
-        widths = space.source.shape[1], space.target.shape[1]
-        return Outcome(None, None, _NOT_COMMON.format(*widths))
+        reason = (
+            f"not defined before alignment: the sides have {space.source.shape[1]} and "
+            f"{space.target.shape[1]} dimensions"
+        )
+        return ProbeResult(None, None, reason)
     try:
         measured = probe.measure(space)
     except ValueError as error:
-        return Outcome(None, None, f"not defined here: {error}")
+        return ProbeResult(None, None, f"not defined here: {error}")
     if not math.isfinite(measured.value):
         raise ArithmeticError(
             f"a probe must give a finite number or raise; {probe.name} gave {measured.value} on "
             f"{space.n} {column} pairs. This is a defect of the probe: please report it."
         )
-    draws = _draws(measured, weights)
-    notes = measured.notes
-    if draws is not None and not bool(draws.isfinite().all()):
-        draws, notes = None, (*notes, _NO_INTERVAL)
-    low, high = (measured.interval or (None, None)) if draws is None else _percentiles(draws)
-    null = measured.null
-    n = space.n if measured.rows is None else len(measured.rows)
-    reading = Reading(
-        measured.value, low, high,
-        None if null is None else null.value, None if null is None else null.p,
-        n, notes,
-    )  # fmt: skip
-    return Outcome(reading, None if draws is None else tuple(draws.tolist()), "")
-
-
-def _row(probe: Probe, found: dict[Column, Outcome]) -> ReportRow:
-    readings: dict[str, Reading] = {}
-    undefined: dict[str, str] = {}
-    for column, each in found.items():
-        if each.reading is None:
-            undefined[column] = each.reason
+    draws, notes, rows = None, measured.notes, measured.rows
+    low, high = measured.interval or (None, None)
+    if measured.replicate is not None:
+        draws = measured.replicate(weights if rows is None else weights[:, rows])
+        if bool(draws.isfinite().all()):
+            low, high = _percentiles(draws)
         else:
-            readings[column] = each.reading
+            draws = None
+            notes = (
+                *notes,
+                "Too few items differ for an interval: in some draws the value is not defined.",
+            )
+    null = measured.null
+    reading = Reading(
+        measured.value,
+        low,
+        high,
+        null=None if null is None else null.value,
+        p=None if null is None else null.p,
+        n=space.n if rows is None else len(rows),
+        notes=notes,
+    )
+    return ProbeResult(reading, None if draws is None else tuple(draws.tolist()), "")
+
+
+def _row(probe: Probe, results: dict[Column, ProbeResult]) -> ReportRow:
     return ReportRow(
-        probe.name, probe.label, probe.family, probe.better, probe.scale, probe.interval,
+        probe.name,
+        probe.label,
+        probe.family,
+        probe.better,
+        probe.scale,
+        probe.interval,
         probe.null,
-        readings, undefined, _change(found.get("raw"), found.get("aligned")),
-    )  # fmt: skip
-
-
-def _draws(measured: Measured, weights: Tensor) -> Tensor | None:
-    if measured.replicate is None:
-        return None
-    return measured.replicate(weights if measured.rows is None else weights[:, measured.rows])
+        readings={column: r.reading for column, r in results.items() if r.reading is not None},
+        undefined={column: r.reason for column, r in results.items() if r.reading is None},
+        change=_change(results["raw"], results.get("aligned")),
+    )
 
 
 def _percentiles(draws: Tensor) -> tuple[float, float]:
-    tails = draws.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = draws.quantile(tails).tolist()
+    low, high = draws.quantile(draws.new_tensor([(1 - 0.95) / 2, (1 + 0.95) / 2])).tolist()
     return low, high
 
 
-def _change(before: Outcome | None, after: Outcome | None) -> Change | None:
-    if before is None or after is None or before.draws is None or after.draws is None:
+def _change(before: ProbeResult, after: ProbeResult | None) -> Change | None:
+    if after is None or before.draws is None or after.draws is None:
         return None
     assert before.reading is not None and after.reading is not None  # they have draws
-    moved = torch.tensor(after.draws, dtype=torch.float64) - torch.tensor(
-        before.draws, dtype=torch.float64
-    )
-    return Change(after.reading.value - before.reading.value, *_percentiles(moved))
+    first, last = (torch.tensor(each.draws, dtype=torch.float64) for each in (before, after))
+    return Change(after.reading.value - before.reading.value, *_percentiles(last - first))
 
 
-def _provenance(
-    given: PairedEmbeddings,
-    found: PairedEmbeddings,
-    rules: tuple[str, ...],
-    adapter: Maps | None,
-    spaces: dict[Column, Space],
-    seed: int,
-    versions: dict[str, str],
-) -> Provenance:
-    return Provenance(
-        given=len(given),
-        pairs=len(found),
-        groups=len(set(found.groups)),
-        rules=rules,
-        source_dim=given.source.shape[1],
-        target_dim=given.target.shape[1],
-        source_encoder=given.source_fingerprint,
-        target_encoder=given.target_fingerprint,
-        adapter=None if adapter is None else _described(adapter),
-        trained=None if adapter is None else trained_on(adapter, found),
-        dim=spaces["aligned"].source.shape[1] if "aligned" in spaces else None,
-        centring=(
-            f"means of the other {CENTRING_FOLDS - 1} of {CENTRING_FOLDS} folds of these pairs; "
-            "an adapter centres with the means of its own training pairs"
-        ),
-        k=K,
-        draws=DRAWS,
-        seed=seed,
-        versions=versions,
-    )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
-    found = {name: version(name) for name in packages}
-    return {"isthmus": __version__, "python": platform.python_version(), **found}
-
-
-def _described(adapter: Maps) -> str:
+def _describe(adapter: AdapterLike) -> str:
     card = getattr(adapter, "card", None)
     return type(adapter).__name__ if card is None else f"{card.method}; {card.verdict}"
-
-
-def _watched(
-    steps: Sequence[tuple[Column, Probe]], *, shown: bool
-) -> Iterator[tuple[Column, Probe]]:
-    from tqdm import tqdm
-
-    with tqdm(total=len(steps), unit="probe", disable=not shown) as bar:
-        for column, probe in steps:
-            bar.set_description(plain(f"{column}: {probe.label}"))
-            yield column, probe
-            bar.update()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from probes.reporting.model import Column, Reading
-from probes.reporting.schema import decode, encode
+from probes.reporting.schema import decode, dumps
 from probes.space import Space
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """What one probe gave in one state.
 
     Attributes:
@@ -32,15 +32,15 @@ class Outcome:
     reason: str
 
 
-class Ledger:
-    """Outcomes in a file, one JSON line each, written as they come.
+class ResultsFile:
+    """Results in a file, one JSON line each, written as they come.
 
     A line that a kill cut short, or whose digest is another, is measured again. A file of other
     data, of another seed or version, is begun anew.
 
     Args:
-        path: The file; ``None`` keeps nothing.
-        key: What the outcomes depend on; see ``key_of``.
+        path: The file; ``None`` writes nothing.
+        key: What the results depend on; see ``key_of``.
 
     Raises:
         FileExistsError: There is something else than such a file; it is left as it is.
@@ -48,46 +48,34 @@ class Ledger:
 
     def __init__(self, path: Path | None, key: str) -> None:
         self._path = path
-        self._held: dict[tuple[str, str], Outcome] = {}
+        self._results: dict[tuple[str, str], ProbeResult] = {}
         if path is None:
             return
         _check_ours(path, key)
-        lines = _whole_lines(path)
+        lines = list(_whole_lines(path))
         if lines[:1] != [{"key": key}]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
             return
         for line in lines[1:]:
-            if line.pop("digest", None) != _digest(line):
-                continue
-            outcome = decode(Outcome, line["outcome"], at="resumed outcome")
-            self._held[line["state"], line["probe"]] = outcome
+            if line.pop("digest", None) == _digest(line):
+                result = decode(ProbeResult, line["outcome"], at="resumed result")
+                self._results[line["state"], line["probe"]] = result
         # The end of the file may be a line cut short, which must not run into the next.
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
 
-    def get(self, column: Column, probe: str) -> Outcome | None:
-        """The outcome of an earlier run, or ``None``.
+    def get(self, column: Column, probe: str) -> ProbeResult | None:
+        """The result of the probe of that name in an earlier run, or ``None``."""
+        return self._results.get((column, probe))
 
-        Args:
-            column: The state.
-            probe: Name of the probe.
-        """
-        return self._held.get((column, probe))
-
-    def put(self, column: Column, probe: str, outcome: Outcome) -> None:
-        """Keep an outcome.
-
-        Args:
-            column: The state.
-            probe: Name of the probe.
-            outcome: What it gave.
-        """
+    def put(self, column: Column, probe: str, result: ProbeResult) -> None:
+        """Write a result of the probe of that name."""
         if self._path is not None:
-            line = {"state": column, "probe": probe, "outcome": encode(outcome)}
+            line = {"state": column, "probe": probe, "outcome": result}
             line["digest"] = _digest(line)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(dumps(line) + "\n")
 
     def close(self) -> None:
         """Remove the file: the report is whole."""
@@ -100,7 +88,7 @@ def key_of(spaces: Iterable[Space], *words: object) -> str:
 
     Args:
         spaces: The states.
-        *words: Seed, versions, and whatever else changes an outcome.
+        *words: Seed, versions, and whatever else changes a result.
     """
     digest = blake2b(repr(words).encode(), digest_size=16)
     for space in spaces:
@@ -110,8 +98,8 @@ def key_of(spaces: Iterable[Space], *words: object) -> str:
     return digest.hexdigest()
 
 
-def _digest(line: Mapping[str, Any]) -> str:
-    return blake2b(json.dumps(line, sort_keys=True).encode(), digest_size=16).hexdigest()
+def _digest(line: dict[str, Any]) -> str:
+    return blake2b(dumps(line, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _check_ours(path: Path, key: str) -> None:
@@ -130,13 +118,12 @@ def _check_ours(path: Path, key: str) -> None:
     )
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    found = []
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     for line in text.splitlines():
         try:
-            held = json.loads(line)
+            data = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        found += [held] if isinstance(held, dict) else []
-    return found
+        if isinstance(data, dict):
+            yield data

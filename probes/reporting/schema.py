@@ -1,42 +1,35 @@
-"""Frozen dataclasses to JSON values and back, with every field accounted for."""
+"""Frozen dataclasses to JSON and back, with every field accounted for."""
 
 from __future__ import annotations
 
-import math
+import json
 import sys
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-T = TypeVar("T")
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
-def encode(value: Any) -> Any:
-    """``value`` as what ``json.dumps`` takes: dataclasses become objects and tuples arrays.
+def dumps(value: Any, **options: Any) -> str:
+    """``value`` as JSON: dataclasses become objects and tuples arrays.
 
     Args:
-        value: Dataclasses, mappings with string keys, tuples, strings, numbers, ``None``.
+        value: Dataclasses, dictionaries with string keys, tuples, strings, numbers, ``None``.
+        **options: As for ``json.dumps``.
 
     Raises:
         ValueError: A number is NaN or infinite, which JSON does not have.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): encode(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
+    try:
+        return json.dumps(value, default=asdict, allow_nan=False, **options)
+    except ValueError as error:
         raise ValueError(
-            f"a number in a report must be finite; got {value}. This is a defect of the probe "
-            "that made it: please report it."
-        )
-    return value
+            "a number in a report must be finite; got NaN or an infinity. This is a defect of the "
+            "probe that made it: please report it."
+        ) from error
 
 
-def decode(kind: type[T], data: Any, *, at: str = "report") -> T:
-    """The value of type ``kind`` that ``encode`` turned into ``data``.
+def decode(kind: Any, data: Any, at: str = "report") -> Any:
+    """The value of type ``kind`` that ``dumps`` wrote as ``data``.
 
     Args:
         kind: A dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, or a plain type.
@@ -46,32 +39,35 @@ def decode(kind: type[T], data: Any, *, at: str = "report") -> T:
     Raises:
         ValueError: A field is missing, unknown, or of another type.
     """
-    made: Any = _decode(kind, data, at)
-    return made  # type: ignore[no-any-return]  # _decode works on hints, which carry no type
-
-
-def _decode(kind: Any, data: Any, at: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        return _dataclass(kind, data, at)
+        names = {field.name for field in fields(kind)}
+        present = set(data) if isinstance(data, dict) else set()
+        if present != names:
+            raise ValueError(
+                f"{at} must have exactly the fields of {getattr(kind, '__name__', kind)}; unknown: "
+                f"{sorted(present - names)}, missing: {sorted(names - present)}. "
+                "Read it with the version of isthmus that wrote it."
+            )
+        hints = get_type_hints(kind)
+        values = {name: decode(hints[name], data[name], f"{at}.{name}") for name in names}
+        return kind(**values)  # type: ignore[operator]  # a class, not an instance
     if origin in (Union, UnionType):
         if data is None and NoneType in arguments:
             return None
         (inner,) = (argument for argument in arguments if argument is not NoneType)
-        return _decode(inner, data, at)
+        return decode(inner, data, at)
     if origin is tuple and isinstance(data, list):
-        if arguments[-1] is Ellipsis:
-            return tuple(_decode(arguments[0], entry, f"{at}[]") for entry in data)
-        if len(arguments) == len(data):
-            parts = zip(arguments, data, strict=True)
-            return tuple(_decode(part, entry, f"{at}[]") for part, entry in parts)
+        kinds = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(data):
+            return tuple(decode(k, x, f"{at}[]") for k, x in zip(kinds, data, strict=True))
     elif origin is dict and isinstance(data, dict):
-        return {key: _decode(arguments[1], entry, f"{at}.{key}") for key, entry in data.items()}
+        return {key: decode(arguments[1], entry, f"{at}.{key}") for key, entry in data.items()}
     elif origin is Literal:
         if data in arguments:
             return data
     elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
-        # json.loads takes NaN, Infinity and integers of any length, which encode does not write.
+        # json.loads takes NaN, Infinity and integers of any length, which ``dumps`` never writes.
         if abs(data) <= sys.float_info.max:
             return float(data)
     elif origin is None and isinstance(data, kind) and isinstance(data, bool) == (kind is bool):
@@ -80,16 +76,3 @@ def _decode(kind: Any, data: Any, at: str) -> Any:
         f"{at} must be {kind}; got {type(data).__name__} {str(data)[:40]!r}. "
         "Read it with the version of isthmus that wrote it."
     )
-
-
-def _dataclass(kind: Any, data: Any, at: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    held = set(data) if isinstance(data, dict) else set()
-    if held != known:
-        raise ValueError(
-            f"{at} must have exactly the fields of {kind.__name__}; unknown: "
-            f"{sorted(held - known)}, missing: {sorted(known - held)}. "
-            "Read it with the version of isthmus that wrote it."
-        )
-    hints = get_type_hints(kind)
-    return kind(**{name: _decode(hints[name], data[name], f"{at}.{name}") for name in known})

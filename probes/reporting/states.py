@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,20 +15,16 @@ from probes.reporting.model import Column
 from probes.space import Search, Space, whole_groups
 from probes.swapped_sides import centred_directions
 
-LEAST_GROUPS = 20
-"""With fewer independent pairs than this a 95 % interval means little."""
-
-MOST_PAIRS = 5_000
-"""Similarities of all pairs with all pairs are held at once; this bounds them to 100 MB each."""
-
 CENTRING_FOLDS = 5
 
-_ROUNDING = 1e-7
-"""Of the coordinate of a unit vector in float32: rows that differ by no more are one direction."""
 
+class AdapterLike(Protocol):
+    """Two maps into one space; an ``align.Adapter`` is one.
 
-class Maps(Protocol):
-    """Two maps into one space; an ``align.Adapter`` is one."""
+    One may also have ``queries(x, side=...)`` and ``gallery(y, side=...)``, the vectors to search
+    with and in where that is more than a cosine; and ``trained_on(pairs)``, whether each pair was
+    among those that it was fitted on, ``(n,)`` bool.
+    """
 
     def source(self, x: Embeddings, /) -> Tensor:
         """Source embeddings in the shared space, ``(n, dim)``."""
@@ -40,76 +35,67 @@ class Maps(Protocol):
         ...
 
 
-class Searches(Maps, Protocol):
-    """Maps that say what to search with and in, where that is more than a cosine."""
-
-    def queries(self, x: Embeddings, /, *, side: Literal["source", "target"]) -> Tensor:
-        """Vectors of the side that asks."""
-        ...
-
-    def gallery(self, y: Embeddings, /, *, side: Literal["source", "target"]) -> Tensor:
-        """Vectors of the side that is searched."""
-        ...
-
-
-class Remembers(Maps, Protocol):
-    """Maps that know the pairs that they were fitted on."""
-
-    def trained_on(self, pairs: PairedEmbeddings, /) -> Tensor:
-        """Whether each pair was among them, ``(n,)`` bool."""
-        ...
-
-
-def measurable(paired: PairedEmbeddings, *, seed: int) -> tuple[PairedEmbeddings, tuple[str, ...]]:
+def measurable(
+    paired: PairedEmbeddings, *, seed: int, most_pairs: int = 5_000
+) -> tuple[PairedEmbeddings, tuple[str, ...]]:
     """The pairs that a report measures, and the rules by which others were left out.
 
     Args:
         paired: Held-out pairs.
-        seed: Seeds the draw where there are more than ``MOST_PAIRS``.
+        seed: Seeds the draw where there are more than ``most_pairs``.
+        most_pairs: Similarities of all pairs with all pairs are held at once; 5,000 bounds them to
+            100 MB each.
 
     Returns:
         Pairs in their order, and one sentence per rule that left any out.
 
     Raises:
-        ValueError: Fewer than ``LEAST_GROUPS`` groups, or a side that is the same for all pairs.
+        ValueError: Fewer than 20 groups, or a side that is the same for all pairs.
     """
     rules = []
-    kept = _first_of_repeats(paired)
-    if len(kept) < len(paired):
+    rows = _first_of_repeats(paired)
+    if len(rows) < len(paired):
         rules.append(
-            f"{len(paired) - len(kept):,} of {len(paired):,} pairs repeat an item of their group "
+            f"{len(paired) - len(rows):,} of {len(paired):,} pairs repeat an item of their group "
             "and are left out, so that each item is in the gallery once."
         )
-    codes = torch.from_numpy(group_codes([paired.groups[row] for row in kept.tolist()]))
-    if len(codes) > MOST_PAIRS:
+    codes = torch.from_numpy(group_codes([paired.groups[row] for row in rows.tolist()]))
+    if len(codes) > most_pairs:
         generator = torch.Generator().manual_seed(seed)
-        kept = kept[whole_groups(codes, MOST_PAIRS, generator)]
+        rows = rows[whole_groups(codes, most_pairs, generator)]
         rules.append(
-            f"{len(kept):,} pairs are measured, a random sample of whole groups: a report holds "
-            f"similarities of all pairs with all pairs, for at most {MOST_PAIRS:,}."
+            f"{len(rows):,} pairs are measured, a random sample of whole groups: a report holds "
+            f"similarities of all pairs with all pairs, for at most {most_pairs:,}."
         )
-    found = paired.take(kept)
-    groups = len(set(found.groups))
-    if groups < LEAST_GROUPS:
+    measured = paired.take(rows)
+    groups = len(set(measured.groups))
+    least = 20  # with fewer independent pairs a 95 % interval means little
+    if groups < least:
         raise ValueError(
-            f"a report needs at least {LEAST_GROUPS} groups of pairs, for its intervals; got "
+            f"a report needs at least {least} groups of pairs, for its intervals; got "
             f"{groups} groups in {len(paired)} pairs. Hold out more pairs."
         )
-    for name, side in (("source", found.source), ("target", found.target)):
+    for name, side in (("source", measured.source), ("target", measured.target)):
         units = directions(name, side.detach().cpu().double())
-        if ((units - units[0]).abs() <= _ROUNDING).all():
+        # Unit vectors of float32 that differ by no more than rounding are one direction.
+        if ((units - units[0]).abs() <= 1e-7).all():
             raise ValueError(
                 f"the {name} side must differ between pairs; all {len(side)} rows are equal, or "
                 "point one way. Check what was encoded."
             )
-    rules += _repeats_between_groups(found)
-    return found, tuple(rules)
+        repeats = len(side) - len(set(_digests(side)))
+        if repeats:
+            rules.append(
+                f"{repeats:,} {name} vectors equal one of another group: such ties count against "
+                "retrieval, and near neighbours are not to be trusted."
+            )
+    return measured, tuple(rules)
 
 
 def states(
-    paired: PairedEmbeddings, adapter: Maps | Searches | None, *, seed: int
+    paired: PairedEmbeddings, adapter: AdapterLike | None, *, seed: int
 ) -> dict[Column, Space]:
-    """Each state that exists, in the order of a report.
+    """Each state that exists, in the order in which they are measured.
 
     Rows are divided by their norms: all probes look at directions. The centred state subtracts
     means of the other folds, so that no pair is centred by itself.
@@ -134,40 +120,43 @@ def states(
     centred = Space(
         centred_directions("source", raw.source, fold),
         centred_directions("target", raw.target, fold),
-        codes, seed, before=raw, folds=fold,
-    )  # fmt: skip
-    found: dict[Column, Space] = {"raw": raw, "centred": centred}
+        codes,
+        seed,
+        before=raw,
+        folds=fold,
+    )
+    spaces: dict[Column, Space] = {"raw": raw, "centred": centred}
     if adapter is None:
-        return found
-    sides = {
-        "source": Embeddings(paired.source, paired.source_fingerprint, paired.ids),
-        "target": Embeddings(paired.target, paired.target_fingerprint, paired.ids),
-    }
-    z = _plain("aligned source", adapter.source(sides["source"]))
-    w = _plain("aligned target", adapter.target(sides["target"]))
+        return spaces
+    source = Embeddings(paired.source, paired.source_fingerprint, paired.ids)
+    target = Embeddings(paired.target, paired.target_fingerprint, paired.ids)
+    z, w = _float(adapter.source(source)), _float(adapter.target(target))
     if z.shape[1] != w.shape[1]:
         raise ValueError(
             "an adapter must map both sides into one space; got widths "
             f"{z.shape[1]} and {w.shape[1]}. Report on it without an adapter, or mend the adapter."
         )
-    aligned = Space(
-        directions("aligned source", z), directions("aligned target", w), codes, seed, before=raw
-    )
-    found["aligned"] = aligned
-    corrected = _corrected(adapter, sides)
-    if corrected is not None and not _same(corrected, aligned.searches):
-        found["corrected"] = Space(
-            aligned.source, aligned.target, codes, seed, corrected=corrected, before=raw
+    z, w = directions("aligned source", z), directions("aligned target", w)
+    aligned = Space(z, w, codes, seed, before=raw)
+    spaces["aligned"] = aligned
+    if hasattr(adapter, "queries") and hasattr(adapter, "gallery"):
+        corrected = (
+            Search(
+                _float(adapter.queries(source, side="source")),
+                _float(adapter.gallery(target, side="target")),
+            ),
+            Search(
+                _float(adapter.queries(target, side="target")),
+                _float(adapter.gallery(source, side="source")),
+            ),
         )
-    return found
+        if not all(map(_same, corrected, aligned.searches)):
+            spaces["corrected"] = Space(z, w, codes, seed, corrected=corrected, before=raw)
+    return spaces
 
 
-def trained_on(adapter: Maps | Remembers, paired: PairedEmbeddings) -> int | None:
+def trained_on(adapter: AdapterLike, paired: PairedEmbeddings) -> int | None:
     """How many of the pairs the adapter was fitted on; ``None`` where it does not remember.
-
-    Args:
-        adapter: What aligns them.
-        paired: Pairs.
 
     Raises:
         ValueError: The adapter does not answer with one boolean per pair.
@@ -188,28 +177,16 @@ def trained_on(adapter: Maps | Remembers, paired: PairedEmbeddings) -> int | Non
 
 def _first_of_repeats(paired: PairedEmbeddings) -> Tensor:
     """Rows that bring a source and a target item that their group has not had yet."""
-    seen: tuple[set[tuple[int, bytes]], ...] = (set(), set())
-    sides = [_digests(paired.source), _digests(paired.target)]
-    kept = []
-    for row, code in enumerate(group_codes(paired.groups).tolist()):
-        keys = [(code, side[row]) for side in sides]
-        if not any(key in known for key, known in zip(keys, seen, strict=True)):
-            kept.append(row)
-            for key, known in zip(keys, seen, strict=True):
-                known.add(key)
-    return torch.tensor(kept)
-
-
-def _repeats_between_groups(paired: PairedEmbeddings) -> list[str]:
-    rules = []
-    for name, side in (("source", paired.source), ("target", paired.target)):
-        again = len(side) - len(set(_digests(side)))
-        if again:
-            rules.append(
-                f"{again:,} {name} vectors equal one of another group: such ties count against "
-                "retrieval, and near neighbours are not to be trusted."
-            )
-    return rules
+    seen: set[tuple[str, int, bytes]] = set()
+    rows = []
+    codes = group_codes(paired.groups).tolist()
+    items = zip(codes, _digests(paired.source), _digests(paired.target), strict=True)
+    for row, (code, source, target) in enumerate(items):
+        keys = {("source", code, source), ("target", code, target)}
+        if not keys & seen:
+            rows.append(row)
+            seen |= keys
+    return torch.tensor(rows)
 
 
 def _digests(x: Tensor) -> list[bytes]:
@@ -217,29 +194,11 @@ def _digests(x: Tensor) -> list[bytes]:
     return [blake2b(row.data, digest_size=16).digest() for row in rows]
 
 
-def _plain(name: str, x: Tensor) -> Tensor:
+def _float(x: Tensor) -> Tensor:
     return torch.as_tensor(x).detach().cpu().float()
 
 
-def _corrected(
-    adapter: Maps | Searches, sides: dict[str, Embeddings]
-) -> tuple[Search, Search] | None:
-    if not (hasattr(adapter, "queries") and hasattr(adapter, "gallery")):
-        return None
-    asks = [
-        _plain("queries", adapter.queries(sides["source"], side="source")),
-        _plain("queries", adapter.queries(sides["target"], side="target")),
-    ]
-    found = [
-        _plain("gallery", adapter.gallery(sides["target"], side="target")),
-        _plain("gallery", adapter.gallery(sides["source"], side="source")),
-    ]
-    return Search(asks[0], found[0]), Search(asks[1], found[1])
-
-
-def _same(a: Sequence[Search], b: Sequence[Search]) -> bool:
+def _same(a: Search, b: Search) -> bool:
     return all(
-        x.shape == y.shape and torch.allclose(x, y, atol=1e-6)
-        for one, other in zip(a, b, strict=True)
-        for x, y in zip(one, other, strict=True)
+        x.shape == y.shape and torch.allclose(x, y, atol=1e-6) for x, y in zip(a, b, strict=True)
     )

@@ -1,6 +1,8 @@
-"""What the figures and lists of a report show of one state, small enough to be kept with it."""
+"""What the figures and lists of a report show of one state, small enough to be saved with it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +18,18 @@ from probes.reporting.model import (
     Failure,
     Histogram,
     Hub,
+    Numbers,
     View,
 )
 from probes.space import K, Space
 from probes.structure.canonical import canonical_spectrum_of
 
-_POINTS = 400
-_BINS = 60
-_STEPS = 100
-_FAILURES = 20  # per direction
-_HUBS = 10  # per direction
+_STEPS = 100  # of a curve
 _DIRECTIONS: tuple[Direction, Direction] = ("source to target", "target to source")
 
 
 def view(space: Space) -> View:
-    """What the figures show of a state.
-
-    Args:
-        space: The state.
-    """
+    """What the figures show of a state."""
     is_search = space.corrected is not None
     geometric = space.is_common and not is_search
     return View(
@@ -46,107 +41,103 @@ def view(space: Space) -> View:
     )
 
 
-def failures(space: Space, ids: tuple[str, ...]) -> list[Failure]:
+def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[Failure]:
     """The worst-ranked queries of both directions, worst first.
 
     Args:
         space: A state that can be searched.
         ids: Names of the pairs, ``n``.
+        most: Largest number in each direction.
     """
-    found = []
+    listed = []
     for direction, search, ranks in zip(_DIRECTIONS, space.searches, space.ranks, strict=True):
-        worst = ranks.first.sort(descending=True, stable=True).indices[:_FAILURES]
+        worst = ranks.first.sort(descending=True, stable=True).indices[:most]
+        worst = worst[ranks.first[worst] > 1]
         own = (search.queries[worst] * search.gallery[worst]).sum(dim=1)
         best = nearest(search.queries[worst], search.gallery, k=1)
-        for row, score, at, top in zip(
-            worst.tolist(), own.tolist(), best.indices[:, 0].tolist(), best.values[:, 0].tolist(),
-            strict=True,
-        ):  # fmt: skip
-            rank = int(ranks.first[row])
-            if rank > 1:
-                found.append(Failure(ids[row], direction, rank, score, ids[at], top))
-    return sorted(found, key=lambda failure: -failure.rank)
+        columns = (worst, ranks.first[worst], own, best.indices[:, 0], best.values[:, 0])
+        for row, rank, score, first, top in zip(*(c.tolist() for c in columns), strict=True):
+            listed.append(Failure(ids[row], direction, rank, score, ids[first], top))
+    return sorted(listed, key=lambda failure: -failure.rank)
 
 
-def hubs(space: Space, ids: tuple[str, ...]) -> list[Hub]:
-    """The gallery items that are in the top ``K`` of most queries, both directions.
+def hubs(space: Space, ids: tuple[str, ...], most: int = 10) -> list[Hub]:
+    """The gallery items that are in the top ``K`` of most queries, most frequent first.
 
     Args:
         space: A state that can be searched.
         ids: Names of the pairs, ``n``.
+        most: Number in each direction.
     """
-    found = []
+    listed = []
     for direction, retrieved in zip(_DIRECTIONS, space.retrieved, strict=True):
         counts = torch.bincount(retrieved.flatten(), minlength=space.n)
-        strange = space.codes[retrieved] != space.codes[:, None]
-        wrong = torch.bincount(retrieved[strange], minlength=space.n)
-        for row in counts.sort(descending=True, stable=True).indices[:_HUBS].tolist():
-            found.append(Hub(ids[row], direction, int(counts[row]), int(wrong[row])))
-    return sorted(found, key=lambda hub: -hub.count)
+        is_wrong = space.codes[retrieved] != space.codes[:, None]
+        wrong = torch.bincount(retrieved[is_wrong], minlength=space.n)
+        for row in counts.sort(descending=True, stable=True).indices[:most].tolist():
+            listed.append(Hub(ids[row], direction, int(counts[row]), int(wrong[row])))
+    return sorted(listed, key=lambda hub: -hub.count)
 
 
 def _clouds(space: Space) -> Clouds:
-    shown = space.sample(_POINTS).space
-    source, target = shown.source.double(), shown.target.double()
-    both = torch.cat([source, target])
-    middle = both.mean(dim=0)
-    _, _, axes = torch.linalg.svd(both - middle, full_matrices=False)
+    shown = space.sample(400).space
+    both = torch.cat([shown.source, shown.target]).double()
+    both -= both.mean(dim=0)
+    _, _, axes = torch.linalg.svd(both, full_matrices=False)
     plane = axes[:2] if len(axes) > 1 else torch.cat([axes, torch.zeros_like(axes)])
     gap = space.source.double().mean(dim=0) - space.target.double().mean(dim=0)
-    line = F.normalize(gap, dim=0)
-    on_plane, on_line = (both - middle) @ plane.T, (both - middle) @ line
-    points = [(_short(x), _short(y)) for x, y in on_plane.tolist()]
+    along_gap = _rounded((both @ F.normalize(gap, dim=0)).tolist())
+    points = tuple((_short(x), _short(y)) for x, y in (both @ plane.T).tolist())
     n = shown.n
-    return Clouds(
-        tuple(points[:n]), tuple(points[n:]), _numbers(on_line[:n]), _numbers(on_line[n:])
-    )
+    return Clouds(points[:n], points[n:], along_gap[:n], along_gap[n:])
 
 
-def _cosines(space: Space) -> Histogram:
+def _cosines(space: Space, bins: int = 60) -> Histogram:
     true = space.cross.diagonal()
     false = space.cross[~space.same_group]
     low, high = (float(bound) for bound in torch.cat([true, false]).aminmax())
-    edges = torch.linspace(low, max(high, low + 1e-3), _BINS + 1, dtype=torch.float64)
-    densities = []
-    for cosines in (true, false):
-        counts = torch.histc(cosines, bins=_BINS, min=float(edges[0]), max=float(edges[-1]))
-        densities.append(counts.double() / (len(cosines) * edges.diff()))
-    return Histogram(_numbers(edges), _numbers(densities[0]), _numbers(densities[1]))
+    edges = torch.linspace(low, max(high, low + 1e-3), bins + 1, dtype=torch.float64)
+
+    def density(cosines: Tensor) -> Numbers:
+        counts = torch.histc(cosines, bins=bins, min=float(edges[0]), max=float(edges[-1]))
+        return _rounded((counts.double() / (len(cosines) * edges.diff())).tolist())
+
+    return Histogram(_rounded(edges.tolist()), density(true), density(false))
 
 
 def _recall(space: Space) -> Curve:
     steps = torch.logspace(0, torch.tensor(space.n).log10().item(), _STEPS)
-    ks = torch.unique(steps.round().long())
+    ks = torch.unique(steps.round().long()).tolist()
     first = torch.cat([ranks.first for ranks in space.ranks])
-    recall = [(first <= k).double().mean().item() for k in ks.tolist()]
     single = int(space.codes.max()) + 1 == space.n
     by_chance = torch.arange(1, space.n + 1) if single else random_ranks(space).flatten()
-    chance = [(by_chance <= k).double().mean().item() for k in ks.tolist()]
-    return Curve(_numbers(ks.double()), tuple(map(_short, recall)), tuple(map(_short, chance)))
+    recall, chance = (
+        _rounded((ranks <= k).double().mean().item() for k in ks) for ranks in (first, by_chance)
+    )
+    return Curve(_rounded(ks), recall, chance)
 
 
 def _occurrence(space: Space) -> Curve:
     from scipy.stats import binom
 
-    counts = torch.cat(
-        [torch.bincount(found.flatten(), minlength=space.n) for found in space.retrieved]
-    )
+    counts = torch.cat([torch.bincount(r.flatten(), minlength=space.n) for r in space.retrieved])
     in_order = counts.sort(descending=True).values
     share = (torch.arange(_STEPS, dtype=torch.float64) + 0.5) / _STEPS
     at = (share * len(in_order)).long()
     chance = binom.isf(share.numpy(), space.n, K / space.n)
-    return Curve(_numbers(share), _numbers(in_order[at].double()), tuple(map(float, chance)))
-
-
-def _spectrum(space: Space) -> CanonicalCorrelations:
-    found = canonical_spectrum_of(space)
-    return CanonicalCorrelations(
-        _numbers(found.held_out), _numbers(found.train), _numbers(found.null)
+    return Curve(
+        _rounded(share.tolist()), _rounded(in_order[at].tolist()), tuple(map(float, chance))
     )
 
 
-def _numbers(values: Tensor) -> tuple[float, ...]:
-    return tuple(map(_short, values.tolist()))
+def _spectrum(space: Space) -> CanonicalCorrelations:
+    spectrum = canonical_spectrum_of(space)
+    parts = (spectrum.held_out, spectrum.train, spectrum.null)
+    return CanonicalCorrelations(*(_rounded(part.tolist()) for part in parts))
+
+
+def _rounded(values: Iterable[float]) -> Numbers:
+    return tuple(map(_short, values))
 
 
 def _short(value: float) -> float:

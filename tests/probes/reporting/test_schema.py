@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from probes.reporting.schema import decode, encode
+from probes.reporting.schema import decode, dumps
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ VALUE = Outer(3, 0.1 + 0.2, "a", {"x": Inner(("ü", ""), (1.0, 1e-300)), "y": In
 
 
 def changed(**entries):
-    return {**encode(VALUE), **entries}
+    return {**json.loads(dumps(VALUE)), **entries}
 
 
 def test_a_value_comes_back_the_same():
-    assert decode(Outer, json.loads(json.dumps(encode(VALUE)))) == VALUE
+    assert decode(Outer, json.loads(dumps(VALUE))) == VALUE
 
 
 def test_a_whole_number_may_stand_for_a_float():
@@ -65,5 +65,5 @@ def test_what_does_not_fit_is_refused_by_its_place(data, message):
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_json_does_not_have_are_refused(number):
-    with pytest.raises(ValueError, match=r"must be finite; got (nan|inf)"):
-        encode({"a": [number]})
+    with pytest.raises(ValueError, match="must be finite; got NaN or an infinity"):
+        dumps({"a": [number]})

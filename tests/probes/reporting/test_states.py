@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import probes.reporting.states as states_module
 from align.adapters.closed_form.procrustes import procrustes
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from probes.reporting.states import measurable, states
@@ -137,14 +136,13 @@ def test_equal_items_of_different_groups_stay_and_are_named(rng):
     )
 
 
-def test_more_pairs_than_can_be_held_are_sampled_by_group(rng, monkeypatch):
-    monkeypatch.setattr(states_module, "MOST_PAIRS", 50)
+def test_more_pairs_than_can_be_held_are_sampled_by_group(rng):
     data = pairs(rng, n=300, groups=[str(i // 2) for i in range(300)])
-    found, rules = measurable(data, seed=0)
+    found, rules = measurable(data, seed=0, most_pairs=50)
     assert len(found) == 50 and len(set(found.groups)) == 25
     assert "50 pairs are measured, a random sample of whole groups" in rules[0]
-    again, _ = measurable(data, seed=0)
-    other, _ = measurable(data, seed=1)
+    again, _ = measurable(data, seed=0, most_pairs=50)
+    other, _ = measurable(data, seed=1, most_pairs=50)
     assert again.ids == found.ids != other.ids
 
 
