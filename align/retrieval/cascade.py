@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.data.multi_vector import MultiVector
-from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, put_forward_by
+from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, propose
 from align.scoring.late_interaction import maxsim, topk
 from align.scoring.topk import Neighbours
 
@@ -56,8 +56,8 @@ def cascade(
             repeats some or gives NaN, or a score is NaN.
     """
     check_candidates(k, candidates, len(documents))
-    _check_same(first, documents)
-    found = put_forward_by(first, queries, candidates).indices
+    check_same(first, documents)
+    found = propose(first, queries, candidates).indices
     return rescore(
         queries, found, documents.take, k=k, rows=rows_at_a_time(documents), budget=budget
     )
@@ -170,7 +170,7 @@ def candidates_for(
         )
     if len(queries) == 0:
         raise ValueError("a choice needs sample queries; got none. Pass some held-out queries.")
-    _check_same(first, documents)
+    check_same(first, documents)
     exact = topk(queries, documents, k, budget=budget).indices
     n = k
     ranks = _ranks(queries, exact, first, n)
@@ -215,11 +215,12 @@ def rows_at_a_time(documents: MultiVector) -> int:
     return max(1, _BYTES // (longest * token))
 
 
-def _check_same(first: FirstStage, documents: MultiVector) -> None:
+def check_same(first: FirstStage, documents: MultiVector) -> None:
     if len(first) != len(documents):
         raise ValueError(
-            "the first stage must be made from the documents that it selects among; it holds "
-            f"{len(first)} and there are {len(documents)}. Make it anew by first_stage(documents)."
+            "a first stage must be made from the items that it selects among; it holds "
+            f"{len(first)} and there are {len(documents)}. Make it anew by first_stage(documents), "
+            "or pass a function of a MultiVector that keeps all of its items."
         )
 
 
@@ -228,7 +229,7 @@ def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Te
     ranks = torch.full(exact.shape, n + 1)
     rows = max(1, _ENTRIES // n)
     for start in range(0, len(queries), rows):
-        found = put_forward_by(first, queries[start : start + rows], n).indices
+        found = propose(first, queries[start : start + rows], n).indices
         for column in range(exact.shape[1]):
             same = found == exact[start : start + rows, column, None]
             query, place = same.nonzero(as_tuple=True)

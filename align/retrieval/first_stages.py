@@ -99,7 +99,7 @@ def first_stage(documents: MultiVector, first: FDE | Budget = (1, 1)) -> FirstSt
     return PrefixStage(documents.prefix(document_budget), query_budget)
 
 
-def put_forward_by(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
+def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
     """What a first stage puts forward, checked: it may be anybody's.
 
     Its scores may be infinite, with a minus for items that it only fills up with; NaN has no place

@@ -1,4 +1,4 @@
-"""A first stage over the parts of an index: who is put forward, deleted and filtered ones never."""
+"""Coarse to fine over an index: a first stage proposes items, which are then scored exactly."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 
 from align.data.multi_vector import MultiVector
-from align.retrieval.first_stages import Budget, FirstStage, first_stage, put_forward_by
+from align.retrieval.cascade import check_same, rescore, rows_at_a_time
+from align.retrieval.first_stages import Budget, FirstStage, first_stage, propose
+from align.retrieval.index.exact import Queries
+from align.retrieval.index.filters import Searchable
 from align.retrieval.storage.packed_strings import Array
-from align.retrieval.storage.segment import Segment
-from align.retrieval.storage.segments import Part
+from align.retrieval.storage.segment import Segment, take_across
 from align.scoring.fde import FDE
 from align.scoring.topk import Neighbours, merge_neighbours
 
@@ -23,7 +24,7 @@ first stage from stored items."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stages:
+class StageCache:
     """First stages of segments, each made once.
 
     Attributes:
@@ -38,63 +39,72 @@ class Stages:
         Raises:
             ValueError: ``first`` does not suit the items, or makes a stage of other items.
         """
-        kept = self.made.setdefault(first, WeakKeyDictionary())
-        if segment not in kept:
+        known = self.made.setdefault(first, WeakKeyDictionary())
+        if segment not in known:
             vectors = segment.vectors
-            makes = first if callable(first) and not isinstance(first, FDE) else None
-            stage = first_stage(vectors, first) if makes is None else makes(vectors)  # type: ignore[arg-type]
-            if len(stage) != len(segment):
-                raise ValueError(
-                    "a first stage must be made from the items that it selects among; it holds "
-                    f"{len(stage)} and there are {len(segment)}. Pass a function of a MultiVector "
-                    "that keeps all of its items."
-                )
-            kept[segment] = stage
-        return kept[segment]
+            if isinstance(first, (FDE, tuple, list)):
+                stage = first_stage(vectors, first)
+            else:
+                stage = first(vectors)
+            check_same(stage, vectors)
+            known[segment] = stage
+        return known[segment]
 
 
-def put_forward(
-    queries: MultiVector,
-    parts: Sequence[Part],
-    keeps: Sequence[Array | None],
+def coarse_to_fine(
+    queries: Queries,
+    among: Sequence[Searchable],
     *,
+    k: int,
     candidates: int,
-    stage_of: Callable[[Segment], FirstStage],
+    first: First,
+    stages: StageCache,
 ) -> Neighbours:
-    """The items that look best to each query, among those that may be found.
+    """The ``k`` best by exact score of those that look best to a first stage, as ``exact`` has it.
 
     Args:
         queries: ``q`` queries.
-        parts: The index.
-        keeps: Of each part the items that may be found, ``None`` for all.
-        candidates: Items per query, at most as many as may be found.
-        stage_of: Makes or remembers the first stage of a segment.
-
-    Returns:
-        First-stage scores and rows that count through all parts, both ``(q, candidates)``.
+        among: The index.
+        k: Items per query, at most ``candidates``.
+        candidates: Items per query to score, at most as many as may be found.
+        first: What proposes them.
+        stages: First stages that were made before.
     """
-    found, start = [], 0
-    for part, keep in zip(parts, keeps, strict=True):
-        here = len(part.segment) if keep is None else int(np.count_nonzero(keep))
-        if here:
-            best = _of_part(queries, stage_of(part.segment), keep, min(candidates, here))
-            found.append(Neighbours(best.values, best.indices + start))
-        start += len(part.segment)
-    return merge_neighbours(found, k=candidates)
+    proposed = [
+        each.numbered(
+            _propose(
+                queries.vectors,
+                stages.of(each.segment, first),
+                each.keep,
+                min(candidates, each.count),
+            )
+        )
+        for each in among
+        if each.count
+    ]
+    items = [each.segment.vectors for each in among]
+    return rescore(
+        queries.vectors,
+        merge_neighbours(proposed, k=candidates).indices,
+        lambda rows: take_across(items, rows),
+        k=k,
+        rows=min(map(rows_at_a_time, items)),
+        budget=queries.budget,
+    )
 
 
-def _of_part(queries: MultiVector, stage: FirstStage, keep: Array | None, n: int) -> Neighbours:
-    """The ``n`` best that may be found: a stage is asked for more until every query has so many."""
+def _propose(queries: MultiVector, stage: FirstStage, keep: Array | None, n: int) -> Neighbours:
+    """The ``n`` best that may be found: more are proposed until every query has so many."""
     if keep is None:
-        return put_forward_by(stage, queries, n)
+        return propose(stage, queries, n)
     may = torch.from_numpy(keep)
-    asked = min(len(stage), n * len(stage) // int(may.sum()) + n)
+    wanted = min(len(stage), n * len(stage) // int(may.sum()) + n)
     while True:
-        best = put_forward_by(stage, queries, asked)
+        best = propose(stage, queries, wanted)
         fine = may[best.indices]
-        if bool((fine.sum(dim=1) >= n).all()) or asked == len(stage):
+        if bool((fine.sum(dim=1) >= n).all()) or wanted == len(stage):
             break
-        asked = min(len(stage), 2 * asked)
+        wanted = min(len(stage), 2 * wanted)
     # Those that may be found move to the front, in the order that the stage gave them.
     order = (~fine).to(torch.int8).sort(dim=1, stable=True).indices[:, :n]
     return Neighbours(best.values.gather(1, order), best.indices.gather(1, order))

@@ -19,19 +19,13 @@ from align.scoring.kernels.cpu_topk import check_finite
 from align.scoring.late_interaction import maxsim, topk
 from align.scoring.topk import Neighbours, best_columns, best_of_blocks, merge_neighbours
 
-_GATHER = 8
-"""Where fewer than one item in so many is left, those are copied and nothing else is scored."""
-
 _SCORES = 2**20
 """Scores of items with several vectors that are held at a time."""
 
-_WIDENED = 2048
-"""Vectors of a narrower dtype that are widened at a time: few enough to stay in a cache."""
-
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """Queries as both kinds of segment need them.
+class Queries:
+    """Queries as segments of both kinds need them.
 
     Attributes:
         vectors: ``q`` packed queries.
@@ -61,11 +55,13 @@ class Asked:
         return torch.segment_reduce(tokens, "sum", lengths=self.cut.lengths, axis=0)
 
 
-def best_of_segment(asked: Asked, segment: Segment, keep: Array | None, *, k: int) -> Neighbours:
+def best_of_segment(
+    queries: Queries, segment: Segment, keep: Array | None, *, k: int
+) -> Neighbours:
     """The best items of a segment for each query, exactly; of equal ones the earlier first.
 
     Args:
-        asked: ``q`` queries of the width of the segment.
+        queries: ``q`` queries of the width of the segment.
         segment: Its items.
         keep: Which of them may be found, ``(n,)`` bool with some true; ``None`` for all.
         k: Items per query, at most as many as may be found.
@@ -76,27 +72,32 @@ def best_of_segment(asked: Asked, segment: Segment, keep: Array | None, *, k: in
     Raises:
         ValueError: A score is NaN or infinite.
     """
-    if keep is not None and np.count_nonzero(keep) * _GATHER < len(segment):
+    # Where few items are left, those are copied and nothing else is scored.
+    if keep is not None and np.count_nonzero(keep) * 8 < len(segment):
         rows = torch.from_numpy(np.flatnonzero(keep))
-        found = _best(asked, segment.vectors.take(rows), None, k)
+        found = _best(queries, segment.vectors.take(rows), None, k)
         return Neighbours(found.values, rows[found.indices])
-    return _best(asked, segment.vectors, keep, k)
+    return _best(queries, segment.vectors, None if keep is None else torch.from_numpy(~keep), k)
 
 
-def score_blocks(asked: Asked, items: MultiVector) -> Iterator[tuple[int, Tensor]]:
+def score_blocks(queries: Queries, items: MultiVector) -> Iterator[tuple[int, Tensor]]:
     """Scores of all queries with consecutive items, ``(q, b)``, and the number of the first."""
-    step = max(64, _SCORES // max(len(asked), 1) // 64 * 64)
+    step = max(64, _SCORES // max(len(queries), 1) // 64 * 64)
     for start in range(0, len(items), step):
         stop = min(start + step, len(items))
         if _is_pooled(items):
-            yield start, dense_scores(asked.sums, items, start, stop)
+            yield start, _dense_scores(queries.sums, items, start, stop)
         else:
             part = items[start:stop]
-            part = part if asked.budget is None else part.prefix(asked.budget[1])
-            yield start, maxsim(asked.cut, part)
+            part = part if queries.budget is None else part.prefix(queries.budget[1])
+            yield start, maxsim(queries.cut, part)
 
 
-def dense_scores(queries: Tensor, items: MultiVector, start: int, stop: int) -> Tensor:
+def _is_pooled(items: MultiVector) -> bool:
+    return len(items.tokens) == len(items)
+
+
+def _dense_scores(queries: Tensor, items: MultiVector, start: int, stop: int) -> Tensor:
     """Inner products of float32 queries with a range of items that have one vector each.
 
     Halves are exact in float32, and so are whole numbers of int8 before their scale.
@@ -104,45 +105,39 @@ def dense_scores(queries: Tensor, items: MultiVector, start: int, stop: int) -> 
     tokens = items.tokens[start:stop]
     if tokens.dtype == torch.float32:
         return inner_products(queries, tokens)
-    parts = torch.split(tokens, _WIDENED)
-    scores = torch.cat([inner_products(queries, part.float()) for part in parts], dim=1)
+    # Few enough are widened at a time to stay in a cache.
+    scores = [inner_products(queries, part.float()) for part in torch.split(tokens, 2048)]
     if items.scales is None:
-        return scores
-    scores = scores * items.scales[start:stop]
-    check_finite(scores)  # codes are small numbers, and their scales need not be
-    return scores
+        return torch.cat(scores, dim=1)
+    scaled = torch.cat(scores, dim=1) * items.scales[start:stop]
+    check_finite(scaled)  # codes are small numbers, and their scales need not be
+    return scaled
 
 
-def _is_pooled(items: MultiVector) -> bool:
-    return len(items.tokens) == len(items)
+def _best(queries: Queries, items: MultiVector, gone: Tensor | None, k: int) -> Neighbours:
+    """The best of all items but those that are gone, ``(n,)`` bool."""
 
+    def without(scores: Tensor, start: int) -> Tensor:
+        if gone is None:
+            return scores
+        return scores.masked_fill_(gone[start : start + scores.shape[1]], -torch.inf)
 
-def _best(asked: Asked, items: MultiVector, keep: Array | None, k: int) -> Neighbours:
-    gone = None if keep is None else torch.from_numpy(~keep)
     if _is_pooled(items):
 
-        def score(queries: Tensor, start: int, stop: int) -> Tensor:
-            return _without(dense_scores(queries, items, start, stop), gone, start)
+        def score(rows: Tensor, start: int, stop: int) -> Tensor:
+            return without(_dense_scores(rows, items, start, stop), start)
 
-        return best_of_blocks(asked.sums, len(items), score, k=k)
+        return best_of_blocks(queries.sums, len(items), score, k=k)
     if gone is None:
-        return topk(asked.cut, items, k, budget=_within(asked, items))
+        budget = None
+        if queries.budget is not None and len(queries):
+            # topk refuses a budget beyond the longest of just these queries and items.
+            longest = int(queries.cut.lengths.max()), int(items.lengths.max())
+            budget = longest[0], min(queries.budget[1], longest[1])
+        return topk(queries.cut, items, k, budget=budget)
     best: list[Neighbours] = []
-    for start, scores in score_blocks(asked, items):
-        found = best_columns(_without(scores, gone, start), min(k, scores.shape[1]))
+    for start, scores in score_blocks(queries, items):
+        found = best_columns(without(scores, start), min(k, scores.shape[1]))
         found = Neighbours(found.values, found.indices + start)
         best = [merge_neighbours([*best, found], k=k)]
     return best[0]
-
-
-def _without(scores: Tensor, gone: Tensor | None, start: int) -> Tensor:
-    if gone is None:
-        return scores
-    return scores.masked_fill_(gone[start : start + scores.shape[1]], -torch.inf)
-
-
-def _within(asked: Asked, items: MultiVector) -> Budget | None:
-    """The budget, no larger than these queries and items, of which ``topk`` refuses it."""
-    if asked.budget is None or not len(asked):
-        return None
-    return int(asked.cut.lengths.max()), min(asked.budget[1], int(items.lengths.max()))

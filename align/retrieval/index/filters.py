@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from align.data.modality import Modality
 from align.retrieval.storage.metadata import MODALITY, Records, modality_name
 from align.retrieval.storage.packed_strings import Array
+from align.retrieval.storage.segment import Segment
+from align.retrieval.storage.segments import LiveSegment, starts_of
+from align.scoring.topk import Neighbours
 
 Where = Mapping[str, Any]
 """For each field a value to equal, several values to be one of, or a function that says of a value
@@ -20,15 +24,58 @@ else that can be gone through, such as the keys of a dictionary; a dictionary is
 
 Condition = Callable[[Any], bool]
 
-_LISTED = 1000
-"""Items whose fields are named where one is asked for that none has."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searchable:
+    """A segment of an index, and which of its items a search may find.
+
+    Attributes:
+        segment: Its items.
+        alive: Which of them are not deleted, ``(n,)`` bool; ``None`` for all.
+        keep: Which of those the filter lets through too; ``None`` for all.
+        start: The number of its first row among the rows of all segments.
+    """
+
+    segment: Segment
+    alive: Array | None
+    keep: Array | None
+    start: int
+
+    @property
+    def count(self) -> int:
+        """How many items may be found."""
+        return len(self.segment) if self.keep is None else int(np.count_nonzero(self.keep))
+
+    def numbered(self, found: Neighbours) -> Neighbours:
+        """Rows of the segment as rows that count through all segments."""
+        return Neighbours(found.values, found.indices + self.start)
+
+
+def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Searchable]:
+    """What is not deleted and matches.
+
+    Raises:
+        OSError: A file of the index was cut since it was opened.
+        TypeError: The filter is no mapping of names, or holds what metadata cannot.
+        ValueError: A field of the filter is that of no item, a modality does not exist, or a value
+            is NaN.
+    """
+    for each in segments:
+        each.segment.check_there()
+    conditions = {} if where is None else conditions_of(where)
+    _check_fields(conditions, segments)
+    found = []
+    for each, start in zip(segments, starts_of(segments), strict=False):
+        keep = alive = each.alive
+        if where is not None:
+            keep = matching(each.segment.records, conditions)
+            keep = keep if alive is None else keep & alive
+        found.append(Searchable(each.segment, alive, keep, start))
+    return found
 
 
 def conditions_of(where: Where) -> dict[str, Condition]:
-    """What is asked of each field, as a function of its value.
-
-    Args:
-        where: A filter; generators in it are read to their end.
+    """What is wanted of each field, as a function of its value; generators are read to their end.
 
     Raises:
         TypeError: It is no mapping of names, or a value is of a kind that metadata cannot hold.
@@ -46,7 +93,7 @@ def matching(records: Records, conditions: Mapping[str, Condition]) -> Array:
     """Which items have every field as it is wanted, ``(n,)`` bool.
 
     An item without a field does not match. The distinct values of a field are tried once each,
-    and the fields that were asked for stay in memory.
+    and the fields that were used stay in memory.
     """
     keep = np.ones(len(records), dtype=bool)
     for name, suits in conditions.items():
@@ -56,31 +103,22 @@ def matching(records: Records, conditions: Mapping[str, Condition]) -> Array:
     return keep
 
 
-def check_fields(
-    conditions: Mapping[str, Condition], parts: Sequence[tuple[Records, Array | None]]
-) -> None:
-    """Raise ``ValueError`` if a field is asked for that no item has: it was mistyped, mostly.
+def _check_fields(conditions: Iterable[str], segments: Sequence[LiveSegment]) -> None:
+    """Raise ``ValueError`` if a field is named that no item has: it was mistyped, mostly."""
 
-    Args:
-        conditions: As ``conditions_of`` gives them.
-        parts: Records, and which of them there are, ``None`` for all.
-    """
+    def has(live: LiveSegment, name: str) -> bool:
+        there = live.segment.records.column(name).codes >= 0
+        return bool((there if live.alive is None else there & live.alive).any())
+
     for name in conditions:
-        if name != MODALITY and not any(_has(records, alive, name) for records, alive in parts):
+        if name != MODALITY and not any(has(live, name) for live in segments):
             known = {MODALITY}
-            for records, _ in parts:
-                known |= {
-                    field for row in range(min(len(records), _LISTED)) for field in records.of(row)
-                }
+            for records in (live.segment.records for live in segments):
+                known.update(*(records[row] for row in range(min(len(records), 1000))))
             raise ValueError(
                 f"a filter must name fields that items of the index have; none has {name!r}. "
                 f"Name one of those that are there, such as {sorted(known)[:20]}."
             )
-
-
-def _has(records: Records, alive: Array | None, name: str) -> bool:
-    there = records.column(name).codes >= 0
-    return bool((there if alive is None else there & alive).any())
 
 
 def _condition_of(name: str, wanted: Any) -> Condition:
@@ -88,9 +126,8 @@ def _condition_of(name: str, wanted: Any) -> Condition:
         return lambda value: bool(wanted(value))
     if isinstance(wanted, range) and name != MODALITY:
         return lambda value: _is_in_range(value, wanted)
-    if isinstance(wanted, (str, bytes, bytearray, Mapping)) or not isinstance(wanted, Iterable):
-        return _one_of([_plain(name, wanted)])
-    if getattr(wanted, "ndim", 1) == 0:
+    one = isinstance(wanted, (str, bytes, bytearray, Mapping)) or not isinstance(wanted, Iterable)
+    if one or getattr(wanted, "ndim", 1) == 0:
         return _one_of([_plain(name, wanted)])
     if hasattr(wanted, "columns"):
         raise TypeError(
@@ -107,7 +144,7 @@ def _plain(name: str, wanted: Any) -> Any:
     if isinstance(wanted, float) and math.isnan(wanted):
         raise ValueError(
             f"a filter must give {name!r} values that can be equal; got NaN, which equals nothing. "
-            "Leave it out; a field that is null is asked for with None."
+            "Leave it out; a field that is null is found by None."
         )
     if name == MODALITY:
         if not isinstance(wanted, str):

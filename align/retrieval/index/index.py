@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,38 +12,33 @@ import numpy as np
 from align._checks import as_list, check_at_least, check_k, check_side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
-from align.data.sides import Side
-from align.retrieval.cascade import check_candidates
+from align.data.sides import Side, other_side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
-from align.retrieval.index.candidates import First, Stages
-from align.retrieval.index.exact import Asked
+from align.retrieval.index.candidates import First, StageCache
+from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
-from align.retrieval.index.inputs import as_items, as_queries, check_rows
-from align.retrieval.index.lookup import IndexedItems, items_at, locate, without
-from align.retrieval.index.search import Findable, check_options, coarse_to_fine, exact, hits_of
-from align.retrieval.index.z_scores import best_standardized
+from align.retrieval.index.inputs import as_packed, check_rows
+from align.retrieval.index.lookup import StoredItems, items_at, locate, without
+from align.retrieval.index.search import check_options, search
 from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter, save_adapter
 from align.retrieval.storage.folder import check_new, remove_others
 from align.retrieval.storage.id_table import IdTable, check_ids, check_texts, is_utf8
-from align.retrieval.storage.manifest import (
-    Manifest,
-    Stored,
-    check_dtype,
-    one_writer,
-    write_manifest,
-)
-from align.retrieval.storage.metadata import modality_name, records_of
+from align.retrieval.storage.manifest import Manifest, Stored, one_writer, write_manifest
+from align.retrieval.storage.metadata import Records, modality_name
 from align.retrieval.storage.segment import STORED, Segment, stored
 from align.retrieval.storage.segments import (
-    Part,
-    Run,
+    Group,
+    LiveSegment,
     check_readable,
-    joined,
-    kept,
-    merged,
-    read_parts,
-    write_run,
+    in_memory,
+    merge_all,
+    merge_small,
+    one_each,
+    read_segments,
+    stays,
+    write_group,
+    write_marks,
 )
 
 
@@ -60,6 +56,7 @@ class Index:
         adapter: Maps items and queries into the shared space; ``None`` where they come mapped.
         dtype: How vectors are stored; int8 keeps one scale per item.
         budget: Vectors kept of each item if the index was opened truncated, else ``None``.
+        dim: Width of a vector, or ``None`` before the first item.
     """
 
     def __init__(
@@ -75,11 +72,11 @@ class Index:
         self.adapter = adapter
         self.dtype = dtype
         self.budget = budget
+        self.dim: int | None = None
         self._path = path
-        self._dim: int | None = None
         # In the order of adding: first what is in the folder, then what is not yet.
-        self._parts: list[Part] = []
-        self._stages = Stages()
+        self._segments: list[LiveSegment] = []
+        self._stages = StageCache()
         self._manifest: Manifest | None = None
 
     @classmethod
@@ -104,10 +101,14 @@ class Index:
         Raises:
             ValueError: ``side`` or ``dtype`` is another.
             FileExistsError: The folder holds an index, or something of those names.
-            NotADirectoryError: It is a file, or a room of an index in it is a link.
+            NotADirectoryError: It is a file, or a subfolder of an index in it is a link.
         """
         check_side(side)
-        check_dtype(dtype)
+        if dtype not in STORED:
+            raise ValueError(
+                f"dtype must be one of {sorted(STORED)}; got {dtype!r}. "
+                "Name one of them as a string."
+            )
         folder = Path(path).expanduser()
         check_new(folder)
         return cls(folder, adapter, side, dtype)
@@ -116,69 +117,58 @@ class Index:
     def open(cls, path: str | Path, *, budget: int | None = None) -> Self:
         """The index as it was last saved, with its adapter; files are mapped, not read.
 
-        What is read whole is compared with its checksum: the adapter and the marks of what is
-        deleted. Of a mapped segment the size, the header and how its parts fit together are
-        checked here, so that a cut or foreign file is refused; its other bytes are read when they
-        are used and are not compared, since that would read everything: a flipped bit in a vector
-        changes scores until ``verify``, which reads all files, names it. ``save`` and ``compact``
-        compare a segment before they write its items anew, so that damage is never copied.
+        The adapter and the marks of what is deleted are compared with their checksums. Of a mapped
+        segment only the size, the header and how its parts fit together are checked, so that a cut
+        or foreign file is refused: a flipped bit in a vector changes scores until ``verify``, which
+        reads all files, names it. ``save`` and ``compact`` compare a segment before they write its
+        items anew, so that damage is never copied.
 
         Args:
             path: Folder that ``save`` wrote.
-            budget: Read the first vectors of each item into memory and leave the rest on disk;
-                nothing can be changed then. All vectors, mapped from disk, if left out.
+            budget: Vectors of each item to read into memory, the first ones; nothing can be changed
+                then. All vectors, mapped from disk, if left out.
 
         Raises:
             FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
-            OSError: A file or room is a link or a device, or cannot be read.
+            OSError: A file or subfolder is a link or a device, or cannot be read.
             ValueError: The manifest is of another version or has a field that no index writes, a
                 file does not match it, or ``budget`` is below 1.
         """
         if budget is not None:
             check_at_least("budget", budget, 1)
         folder = Path(path).expanduser()
-        manifest, parts = read_parts(folder, {}, lambda segment: _cut(segment, budget))
-        index = cls(
-            folder,
-            load_adapter(folder, manifest),
-            manifest.side,
-            manifest.dtype,
-            budget=budget,
-        )
-        index._take_over(manifest, parts)
+        manifest, segments = read_segments(folder, {}, budget)
+        adapter = load_adapter(folder, manifest)
+        index = cls(folder, adapter, manifest.side, manifest.dtype, budget=budget)
+        index._take_over(manifest, segments)
         return index
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self._segments))
 
     def __contains__(self, id: object) -> bool:
         if not isinstance(id, str) or not is_utf8(id):
             return False
-        return locate(self._parts, [id])[0] is not None
+        return locate(self._segments, [id])[0] is not None
 
     def __iter__(self) -> Iterator[str]:
         """The ids, in the order of adding."""
-        for part in self._parts:
-            rows = range(len(part.segment)) if part.alive is None else np.flatnonzero(part.alive)
-            yield from (part.segment.ids[int(row)] for row in rows)
-
-    @property
-    def dim(self) -> int | None:
-        """Width of a vector, or ``None`` before the first item."""
-        return self._dim
+        for each in self._segments:
+            rows = range(len(each.segment)) if each.alive is None else np.flatnonzero(each.alive)
+            yield from (each.segment.ids[int(row)] for row in rows)
 
     @property
     def nbytes(self) -> int:
         """Bytes of vectors, offsets and scales, deleted ones included."""
-        return sum(part.segment.nbytes for part in self._parts)
+        return sum(each.segment.nbytes for each in self._segments)
 
     @property
     def modalities(self) -> dict[str | None, int]:
         """How many items there are of each modality, ``None`` for those that have none."""
         counts = np.zeros(256, dtype=np.int64)
-        for part in self._parts:
-            codes = part.segment.records.modality
-            codes = codes if part.dead is None else codes[~part.dead]
+        for each in self._segments:
+            codes = each.segment.records.modality
+            codes = codes if each.dead is None else codes[~each.dead]
             counts += np.bincount(codes, minlength=256)
         return {modality_name(code): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
 
@@ -203,21 +193,21 @@ class Index:
         Raises:
             TypeError: An id is not a string, metadata is not what JSON can write, or one id, one
                 item or one mapping stands where several are wanted.
-            ValueError: An id repeats or is in the index already, the adapter refuses the items,
-                their width is another, a vector is not finite in the dtype of the index, a
-                modality is unknown, or lengths differ. Nothing is added then.
+            ValueError: An id repeats or is in the index, the adapter refuses the items, their width
+                is another, a vector is not finite in the dtype of the index, a modality is unknown,
+                or lengths differ. Nothing is added then.
             RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         ids = as_list("ids", ids)
-        part = self._part(ids, items, metadata, modality)
-        there = [id for id, place in zip(ids, locate(self._parts, ids), strict=True) if place]
+        new = self._new_segment(ids, items, metadata, modality)
+        there = [id for id, at in zip(ids, locate(self._segments, ids), strict=True) if at]
         if there:
             raise ValueError(
                 f"every id can be added once; {len(there)} are in the index already, the first "
                 f"{there[:5]}. Use update to replace those, or name the new items differently."
             )
-        self._append(part)
+        self._append(new)
 
     def update(
         self,
@@ -227,31 +217,22 @@ class Index:
         metadata: Sequence[Mapping[str, Any]] | None = None,
         modality: str | Sequence[str] | None = None,
     ) -> None:
-        """Replace items with all that is stored of them; they count as added now.
-
-        Args:
-            ids: ``n`` ids that the index holds.
-            items: As for ``add``.
-            metadata: As for ``add``; what was there before is forgotten.
-            modality: As for ``add``; likewise.
+        """Replace items and all that is stored of them; they count as added now.
 
         Raises:
             KeyError: An id is not in the index. Nothing is changed then.
-            TypeError: As for ``add``.
+            TypeError: As for ``add``, and so are the arguments.
             ValueError: As for ``add``, but for ids that are there.
             RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         ids = as_list("ids", ids)
-        part = self._part(ids, items, metadata, modality)
-        self._parts = without(self._parts, ids)
-        self._append(part)
+        new = self._new_segment(ids, items, metadata, modality)
+        self._segments = without(self._segments, ids)
+        self._append(new)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete items; their ids may be added again. ``compact`` frees the room that they took.
-
-        Args:
-            ids: Ids that the index holds, each once.
 
         Raises:
             KeyError: An id is not in the index. Nothing is deleted then.
@@ -262,9 +243,9 @@ class Index:
         self._check_whole()
         ids = as_list("ids", ids)
         check_ids(ids, len(ids))
-        self._parts = without(self._parts, ids)
+        self._segments = without(self._segments, ids)
 
-    def get(self, ids: Sequence[str]) -> IndexedItems:
+    def get(self, ids: Sequence[str]) -> StoredItems:
         """What is stored of some items, in the order of ``ids``.
 
         Raises:
@@ -276,7 +257,7 @@ class Index:
         if not len(ids):
             raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
         check_texts(ids)
-        return items_at(self._parts, ids)
+        return items_at(self._segments, ids)
 
     def search(
         self,
@@ -298,31 +279,30 @@ class Index:
             queries: Embeddings from the encoder of the other side, ``(q, d_other)``; or ``q``
                 packed queries in the index's own space. Without an adapter, matrices are too.
             k: Hits per query, ``1 <= k <= len(index)``.
-            where: What found items must be like: for each field of the metadata, or
-                ``"modality"``, a value to equal, several values to be one of, or a function that
-                says of a value whether it suits. Several come as a list, set, range, array or
-                anything that can be gone through. An item without the field does not suit. There
-                are fewer hits where fewer than ``k`` items suit.
+            where: For each field of the metadata, or ``"modality"``, a value to equal, several
+                values to be one of (a list, set, range, array or anything that can be gone
+                through), or a function that says of a value whether it suits. An item without the
+                field does not suit. There are fewer hits where fewer than ``k`` items suit.
             standardize: Score by how far an item is above the mean of the scores of its modality
                 for the query, in standard deviations, so that no modality crowds out the others.
-                See ``standardizing.best_standardized``.
+                See ``z_scores.best_standardized``.
             budget: Vectors used of each query and each item, the first ones; all if left out, and
                 all of an item that has fewer.
             candidates: Items per query that are scored, chosen by ``first``; all if left out,
                 which is exact. ``candidates_for`` measures how many are needed.
             first: What chooses candidates: that many first vectors of each query and item, (1, 1)
                 if left out; a fixed dimensional encoding; or a function that makes a
-                ``FirstStage`` of a ``MultiVector``, called once for each segment of the index.
-                What it keeps of the items stays in memory for the next search with the same one;
-                so name a function, since each ``lambda`` is another.
+                ``FirstStage`` of a ``MultiVector``, called once for each segment. What it keeps of
+                the items stays in memory for the next search with the same one; so name a
+                function, since each ``lambda`` is another.
 
         Raises:
             OSError: A file of the index was cut since it was opened.
             TypeError: ``where`` is no mapping of names, or holds what metadata cannot.
             ValueError: ``where`` has a field that no item has, or a modality that does not exist;
-                the index is empty, ``k``, ``candidates`` or ``budget`` is out of range,
-                the adapter refuses the queries, their width is another, there is a ``first``
-                without ``candidates``, or ``standardize`` with them.
+                the index is empty; ``k``, ``candidates`` or ``budget`` is out of range; the adapter
+                refuses the queries; their width is another; or there is a ``first`` without
+                ``candidates``, or ``standardize`` with them.
         """
         if not len(self):
             raise ValueError("an index needs items to search; it holds none. Call add first.")
@@ -334,27 +314,18 @@ class Index:
                 f"got budget {budget}. Lower its second number, or open more of the index."
             )
         check_rows("queries", queries)
-        asked = Asked(as_queries(queries, self.adapter, self.side, self._dim), budget)
-        if candidates is not None:
-            check_candidates(k, candidates, len(self))
-        among = Findable.of(self._parts, where)
-        if not len(among) or not len(asked):
-            return [[] for _ in range(len(asked))]
-        k = min(k, len(among))
-        if standardize:
-            found = best_standardized(asked, among.parts, among.keeps, k=k)
-        elif candidates is None:
-            found = exact(asked, among, k=k)
-        else:
-            found = coarse_to_fine(
-                asked,
-                among,
-                k=k,
-                candidates=min(candidates, len(among)),
-                first=(1, 1) if first is None else first,
-                stages=self._stages,
-            )
-        return hits_of(self._parts, found)
+        adapter, side = self.adapter, other_side(self.side)
+        project = None if adapter is None else partial(adapter.queries, side=side)
+        return search(
+            self._segments,
+            Queries(as_packed("queries", queries, project, self.dim), budget),
+            k=k,
+            where=where,
+            standardize=standardize,
+            candidates=candidates,
+            first=(1, 1) if first is None else first,
+            stages=self._stages,
+        )
 
     def save(self) -> None:
         """Write what has changed since the last save; the first save writes the adapter too.
@@ -365,7 +336,7 @@ class Index:
         Raises:
             FileExistsError: The folder had no index, and holds something of the names that one
                 gives to its own.
-            NotADirectoryError: A room of the folder is a link.
+            NotADirectoryError: A subfolder is a link.
             OSError: The folder cannot be written, as on a full disk; what was last saved stays.
             RuntimeError: Another process is saving to the folder, or has saved since this index
                 read it.
@@ -373,10 +344,10 @@ class Index:
                 nothing is changed then.
         """
         with one_writer(self._path, self._manifest):
-            on_disk = len(self._manifest.segments) if self._manifest is not None else 0
-            as_saved = len(self._parts) == on_disk and all(part.is_saved for part in self._parts)
-            if self._manifest is None or not as_saved:
-                self._commit(merged([*kept(self._old()), *joined(self._new())]))
+            saved = [each for each in self._segments if each.is_saved]
+            on_disk = 0 if self._manifest is None else len(self._manifest.segments)
+            if self._manifest is None or not len(saved) == len(self._segments) == on_disk:
+                self._commit(merge_small([*one_each(self._old()), *merge_all(self._new())]))
 
     def compact(self) -> None:
         """Save, drop what is deleted, and merge the segments; mapped files stay readable.
@@ -391,7 +362,7 @@ class Index:
         """
         self._check_whole()
         with one_writer(self._path, self._manifest):
-            self._commit(joined(self._parts))
+            self._commit(merge_all(self._segments), compacting=True)
 
     def refresh(self) -> bool:
         """Take over what another process has saved; whether there was anything.
@@ -401,15 +372,15 @@ class Index:
             RuntimeError: There are changes here that were not saved.
             ValueError: As for ``open``.
         """
-        if self._manifest is None or not all(part.is_saved for part in self._parts):
+        if self._manifest is None or not all(each.is_saved for each in self._segments):
             raise RuntimeError(
                 "only an index without unsaved changes can be refreshed; this one has some. "
                 "Save it, or open the folder again."
             )
-        known = {part.entry.file.path: part.segment for part in self._parts if part.entry}
-        manifest, parts = read_parts(self._path, known, lambda part: _cut(part, self.budget))
+        known = {each.entry.file.path: each.segment for each in self._segments if each.entry}
+        manifest, segments = read_segments(self._path, known, self.budget)
         changed = manifest != self._manifest
-        self._take_over(manifest, parts)
+        self._take_over(manifest, segments)
         return changed
 
     def verify(self) -> list[str]:
@@ -426,51 +397,56 @@ class Index:
         found = [file.problem(self._path) for file in self._manifest.held]
         return [problem for problem in found if problem is not None]
 
-    def _old(self) -> list[Part]:
+    def _old(self) -> list[LiveSegment]:
         """What is in the folder."""
-        return [part for part in self._parts if part.entry is not None]
+        return [each for each in self._segments if each.entry is not None]
 
-    def _new(self) -> list[Part]:
+    def _new(self) -> list[LiveSegment]:
         """What is not there yet."""
-        return [part for part in self._parts if part.entry is None]
+        return [each for each in self._segments if each.entry is None]
 
-    def _commit(self, runs: Sequence[Run]) -> None:
-        """Make these runs the index, on disk and here; the caller holds the lock."""
-        check_readable(self._path, runs)
+    def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
+        """Make these groups the index, on disk and here; the caller holds the lock."""
+        keep = [stays(group, compacting=compacting) for group in groups]
+        check_readable([group for group, own in zip(groups, keep, strict=True) if not own])
         if self._manifest is None:
             kind, files = save_adapter(self._path, self.adapter)
         else:
             kind, files = self._manifest.adapter, self._manifest.files
-        written = [write_run(self._path, run) for run in runs]
-        entries = tuple(part.entry for part in written if part.entry is not None)
-        manifest = Manifest(self.side, self.dtype, self._dim, kind, files, entries)
+        written = [
+            write_marks(self._path, group[0]) if own else write_group(self._path, group)
+            for group, own in zip(groups, keep, strict=True)
+        ]
+        entries = tuple(each.entry for each in written if each.entry is not None)
+        manifest = Manifest(self.side, self.dtype, self.dim, kind, files, entries)
         write_manifest(self._path, manifest)
         self._take_over(manifest, written)
         remove_others(self._path, [file.path for file in manifest.held])
 
-    def _take_over(self, manifest: Manifest, parts: Sequence[Part]) -> None:
-        self._manifest, self._parts, self._dim = manifest, list(parts), manifest.dim
+    def _take_over(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> None:
+        self._manifest, self._segments, self.dim = manifest, list(segments), manifest.dim
 
-    def _part(
+    def _new_segment(
         self,
         ids: Sequence[str],
         items: Vectors | MultiVector,
         metadata: Sequence[Mapping[str, Any]] | None,
         modality: str | Sequence[str] | None,
-    ) -> Part:
+    ) -> LiveSegment:
         """New items, checked and as they will be stored."""
         check_rows("items", items)
         check_ids(ids, len(items))
-        records = records_of(len(items), metadata, modality)
-        vectors = as_items(items, self.adapter, self.side, self._dim)
-        return Part(Segment.of(stored(vectors, STORED[self.dtype]), IdTable.of(ids), records))
+        records = Records.of(len(items), metadata, modality)
+        adapter = self.adapter
+        project = None if adapter is None else partial(adapter.gallery, side=self.side)
+        vectors = stored(as_packed("items", items, project, self.dim), STORED[self.dtype])
+        return LiveSegment(Segment.of(vectors, IdTable.of(ids), records))
 
-    def _append(self, part: Part) -> None:
-        if not len(part):
-            return
-        self._dim = part.segment.dim
-        runs = merged(kept([*self._new(), part]))
-        self._parts = [*self._old(), *(run.in_memory() for run in runs)]
+    def _append(self, new: LiveSegment) -> None:
+        if len(new):
+            self.dim = new.segment.dim
+            groups = merge_small(one_each([*self._new(), new]))
+            self._segments = [*self._old(), *map(in_memory, groups)]
 
     def _check_whole(self) -> None:
         if self.budget is not None:
@@ -478,7 +454,3 @@ class Index:
                 f"an index opened with a budget is only searched; this one has {self.budget}. "
                 "Open it without a budget to change it."
             )
-
-
-def _cut(segment: Segment, budget: int | None) -> Segment:
-    return segment if budget is None else segment.prefix(budget)

@@ -13,18 +13,18 @@ from align.data.multi_vector import MultiVector
 from align.retrieval.storage.id_table import hash_ids
 from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segment import take_across
-from align.retrieval.storage.segments import Part, starts_of
+from align.retrieval.storage.segments import LiveSegment, starts_of
 
 
-class Place(NamedTuple):
-    """The part, and the row in it, of an item."""
+class Location(NamedTuple):
+    """The segment, and the row in it, of an item."""
 
-    part: int
+    segment: int
     row: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IndexedItems:
+class StoredItems:
     """What an index holds of some items.
 
     Attributes:
@@ -40,66 +40,62 @@ class IndexedItems:
     metadata: tuple[Mapping[str, Any], ...]
 
 
-def locate(parts: Sequence[Part], ids: Sequence[str]) -> list[Place | None]:
-    """The place of each id, ``None`` where the item is not there or deleted."""
+def locate(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location | None]:
+    """The location of each id, ``None`` where the item is not there or deleted."""
     encoded = [id.encode() for id in ids]
     hashes = hash_ids(encoded)
-    found: list[Place | None] = [None] * len(ids)
-    for at, part in enumerate(parts):
-        part.segment.check_there()
-        rows = part.segment.ids.find(encoded, hashes)
+    found: list[Location | None] = [None] * len(ids)
+    for at, each in enumerate(segments):
+        each.segment.check_there()
+        rows = each.segment.ids.find(encoded, hashes)
         for number in np.flatnonzero(rows >= 0).tolist():
             row = int(rows[number])
-            if part.dead is None or not part.dead[row]:
-                found[number] = Place(at, row)
+            if each.dead is None or not each.dead[row]:
+                found[number] = Location(at, row)
     return found
 
 
-def places_of(parts: Sequence[Part], ids: Sequence[str]) -> list[Place]:
-    """The place of each id.
+def locations_of(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location]:
+    """The location of each id.
 
     Raises:
         KeyError: An item is not there.
     """
-    found = locate(parts, ids)
-    unknown = [id for id, place in zip(ids, found, strict=True) if place is None]
+    found = locate(segments, ids)
+    unknown = [id for id, at in zip(ids, found, strict=True) if at is None]
     if unknown:
         raise KeyError(
             f"ids must be in the index; {len(unknown)} are not, the first {unknown[:5]}. "
             "Leave them out, or add them."
         )
-    return [place for place in found if place is not None]
+    return [at for at in found if at is not None]
 
 
-def without(parts: Sequence[Part], ids: Sequence[str]) -> list[Part]:
-    """The parts with these items deleted.
-
-    Raises:
-        KeyError: An item is not there.
-    """
+def without(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[LiveSegment]:
+    """The segments with these items deleted; ``KeyError`` where one is not there."""
     gone: dict[int, list[int]] = {}
-    for place in places_of(parts, ids):
-        gone.setdefault(place.part, []).append(place.row)
+    for at, row in locations_of(segments, ids):
+        gone.setdefault(at, []).append(row)
     return [
-        part.without(np.array(gone[at])) if at in gone else part for at, part in enumerate(parts)
+        each.without(np.array(gone[at])) if at in gone else each for at, each in enumerate(segments)
     ]
 
 
-def items_at(parts: Sequence[Part], ids: Sequence[str]) -> IndexedItems:
+def items_at(segments: Sequence[LiveSegment], ids: Sequence[str]) -> StoredItems:
     """What is stored of some items, in the order of ``ids``, of which there are some.
 
     Raises:
         KeyError: An item is not there.
     """
-    places = places_of(parts, ids)
-    starts = starts_of(parts)
-    through = torch.tensor([starts[place.part] + place.row for place in places])
+    locations = locations_of(segments, ids)
+    starts = starts_of(segments)
+    through = torch.tensor([starts[at] + row for at, row in locations])
     rising, order = torch.unique(through, return_inverse=True)
-    vectors = take_across([part.segment.vectors for part in parts], rising).take(order)
-    records = [(parts[place.part].segment.records, place.row) for place in places]
-    return IndexedItems(
+    vectors = take_across([each.segment.vectors for each in segments], rising).take(order)
+    records = [(segments[at].segment.records, row) for at, row in locations]
+    return StoredItems(
         tuple(ids),
         vectors,
         tuple(modality_name(int(held.modality[row])) for held, row in records),
-        tuple(held.of(row) for held, row in records),
+        tuple(held[row] for held, row in records),
     )

@@ -9,17 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align.retrieval.index.exact import Asked, score_blocks
-from align.retrieval.storage.packed_strings import Array
-from align.retrieval.storage.segments import Part
+from align.retrieval.index.exact import Queries, score_blocks
+from align.retrieval.index.filters import Searchable
 from align.scoring.topk import Neighbours, best_columns, merge_neighbours
-
-_SPREAD = 1e-6
-"""Standard deviations below this share of the mean size are rounding: the scores are all equal."""
 
 
 @dataclass(eq=False)
-class _Kind:
+class _Modality:
     """Scores of the items of one modality, as they go by.
 
     Sums are of differences from the first score, in float64: equal scores then have exactly no
@@ -40,64 +36,50 @@ class _Kind:
 
     def standardized(self) -> Neighbours:
         shift = self.total / self.count
-        variance = torch.as_tensor(self.squares / self.count - shift * shift)
-        mean = self.origin + shift
-        spread = variance.clamp_min(0).sqrt()
-        size = (self.squares / self.count + self.origin.square()).sqrt()
+        square = torch.as_tensor(self.squares / self.count)
+        spread = (square - shift * shift).clamp_min(0).sqrt()
+        size = (square + self.origin.square()).sqrt()
         (found,) = self.best
-        apart = found.values.double() - mean[:, None]
-        flat = (spread <= _SPREAD * size)[:, None]
+        apart = found.values.double() - (self.origin + shift)[:, None]
+        # A spread below this share of the mean size is rounding: the scores are all equal.
+        flat = (spread <= 1e-6 * size)[:, None]
         z = torch.where(flat, 0.0, apart / torch.where(flat, 1.0, spread[:, None]))
         return Neighbours(z.float(), found.indices)
 
 
-def best_standardized(
-    asked: Asked, parts: Sequence[Part], keeps: Sequence[Array | None], *, k: int
-) -> Neighbours:
+def best_standardized(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbours:
     """The best items by standardized score, and those scores; ``(q, k')`` with ``k' <= k``.
 
     The standardized score of an item for a query is its score minus the mean, over the standard
     deviation (of the population), of the scores of that query with all items of the item's modality
-    that are not deleted; items without one are a kind of their own. It is 0 where all scores of a
-    modality are equal. Both moments come from the scores themselves, every one of which is computed
-    anyway: that is exact for items of several vectors too, and deletions leave nothing behind.
-
-    Args:
-        asked: ``q`` queries.
-        parts: The index.
-        keeps: Of each part the items that may be found, ``None`` for all; the moments are over all
-            items that are not deleted whatever is here.
-        k: Items per query.
+    that are not deleted, whether or not they may be found; items without one are a kind of their
+    own. It is 0 where all scores of a modality are equal. Both moments come from the scores
+    themselves, every one of which is computed anyway: that is exact for items of several vectors
+    too, and deletions leave nothing behind.
     """
-    kinds: dict[int, _Kind] = {}
-    start = 0
-    for part, keep in zip(parts, keeps, strict=True):
-        codes = part.segment.records.modality
-        for first, scores in score_blocks(asked, part.segment.vectors):
+    modalities: dict[int, _Modality] = {}
+    for part in among:
+        codes, alive = part.segment.records.modality, part.alive
+        for first, scores in score_blocks(queries, part.segment.vectors):
             columns = slice(first, first + scores.shape[1])
-            alive = None if part.dead is None else ~part.dead[columns]
             for code in np.unique(codes[columns]).tolist():
                 own = codes[columns] == code
-                own = own if alive is None else own & alive
+                own = own if alive is None else own & alive[columns]
                 if not own.any():
                     continue
                 rows = torch.from_numpy(np.flatnonzero(own))
                 mine = scores if len(rows) == scores.shape[1] else scores[:, rows]
-                kind = kinds.setdefault(code, _Kind(mine[:, 0].double()))
-                kind.see(mine)
-                if keep is not None:
-                    kept = torch.from_numpy(np.flatnonzero(keep[columns][rows.numpy()]))
+                modality = modalities.setdefault(code, _Modality(mine[:, 0].double()))
+                modality.see(mine)
+                if part.keep is not None:
+                    kept = torch.from_numpy(np.flatnonzero(part.keep[columns][rows.numpy()]))
                     mine, rows = mine[:, kept], rows[kept]
                 if len(rows):
-                    found = best_columns(mine, min(k, len(rows)))
-                    there = Neighbours(found.values, rows[found.indices] + first + start)
-                    kind.best = [merge_neighbours([*kind.best, there], k=k)]
-        start += len(part.segment)
-    return _merged([kind.standardized() for kind in kinds.values() if kind.best], k)
-
-
-def _merged(found: Sequence[Neighbours], k: int) -> Neighbours:
-    """The best of several answers over the same rows: of equal scores the lower row first."""
-    values = torch.cat([each.values for each in found], dim=1)
+                    best = best_columns(mine, min(k, len(rows)))
+                    best = Neighbours(best.values, rows[best.indices] + first)
+                    modality.best = [merge_neighbours([*modality.best, part.numbered(best)], k=k)]
+    found = [each.standardized() for each in modalities.values() if each.best]
+    # Of equal scores the lower row comes first, whatever its modality.
     indices, order = torch.cat([each.indices for each in found], dim=1).sort(dim=1)
-    return merge_neighbours([Neighbours(values.gather(1, order), indices)], k=k)
+    values = torch.cat([each.values for each in found], dim=1).gather(1, order)
+    return merge_neighbours([Neighbours(values, indices)], k=k)

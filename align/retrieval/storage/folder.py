@@ -7,50 +7,60 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
+from functools import partial
+from hashlib import blake2b, file_digest
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from align._files.atomic import told
 
 MANIFEST, LOCK = "index.json", "index.lock"
 SEGMENTS, DELETIONS, ADAPTER = "segments", "deletions", "adapter"
 SUFFIXES = {SEGMENTS: ".safetensors", DELETIONS: ".npy"}
-"""Rooms whose files an index writes and removes, and how the names of those end."""
+"""Subfolders whose files an index writes and removes, and how the names of those end."""
+
+RESTORE = "Restore the folder from a copy, or rebuild the index."
+
+new_digest = partial(blake2b, digest_size=16)
+"""Checksum of a file: BLAKE2b of 128 bits, written as hexadecimal digits."""
 
 _DIGITS = "[0-9a-f]{32}"
 _SCRATCH = re.compile(rf"\.({re.escape(MANIFEST)}|{ADAPTER})\.{_DIGITS}\.(tmp|old)")
-_BLOCK = 1 << 20
 
 
-def is_ours(room: str, name: str) -> bool:
-    """Whether a file of this name in a room is one that an index wrote, or was writing."""
-    own = rf"{_DIGITS}{re.escape(SUFFIXES[room])}"
+def name_pattern(subfolder: str) -> str:
+    """The form of the names that an index gives to its files there, as a regular expression."""
+    return _DIGITS + re.escape(SUFFIXES[subfolder])
+
+
+def is_ours(subfolder: str, name: str) -> bool:
+    """Whether a file of this name is one that an index wrote there, or was writing."""
+    own = name_pattern(subfolder)
     return re.fullmatch(rf"{own}|\.{own}\.{_DIGITS}\.tmp", name) is not None
 
 
-def check_rooms(folder: Path) -> None:
-    """Raise unless the rooms that are there are folders of their own, and the files files.
+def has_manifest(folder: Path) -> bool:
+    """Whether an index was saved in ``folder``."""
+    return os.path.lexists(folder / MANIFEST)
 
-    A room that is a link would have what lies elsewhere written and removed.
+
+def check_layout(folder: Path) -> None:
+    """Raise unless the subfolders that are there are folders of their own, and the files files.
+
+    A subfolder that is a link would have what lies elsewhere written and removed.
 
     Raises:
-        NotADirectoryError: A room is a link, a file or a device.
+        NotADirectoryError: A subfolder is a link, a file or a device.
         FileExistsError: The manifest or the lock is no file of its own, or the lock not empty.
     """
-    for name in (SEGMENTS, DELETIONS, ADAPTER):
+    for name in (SEGMENTS, DELETIONS, ADAPTER, MANIFEST, LOCK):
+        is_file = name in (MANIFEST, LOCK)
         mode = _mode(folder / name)
-        if mode is not None and not stat.S_ISDIR(mode):
-            raise NotADirectoryError(
-                f"{folder / name} must be a folder inside the index; it is {_kind(mode)}. "
-                "Nothing was changed. Put the folder itself there, or use another folder."
-            )
-    for name in (MANIFEST, LOCK):
-        mode = _mode(folder / name)
-        if mode is not None and not stat.S_ISREG(mode):
-            raise FileExistsError(
-                f"{folder / name} must be a file inside the index; it is {_kind(mode)}. "
-                "Nothing was changed. Put the file itself there, or use another folder."
+        if mode is not None and not (stat.S_ISREG if is_file else stat.S_ISDIR)(mode):
+            wanted = "file" if is_file else "folder"
+            raise (FileExistsError if is_file else NotADirectoryError)(
+                f"{folder / name} must be a {wanted} inside the index; it is {_kind(mode)}. "
+                f"Nothing was changed. Put the {wanted} itself there, or use another folder."
             )
     if _mode(folder / LOCK) is not None and (folder / LOCK).stat().st_size:
         raise FileExistsError(
@@ -64,7 +74,7 @@ def check_new(folder: Path) -> None:
 
     Raises:
         FileExistsError: It holds an index, or something of a name that an index gives to its own.
-        NotADirectoryError: It is a file, or a room in it is no folder.
+        NotADirectoryError: It is a file, or a subfolder in it is no folder.
     """
     if has_manifest(folder):
         raise FileExistsError(
@@ -77,61 +87,56 @@ def check_new(folder: Path) -> None:
                 f"an index is saved to a folder; {folder} is something else. Choose another name."
             )
         return
-    with said_of(folder, "a folder that can be read", "Make it readable, or choose another."):
+    with explained(folder, "a folder that can be read", "Make it readable, or choose another."):
         foreign = _foreign(folder)
     if foreign:
         raise FileExistsError(
             "a new index needs a folder without files of the names that it gives to its own; "
             f"{folder} holds {foreign[:5]}. Choose another folder, or move those away."
         )
-    check_rooms(folder)
+    check_layout(folder)
 
 
 def _foreign(folder: Path) -> list[str]:
     """What is in the way, unless a first save that was killed can have left it there."""
     there = [name for name in (SEGMENTS, DELETIONS, ADAPTER) if _mode(folder / name) is not None]
-    # A first save begins with the lock, so rooms without one were never ours.
+    # A first save begins with the lock, so subfolders without one were never ours.
     if _mode(folder / LOCK) is None:
         return there
     return [
-        f"{room}/{name}"
-        for room in there
-        if room in SUFFIXES and stat.S_ISDIR(_mode(folder / room) or 0)
-        for name in sorted(entry.name for entry in listed(folder / room))
-        if not is_ours(room, name)
+        f"{name}/{entry.name}"
+        for name in there
+        if name in SUFFIXES and stat.S_ISDIR(_mode(folder / name) or 0)
+        for entry in sorted(_listed(folder / name), key=lambda entry: entry.name)
+        if not is_ours(name, entry.name)
     ]
-
-
-def has_manifest(folder: Path) -> bool:
-    """Whether an index was saved in ``folder``."""
-    return os.path.lexists(folder / MANIFEST)
 
 
 def remove_others(folder: Path, held: Sequence[str]) -> None:
     """Remove segments and deletions that are not held; mapped ones stay readable.
 
     Those are what a manifest has replaced, and what writers left that were killed. Only files of
-    the form that an index gives its own are looked at, in rooms that are no links; everything else
-    stays. The caller holds the lock.
+    the form that an index gives its own are looked at, in subfolders that are no links; everything
+    else stays. The caller holds the lock.
 
     Args:
         folder: Of an index.
         held: Paths, from the folder, of the files that its manifest names.
     """
-    for room in SUFFIXES:
-        if not stat.S_ISDIR(_mode(folder / room) or 0):
-            continue
-        for entry in listed(folder / room):
-            ours = is_ours(room, entry.name) and entry.is_file(follow_symlinks=False)
-            if ours and f"{room}/{entry.name}" not in held:
-                Path(entry.path).unlink(missing_ok=True)
-    for entry in listed(folder):
-        stale = _SCRATCH.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-        if stale:
+    unused = [
+        entry
+        for name in SUFFIXES
+        if stat.S_ISDIR(_mode(folder / name) or 0)
+        for entry in _listed(folder / name)
+        if is_ours(name, entry.name) and f"{name}/{entry.name}" not in held
+    ]
+    unused += [entry for entry in _listed(folder) if _SCRATCH.fullmatch(entry.name)]
+    for entry in unused:
+        if entry.is_file(follow_symlinks=False):
             Path(entry.path).unlink(missing_ok=True)
 
 
-def open_file(path: Path, *, inside: Path) -> BinaryIO:
+def open_file(path: Path, *, inside: Path) -> BufferedReader:
     """Open a file of an index for reading; links, pipes and devices are refused, not waited for.
 
     Args:
@@ -145,20 +150,23 @@ def open_file(path: Path, *, inside: Path) -> BinaryIO:
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
-    with said_of(path, "a file that can be read", "Make it readable, or restore it from a copy."):
-        _check_real(path, inside)
+    with explained(path, "a file that can be read", "Make it readable, or restore it from a copy."):
+        step = inside
+        for part in path.relative_to(inside).parts:
+            step = step / part
+            mode = step.lstat().st_mode
+            wanted = "file" if step == path else "folder"
+            if not (stat.S_ISREG(mode) if step == path else stat.S_ISDIR(mode)):
+                raise OSError(
+                    f"{step} must be a {wanted} inside the index; it is {_kind(mode)}. "
+                    f"Put the {wanted} itself there, or restore the index from a copy."
+                )
         return os.fdopen(os.open(path, flags), "rb")
 
 
 @contextmanager
-def said_of(path: Path, wanted: str, advice: str) -> Iterator[None]:
-    """Say of an error of the system which path it is about, what that must be, and what to do.
-
-    Args:
-        path: What is read or written.
-        wanted: What it must be.
-        advice: What to do.
-    """
+def explained(path: Path, wanted: str, advice: str) -> Iterator[None]:
+    """Say of an error of the system which path it is about, what that must be, and what to do."""
     try:
         yield
     except OSError as error:
@@ -169,29 +177,12 @@ def said_of(path: Path, wanted: str, advice: str) -> Iterator[None]:
         ) from error
 
 
-def _check_real(path: Path, inside: Path) -> None:
-    """Raise ``OSError`` unless every step from a folder to a file in it is no link."""
-    step = inside
-    for part in path.relative_to(inside).parts:
-        step = step / part
-        mode = step.lstat().st_mode
-        if not (stat.S_ISREG(mode) if step == path else stat.S_ISDIR(mode)):
-            wanted = "file" if step == path else "folder"
-            raise OSError(
-                f"{step} must be a {wanted} inside the index; it is {_kind(mode)}. "
-                f"Put the {wanted} itself there, or restore the index from a copy."
-            )
+def digest_of(file: BufferedReader) -> str:
+    """The checksum of what is left of a file."""
+    return file_digest(file, new_digest).hexdigest()
 
 
-def digest_of(file: BinaryIO) -> str:
-    """BLAKE2b of what is left of a file, 128 bits as hexadecimal digits."""
-    digest = blake2b(digest_size=16)
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def listed(folder: Path) -> list[os.DirEntry[str]]:
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     """What a folder holds; names that are not UTF-8 stay as they are."""
     with os.scandir(folder) as entries:
         return list(entries)

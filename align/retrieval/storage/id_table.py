@@ -20,6 +20,12 @@ def hash_ids(ids: Sequence[bytes]) -> Array:
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
 
+def sort_hashes(by_row: Array) -> tuple[Array, Array]:
+    """The hashes of rows 0, 1, ... in rising order, and the row of each."""
+    order = np.argsort(by_row, kind="stable")
+    return by_row[order], order
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IdTable:
     """``n`` distinct ids in the order of their rows, with a sorted table of their hashes.
@@ -36,21 +42,8 @@ class IdTable:
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
-        """The table of distinct ids."""
         encoded = [id.encode() for id in ids]
-        return cls._sorted(Packed.of(encoded), hash_ids(encoded))
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All ids of several tables, which share none."""
-        by_row = np.concatenate([part._by_row() for part in parts])
-        return cls._sorted(Packed.join([part.names for part in parts]), by_row)
-
-    @classmethod
-    def layout(cls, parts: Sequence[tuple[Self, Array | None]]) -> Self:
-        """The hashes and rows of the kept ids of several tables, which share none; no names."""
-        by_row = [part._by_row() if keep is None else part._by_row()[keep] for part, keep in parts]
-        return cls._sorted(Packed.of([]), np.concatenate(by_row))
+        return cls(Packed.of(encoded), *sort_hashes(hash_ids(encoded)))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,17 +54,8 @@ class IdTable:
         except UnicodeDecodeError as error:
             raise damaged(f"the id of its row {row}") from error
 
-    def where(self, keep: Array) -> Self:
-        """The ids that a mask ``(n,)`` keeps."""
-        return self._sorted(self.names.where(keep), self._by_row()[keep])
-
     def find(self, ids: Sequence[bytes], hashes: Array) -> Array:
-        """The row of each id, -1 where it is not here; ``(len(ids),)`` int64.
-
-        Args:
-            ids: Ids in UTF-8.
-            hashes: What ``hash_ids`` gives for them.
-        """
+        """The row of each id in UTF-8, whose ``hash_ids`` these are; -1 where it is not here."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         last = np.searchsorted(self.hashes, hashes, side="right")
         found = np.full(len(ids), -1, dtype=np.int64)
@@ -84,12 +68,7 @@ class IdTable:
                     found[place] = row
         return found
 
-    @classmethod
-    def _sorted(cls, names: Packed, by_row: Array) -> Self:
-        order = np.argsort(by_row, kind="stable")
-        return cls(names, by_row[order], order)
-
-    def _by_row(self) -> Array:
+    def hashes_by_row(self) -> Array:
         found = np.empty_like(self.hashes)
         found[self.rows] = self.hashes
         return found
@@ -124,14 +103,12 @@ def check_texts(ids: Sequence[str]) -> None:
             raise TypeError(
                 f"ids must be strings, as JSON keeps them; got {id!r} in row {row}. Use str."
             )
-    try:
-        "\n".join(ids).encode()
-    except UnicodeEncodeError:
+    if not is_utf8("\n".join(ids)):
         row = next(row for row, id in enumerate(ids) if not is_utf8(id))
         raise ValueError(
             f"ids must be text that UTF-8 can write; that of row {row} is {ids[row]!r}. "
             "Decode the name with the right encoding first."
-        ) from None
+        )
 
 
 def is_utf8(text: str) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from align._checks import check_side
 from align._files.atomic import atomic_file
 from align._files.strict_json import parse
 from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, Rule, fields
@@ -21,20 +20,19 @@ from align.retrieval.storage.folder import (
     DELETIONS,
     LOCK,
     MANIFEST,
+    RESTORE,
     SEGMENTS,
-    SUFFIXES,
+    check_layout,
     check_new,
-    check_rooms,
     digest_of,
+    explained,
     has_manifest,
+    name_pattern,
     open_file,
-    said_of,
 )
 from align.retrieval.storage.segment import STORED
 
 SCHEMA = 2
-_LARGEST_MANIFEST = 1 << 28
-_LARGEST_SMALL_FILE = 1 << 32
 _AGAIN = "restore the folder from a copy, or rebuild the index"
 
 Stored = Literal["float16", "bfloat16", "float32", "int8"]
@@ -83,7 +81,7 @@ class File:
         if difference is not None:
             raise ValueError(
                 f"{folder} must hold the files that its manifest names, as they were written; "
-                f"{difference}. Restore the folder from a copy, or rebuild the index."
+                f"{difference}. {RESTORE}"
             )
 
     def _difference(self, folder: Path) -> str | None:
@@ -136,23 +134,11 @@ class Manifest:
     segments: tuple[Entry, ...]
     schema: int = SCHEMA
 
-    def __post_init__(self) -> None:
-        check_side(self.side)
-        check_dtype(self.dtype)
-
     @property
     def held(self) -> tuple[File, ...]:
         """All files of the index but the manifest itself."""
         deletions = [entry.deletions for entry in self.segments if entry.deletions is not None]
         return (*self.files, *(entry.file for entry in self.segments), *deletions)
-
-
-def check_dtype(dtype: str) -> None:
-    """Raise ``ValueError`` unless ``dtype`` is a way to store vectors."""
-    if dtype not in STORED:
-        raise ValueError(
-            f"dtype must be one of {sorted(STORED)}; got {dtype!r}. Name one of them as a string."
-        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -171,13 +157,12 @@ def read_manifest(folder: Path) -> Manifest:
             "Pass the folder that an index was saved to, or create and save one."
         )
     with open_file(path, inside=folder) as file:
-        text = file.read(_LARGEST_MANIFEST)
+        text = file.read(1 << 28)
     try:
         found = parse(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} must be JSON that an index wrote; reading it failed with: {error}. "
-            "Restore it from a copy, or rebuild the index."
+            f"{path} must be JSON that an index wrote; reading it failed with: {error}. {RESTORE}"
         ) from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if type(schema) is not int or schema != SCHEMA:
@@ -202,14 +187,14 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
 
     Raises:
         FileExistsError: The folder has no index and holds what no index wrote.
-        NotADirectoryError: It is no folder, or a room in it is a link.
+        NotADirectoryError: It is no folder, or a subfolder in it is a link.
         OSError: It cannot be written.
         RuntimeError: Another process is saving to it, or has saved since.
     """
     from filelock import FileLock, Timeout
 
     advice = "What was saved last is there still. Free space or make it writable, and save again."
-    with said_of(folder, "a folder that can be written", advice):
+    with explained(folder, "a folder that can be written", advice):
         if manifest is None and not has_manifest(folder):
             check_new(folder)
         elif not has_manifest(folder):
@@ -217,7 +202,7 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
                 f"{folder} must hold the index that was read from it; its {MANIFEST} is gone. "
                 "Nothing was changed. Restore the folder from a copy, or build the index anew."
             )
-        check_rooms(folder)
+        check_layout(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
@@ -242,23 +227,23 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
+def _between(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
 
 
-def _path_in(room: str) -> Rule:
-    own = rf"{room}/[0-9a-f]{{32}}{re.escape(SUFFIXES[room])}"
-    return Rule(f"the path of a file that an index wrote to {room}", _matches(own))
+def _path_in(subfolder: str) -> Rule:
+    words = f"the path of a file that an index wrote to {subfolder}"
+    return Rule(words, _matches(f"{subfolder}/{name_pattern(subfolder)}"))
 
 
-_COUNT = Rule("a whole number in [0, 2**62)", _is_count)
-_ITEMS = Rule("a whole number in [1, 2**62)", lambda value: _is_count(value) and value > 0)
+_COUNT = Rule("a whole number in [0, 2**62)", _between(0, 2**62 - 1))
+_ITEMS = Rule("a whole number in [1, 2**62)", _between(1, 2**62 - 1))
 _CHECKSUM = Rule("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
 _SIDE = Rule('"source" or "target"', lambda value: value in ("source", "target"))
 _DTYPE = Rule(f"one of {sorted(STORED)}", lambda value: isinstance(value, str) and value in STORED)
 _DIM = Rule(
     f"null or a whole number in [1, {LARGEST}]",
-    lambda value: value is None or (_is_count(value) and 1 <= value <= LARGEST),
+    lambda value: value is None or _between(1, LARGEST)(value),
 )
 _KIND = Rule('"adapter", "meta tokens" or null', lambda v: v in (None, "adapter", "meta tokens"))
 _OBJECTS = Rule(
@@ -270,18 +255,9 @@ _OF_ADAPTER = Rule(f"the path of a file in {ADAPTER}", _matches(rf"{ADAPTER}(/\w
 
 def _manifest(found: dict[str, Any]) -> Manifest:
     """A manifest of which every field is as an index writes it."""
-    side, dtype, dim, kind, files, segments, schema = fields(
-        found,
-        MANIFEST,
-        _AGAIN,
-        side=_SIDE,
-        dtype=_DTYPE,
-        dim=_DIM,
-        adapter=_KIND,
-        files=_OBJECTS,
-        segments=_OBJECTS,
-        schema=_COUNT,
-    )
+    rules = {"side": _SIDE, "dtype": _DTYPE, "dim": _DIM, "adapter": _KIND}
+    rules |= {"files": _OBJECTS, "segments": _OBJECTS, "schema": _COUNT}
+    side, dtype, dim, kind, files, segments, schema = fields(found, MANIFEST, _AGAIN, **rules)
     made = Manifest(
         side,
         dtype,
@@ -294,7 +270,7 @@ def _manifest(found: dict[str, Any]) -> Manifest:
     paths = [file.path for file in made.held]
     wrong = {
         "name each file once": len(set(paths)) < len(paths),
-        "name files of an adapter if and only if it has one": (kind is None) != (not files),
+        "name files of an adapter if and only if it has one": (kind is None) == bool(files),
         "say how wide vectors are where it holds any": dim is None and len(segments) > 0,
     }
     for rule, is_broken in wrong.items():
@@ -306,21 +282,13 @@ def _manifest(found: dict[str, Any]) -> Manifest:
 
 
 def _file(found: dict[str, Any], at: str, where: Rule) -> File:
-    return File(
-        *fields(found, f"{MANIFEST} {at}", _AGAIN, path=where, size=_COUNT, checksum=_CHECKSUM)
-    )
+    rules = {"path": where, "size": _COUNT, "checksum": _CHECKSUM}
+    return File(*fields(found, f"{MANIFEST} {at}", _AGAIN, **rules))
 
 
 def _entry(found: dict[str, Any], at: str) -> Entry:
-    file, items, deleted, gone = fields(
-        found,
-        f"{MANIFEST} {at}",
-        _AGAIN,
-        file=OBJECT,
-        items=_ITEMS,
-        deleted=_COUNT,
-        deletions=OBJECT_OR_NULL,
-    )
+    rules = {"file": OBJECT, "items": _ITEMS, "deleted": _COUNT, "deletions": OBJECT_OR_NULL}
+    file, items, deleted, gone = fields(found, f"{MANIFEST} {at}", _AGAIN, **rules)
     if deleted > items or (deleted > 0) != (gone is not None):
         raise ValueError(
             f"{MANIFEST} {at} must name the file of its deletions if and only if there are some, "

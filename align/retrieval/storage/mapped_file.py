@@ -8,7 +8,6 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from align._files.strict_json import parse
-from align.retrieval.storage.folder import open_file
+from align.retrieval.storage.folder import RESTORE, new_digest, open_file
 from align.retrieval.storage.packed_strings import Array
 
 DTYPES = {
@@ -78,20 +77,16 @@ class MappedFile:
         if not isinstance(header, dict):
             raise _damaged(path, "its header is no JSON object")
         header.pop("__metadata__", None)
-        start, end = _LENGTH + length, 0
-        tensors = {}
-        for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
-            dtype, shape, first, last = _described(path, name, entry)
-            if (
-                first != end
-                or start + last > size
-                or last - first != math.prod(shape) * dtype.itemsize
-            ):
+        tensors, start, end = {}, _LENGTH + length, 0
+        entries = sorted((_entry(path, *item) for item in header.items()), key=lambda e: e[:3])
+        for first, last, name, dtype, shape in entries:
+            count = math.prod(shape)
+            if first != end or start + last > size or last - first != count * dtype.itemsize:
                 raise _damaged(path, f"{name} would lie at {first} to {last} as {shape}")
             end = last
             tensors[name] = (
-                torch.frombuffer(held, dtype=dtype, count=math.prod(shape), offset=start + first)
-                if last > first
+                torch.frombuffer(held, dtype=dtype, count=count, offset=start + first)
+                if count
                 else torch.empty(0, dtype=dtype)
             ).reshape(shape)
         if start + end != size:
@@ -108,7 +103,7 @@ class MappedFile:
 
     def digest(self) -> str:
         """BLAKE2b of the bytes that are mapped, 128 bits as hexadecimal digits."""
-        digest = blake2b(digest_size=16)
+        digest = new_digest()
         for start in range(0, len(self._bytes), _BLOCK):
             digest.update(memoryview(self._bytes)[start : start + _BLOCK])
             self.release()
@@ -122,12 +117,12 @@ class MappedFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """A tensor to be written.
+    """A tensor in contiguous pieces, to be written or joined.
 
     Attributes:
         dtype: A value of ``DTYPES``.
         shape: Of the whole.
-        arrays: Its numbers in their order, in any number of arrays that are contiguous.
+        arrays: Its numbers or bytes in their order; read once.
     """
 
     dtype: torch.dtype
@@ -136,13 +131,16 @@ class Blocks:
 
     @classmethod
     def of(cls, array: Array) -> Blocks:
-        """An array that is in memory."""
         return cls(torch.from_numpy(array[:0]).dtype, array.shape, [array])
 
     @property
     def nbytes(self) -> int:
-        """How many bytes are to be written."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def join(self) -> Tensor:
+        """The whole tensor, in memory."""
+        flat = np.concatenate([np.ascontiguousarray(array).reshape(-1) for array in self.arrays])
+        return torch.from_numpy(flat).view(self.dtype).reshape(self.shape)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> str:
@@ -165,7 +163,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> str:
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _LENGTH)
-    digest = blake2b(digest_size=16)
+    digest = new_digest()
     with path.open("wb") as file:
 
         def write(data: bytes | memoryview) -> None:
@@ -183,33 +181,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> str:
     return digest.hexdigest()
 
 
-def raw_rows(tensor: Tensor) -> Array:
-    """The bytes of each row, ``(n, b)`` uint8: NumPy has no bfloat16."""
-    rows = tensor.contiguous()
-    return rows.view(torch.uint8).numpy() if rows.numel() else np.empty((0, 0), dtype=np.uint8)
-
-
-def _begin(entry: object) -> int:
-    match entry:
-        case {"data_offsets": [int(first), int(last)]}:
-            return (first << 64) + last
-    return 0
-
-
-def _described(
+def _entry(
     path: Path, name: str, entry: object
-) -> tuple[torch.dtype, tuple[int, ...], int, int]:
+) -> tuple[int, int, str, torch.dtype, tuple[int, ...]]:
+    """Where a tensor begins and ends, its name, dtype and shape."""
     match entry:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [first, last], **rest}:
             numbers = [*shape, first, last]
             whole = all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
             if whole and not rest and kind in DTYPES and len(shape) <= 2 and first <= last:
-                return DTYPES[kind], tuple(shape), first, last
+                return first, last, name, DTYPES[kind], tuple(shape)
     raise _damaged(path, f"its header says of {name[:40]!r}: {str(entry)[:200]}")
 
 
 def _damaged(path: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{path} must be a whole segment of an index; {what}. "
-        "Restore the folder from a copy, or rebuild the index."
-    )
+    return ValueError(f"{path} must be a whole segment of an index; {what}. {RESTORE}")

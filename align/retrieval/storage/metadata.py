@@ -1,11 +1,11 @@
-"""What is stored beside the vectors: a modality and a JSON object per item, read when asked."""
+"""What is stored beside the vectors: a modality and a JSON object per item, read when needed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from align.retrieval.storage.packed_strings import Array, Packed, damaged
 
 MODALITY = "modality"
 """The field that filters read from the modality of an item; metadata cannot have it."""
-
-_MODALITIES = 1 << len(Modality)
 
 
 class Column(NamedTuple):
@@ -39,7 +37,7 @@ class Records:
     Attributes:
         modality: Bits of ``Modality``, 0 where nobody said; ``(n,)`` uint8.
         metadata: JSON objects; empty where there is none.
-        columns: Fields that filters have asked for, kept for the next time.
+        columns: Fields that filters have used, kept for the next time.
     """
 
     modality: Array
@@ -47,32 +45,47 @@ class Records:
     columns: dict[str, Column] = field(default_factory=dict)
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All records of several, one after the other."""
-        return cls(
-            np.concatenate([part.modality for part in parts]),
-            Packed.join([part.metadata for part in parts]),
-        )
+    def of(
+        cls,
+        items: int,
+        metadata: Sequence[Mapping[str, Any]] | None,
+        modality: str | Sequence[str] | None,
+    ) -> Records:
+        """Records of ``items`` new items, checked.
+
+        Args:
+            items: How many there are.
+            metadata: One mapping per item that JSON can write, or none at all.
+            modality: A name for each item, ``None`` for one that has none, or one name for all.
+
+        Raises:
+            TypeError: Metadata is no mapping with strings as keys, or JSON cannot write a value.
+            ValueError: The lengths differ, a modality is unknown, a number is NaN or infinite, a
+                text cannot be written as UTF-8, or metadata has a field ``"modality"``.
+        """
+        names = [modality] * items if isinstance(modality, str) else modality
+        codes = [0] * items
+        if names is not None:
+            names = as_list("modality", names)
+            check_length("modality", names, items)
+            known: dict[object, int] = {None: 0}
+            for row, name in enumerate(names):
+                if not isinstance(name, Hashable) or name not in known:
+                    known[name] = _code(name, row)
+            codes = [known[name] for name in names]
+        texts = [b""] * items
+        if metadata is not None:
+            held = as_list("metadata", metadata)
+            check_length("metadata", held, items)
+            texts = [_json(each, row) for row, each in enumerate(held)]
+        return cls(np.array(codes, dtype=np.uint8), Packed.of(texts))
 
     def __len__(self) -> int:
         return len(self.modality)
 
-    def where(self, keep: Array) -> Self:
-        """The records that a mask ``(n,)`` keeps."""
-        return type(self)(self.modality[keep], self.metadata.where(keep))
-
-    def of(self, row: int) -> Mapping[str, Any]:
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
         """The metadata of one item."""
-        return self._parsed(row, self.metadata[row])
-
-    def column(self, name: str) -> Column:
-        """One field of all items, read once and then kept."""
-        if name not in self.columns:
-            self.columns[name] = self._modalities() if name == MODALITY else self._read(name)
-        return self.columns[name]
-
-    @staticmethod
-    def _parsed(row: int, text: bytes) -> Mapping[str, Any]:
+        text = self.metadata[row]
         if not text:
             return NOTHING
         try:
@@ -82,6 +95,12 @@ class Records:
         if not isinstance(found, dict):
             raise damaged(f"the metadata of its row {row}")
         return found
+
+    def column(self, name: str) -> Column:
+        """One field of all items, read once and then kept."""
+        if name not in self.columns:
+            self.columns[name] = self._modalities() if name == MODALITY else self._read(name)
+        return self.columns[name]
 
     def _modalities(self) -> Column:
         known, codes = np.unique(self.modality, return_inverse=True)
@@ -93,7 +112,7 @@ class Records:
         places: dict[str, int] = {}
         values: list[Any] = []
         for row in np.flatnonzero(np.diff(self.metadata.ends)).tolist():
-            held = self._parsed(row, self.metadata[row])
+            held = self[row]
             if name in held:
                 # Lists and objects cannot be keys, and 1, 1.0 and true would be one key.
                 text = json.dumps(held[name], sort_keys=True)
@@ -106,44 +125,9 @@ class Records:
 
 def modality_name(code: int) -> str | None:
     """``"image"`` or ``"text|image"``; ``None`` for 0, which is no modality."""
-    if code >= _MODALITIES:
+    if code >= 1 << len(Modality):
         raise damaged(f"a modality that is {code}")
     return "|".join(str(kind.name).lower() for kind in Modality(code)) or None
-
-
-def records_of(
-    items: int,
-    metadata: Sequence[Mapping[str, Any]] | None,
-    modality: str | Sequence[str] | None,
-) -> Records:
-    """Records of ``items`` new items, checked.
-
-    Args:
-        items: How many there are.
-        metadata: One mapping per item that JSON can write, or none at all.
-        modality: A name for each item, ``None`` for one that has none, or one name for all.
-
-    Raises:
-        TypeError: Metadata is no mapping with strings as keys, or JSON cannot write a value.
-        ValueError: The lengths differ, a modality is unknown, a number is NaN or infinite, a text
-            cannot be written as UTF-8, or metadata has a field ``"modality"``.
-    """
-    codes = np.zeros(items, dtype=np.uint8)
-    if isinstance(modality, str):
-        codes[:] = _code(modality, 0)
-    elif modality is not None:
-        names = as_list("modality", modality)
-        check_length("modality", names, items)
-        known: dict[str | None, int] = {None: 0}
-        for row, name in enumerate(names):
-            if not isinstance(name, Hashable) or name not in known:
-                known[name] = _code(name, row)
-        codes[:] = [known[name] for name in names]
-    if metadata is None:
-        return Records(codes, Packed.of([b""] * items))
-    held = as_list("metadata", metadata)
-    check_length("metadata", held, items)
-    return Records(codes, Packed.of([_json(each, row) for row, each in enumerate(held)]))
 
 
 def _code(name: object, row: int) -> int:
@@ -162,17 +146,16 @@ def _json(held: Mapping[str, Any], row: int) -> bytes:
             f"has {repr(held)[:200]}. Pass modality= instead, or name the field differently."
         )
     try:
-        is_plain = isinstance(held, Mapping) and _has_string_keys(held)
+        if not isinstance(held, Mapping) or not _has_string_keys(held):
+            raise TypeError(
+                "metadata must be one mapping per item with strings as keys, within too; "
+                f"row {row} has {repr(held)[:200]}. Use str for the keys."
+            )
     except RecursionError as error:
         raise ValueError(
             f"metadata must be what JSON can write; that of row {row} is nested too deep. "
             "Keep fewer levels, or the text of it."
         ) from error
-    if not is_plain:
-        raise TypeError(
-            "metadata must be one mapping per item with strings as keys, within too; "
-            f"row {row} has {repr(held)[:200]}. Use str for the keys."
-        )
     try:
         return json.dumps(dict(held), ensure_ascii=False, allow_nan=False).encode() if held else b""
     except UnicodeEncodeError as error:

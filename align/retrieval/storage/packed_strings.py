@@ -19,9 +19,14 @@ def damaged(what: str) -> ValueError:
     )
 
 
+def ends_of(lengths: Array) -> Array:
+    """Where things of these lengths end when they lie end to end from 0, ``(n + 1,)`` int64."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """``n`` byte strings, packed without a gap, in memory or mapped from a file.
+    """``n`` byte strings without a gap, in memory or mapped from a file.
 
     Attributes:
         data: All bytes, uint8.
@@ -33,18 +38,9 @@ class Packed:
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:
-        """Pack strings in their order."""
-        ends = np.zeros(len(strings) + 1, dtype=np.int64)
-        np.cumsum([len(string) for string in strings], out=ends[1:])
         # A bytearray can be written to, which torch asks of what it shares.
-        return cls(np.frombuffer(bytearray(b"".join(strings)), dtype=np.uint8), ends)
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All strings of several, one after the other."""
-        lengths = np.concatenate([np.diff(part.ends) for part in parts])
-        ends = np.concatenate([np.zeros(1, dtype=np.int64), lengths.cumsum()])
-        return cls(np.concatenate([part.data for part in parts]), ends)
+        data = np.frombuffer(bytearray(b"".join(strings)), dtype=np.uint8)
+        return cls(data, ends_of(np.array(list(map(len, strings)), dtype=np.int64)))
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -54,9 +50,3 @@ class Packed:
         if not 0 <= start <= stop <= len(self.data):
             raise damaged(f"where the text of its row {row} lies")
         return self.data[start:stop].tobytes()
-
-    def where(self, keep: Array) -> Self:
-        """The strings that a mask ``(n,)`` keeps."""
-        lengths = np.diff(self.ends)
-        ends = np.concatenate([np.zeros(1, dtype=np.int64), lengths[keep].cumsum()])
-        return type(self)(self.data[np.repeat(keep, lengths)], ends)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
-from align.retrieval.storage.id_table import IdTable
-from align.retrieval.storage.mapped_file import Blocks, MappedFile, raw_rows, write_tensors
+from align.retrieval.storage.folder import RESTORE
+from align.retrieval.storage.id_table import IdTable, sort_hashes
+from align.retrieval.storage.mapped_file import Blocks, MappedFile, write_tensors
 from align.retrieval.storage.metadata import Records
-from align.retrieval.storage.packed_strings import Array, Packed
+from align.retrieval.storage.packed_strings import Array, Packed, ends_of
 
 STORED = {
     "float16": torch.float16,
@@ -30,8 +31,7 @@ STORED = {
 _BLOCK = 1 << 22
 """Bytes that are copied at a time from one segment into another."""
 
-_AGAIN = "Restore the folder from a copy, or rebuild the index."
-_OTHERS = {
+_BESIDE = {
     "ids.data": torch.uint8,
     "ids.ends": torch.int64,
     "ids.hashes": torch.int64,
@@ -68,20 +68,13 @@ class Segment:
     def of(cls, vectors: MultiVector, ids: IdTable, records: Records) -> Self:
         """A segment in memory."""
         pooled = len(vectors.tokens) == len(vectors)
-        return cls(
-            vectors.tokens, None if pooled else vectors.offsets, vectors.scales, ids, records
-        )
+        offsets = None if pooled else vectors.offsets
+        return cls(vectors.tokens, offsets, vectors.scales, ids, records)
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """All items of several segments, which share no id, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls.of(
-            join_vectors([part.vectors for part in parts]),
-            IdTable.join([part.ids for part in parts]),
-            Records.join([part.records for part in parts]),
-        )
+    def join(cls, sources: Sequence[Source]) -> Self:
+        """The items of several segments, which share no id, one after the other in memory."""
+        return cls._of_tensors({name: each.join() for name, each in _blocks(sources).items()})
 
     @classmethod
     def read(cls, path: Path, *, inside: Path) -> Self:
@@ -93,22 +86,20 @@ class Segment:
             ValueError: The file is not whole, or a part is missing or does not fit the others.
         """
         file = MappedFile.open(path, inside=inside)
-        held = dict(file.tensors)
-        _check_parts(path, held)
-        arrays = {name: held[name].numpy() for name in _OTHERS}
+        _check_tensors(path, file.tensors)
+        return cls._of_tensors(file.tensors, file)
+
+    @classmethod
+    def _of_tensors(cls, held: Mapping[str, Tensor], file: MappedFile | None = None) -> Self:
+        of = {name: held[name].numpy() for name in _BESIDE}
+        names = Packed(of["ids.data"], of["ids.ends"])
+        metadata = Packed(of["records.data"], of["records.ends"])
         return cls(
             held["tokens"],
             held.get("offsets"),
             held.get("scales"),
-            IdTable(
-                Packed(arrays["ids.data"], arrays["ids.ends"]),
-                arrays["ids.hashes"],
-                arrays["ids.rows"],
-            ),
-            Records(
-                arrays["records.modality"],
-                Packed(arrays["records.data"], arrays["records.ends"]),
-            ),
+            IdTable(names, of["ids.hashes"], of["ids.rows"]),
+            Records(of["records.modality"], metadata),
             file,
         )
 
@@ -136,42 +127,41 @@ class Segment:
             where = "an index" if self.file is None else self.file.path
             raise ValueError(f"{where} must hold items that were written whole: {error}") from error
 
-    @property
-    def ends(self) -> Array:
-        """Where the vectors of each item end, ``(n + 1,)`` int64, as ``offsets`` has it."""
-        if self.offsets is None:
-            return np.arange(len(self) + 1)
-        return self.offsets.numpy()
+    def packed(self) -> dict[str, tuple[Array, Array]]:
+        """What is packed end to end: the rows or bytes, and where those of each item end."""
+        ends = np.arange(len(self) + 1) if self.offsets is None else self.offsets.numpy()
+        rows = self.tokens.contiguous().view(torch.uint8).numpy()  # NumPy has no bfloat16
+        names, metadata = self.ids.names, self.records.metadata
+        return {
+            "tokens": (rows, ends),
+            "ids": (names.data, names.ends),
+            "records": (metadata.data, metadata.ends),
+        }
 
     def check_there(self) -> None:
         """Raise ``OSError`` if the file was cut since it was mapped: to read it would end us."""
         if self.file is not None and not self.file.is_whole:
             raise OSError(
                 f"{self.file.path} must stay as it was when it was opened; it was cut to fewer "
-                f"bytes since. {_AGAIN}"
+                f"bytes since. {RESTORE}"
             )
 
     def check_order(self) -> None:
         """Raise ``ValueError`` unless what says where things lie can be followed to the end."""
-        packed = {"ids": self.ids.names, "records": self.records.metadata}
-        ends = {"tokens": self.ends} | {name: each.ends for name, each in packed.items()}
-        for name, own in ends.items():
-            # Every item has a vector; an id may be empty, and metadata missing.
-            if bool((np.diff(own) < (name == "tokens")).any()):
-                self._damaged(f"where {name} of its items end")
+        if self.file is None:
+            return
+        # Every item has a vector; an id may be empty, and metadata missing.
+        wrong = [
+            f"where {name} of its items end"
+            for name, (_, ends) in self.packed().items()
+            if bool((np.diff(ends) < (name == "tokens")).any())
+        ]
         if not np.array_equal(np.sort(self.ids.rows), np.arange(len(self))):
-            self._damaged("the rows of its ids")
-
-    def _damaged(self, what: str) -> NoReturn:
-        where = "a segment" if self.file is None else self.file.path
-        raise ValueError(f"{where} must say {what} in order; it does not. {_AGAIN}")
-
-    def where(self, keep: Array) -> Self:
-        """The items that a mask ``(n,)`` keeps."""
-        if keep.all():
-            return self
-        rows = torch.from_numpy(np.flatnonzero(keep))
-        return self.of(self.vectors.take(rows), self.ids.where(keep), self.records.where(keep))
+            wrong.append("the rows of its ids")
+        if wrong:
+            raise ValueError(
+                f"{self.file.path} must say {wrong[0]} in order; it does not. {RESTORE}"
+            )
 
     def prefix(self, budget: int) -> Self:
         """The first ``budget`` vectors of each item."""
@@ -187,121 +177,95 @@ def write_segment(path: Path, sources: Sequence[Source]) -> str:
 
     A few millions of bytes are held at a time, and some tens of bytes for each item.
 
-    Args:
-        path: Where to write.
-        sources: In their order, with some items.
-
     Raises:
         OSError: The system cannot write it.
         ValueError: What was read does not fit together.
     """
     for segment, _ in sources:
         segment.check_order()
-    ids = IdTable.layout([(segment.ids, keep) for segment, keep in sources])
-    records = [segment.records for segment, _ in sources]
-    lengths = _kept_lengths([(segment.ends, keep) for segment, keep in sources])
+    return write_tensors(path, _blocks(sources))
+
+
+def _blocks(sources: Sequence[Source]) -> dict[str, Blocks]:
+    """The tensors of a segment of these items, some of them, in order, by their names in a file."""
     first = sources[0][0]
-    total, d = int(lengths.sum()), first.dim
-    n = len(lengths)
-    vectors = [(segment, raw_rows(segment.tokens), segment.ends, keep) for segment, keep in sources]
-    tensors = {
-        "tokens": Blocks(first.tokens.dtype, (total, d), _rows(vectors)),
-        "ids.hashes": Blocks.of(ids.hashes),
-        "ids.rows": Blocks.of(ids.rows),
-        "records.modality": Blocks.of(
-            _kept([(segment.records.modality, keep) for segment, keep in sources])
-        ),
+    keeps = [keep for _, keep in sources]
+    hashes, rows = sort_hashes(_chosen([own.ids.hashes_by_row() for own, _ in sources], keeps))
+    blocks = {
+        "ids.hashes": Blocks.of(hashes),
+        "ids.rows": Blocks.of(rows),
+        "records.modality": Blocks.of(_chosen([own.records.modality for own, _ in sources], keeps)),
     }
-    named = {
-        "ids": [segment.ids.names for segment, _ in sources],
-        "records": [each.metadata for each in records],
-    }
-    for name, packed in named.items():
-        own = _kept_lengths(
-            [(each.ends, keep) for each, (_, keep) in zip(packed, sources, strict=True)]
+    if first.scales is not None:
+        scales = [own.scales.numpy() for own, _ in sources if own.scales is not None]
+        blocks["scales"] = Blocks.of(_chosen(scales, keeps))
+    packed = [own.packed() for own, _ in sources]
+    for name in ("tokens", "ids", "records"):
+        parts = [each[name] for each in packed]
+        lengths = _chosen([np.diff(ends) for _, ends in parts], keeps)
+        data = chain.from_iterable(
+            _rows(segment, *part, keep)
+            for (segment, keep), part in zip(sources, parts, strict=True)
         )
-        rows = [
-            (segment, each.data, each.ends, keep)
-            for each, (segment, keep) in zip(packed, sources, strict=True)
-        ]
-        tensors[f"{name}.data"] = Blocks(torch.uint8, (int(own.sum()),), _rows(rows))
-        tensors[f"{name}.ends"] = Blocks.of(_ends(own))
-    if total != n:
-        tensors["offsets"] = Blocks.of(_ends(lengths))
-    scales = [
-        (segment.scales.numpy(), keep) for segment, keep in sources if segment.scales is not None
-    ]
-    if scales:
-        tensors["scales"] = Blocks.of(_kept(scales))
-    return write_tensors(path, tensors)
+        ends, total = Blocks.of(ends_of(lengths)), int(lengths.sum())
+        if name != "tokens":
+            blocks[f"{name}.ends"] = ends
+            blocks[f"{name}.data"] = Blocks(torch.uint8, (total,), data)
+            continue
+        blocks["tokens"] = Blocks(first.tokens.dtype, (total, first.dim), data)
+        if total != len(lengths):
+            blocks["offsets"] = ends
+    return blocks
 
 
-def _rows(sources: Sequence[tuple[Segment, Array, Array, Array | None]]) -> Iterator[Array]:
-    """The rows of the items that are kept, some millions of bytes at a time.
-
-    Args:
-        sources: A segment, some rows of it, where those of each item end, and which items to take.
-    """
-    for segment, data, ends, keep in sources:
-        wide = data[:1].nbytes
-        start, n = 0, len(ends) - 1
-        while start < n:
-            # As many items as fit, and one that does not where it is the first.
-            within = np.searchsorted(ends, ends[start] + _BLOCK // max(wide, 1), side="right") - 1
-            stop = int(min(n, max(start + 1, within)))
-            block = data[ends[start] : ends[stop]]
-            if keep is not None:
-                lengths = np.diff(ends[start : stop + 1])
-                block = block[np.repeat(keep[start:stop], lengths)]
-            yield block
-            start = stop
-            if segment.file is not None:
-                segment.file.release()
+def _rows(segment: Segment, data: Array, ends: Array, keep: Array | None) -> Iterator[Array]:
+    """The rows of the items that are kept, some millions of bytes at a time."""
+    wide = data[:1].nbytes
+    start, n = 0, len(ends) - 1
+    while start < n:
+        # As many items as fit, and one that does not where it is the first.
+        within = np.searchsorted(ends, ends[start] + _BLOCK // max(wide, 1), side="right") - 1
+        stop = int(min(n, max(start + 1, within)))
+        block = data[ends[start] : ends[stop]]
+        if keep is not None:
+            block = block[np.repeat(keep[start:stop], np.diff(ends[start : stop + 1]))]
+        yield block
+        start = stop
+        if segment.file is not None:
+            segment.file.release()
 
 
-def _kept(sources: Sequence[tuple[Array, Array | None]]) -> Array:
-    return np.concatenate([each if keep is None else each[keep] for each, keep in sources])
+def _chosen(arrays: Sequence[Array], keeps: Sequence[Array | None]) -> Array:
+    return np.concatenate(
+        [own if keep is None else own[keep] for own, keep in zip(arrays, keeps, strict=True)]
+    )
 
 
-def _kept_lengths(sources: Sequence[tuple[Array, Array | None]]) -> Array:
-    return _kept([(np.diff(ends), keep) for ends, keep in sources])
-
-
-def _ends(lengths: Array) -> Array:
-    return np.concatenate([np.zeros(1, dtype=np.int64), lengths.cumsum()])
-
-
-def _check_parts(path: Path, held: dict[str, Tensor]) -> None:
+def _check_tensors(path: Path, held: Mapping[str, Tensor]) -> None:
     """Raise ``ValueError`` unless tensors are those of a segment and fit each other."""
-    known = {"tokens", *_OTHERS}
+    known = {"tokens", *_BESIDE}
     missing = sorted(known - set(held))
     unknown = sorted(set(held) - known - {"offsets", "scales"})
     if missing or unknown:
         raise ValueError(
             f"{path} must hold the tensors of a segment; unknown: {unknown[:5]}, "
-            f"missing: {missing}. {_AGAIN}"
+            f"missing: {missing}. {RESTORE}"
         )
     n = len(held["ids.ends"].flatten()) - 1
     tokens = held["tokens"]
-    sizes = {"ids.hashes": n, "ids.rows": n, "ids.ends": n + 1}
-    dtypes = dict(_OTHERS)
-    if "offsets" in held:
-        dtypes["offsets"] = torch.int64
-    if "scales" in held:
-        dtypes["scales"] = torch.float32
-        sizes["scales"] = n
+    dtypes = {**_BESIDE, "offsets": torch.int64, "scales": torch.float32}
+    sizes = {"ids.hashes": n, "ids.rows": n, "ids.ends": n + 1, "scales": n}
     wrong = [
         name
-        for name, dtype in dtypes.items()
-        if held[name].dtype != dtype
-        or held[name].ndim != 1
-        or sizes.get(name, len(held[name])) != len(held[name])
+        for name, own in held.items()
+        if name != "tokens"
+        and (own.dtype, own.shape) != (dtypes[name], (sizes.get(name, own.numel()),))
     ]
     if tokens.ndim != 2 or ("scales" in held) != (tokens.dtype == torch.int8) or n < 1:
         wrong.append("tokens")
     ends = {"ids.ends": "ids.data", "records.ends": "records.data", "offsets": "tokens"}
     for name, data in ends.items():
-        if name in held and name not in wrong:
+        if name in held and not wrong:
             own = held[name]
             if not len(own) or int(own[0]) != 0 or int(own[-1]) != len(held[data]):
                 wrong.append(name)
@@ -310,7 +274,7 @@ def _check_parts(path: Path, held: dict[str, Tensor]) -> None:
         raise ValueError(
             f"{path} must hold the tensors of a segment of {n} items; {name} is "
             f"{held[name].dtype} of shape {tuple(held[name].shape)}, or does not fit the others. "
-            f"{_AGAIN}"
+            f"{RESTORE}"
         )
 
 
@@ -337,29 +301,21 @@ def stored(items: MultiVector, dtype: torch.dtype) -> MultiVector:
     )
 
 
-def join_vectors(parts: Sequence[MultiVector]) -> MultiVector:
-    """Items of several multi-vectors of one kind, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    lengths = torch.cat([part.lengths for part in parts])
-    scales = [part.scales for part in parts if part.scales is not None]
-    return MultiVector(
-        torch.cat([part.tokens for part in parts]),
-        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
-        torch.cat(scales) if scales else None,
-    )
-
-
 def take_across(parts: Sequence[MultiVector], rows: Tensor) -> MultiVector:
-    """Items at ``rows``, rising, which count through all parts."""
+    """Items of several multi-vectors of one kind at ``rows``, rising, counted through all."""
     starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
     cuts = torch.searchsorted(rows, starts).tolist()
-    return join_vectors(
-        [
-            part.take(rows[first:last] - start)
-            for part, start, (first, last) in zip(
-                parts, starts.tolist(), pairwise(cuts), strict=False
-            )
-            if last > first
-        ]
+    taken = [
+        part.take(rows[first:last] - start)
+        for part, start, (first, last) in zip(parts, starts.tolist(), pairwise(cuts), strict=False)
+        if last > first
+    ]
+    if len(taken) == 1:
+        return taken[0]
+    lengths = torch.cat([part.lengths for part in taken])
+    scales = [part.scales for part in taken if part.scales is not None]
+    return MultiVector(
+        torch.cat([part.tokens for part in taken]),
+        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        torch.cat(scales) if scales else None,
     )

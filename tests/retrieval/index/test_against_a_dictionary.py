@@ -112,7 +112,7 @@ class IndexAsADictionary(RuleBasedStateMachine):
     def compact(self):
         self.index.compact()
         self.saved = dict(self.model)
-        assert all(part.dead is None for part in self.index._parts)
+        assert all(part.dead is None for part in self.index._segments)
 
     @rule()
     def reopen(self):
@@ -133,7 +133,7 @@ class IndexAsADictionary(RuleBasedStateMachine):
             self.saved = dict(self.model)
         # The manifest stays as it was too where there was nothing to save.
         if self.index._manifest == manifest.read_manifest(self.path) and all(
-            part.is_saved for part in self.index._parts
+            part.is_saved for part in self.index._segments
         ):
             self.saved = dict(self.model)
         self.reopen()

@@ -186,16 +186,16 @@ def test_a_reader_sees_what_was_saved_after_refresh(rng, tmp_path):
     index, vectors = plain(tmp_path, rng)
     index.save()
     reader = Index.open(tmp_path)
-    held = reader._parts[0].segment
+    held = reader._segments[0].segment
     index.delete(["item 0"])
     assert not reader.refresh()
     index.save()
     assert "item 0" in reader and reader.refresh() and "item 0" not in reader
     # What is mapped stays mapped, and with it what filters and first stages keep.
-    assert reader._parts[0].segment is held
+    assert reader._segments[0].segment is held
     index.compact()
     assert found(reader, vectors[:1], k=5) == found(index, vectors[:1], k=5)
-    assert reader.refresh() and reader._parts[0].segment is not held
+    assert reader.refresh() and reader._segments[0].segment is not held
 
 
 def test_refreshing_would_not_drop_changes(rng, tmp_path):

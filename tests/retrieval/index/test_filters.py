@@ -15,7 +15,7 @@ from align.data.multi_vector import MultiVector
 from align.retrieval.first_stages import first_stage
 from align.retrieval.index.filters import conditions_of, matching
 from align.retrieval.index.index import Index
-from align.retrieval.storage.metadata import records_of
+from align.retrieval.storage.metadata import Records
 from align.scoring.fde import FDE
 from align.scoring.kernels import reference
 from align.scoring.topk import Neighbours, nearest
@@ -258,7 +258,7 @@ def test_a_field_that_only_deleted_items_have_is_unknown(rng, tmp_path):
 
 
 def test_a_field_is_read_once(filled, monkeypatch):
-    records = filled[0]._parts[0].segment.records
+    records = filled[0]._segments[0].segment.records
     first = matching(records, conditions_of({"name": "n3"}))
     monkeypatch.setattr("align.retrieval.storage.metadata.json.loads", None)
     assert (matching(records, conditions_of({"name": "n3"})) == first).all()
@@ -328,7 +328,7 @@ def test_standardized_scores_need_all_scores(rng, filled):
 
 
 def test_modalities_are_written_in_one_way():
-    records = records_of(3, None, ["TEXT", "text | image", "image|text"])
+    records = Records.of(3, None, ["TEXT", "text | image", "image|text"])
     assert matching(records, conditions_of({"modality": "text|image"})).tolist() == [
         False,
         True,

@@ -189,4 +189,4 @@ def test_search_does_not_track_gradients(rng, tmp_path, adapter):
     adapter.maps["target"].requires_grad_()
     index = Index.create(tmp_path, adapter)
     index.add(names(3), torch.randn(3, 6, generator=rng))
-    assert not index._parts[0].segment.tokens.requires_grad
+    assert not index._segments[0].segment.tokens.requires_grad

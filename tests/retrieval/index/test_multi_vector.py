@@ -126,7 +126,7 @@ def test_a_truncated_index_is_that_of_the_prefixes(rng, tmp_path, dtype, budget)
 
 def test_a_truncated_index_keeps_only_the_prefix_in_memory(rng, tmp_path):
     saved(tmp_path, ragged(30, rng))
-    for part in Index.open(tmp_path, budget=2)._parts:
+    for part in Index.open(tmp_path, budget=2)._segments:
         tokens = part.segment.tokens
         assert tokens.untyped_storage().nbytes() == tokens.nbytes
 

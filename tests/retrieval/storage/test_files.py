@@ -10,7 +10,7 @@ from align.data.multi_vector import MultiVector
 from align.retrieval.index import index as module
 from align.retrieval.index.index import Index
 from align.retrieval.storage import manifest as manifest_module
-from align.retrieval.storage import segments as parts_module
+from align.retrieval.storage import segments as segments_module
 from align.scoring.fde import FDE
 from tests.retrieval.multi_documents import check_search, names, ragged, saved
 
@@ -28,13 +28,13 @@ def test_saving_writes_only_the_new_segment(rng, tmp_path):
 
 def test_opened_vectors_are_mapped_and_not_read(rng, tmp_path):
     saved(tmp_path, ragged(5, rng))
-    for part in Index.open(tmp_path)._parts:
+    for part in Index.open(tmp_path)._segments:
         # A private mapping of the file: storage that torch did not allocate cannot be resized.
         assert not part.segment.tokens.untyped_storage().resizable()
         assert part.segment.ids.names.data.base is not None
 
 
-@pytest.mark.parametrize("step", ["write_run", "write_manifest"])
+@pytest.mark.parametrize("step", ["write_group", "write_manifest"])
 def test_a_kill_while_saving_leaves_the_last_saved_state(rng, tmp_path, monkeypatch, step):
     documents, queries = ragged(9, rng), ragged(2, rng)
     index = Index.create(tmp_path, dtype="float32")
@@ -60,7 +60,7 @@ def test_a_kill_at_any_file_leaves_the_last_saved_state(rng, tmp_path, monkeypat
     index.delete(["item 0"])
     index.add(names(2, 5), ragged(2, rng))
     files = []
-    plain = parts_module.atomic_file
+    plain = segments_module.atomic_file
 
     def killed(path):
         files.append(path)
@@ -69,7 +69,7 @@ def test_a_kill_at_any_file_leaves_the_last_saved_state(rng, tmp_path, monkeypat
         return plain(path)
 
     with monkeypatch.context() as patch:
-        for where in (parts_module, manifest_module):
+        for where in (segments_module, manifest_module):
             patch.setattr(where, "atomic_file", killed)
         if call <= 3:
             with pytest.raises(KeyboardInterrupt):
@@ -285,5 +285,5 @@ def test_the_index_tracks_no_gradients(rng, tmp_path):
     tokens = torch.randn(4, 8, generator=rng, requires_grad=True)
     index = Index.create(tmp_path, dtype="float32")
     index.add(["a", "b"], MultiVector.pack([tokens[:2], tokens[2:]]))
-    assert not index._parts[0].segment.tokens.requires_grad
+    assert not index._segments[0].segment.tokens.requires_grad
     assert index.search(MultiVector.pack([tokens]), k=1, candidates=1)

@@ -12,7 +12,7 @@ from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
 from align.retrieval.index.index import Index
 from align.retrieval.storage import manifest as manifest_module
-from align.retrieval.storage import segments as parts_module
+from align.retrieval.storage import segments as segments_module
 from tests.retrieval.multi_documents import names, ragged, saved
 
 DIGITS = "0123456789abcdef" * 2
@@ -200,7 +200,7 @@ def test_a_first_save_that_was_killed_can_be_done_again(rng, tmp_path, monkeypat
         return killed
 
     with monkeypatch.context() as patch:
-        for where in (parts_module, manifest_module):
+        for where in (segments_module, manifest_module):
             patch.setattr(where, "atomic_file", counted(where.atomic_file))
         if call < 3:
             with pytest.raises(KeyboardInterrupt):
@@ -254,7 +254,7 @@ def test_a_full_disk_is_said_and_the_last_saved_state_stays(
         raise OSError(number, os.strerror(number), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts_module, "write_segment", full)
+        patch.setattr(segments_module, "write_segment", full)
         with pytest.raises(
             kind, match=r"must be .*; the system says: .*(saved last is there|Nothing was changed)"
         ):

@@ -84,7 +84,7 @@ def test_a_million_ids_are_not_read_to_open(rng, tmp_path, monkeypatch):
         assert len(opened) == 50
     # One look at the table and one at the bytes of what may be the id.
     looked = []
-    plain = type(opened._parts[0].segment.ids.names).__getitem__
+    plain = type(opened._segments[0].segment.ids.names).__getitem__
     monkeypatch.setattr(
         "align.retrieval.storage.packed_strings.Packed.__getitem__",
         lambda packed, row: looked.append(row) or plain(packed, row),
