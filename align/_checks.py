@@ -160,6 +160,13 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be finite and above 0; got {value}. Choose another {name}.")
 
 
+def check_one_of(name: str, value: object, options: Sequence[object], advice: str) -> None:
+    """Raise ``ValueError``, which ends with ``advice``, unless ``value`` is one of ``options``."""
+    if value not in options:
+        *most, last = (f'"{each}"' if isinstance(each, str) else str(each) for each in options)
+        raise ValueError(f"{name} must be {', '.join(most)} or {last}; got {value!r}. {advice}")
+
+
 def check_side(side: str) -> None:
     """Raise ``ValueError`` unless ``side`` is ``"source"`` or ``"target"``."""
     if side not in ("source", "target"):

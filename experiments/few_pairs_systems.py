@@ -33,13 +33,12 @@ from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
     Fold,
-    Outcome,
     Projected,
     Unpaired,
-    pooled,
-    screen,
 )
 from align.fitting.model_selection.gallery_correction import Projection, choose_gallery
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import screen
 from align.scoring.optimal_transport import sinkhorn_plan
 from experiments.few_pairs_features import Beside, Kernel, RandomFeatures, Spectral, Through
 
@@ -351,7 +350,7 @@ def _scored(
             weight = power_weights(s, power).float()
             found.append(screen(_weighted(held_out, weight), _weighted(reference, weight)))
     return [
-        _Tried(variant, setting, ridge, power, pooled(found, k=k))
+        _Tried(variant, setting, ridge, power, Outcome.pooled(found, k=k))
         for power, found in outcomes.items()
     ]
 

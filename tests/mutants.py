@@ -79,18 +79,18 @@ FAULTS = (
     ),
     Fault(
         "the hubness gate at zero standard errors",
-        "align/fitting/model_selection/cross_validation.py",
-        "return gain > error + MEANS", "return gain > 0",
+        "align/fitting/model_selection/outcome.py",
+        "return self.mean > errors * self.error + MEANS", "return self.mean > 0",
         "tests/fitting/model_selection/test_gallery_correction.py",
     ),
     Fault(
-        "the gate decided by rounding", "align/fitting/model_selection/cross_validation.py",
-        "return gain > error + MEANS", "return gain > error",
+        "the gate decided by rounding", "align/fitting/model_selection/outcome.py",
+        "errors * self.error + MEANS", "errors * self.error",
         "tests/fitting/model_selection/test_gallery_correction.py",
     ),
     Fault(
         "folds drawn again count as new evidence",
-        "align/fitting/model_selection/cross_validation.py",
+        "align/fitting/model_selection/outcome.py",
         "math.sqrt(self.rounds / len(values))", "math.sqrt(1 / len(values))",
         "tests/fitting/model_selection/test_cross_validation.py",
     ),

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from align.adapters.closed_form.rcca import rcca
 from align.data.embeddings import PairedEmbeddings
-from align.data.splits import folds as deal
-from align.data.splits import group_codes
+from align.data.splits import deal, group_codes
 from align.scoring.inner_products import inner_products
 
 RIDGE = 3.0
@@ -70,12 +69,10 @@ def mismatches(
     if not 0 < cut <= 1:
         raise ValueError(f"cut must lie in (0, 1]; got {cut}. Pass 0.5, or less to find more.")
     codes = torch.from_numpy(group_codes(pairs.groups))
-    numbers = torch.from_numpy(deal(pairs.group_key, folds, seed=seed))
     chance = torch.ones(len(pairs), dtype=torch.float64)
-    for number in range(folds):
-        inside = (numbers == number).nonzero().flatten()
+    for number, (outside, inside) in enumerate(deal(pairs.group_key, folds, seed=seed)):
         _check_groups(codes[inside], number)
-        rest = pairs.take((numbers != number).nonzero().flatten())
+        rest = pairs.take(outside)
         adapter = rcca(rest.source, rest.target, ridge=(RIDGE, RIDGE), power=POWER)
         x, y = adapter.source(pairs.source[inside]), adapter.target(pairs.target[inside])
         both = _beaten_by(x, y, codes[inside]), _beaten_by(y, x, codes[inside])

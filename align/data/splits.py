@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from align._checks import as_list
 
@@ -162,6 +164,13 @@ def folds(groups: Sequence[str], k: int, *, seed: int) -> Rows:
         fold_of_group[group] = fold
         held[fold] += sizes[group]
     return fold_of_group[codes]
+
+
+def deal(groups: Sequence[str], k: int, *, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Rows outside and rows inside each of the ``k`` folds of ``folds``, int64 and rising."""
+    numbers = torch.from_numpy(folds(groups, k, seed=seed))
+    inside = [numbers == number for number in range(k)]
+    return [((~own).nonzero().flatten(), own.nonzero().flatten()) for own in inside]
 
 
 class _Takes(Protocol):

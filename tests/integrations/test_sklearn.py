@@ -160,16 +160,17 @@ def test_groups_reach_fit_and_evaluate(captions):
 def test_captions_of_a_photo_are_in_one_fold_of_the_search(captions, monkeypatch):
     source, target, photos = captions
     seen = []
-    real = align.data.splits.folds
+    real = align.data.splits.deal
     monkeypatch.setattr(
-        "align.fitting.model_selection.cross_validation.folds",
+        "align.fitting.model_selection.cross_validation.deal",
         lambda groups, k, *, seed: seen.append((groups, real(groups, k, seed=seed))) or seen[-1][1],
     )
     AlignTransformer(**QUICK).fit(source, target, groups=photos)
     assert seen
-    for groups, fold in seen:
-        for group in set(groups):
-            assert len({int(fold[i]) for i, each in enumerate(groups) if each == group}) == 1
+    for groups, folds in seen:
+        for outside, inside in folds:
+            names = [{groups[row] for row in rows.tolist()} for rows in (outside, inside)]
+            assert names[0].isdisjoint(names[1])
 
 
 def test_cross_validation_routes_groups_to_fit_score_and_splitter(captions):

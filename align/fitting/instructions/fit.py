@@ -1,10 +1,9 @@
-"""``instruct``: what is asked for beside a query, learned on top of a fitted adapter."""
+"""``instruct``: instructions beside queries, learned on top of a fitted adapter."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -12,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from align._checks import check_at_least
+from align._checks import check_at_least, check_one_of
 from align.adapters.adapter import Adapter
-from align.adapters.card import Candidate, Card
+from align.adapters.card import Card
 from align.adapters.corrections.preference import Preference
 from align.adapters.instructions import pairs_for, takes_instructions, with_instructions
 from align.adapters.maps.instructed import InstructedMap
@@ -23,11 +22,10 @@ from align.adapters.trainable import instructed
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
-from align.data.splits import folds as deal
-from align.data.splits import group_codes
+from align.data.splits import deal, group_codes
 from align.fitting.instructions.preference import holds_several_kinds, learn_preference
-from align.fitting.model_selection.cross_validation import Outcome
-from align.fitting.model_selection.fit import MIN_STANDARD_ERRORS, fit
+from align.fitting.model_selection.fit import FitAdapter, fit
+from align.fitting.model_selection.outcome import Outcome
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive, modality_aware
 from align.fitting.training.train import train
@@ -35,8 +33,6 @@ from align.metrics.chance import without_chance_warnings
 from align.metrics.ranks import rank_positives
 
 log = logging.getLogger(__name__)
-
-FitAdapter = Callable[[PairedEmbeddings], Adapter]
 
 BATCH = 512
 CONFIG = TrainConfig(
@@ -66,7 +62,7 @@ def instruct(
 ) -> Adapter:
     """The adapter with sources that bring an instruction, if that helps held-out queries.
 
-    Two things are learned, and each is kept only if it gains two standard errors of reciprocal
+    Two things are learned, and each is used only if it gains two standard errors of reciprocal
     rank, over held-out groups, in the mixed gallery of their targets. There an answer is of the
     query's group and of its own target's modality.
 
@@ -80,7 +76,7 @@ def instruct(
     instruction are ranked as before. An instruction that no pair had works too, as it is a vector.
 
     Pairs that an adapter was fitted on it ranks better than new ones, and that would be taken for
-    what instructions do. So each fold is judged with an adapter fitted to the others.
+    what instructions do. So each fold is evaluated with an adapter fitted to the others.
 
     Args:
         adapter: Of sources without instructions.
@@ -98,7 +94,7 @@ def instruct(
 
     Returns:
         An adapter whose sources are ``with_instructions``; or, where nothing helped, the maps as
-        they were. ``sources_for`` gives either what it takes; the card tells what was tried.
+        they were. ``sources_for`` gives either what it takes; the card says what was tried.
 
     Raises:
         ValueError: The pairs have no instructions or do not fit the adapter, its sources bring
@@ -111,34 +107,42 @@ def instruct(
         Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
         temperature, the rate and the preference are ours.
     """
-    _check(adapter, pairs, side, folds)
+    check_at_least("folds", folds, 2)
+    check_one_of("side", side, ("both", "source"), 'Use "source" to leave gallery vectors alone.')
+    _check(adapter, pairs)
     assert pairs.instructions is not None  # as checked
     # The same item with another instruction is another question.
-    asked = torch.cat([pairs.source.float(), pairs.instructions.float()], dim=1)
-    warn_of_repeats((asked, pairs.target), pairs.group_key, "instruct", stacklevel=2)
+    queries = torch.cat([pairs.source.float(), pairs.instructions.float()], dim=1)
+    warn_of_repeats((queries, pairs.target), pairs.group_key, "instruct", stacklevel=2)
     start = time.perf_counter()
     learning = _Learning(pairs, config, seed)
-    tells_kinds = side == "both" and holds_several_kinds(pairs)
-    options = (PREFERENCE, SHIFT) if tells_kinds else (SHIFT,)
-    kept, outcome, tried = _judged(learning, options, fit_adapter, folds)
-    story, found = "instructions did not help and were not kept", adapter
-    if kept:
-        found = learning.on_top(adapter, torch.arange(len(pairs)), kept)
-        gain, error = outcome.gain_over(tried[0][1])
-        story = f"{' and '.join(kept)} by instruction gained {gain:+.4f} ± {error:.4f} MRR"
-    log.info("%s", story)
-    seconds = {**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)}
+    several_kinds = side == "both" and holds_several_kinds(pairs)
+    options = (PREFERENCE, SHIFT) if several_kinds else (SHIFT,)
+    selected, outcome, tried = _selected(learning, options, fit_adapter, folds)
+    verdict, built = "instructions did not help and were not kept", adapter
+    if selected:
+        built = learning.on_top(adapter, torch.arange(len(pairs)), selected)
+        gain = outcome.gain_over(tried[0][1])
+        verdict = f"{' and '.join(selected)} by instruction gained {gain} MRR"
+    log.info("%s", verdict)
+    chosen = " and ".join(selected) or tried[0][0]
+    candidates = [
+        each.candidate("instructions", name, chosen=name == chosen) for name, each in tried
+    ]
     card = replace(
-        found.card,
-        candidates=(*adapter.card.candidates, *_candidates(tried, kept)),
-        verdict="; ".join(filter(None, (adapter.card.verdict, story))),
-        seconds=seconds,
+        built.card,
+        candidates=(*adapter.card.candidates, *candidates),
+        verdict="; ".join(filter(None, (adapter.card.verdict, verdict))),
+        seconds={
+            **adapter.card.seconds,
+            "instructions": round(time.perf_counter() - start, 3),
+        },
         source_fingerprint=adapter.card.source_fingerprint,
     ).of_encoders(pairs)
-    told = _adapter(found, card, found.preference)
-    if kept:
-        told.training_items = remember_pairs(adapter.training_items, pairs)
-    return told
+    instructed_adapter = _adapter(built, card, built.preference)
+    if selected:
+        instructed_adapter.training_items = remember_pairs(adapter.training_items, pairs)
+    return instructed_adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +167,14 @@ class _Learning:
             return base
         data, codes = self.pairs.take(rows), self.codes[rows]
         assert data.instructions is not None
-        made = instructed(base, data.instructions.shape[1])
+        built = instructed(base, data.instructions.shape[1])
         preference = None
         if PREFERENCE in wanted:
             preference = learn_preference(base, data, codes, seed=self.seed)
         if SHIFT in wanted:
             shift = _learn_shift(base, data, codes, replace(self.config, seed=self.seed))
-            made.source_map = InstructedMap(base.source_map, shift)
-        return _adapter(made, made.card, preference)
+            built.source_map = InstructedMap(base.source_map, shift)
+        return _adapter(built, built.card, preference)
 
     def ranks(self, adapter: Adapter, rows: Tensor) -> Tensor:
         """Rank of the best answer of each of ``rows`` among the targets of all of them."""
@@ -180,40 +184,36 @@ class _Learning:
 
 
 PREFERENCE, SHIFT = "a preference", "a shift"
-_Tried = tuple[str, Outcome]
 
 
-def _judged(
+def _selected(
     learning: _Learning, options: tuple[str, ...], fit_adapter: FitAdapter, folds: int
-) -> tuple[tuple[str, ...], Outcome, list[_Tried]]:
-    """What earned its place, held-out results with it, and everything that was tried."""
+) -> tuple[tuple[str, ...], Outcome, list[tuple[str, Outcome]]]:
+    """What improves held-out results, those results, and everything that was tried."""
     pairs = learning.pairs
-    numbers = torch.from_numpy(deal(pairs.group_key, folds, seed=learning.seed))
-    inside = [(numbers == number).nonzero().flatten() for number in range(folds)]
-    outside = [(numbers != number).nonzero().flatten() for number in range(folds)]
+    dealt = deal(pairs.group_key, folds, seed=learning.seed)
     with without_chance_warnings():
-        bases = [fit_adapter(pairs.take(rows)) for rows in outside]
-    order = torch.cat(inside).tolist()
+        bases = [fit_adapter(pairs.take(rest)) for rest, _ in dealt]
+    order = torch.cat([inside for _, inside in dealt]).tolist()
     codes = torch.from_numpy(group_codes([pairs.group_key[row] for row in order]))
 
     def outcome(wanted: tuple[str, ...]) -> Outcome:
-        parts = zip(bases, outside, inside, strict=True)
         ranks = [
-            learning.ranks(learning.on_top(base, seen, wanted), new) for base, seen, new in parts
+            learning.ranks(learning.on_top(base, rest, wanted), inside)
+            for base, (rest, inside) in zip(bases, dealt, strict=True)
         ]
         return _by_group(torch.cat(ranks).double(), codes)
 
-    kept: tuple[str, ...] = ()
-    best = outcome(kept)
+    selected: tuple[str, ...] = ()
+    best = outcome(selected)
     tried = [("no instructions", best)]
     for option in options:
-        wanted = (*kept, option)
-        found = outcome(wanted)
-        tried.append((" and ".join(wanted), found))
-        gain, error = found.gain_over(best)
-        if gain > MIN_STANDARD_ERRORS * error:
-            kept, best = wanted, found
-    return kept, best, tried
+        wanted = (*selected, option)
+        scored = outcome(wanted)
+        tried.append((" and ".join(wanted), scored))
+        if scored.improves_on(best):
+            selected, best = wanted, scored
+    return selected, best, tried
 
 
 def _by_group(ranks: Tensor, codes: Tensor) -> Outcome:
@@ -263,18 +263,7 @@ def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapte
     )
 
 
-def _candidates(tried: list[_Tried], kept: tuple[str, ...]) -> list[Candidate]:
-    chosen = " and ".join(kept) or tried[0][0]
-    return [found.candidate("instructions", name, chosen=name == chosen) for name, found in tried]
-
-
-def _check(adapter: Adapter, pairs: PairedEmbeddings, side: str, folds: int) -> None:
-    check_at_least("folds", folds, 2)
-    if side not in ("both", "source"):
-        raise ValueError(
-            f'side must be "both" or "source"; got {side!r}. '
-            'Use "source" to leave gallery vectors as they are.'
-        )
+def _check(adapter: Adapter, pairs: PairedEmbeddings) -> None:
     if takes_instructions(adapter):
         raise ValueError(
             "instructions are learned on top of an adapter without; the sources of this one bring "

@@ -53,27 +53,29 @@ def learn_preference(
         others.masked_fill(kind != number, -torch.inf).logsumexp(dim=1)
         for number in range(len(kinds))
     ]
-    mass, told = torch.stack(masses, dim=1), F.normalize(pairs.instructions[rows].float(), dim=1)
-    weight = _minimum(mass.double(), kind, kinds.double(), told.double())
+    mass, asked = torch.stack(masses, dim=1), F.normalize(pairs.instructions[rows].float(), dim=1)
+    weight = _minimum(mass.double(), kind, kinds.double(), asked.double())
     return Preference(weight.float(), pairs.target_parts)
 
 
-def _minimum(mass: Tensor, kind: Tensor, kinds: Tensor, told: Tensor) -> Tensor:
+def _minimum(mass: Tensor, kind: Tensor, kinds: Tensor, instructions: Tensor) -> Tensor:
     """Weight ``(d_instruction, parts)`` of least loss.
 
     Args:
         mass: Log of the summed exponentials of each query's scores of each kind, ``(n, kinds)``.
         kind: Kind of each query's own target, ``(n,)``.
         kinds: Parts that each kind holds, ``(kinds, parts)``.
-        told: Unit-norm instructions, ``(n, d_instruction)``.
+        instructions: Unit-norm instructions, ``(n, d_instruction)``.
     """
     with torch.enable_grad():
-        weight = torch.zeros(told.shape[1], kinds.shape[1], dtype=told.dtype, requires_grad=True)
+        weight = torch.zeros(
+            instructions.shape[1], kinds.shape[1], dtype=instructions.dtype, requires_grad=True
+        )
         solver = torch.optim.LBFGS([weight], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             solver.zero_grad()
-            bonus = told @ weight @ kinds.T / TEMPERATURE
+            bonus = instructions @ weight @ kinds.T / TEMPERATURE
             own = bonus.gather(1, kind[:, None])[:, 0]
             value = ((mass + bonus).logsumexp(dim=1) - own).mean() + RIDGE * weight.square().sum()
             value.backward()  # type: ignore[no-untyped-call]

@@ -23,20 +23,20 @@ NEW_RIDGE = 0.03
 Build = Callable[[Paired], nn.Module]
 
 
-def recipes(d_new: int, d_old: int) -> dict[str, Build]:
-    """Recipes by name; the untouched new vectors are among them where the widths agree."""
-    found: dict[str, Build] = {"procrustes": _procrustes}
+def candidate_maps(d_new: int, d_old: int) -> dict[str, Build]:
+    """Builders by name; the untouched new vectors are among them where the widths agree."""
+    maps: dict[str, Build] = {"procrustes": _procrustes}
     for ridge in RIDGES:
-        found[f"ridge {ridge:g}"] = partial(_affine, ridge=ridge, rank=None)
+        maps[f"ridge {ridge:g}"] = partial(_affine, ridge=ridge, rank=None)
     ranks = sorted({max(1, round(share * min(d_new, d_old))) for share in RANKS})
     for ridge in LOW_RANK_RIDGES:
         for rank in ranks:
-            found[f"ridge {ridge:g}, rank {rank}"] = partial(_affine, ridge=ridge, rank=rank)
+            maps[f"ridge {ridge:g}, rank {rank}"] = partial(_affine, ridge=ridge, rank=rank)
     for ridge in OLD_RIDGES:
-        found[f"rcca, old ridge {ridge:g}"] = partial(_canonical, old_ridge=ridge)
+        maps[f"rcca, old ridge {ridge:g}"] = partial(_canonical, old_ridge=ridge)
     if d_new == d_old:
-        found["as it is"] = lambda moments: IdentityMap(moments.widths[0])
-    return found
+        maps["as it is"] = lambda moments: IdentityMap(moments.widths[0])
+    return maps
 
 
 def old_space_moments(x: Tensor, y: Tensor, dtype: torch.dtype) -> Paired:
@@ -57,7 +57,7 @@ def _procrustes(moments: Paired) -> AffineMap:
 
 
 def _affine(moments: Paired, *, ridge: float, rank: int | None) -> AffineMap:
-    """Ridge regression with an offset, kept to the ``rank`` strongest directions it predicts."""
+    """Ridge regression with an offset, of the ``rank`` strongest directions it predicts."""
     weight = forward_weight(moments, ridge)
     if rank is not None:
         scaled = moments.source.values.sqrt()[:, None] * (moments.source.vectors.T @ weight)

@@ -1,4 +1,4 @@
-"""Held-out items ask an old index through each map: which of its answers come back."""
+"""Held-out items query an old index through each map: which of its answers come back."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align.data.splits import folds as deal
+from align.data.splits import deal
 from align.fitting.migration.candidate_maps import Build, old_space_moments
 from align.metrics.bootstrap import bootstrap_interval, weighted_mean
 from align.metrics.evaluation import Estimate
 from align.scoring.topk import nearest
 
 K = 10
-QUERIES = 2000  # held-out items that ask, over all folds: bounds the cost
+QUERIES = 2000  # held-out queries over all folds: bounds the cost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What held-out queries found, candidate by candidate.
+class AnswersKept:
+    """What held-out queries retrieve, candidate by candidate.
 
     Attributes:
-        values: The old first kept, share of the old ten kept, whether the ten hold an item of the
-            group; ``(c, q, 3)`` float64. The last is 0 where no groups are known.
+        values: Whether the old first answer is still first, share of the old ten that are among the
+            ten, whether the ten hold an item of the group; ``(c, q, 3)`` float64. The last is 0
+            where no groups are known.
         old_hits: Whether the old query's own ten hold an item of the group, ``(q,)``.
         codes: Group code of each query, ``(q,)``.
-        chance: The means of the three columns where each query is judged by the answers of another
+        chance: The means of the three columns where each query is scored by the answers of another
             one of its fold: what nearness to everything finds by itself; ``(c, 3)`` float64.
     """
 
@@ -66,7 +67,7 @@ def _shares(table: Tensor, weights: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
+class OldIndex:
     """Items by both encoders, unit norm, and whether their groups are right answers."""
 
     x: Tensor
@@ -76,87 +77,81 @@ class Trial:
 
     def cross_validated(
         self, candidates: Sequence[Build], groups: Sequence[str], folds: int, seed: int
-    ) -> Outcome:
-        """Fit on each fold's other folds, and ask with the items inside."""
-        asking = self._asking()
-        parts, old_hits, rows, at_random = [], [], [], []
-        for train, held_out in _splits(groups, asking, folds, seed):
+    ) -> AnswersKept:
+        """Fit on each fold's other folds, and query with the items inside."""
+        values, old_hits, rows, at_random = [], [], [], []
+        for train, held_out in self._splits(groups, folds, seed):
             moments = old_space_moments(self.x[train], self.y[train], torch.float32)
             wanted = self._answers(self.y[held_out], held_out)
             old_hits.append(self._hits(wanted, held_out))
-            found = [
+            answers = [
                 self._answers(make(moments)(self.x[held_out]), held_out) for make in candidates
             ]
-            parts.append(torch.stack([self._judged(each, wanted, held_out) for each in found]))
-            chance = torch.stack([self._at_random(each, wanted, held_out) for each in found])
+            values.append(torch.stack([self._values(each, wanted, held_out) for each in answers]))
+            chance = torch.stack([self._at_random(each, wanted, held_out) for each in answers])
             at_random.append(chance * len(held_out))
             rows.append(held_out)
         order = torch.cat(rows)
         chance = torch.stack(at_random).sum(dim=0) / len(order)
-        return Outcome(torch.cat(parts, dim=1), torch.cat(old_hits), self.codes[order], chance)
+        return AnswersKept(torch.cat(values, dim=1), torch.cat(old_hits), self.codes[order], chance)
 
-    def _asking(self) -> Tensor:
-        """Rows that can ask: all, or those with another item in their group."""
-        if not self.labelled:
-            return torch.arange(len(self.x))
-        found = (self.codes.bincount()[self.codes] > 1).nonzero().flatten()
-        if len(found) == 0:
-            raise ValueError(
-                f"items of one group answer each other, so some group needs two; got {len(self.x)} "
-                "groups of one item. Leave groups out to go by the old encoder's neighbours."
-            )
-        return found
+    def _splits(
+        self, groups: Sequence[str], folds: int, seed: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows to fit on, and rows that query, about ``QUERIES`` over all folds."""
+        queries = torch.arange(len(self.x))
+        if self.labelled:  # items with another one in their group
+            queries = (self.codes.bincount()[self.codes] > 1).nonzero().flatten()
+            if len(queries) == 0:
+                raise ValueError(
+                    "items of one group answer each other, so some group needs two; got "
+                    f"{len(self.x)} groups of one item. Leave groups out to go by the old "
+                    "encoder's neighbours."
+                )
+        generator = torch.Generator().manual_seed(seed)
+        for train, held_out in deal(groups, folds, seed=seed):
+            inside = held_out[torch.isin(held_out, queries)]
+            order = torch.randperm(len(inside), generator=generator)
+            yield train, inside[order[: QUERIES // folds]]
 
     def _answers(self, queries: Tensor, own: Tensor) -> Tensor:
         """The ten nearest of each query, best first, its own item left out; ``(q, 10)``."""
-        found = nearest(queries, self.y, k=K + 1).indices
+        columns = nearest(queries, self.y, k=K + 1).indices
         # A stable sort of "is my own" moves that item to the end and keeps the order of the rest.
-        order = (found == own[:, None]).long().sort(dim=1, stable=True).indices
-        return found.gather(1, order)[:, :K]
+        order = (columns == own[:, None]).long().sort(dim=1, stable=True).indices
+        return columns.gather(1, order)[:, :K]
 
-    def _judged(self, found: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
-        """The three columns of ``Outcome.values`` for one candidate, ``(q, 3)``."""
-        first = (found[:, 0] == wanted[:, 0]).double()
-        among = (found[:, :, None] == wanted[:, None]).any(dim=1).double().mean(dim=1)
-        return torch.stack([first, among, self._hits(found, own)], dim=1)
+    def _values(self, answers: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
+        """The three columns of ``AnswersKept.values`` for one candidate, ``(q, 3)``."""
+        first = (answers[:, 0] == wanted[:, 0]).double()
+        among = (answers[:, :, None] == wanted[:, None]).any(dim=1).double().mean(dim=1)
+        return torch.stack([first, among, self._hits(answers, own)], dim=1)
 
-    def _at_random(self, found: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
-        """Means of the three columns where all are judged by what another one wants, ``(3,)``."""
-        groups = self.codes[found].sort(dim=1).values
+    def _at_random(self, answers: Tensor, wanted: Tensor, own: Tensor) -> Tensor:
+        """Means of the three columns where each is scored by what another one wants, ``(3,)``."""
+        groups = self.codes[answers].sort(dim=1).values
         is_new = torch.ones_like(groups, dtype=torch.bool)
         is_new[:, 1:] = groups[:, 1:] != groups[:, :-1]
         n_groups = int(self.codes.max()) + 1
         times = groups[is_new].bincount(minlength=n_groups).double()
-        asked = self.codes[own].bincount(minlength=n_groups).double()
-        with_itself = self._hits(found, own).sum()
+        of_queries = self.codes[own].bincount(minlength=n_groups).double()
+        with_itself = self._hits(answers, own).sum()
         total = torch.stack(
             [
-                self._shared(found[:, :1], wanted[:, :1]),
-                self._shared(found, wanted) / K,
-                times @ asked - with_itself,
+                self._shared(answers[:, :1], wanted[:, :1]),
+                self._shared(answers, wanted) / K,
+                times @ of_queries - with_itself,
             ]
         )
         return total / max(1, len(own) * (len(own) - 1))
 
-    def _shared(self, found: Tensor, wanted: Tensor) -> Tensor:
-        """Items that one query finds and another wants, over all pairs of two; scalar float64."""
+    def _shared(self, answers: Tensor, wanted: Tensor) -> Tensor:
+        """Items that one query retrieves and another wants, over all pairs of two; float64."""
         n = len(self.y)
-        either = [each.flatten().bincount(minlength=n).double() for each in (found, wanted)]
-        with_itself = (found[:, :, None] == wanted[:, None]).sum()
+        either = [each.flatten().bincount(minlength=n).double() for each in (answers, wanted)]
+        with_itself = (answers[:, :, None] == wanted[:, None]).sum()
         return either[0] @ either[1] - with_itself
 
-    def _hits(self, found: Tensor, own: Tensor) -> Tensor:
-        """1 where an item found is of the query's group, ``(q,)`` float64; 0 without groups."""
-        return (self.codes[found] == self.codes[own, None]).any(dim=1).double()
-
-
-def _splits(
-    groups: Sequence[str], asking: Tensor, folds: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows to fit on, and rows of ``asking`` that ask, about ``QUERIES`` over all folds."""
-    numbers = torch.from_numpy(deal(groups, folds, seed=seed))
-    generator = torch.Generator().manual_seed(seed)
-    for number in range(folds):
-        inside = asking[numbers[asking] == number]
-        picked = inside[torch.randperm(len(inside), generator=generator)[: QUERIES // folds]]
-        yield (numbers != number).nonzero().flatten(), picked
+    def _hits(self, answers: Tensor, own: Tensor) -> Tensor:
+        """1 where an answer is of the query's group, ``(q,)`` float64; 0 without groups."""
+        return (self.codes[answers] == self.codes[own, None]).any(dim=1).double()

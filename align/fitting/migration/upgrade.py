@@ -17,8 +17,8 @@ from align.adapters.training_items import TrainingItems
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.repeats import warn_of_repeats
 from align.data.splits import group_codes
-from align.fitting.migration.candidate_maps import old_space_moments, recipes
-from align.fitting.migration.held_out import Trial
+from align.fitting.migration.candidate_maps import candidate_maps, old_space_moments
+from align.fitting.migration.held_out import OldIndex
 from align.metrics.chance import NoBetterThanChance
 from align.metrics.evaluation import Estimate
 from align.scoring.ties import first_best
@@ -63,7 +63,7 @@ class Upgrade:
             where no groups are known; above 1 the upgrade is better than what it replaces.
         tried: Every map that was compared, best first.
         chance: What is kept at 1 and at 10, and recall at 10, of the chosen map where each query is
-            judged by the answers of another one, by those names.
+            scored by the answers of another one, by those names.
         index_size: Items that held-out queries searched: what is kept depends on it.
         queries: Held-out queries behind the estimates.
     """
@@ -79,11 +79,10 @@ class Upgrade:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the adapter's weights, ready for JSON."""
-        recall = None if self.recall_kept is None else self.recall_kept.to_dict()
         return {
-            "kept_at_1": self.kept_at_1.to_dict(),
-            "kept_at_10": self.kept_at_10.to_dict(),
-            "recall_kept": recall,
+            "kept_at_1": asdict(self.kept_at_1),
+            "kept_at_10": asdict(self.kept_at_10),
+            "recall_kept": self.recall_kept and asdict(self.recall_kept),
             "chance": dict(self.chance),
             "index_size": self.index_size,
             "queries": self.queries,
@@ -106,7 +105,7 @@ def upgrade(
     Both encoders see the same items: those of the index or a sample of them, and better of the
     kind that queries are. Orthogonal Procrustes, ridge regression and its low-rank form, each with
     an offset, and regularised CCA folded into one map are fitted on four of five folds. The items
-    of the fifth ask through the map, among the old vectors of all other items.
+    of the fifth are queries through the map, among the old vectors of all other items.
 
     Without ``groups`` the map is chosen that keeps most of the ten nearest that the old vectors
     would have found. That is faithful and not always best: a new encoder that knows better loses
@@ -119,7 +118,7 @@ def upgrade(
         old: Vectors of the same items by the old encoder, ``(n, d_old)``; the index is searched by
             cosine, or holds unit vectors.
         groups: ``n`` names; items of one group are right answers for each other, and no group is
-            both fitted on and asked about. Some group needs two items.
+            both fitted on and queried. Some group needs two items.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds and bootstrap.
 
@@ -147,22 +146,30 @@ def upgrade(
         )
     warn_of_repeats((pairs.source, pairs.target), pairs.groups, "upgrade", stacklevel=3)
     x, y = directions(pairs.source.float()), directions(pairs.target.float())
-    trial = Trial(x, y, torch.from_numpy(group_codes(pairs.groups)), groups is not None)
-    candidates = recipes(x.shape[1], y.shape[1])
-    outcome = trial.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
-    means = outcome.values.mean(dim=1)
-    best = first_best(means[:, 1 if groups is None else 2].tolist())
+    labelled = groups is not None
+    index = OldIndex(x, y, torch.from_numpy(group_codes(pairs.groups)), labelled)
+    candidates = candidate_maps(x.shape[1], y.shape[1])
+    kept = index.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
+    means = kept.values.mean(dim=1)
+    best = first_best(means[:, 2 if labelled else 1].tolist())
     name = list(candidates)[best]
-    at_1, at_10, recall = outcome.estimates(best, seed)
+    at_1, at_10, recall = kept.estimates(best, seed)
     words = f"{100 * at_10.value:.1f} % of the old encoder's ten nearest"
-    if groups is not None:
+    if labelled:
         words = f"{100 * recall.value:.1f} % of the old encoder's recall@10 and {words}"
-    names = ("kept_at_1", "kept_at_10", "recall_at_10")[: 2 if groups is None else 3]
-    chance = dict(zip(names, outcome.chance[best].tolist(), strict=False))
-    better = outcome.excess(best) > CLEAR
-    judged = f"{at_10.value / max(chance['kept_at_10'], 1 / len(x)):.1f} times as many as by chance"
+    names = ("kept_at_1", "kept_at_10", "recall_at_10")[: 3 if labelled else 2]
+    chance = dict(zip(names, kept.chance[best].tolist(), strict=False))
+    better = kept.excess(best) > CLEAR
+    ratio = f"{at_10.value / max(chance['kept_at_10'], 1 / len(x)):.1f} times as many as by chance"
     if not better:
-        judged = "no better than chance: are the rows matched?"
+        ratio = "no better than chance: are the rows matched?"
+        warnings.warn(
+            f"this upgrade is {ratio} It keeps {words}, and {100 * chance['kept_at_10']:.1f} % "
+            "where queries are scored by the answers of others. Look at whether row i of both "
+            "sides is of one item.",
+            NoBetterThanChance,
+            stacklevel=3,
+        )
     card = Card(
         method=f"upgrade: {name}",
         n_pairs=len(x),
@@ -175,38 +182,24 @@ def upgrade(
         seed=seed,
         folds=(folds, 1),
         fold_gallery=len(x) - 1,
-        verdict=f"{judged}; {name}, the best of {len(candidates)} maps, kept {words}",
+        verdict=f"{ratio}; {name}, the best of {len(candidates)} maps, kept {words}",
         better_than_chance=better,
         versions=installed_versions(),
     )
-    if not better:
-        warnings.warn(
-            f"this upgrade is {judged} It keeps {words}, and {100 * chance['kept_at_10']:.1f} % "
-            "where queries are judged by the answers of others. Look at whether row i of both "
-            "sides is of one item.",
-            NoBetterThanChance,
-            stacklevel=3,
-        )
-    refitted = candidates[name](old_space_moments(x, y, torch.float64))
     tried = [
-        MapTried(label, at_1, at_10, recall if groups is not None else None, number == best)
-        for number, (label, (at_1, at_10, recall)) in enumerate(
-            zip(candidates, means.tolist(), strict=True)
-        )
+        MapTried(label, first, ten, hits if labelled else None, label == name)
+        for label, (first, ten, hits) in zip(candidates, means.tolist(), strict=True)
     ]
     tried.sort(key=lambda entry: (entry.recall_at_10 or 0, entry.kept_at_10), reverse=True)
+    items = TrainingItems.of(pairs.source, pairs.target)
+    refitted = candidates[name](old_space_moments(x, y, torch.float64))
     return Upgrade(
-        Adapter(
-            refitted,
-            IdentityMap(y.shape[1]),
-            card,
-            training_items=TrainingItems.of(pairs.source, pairs.target),
-        ),
+        Adapter(refitted, IdentityMap(y.shape[1]), card, training_items=items),
         at_1,
         at_10,
-        recall if groups is not None else None,
+        recall if labelled else None,
         tuple(tried),
         chance,
         len(x) - 1,
-        outcome.values.shape[1],
+        kept.values.shape[1],
     )

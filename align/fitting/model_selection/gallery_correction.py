@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
-from align.fitting.model_selection.cross_validation import (
-    REFERENCE,
-    CrossValidation,
-    Outcome,
-    Projected,
-    pooled,
-    score,
-    score_each,
-)
-from align.fitting.model_selection.map_search import Choice, Maps
+from align.fitting.model_selection.cross_validation import REFERENCE, CrossValidation, Projected
+from align.fitting.model_selection.map_search import MapChoice, MapPair
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score, score_each
 from align.scoring.ties import first_best
 
 CORRECTIONS: tuple[Hubness, ...] = (
@@ -39,18 +33,26 @@ EXPANSIONS = (
 )
 
 T = TypeVar("T")
-Step = tuple[str, str, Outcome, bool]  # stage, name, held-out results, chosen
+
+
+class Step(NamedTuple):
+    """One thing that was tried, for the card."""
+
+    stage: str
+    name: str
+    outcome: Outcome
+    chosen: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryChoice:
-    """The correction and the expansion that earned their place, and what all of them scored.
+    """The correction and the expansion that were selected, and what all of them scored.
 
     Attributes:
         hubness: The hubness correction, or ``None``.
         expansion: The expansion, or ``None``.
         outcome: Held-out results with both.
-        tried: Stage, name, results and whether it was chosen, of each step tried.
+        tried: Each step tried.
     """
 
     hubness: Hubness | None
@@ -58,7 +60,7 @@ class GalleryChoice:
     outcome: Outcome
     tried: tuple[Step, ...] = ()
 
-    def reference(self, cv: CrossValidation, maps: Maps) -> ReferenceSet | None:
+    def reference(self, cv: CrossValidation, maps: MapPair) -> ReferenceSet | None:
         """All training pairs through the final maps, or a random sample of ``REFERENCE``."""
         if self.hubness is None and self.expansion is None:
             return None
@@ -67,22 +69,21 @@ class GalleryChoice:
         return ReferenceSet(source, target, hubness=self.hubness, expansion=self.expansion)
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(NamedTuple):
     """One fold through its own maps: held-out pairs, and a reference set of training pairs."""
 
     held_out: Projected
     reference: Projected
 
 
-def projections(cv: CrossValidation, best: Choice) -> list[Projection]:
+def projections(cv: CrossValidation, best: MapChoice) -> list[Projection]:
     """Every fold through its own maps."""
-    found = []
+    each = []
     for fold in cv.folds:
         maps = best.build(cv.moments(best.roots, fold))
         projected = cv.project(maps, fold.held_out)
-        found.append(Projection(projected, cv.project(maps, fold.reference)))
-    return found
+        each.append(Projection(projected, cv.project(maps, fold.reference)))
+    return each
 
 
 def choose_gallery(
@@ -92,36 +93,43 @@ def choose_gallery(
 
     A query-only adapter leaves the gallery as it is and gets neither.
     """
-    plain = pooled([score(fold.held_out, None) for fold in folds], k=cv.k)
+    plain = Outcome.pooled([score(fold.held_out, None) for fold in folds], k=cv.k)
     if query_only:
         return GalleryChoice(None, None, plain)
 
-    each = [score_each(fold.held_out, fold.reference, CORRECTIONS) for fold in folds]
-    corrected = [pooled(found, k=cv.k) for found in zip(*each, strict=True)]
+    each = [score_each(*fold, CORRECTIONS) for fold in folds]
+    corrected = [Outcome.pooled(by_fold, k=cv.k) for by_fold in zip(*each, strict=True)]
     hubness, outcome = _gaining(CORRECTIONS, corrected, plain)
-    tried: list[Step] = [("hubness", "none", plain, hubness is None)]
-    for correction, found in zip(CORRECTIONS, corrected, strict=True):
-        tried.append(("hubness", str(correction), found, correction is hubness))
 
-    expanded = []
-    for expansion in EXPANSIONS:
-        reference_sets = [
-            ReferenceSet(*fold.reference, hubness=hubness, expansion=expansion) for fold in folds
+    def expanded(expansion: GalleryExpansion) -> Outcome:
+        by_fold = [
+            score(
+                fold.held_out, ReferenceSet(*fold.reference, hubness=hubness, expansion=expansion)
+            )
+            for fold in folds
         ]
-        scored = [
-            score(fold.held_out, reference)
-            for fold, reference in zip(folds, reference_sets, strict=True)
-        ]
-        expanded.append(pooled(scored, k=cv.k))
-    chosen, outcome = _gaining(EXPANSIONS, expanded, outcome)
-    for expansion, found in zip(EXPANSIONS, expanded, strict=True):
-        tried.append(("expansion", str(expansion), found, expansion is chosen))
+        return Outcome.pooled(by_fold, k=cv.k)
+
+    outcomes = [expanded(expansion) for expansion in EXPANSIONS]
+    chosen, outcome = _gaining(EXPANSIONS, outcomes, outcome)
+    tried = [
+        Step("hubness", "none", plain, hubness is None),
+        *(
+            Step("hubness", str(correction), scored, correction is hubness)
+            for correction, scored in zip(CORRECTIONS, corrected, strict=True)
+        ),
+        *(
+            Step("expansion", str(expansion), scored, expansion is chosen)
+            for expansion, scored in zip(EXPANSIONS, outcomes, strict=True)
+        ),
+    ]
     return GalleryChoice(hubness, chosen, outcome, tuple(tried))
 
 
 def _gaining(
-    options: Sequence[T], outcomes: list[Outcome], without: Outcome
+    options: Sequence[T], outcomes: Sequence[Outcome], without: Outcome
 ) -> tuple[T | None, Outcome]:
     """The best option and its outcome, or ``None`` if it gains no more than a standard error."""
     at = first_best([outcome.mrr for outcome in outcomes])
-    return (options[at], outcomes[at]) if outcomes[at].gains(without) else (None, without)
+    improves = outcomes[at].improves_on(without, errors=1)
+    return (options[at], outcomes[at]) if improves else (None, without)

@@ -20,12 +20,10 @@ from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
     Fold,
-    Outcome,
     Projected,
-    pooled,
-    score,
-    screen,
 )
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score, screen
 from align.scoring.ties import MEANS, falling_order, first_best
 
 START = 3.0
@@ -37,35 +35,44 @@ FINE_POWERS = (0.25, 0.75, 2.0)
 FINALISTS = 4
 BLEND_WEIGHTS = (0.25, 0.5)
 
-Maps = tuple[nn.Module, nn.Module]
+MapPair = tuple[nn.Module, nn.Module]
+Build = Callable[[Paired], MapPair]
+Roots = tuple[bool, bool]
+NO_ROOTS: Roots = (False, False)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class MapChoice:
     """A recipe for a pair of maps, and what it scored on held-out pairs.
 
     Attributes:
         name: Method and settings, in words.
-        roots: Which sides go through the signed square root.
         build: Makes the two maps from moments.
         outcome: Held-out results; on which folds, ``stage`` says.
+        roots: Which sides go through the signed square root.
+        ridge: Ridge of each side, or ``None`` where the method has none.
+        power: Power of the weights of directions, likewise.
+        blended: What a blend is made of.
         stage: ``"map"`` on the screening folds; ``"final"`` or ``"blend"`` on all folds.
     """
 
     name: str
-    roots: tuple[bool, bool]
-    build: Callable[[Paired], Maps]
+    build: Build
     outcome: Outcome
+    roots: Roots = NO_ROOTS
+    ridge: tuple[float, float] | None = None
+    power: float | None = None
+    blended: tuple[MapChoice, MapChoice] | None = None
     stage: str = "map"
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class MapSearchResult:
     """Everything tried, in order, the best of it, and the best that is no blend."""
 
-    tried: Sequence[Choice]
-    best: Choice
-    single: Choice
+    tried: Sequence[MapChoice]
+    best: MapChoice
+    single: MapChoice
 
 
 class MapSearch:
@@ -74,43 +81,43 @@ class MapSearch:
     def __init__(self, cv: CrossValidation, *, query_only: bool) -> None:
         self.cv = cv
         self.query_only = query_only
-        self.tried: list[Choice] = []
+        self.tried: list[MapChoice] = []
 
-    def run(self) -> Search:
-        """Screen families in turn on some folds, then let the finalists meet on all of them.
+    def run(self) -> MapSearchResult:
+        """Screen families in turn on some folds, then compare the finalists on all of them.
 
         A blend widens the space, so it must beat the best single map by two standard errors.
         """
         best = self._with_roots(self._search_rcca())
         others = [self._best(choices) for choices in self._families(best)]
-        fit_for_final = [c for c in self.tried if c.roots in (best.roots, (False, False))]
-        scores = torch.tensor([choice.outcome.mrr for choice in fit_for_final], dtype=torch.float64)
+        eligible = [c for c in self.tried if c.roots in (best.roots, NO_ROOTS)]
+        scores = torch.tensor([choice.outcome.mrr for choice in eligible], dtype=torch.float64)
         finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
-        single = self._best([self._on_all_folds(fit_for_final[at]) for at in finalists])
+        single = self._best([self._on_all_folds(eligible[at]) for at in finalists])
         best = single if self.query_only else self._blended(single, others)
-        return Search(self.tried, best, single)
+        return MapSearchResult(self.tried, best, single)
 
-    def _on_all_folds(self, choice: Choice) -> Choice:
+    def _on_all_folds(self, choice: MapChoice) -> MapChoice:
         if len(self.cv.screening_folds) == len(self.cv.folds):
             return choice
         outcome = self._outcome(choice.build, choice.roots, self.cv.folds)
-        final = replace(choice, outcome=outcome, stage="final")
-        self.tried.append(final)
-        return final
+        return self._noted(replace(choice, outcome=outcome, stage="final"))
 
-    def _outcome(
-        self, build: Callable[[Paired], Maps], roots: tuple[bool, bool], folds: Sequence[Fold]
-    ) -> Outcome:
-        found = [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
-        return pooled(found, k=self.cv.k)
+    def _noted(self, choice: MapChoice) -> MapChoice:
+        self.tried.append(choice)
+        return choice
 
-    def _best(self, choices: Iterable[Choice]) -> Choice:
+    def _outcome(self, build: Build, roots: Roots, folds: Sequence[Fold]) -> Outcome:
+        each = [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
+        return Outcome.pooled(each, k=self.cv.k)
+
+    def _best(self, choices: Iterable[MapChoice]) -> MapChoice:
         among = list(choices)
         return among[first_best([choice.outcome.mrr for choice in among])]
 
-    def _search_rcca(self) -> Choice:
-        """Walk over the lattice of ridges from the middle, to better neighbours till none is."""
-        grid: dict[tuple[int, int], Choice] = {}
+    def _search_rcca(self) -> MapChoice:
+        """Coordinate search over the lattice of ridges, from its middle to better neighbours."""
+        grid: dict[tuple[int, int], MapChoice] = {}
         at = (RIDGES.index(START), RIDGES.index(START))
         grid[at] = self._rcca(at, POWERS)
         for steps in (TOGETHER, ALONE):
@@ -124,12 +131,12 @@ class MapSearch:
                 at = best
         return self._best([grid[at], self._rcca(at, FINE_POWERS)])
 
-    def _rcca(self, at: tuple[int, int], powers: Sequence[float]) -> Choice:
+    def _rcca(self, at: tuple[int, int], powers: Sequence[float]) -> MapChoice:
         """Best power for one pair of ridges; decomposition and projection serve all powers."""
-        ridge, roots = (RIDGES[at[0]], RIDGES[at[1]]), (False, False)
+        ridge = (RIDGES[at[0]], RIDGES[at[1]])
         outcomes: dict[float, list[Outcome]] = {power: [] for power in powers}
         for fold in self.cv.screening_folds:
-            moments = self.cv.moments(roots, fold)
+            moments = self.cv.moments(NO_ROOTS, fold)
             a, s, b = canonical(moments, ridge)
             if self.query_only:
                 for power in powers:
@@ -146,32 +153,45 @@ class MapSearch:
                 weight = power_weights(s, power).float()
                 weighted = (_reweight(rows, weight) for rows in (held_out, reference))
                 outcomes[power].append(screen(*weighted))
-        choices = []
-        for power, found in outcomes.items():
-            build = partial(rcca_maps, ridge=ridge, power=power)
-            name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
-            choices.append(Choice(name, roots, self._formed(build), pooled(found, k=self.cv.k)))
-        self.tried += choices
-        return self._best(choices)
+        return self._best(
+            [
+                self._noted(
+                    MapChoice(
+                        f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})",
+                        self._formed(partial(rcca_maps, ridge=ridge, power=power)),
+                        Outcome.pooled(each, k=self.cv.k),
+                        ridge=ridge,
+                        power=power,
+                    )
+                )
+                for power, each in outcomes.items()
+            ]
+        )
 
-    def _with_roots(self, plain: Choice) -> Choice:
+    def _with_roots(self, plain: MapChoice) -> MapChoice:
         """The same map after signed square roots, if that gains more than a standard error."""
-        gaining = []
-        for roots in ((True, False), (False, True)):
-            rooted = self._try(plain.name, plain.build, roots)
-            if rooted.outcome.gains(plain.outcome):
-                gaining.append(rooted)
+
+        def rooted(roots: Roots) -> MapChoice:
+            return self._try(plain.name, plain.build, roots, plain.ridge, plain.power)
+
+        each = [rooted(roots) for roots in ((True, False), (False, True))]
+        gaining = [c for c in each if c.outcome.improves_on(plain.outcome, errors=1)]
         if len(gaining) == 2:
-            gaining.append(self._try(plain.name, plain.build, (True, True)))
+            gaining.append(rooted((True, True)))
         return self._best([plain, *gaining])
 
-    def _families(self, best: Choice) -> list[list[Choice]]:
+    def _families(self, best: MapChoice) -> list[list[MapChoice]]:
         """Other closed forms on the same roots."""
         direction: Direction = "forward" if self.query_only else "both"
-        found = [
+        families = [
             [self._try("procrustes", procrustes_maps, best.roots)],
             [
-                self._try(f"pls(power={power:g})", partial(pls_maps, power=power), best.roots)
+                self._try(
+                    f"pls(power={power:g})",
+                    partial(pls_maps, power=power),
+                    best.roots,
+                    power=power,
+                )
                 for power in (0.25, 0.5)
             ],
             [
@@ -179,51 +199,58 @@ class MapSearch:
                     f"ridge({direction}, ridge={ridge:g})",
                     partial(ridge_maps, ridge=ridge, direction=direction),
                     best.roots,
+                    (ridge, ridge),
                 )
                 for ridge in (1.0, 3.0, 10.0)
             ],
         ]
-        if self.cv.raw[0].shape[1] == self.cv.raw[1].shape[1]:
-            found.append(
-                [
-                    self._try("raw cosine", _identity_maps, (False, False)),
-                    self._try("centering", _centering_maps, (False, False)),
-                ]
-            )
-        return found
+        if self.cv.is_comparable:
+            raw = self._try("raw cosine", _identity_maps, NO_ROOTS)
+            families.append([raw, self._try("centering", _centering_maps, NO_ROOTS)])
+        return families
 
-    def _blended(self, best: Choice, others: Sequence[Choice]) -> Choice:
+    def _blended(self, best: MapChoice, others: Sequence[MapChoice]) -> MapChoice:
         """The best map with a share of the best other family, if that gains two standard errors."""
-        fitting = [other for other in others if other.roots == best.roots]
-        fitting = [other for other in fitting if other.build is not best.build]
+        suitable = [c for c in others if c.roots == best.roots and c.build is not best.build]
         winner = best
-        for weight in BLEND_WEIGHTS if fitting else ():
-            other = self._best(fitting)
-            name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
+        for weight in BLEND_WEIGHTS if suitable else ():
+            other = self._best(suitable)
             build = _blend(best, other, weight)
-            outcome = self._outcome(build, best.roots, self.cv.folds)
-            blend = Choice(name, best.roots, build, outcome, "blend")
-            self.tried.append(blend)
-            gain, error = blend.outcome.gain_over(best.outcome)
-            if gain > 2 * error and blend.outcome.mrr > winner.outcome.mrr + MEANS:
+            blend = self._noted(
+                MapChoice(
+                    f"{1 - weight:g} {best.name} + {weight:g} {other.name}",
+                    build,
+                    self._outcome(build, best.roots, self.cv.folds),
+                    best.roots,
+                    blended=(best, other),
+                    stage="blend",
+                )
+            )
+            clear = blend.outcome.improves_on(best.outcome)
+            if clear and blend.outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend
         return winner
 
-    def _try(self, name: str, build: Callable[[Paired], Maps], roots: tuple[bool, bool]) -> Choice:
+    def _try(
+        self,
+        name: str,
+        build: Build,
+        roots: Roots,
+        ridge: tuple[float, float] | None = None,
+        power: float | None = None,
+    ) -> MapChoice:
         """Screen one recipe under a name that says which sides are rooted."""
         formed = self._formed(build)
         rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
         if rooted:
             name = f"{name} after root of {' and '.join(rooted)}"
         outcome = self._outcome(formed, roots, self.cv.screening_folds)
-        choice = Choice(name, roots, formed, outcome)
-        self.tried.append(choice)
-        return choice
+        return self._noted(MapChoice(name, formed, outcome, roots, ridge, power))
 
-    def _formed(self, build: Callable[[Paired], Maps]) -> Callable[[Paired], Maps]:
+    def _formed(self, build: Build) -> Build:
         return lambda moments: self._form(build(moments))
 
-    def _form(self, maps: Maps) -> Maps:
+    def _form(self, maps: MapPair) -> MapPair:
         """As they are, or folded into the source so that target vectors stay untouched."""
         if not self.query_only or isinstance(maps[1], IdentityMap):
             return maps
@@ -233,7 +260,7 @@ class MapSearch:
         folded = LinearMap(source.mean, weight, root=source.root, parts=source.parts)
         return folded, IdentityMap(target.d_in)
 
-    def _screen(self, maps: Maps, fold: Fold) -> Outcome:
+    def _screen(self, maps: MapPair, fold: Fold) -> Outcome:
         held_out = self.cv.project(maps, fold.held_out)
         if self.query_only:
             return score(held_out, None)
@@ -245,16 +272,16 @@ def _reweight(sides: Projected, weight: Tensor) -> Projected:
     return F.normalize(sides[0] * weight, dim=1), F.normalize(sides[1] * weight, dim=1)
 
 
-def _identity_maps(moments: Paired) -> Maps:
+def _identity_maps(moments: Paired) -> MapPair:
     return IdentityMap(moments.widths[0]), IdentityMap(moments.widths[1])
 
 
-def _centering_maps(moments: Paired) -> Maps:
+def _centering_maps(moments: Paired) -> MapPair:
     return moments.maps(*moments.eyes())
 
 
-def _blend(best: Choice, other: Choice, weight: float) -> Callable[[Paired], Maps]:
-    def build(moments: Paired) -> Maps:
+def _blend(best: MapChoice, other: MapChoice, weight: float) -> Build:
+    def build(moments: Paired) -> MapPair:
         pairs = zip(best.build(moments), other.build(moments), strict=True)
         source, target = (BlendMap(parts, (1 - weight, weight)) for parts in pairs)
         return source, target

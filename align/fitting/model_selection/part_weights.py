@@ -1,4 +1,4 @@
-"""What share of the norm each part of a vector gets, where several encoders stand side by side."""
+"""Weights of the parts of a vector, where several encoders stand side by side."""
 
 from __future__ import annotations
 
@@ -9,63 +9,64 @@ import torch
 from align.adapters.closed_form.rcca import rcca_maps
 from align.adapters.maps.parts import Parts, present
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import (
-    MAP_REFERENCE,
-    CrossValidation,
-    Outcome,
-    Unpaired,
-    pooled,
-    screen,
-)
-from align.fitting.model_selection.map_search import START
+from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation
+from align.fitting.model_selection.gallery_correction import Step
+from align.fitting.model_selection.map_search import NO_ROOTS, START
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import screen
 
 SidesParts = tuple[Parts | None, Parts | None]
 
-SAMPLE = 2000  # pairs on which shares are compared
+SAMPLE = 2000  # pairs on which weights are compared
 FOLDS = 2
-LEAN = 3.0  # how many times the share of the others a part gets that is leaned on
-ALONE = 1e-6  # share of parts that are as good as left out
+FAVOURED = 3.0  # how many times the weight of the others one part gets
+ALONE = 1e-6  # weight of parts that are as good as left out
 
 
 def choose_parts(
     train: PairedEmbeddings, *, folds: int, seed: int, weigh: bool
-) -> tuple[SidesParts, list[tuple[str, Outcome, bool]]]:
-    """Shares that rank held-out pairs best under one plain regularised CCA, side by side.
+) -> tuple[SidesParts, list[Step]]:
+    """Part weights that rank held-out pairs best under one plain regularised CCA, and the trials.
 
-    Even shares stay unless others gain more than a standard error: one part leaned on, or nearly
+    Even weights stay unless others gain more than a standard error: one part favoured, or nearly
     alone. Without ``weigh`` they stay even, and so does a side where an item lacks a part: that has
     a block for each kind of item.
-
-    Returns:
-        The parts of both sides; and what was tried: name, held-out results, whether chosen.
     """
     sample = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     data = train.take(sample.sort().values)
     folds = min(folds, len(set(data.group_key)))  # a sample may miss a small group
     chosen: SidesParts = _even(train.source_parts), _even(train.target_parts)
-    tried: list[tuple[str, Outcome, bool]] = []
+    tried: list[Step] = []
     for side, name in enumerate(("source", "target")):
         even = chosen[side]
-        if (
-            not weigh
-            or folds < 2
-            or even is None
-            or len(even.widths) == 1
-            or _is_mixed(data, side, even)
-        ):
+        if not weigh or folds < 2 or even is None or not are_views(data, side):
             continue
         best, outcome = even, _outcome(data, chosen, folds, seed)
-        found = [(even, outcome)]
+        scored = [(even, outcome)]
         for option in _options(even):
             other = _outcome(data, _with(chosen, side, option), folds, seed)
-            found.append((option, other))
-            if other.gains(outcome):
+            scored.append((option, other))
+            if other.improves_on(outcome, errors=1):
                 best, outcome = option, other
         chosen = _with(chosen, side, best)
-        for option, other in found:
+        for option, other in scored:
             shares = ", ".join(f"{share:.2g}" for share in option.shares)
-            tried.append((f"{name} parts at ({shares})", other, option is best))
+            tried.append(Step("shares", f"{name} parts at ({shares})", other, option is best))
     return chosen, tried
+
+
+def are_views(pairs: PairedEmbeddings, side: int) -> bool:
+    """Whether each item of a side (0 source, 1 target) has several parts, all of them present.
+
+    Where an item lacks one, parts are kinds of items and not views of one: weights stay even.
+    """
+    rows, widths = (
+        (pairs.source, pairs.source_parts),
+        (pairs.target, pairs.target_parts),
+    )[side]
+    if widths is None or len(widths) < 2:
+        return False
+    return all(bool(present(part).all()) for part in torch.split(rows, list(widths), dim=1))
 
 
 def _even(widths: tuple[int, ...] | None) -> Parts | None:
@@ -73,29 +74,21 @@ def _even(widths: tuple[int, ...] | None) -> Parts | None:
 
 
 def _options(even: Parts) -> Iterator[Parts]:
-    for leaned in range(len(even.widths)):
-        for others in (1 / LEAN, ALONE):
-            weights = [1.0 if part == leaned else others for part in range(len(even.widths))]
+    for favoured in range(len(even.widths)):
+        for others in (1 / FAVOURED, ALONE):
+            weights = [1.0 if part == favoured else others for part in range(len(even.widths))]
             yield Parts(even.widths, tuple(weight / sum(weights) for weight in weights))
 
 
 def _outcome(data: PairedEmbeddings, parts: SidesParts, folds: int, seed: int) -> Outcome:
-    cv = CrossValidation(data, folds_wanted=folds, seed=seed, unpaired=Unpaired(), parts=parts)
-    found = []
+    cv = CrossValidation(data, folds_wanted=folds, seed=seed, parts=parts)
+    each = []
     for fold in cv.folds[:FOLDS]:
-        maps = rcca_maps(cv.moments((False, False), fold), (START, START), 1.0)
+        maps = rcca_maps(cv.moments(NO_ROOTS, fold), (START, START), 1.0)
         reference = cv.project(maps, fold.reference[:MAP_REFERENCE])
-        found.append(screen(cv.project(maps, fold.held_out), reference))
-    return pooled(found, k=cv.k)
+        each.append(screen(cv.project(maps, fold.held_out), reference))
+    return Outcome.pooled(each, k=cv.k)
 
 
 def _with(parts: SidesParts, side: int, one: Parts) -> SidesParts:
     return (one, parts[1]) if side == 0 else (parts[0], one)
-
-
-def _is_mixed(data: PairedEmbeddings, side: int, parts: Parts) -> bool:
-    """Whether an item of one side lacks a part."""
-    rows = (data.source, data.target)[side]
-    return not all(
-        bool(present(part).all()) for part in torch.split(rows, list(parts.widths), dim=1)
-    )

@@ -1,4 +1,4 @@
-"""Whether held-out pairs are found more often than by chance, judged by pairs that are shuffled."""
+"""Whether held-out pairs are found more often than by chance, held against shuffled pairs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ from torch import Tensor
 
 from align.adapters.closed_form.moments import Paired
 from align.adapters.closed_form.rcca import rcca_maps
-from align.data.splits import group_codes
 from align.fitting.model_selection.cross_validation import (
     CrossValidation,
     Fold,
-    Outcome,
     first_of_each,
-    score,
+    others,
 )
+from align.fitting.model_selection.map_search import NO_ROOTS
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score
 from align.metrics.chance import AgainstChance, HeldOutRanks
 
-SURE = 10.0
-"""Standard errors above a random order that leave no doubt, whatever was tried."""
-
-NEVER = 2.0
-"""Standard errors that noise reaches too easily to be worth a closer look."""
-
-CERTAIN = 3.0
-"""Standard deviations of the shuffled above which true pairs must be."""
-
+SURE = 10.0  # standard errors above a random order that leave no doubt, whatever was tried
+NEVER = 2.0  # standard errors that noise reaches too easily to be worth a closer look
+CERTAIN = 3.0  # standard deviations of the shuffled above which true pairs must be
 SHUFFLES = 20
-RIDGE, POWER = 3.0, 1.0  # a map that is chosen by nobody, so that nothing was chosen for luck
+RIDGE, POWER = 3.0, 1.0  # a fixed map, so that nothing was chosen for luck
 
 
 def against_chance(cv: CrossValidation, outcome: Outcome, raw: Outcome | None) -> AgainstChance:
@@ -50,11 +45,11 @@ def against_chance(cv: CrossValidation, outcome: Outcome, raw: Outcome | None) -
     above = outcome.held_out.standard_errors(outcome.rounds)
     better = above >= SURE
     if NEVER < above < SURE:
-        better = _is_raw(raw) or _beats_shuffled(cv)
+        better = _raw_is_better(raw) or _beats_shuffled(cv)
     return outcome.held_out.against_chance(better=better)
 
 
-def _is_raw(raw: Outcome | None) -> bool:
+def _raw_is_better(raw: Outcome | None) -> bool:
     if raw is None or raw.held_out is None:
         return False
     return raw.held_out.standard_errors(raw.rounds) > CERTAIN
@@ -66,7 +61,7 @@ def _beats_shuffled(cv: CrossValidation) -> bool:
     One pair of each group is looked at. Partners are exchanged inside a fold, so that each side of
     a fold stays as it is and is decomposed once.
     """
-    folds = [_Rows(cv, fold) for fold in cv.folds[: cv.k]]
+    folds = [_FoldRows(cv, fold) for fold in cv.folds[: cv.k]]
     generator = torch.Generator().manual_seed(cv.seed)
     rows = torch.arange(len(cv.data))
     true = _standard_errors(cv, folds, rows)
@@ -81,16 +76,12 @@ def _beats_shuffled(cv: CrossValidation) -> bool:
     return true > null.mean().item() + CERTAIN * null.std().item()
 
 
-class _Rows:
+class _FoldRows:
     """One pair of each group inside and outside of a fold, and the decomposed sides outside."""
 
     def __init__(self, cv: CrossValidation, fold: Fold) -> None:
-        codes = torch.from_numpy(group_codes(cv.data.groups))
-        outside = torch.zeros(len(codes), dtype=torch.bool)
-        outside[fold.train] = True
-        inside = (~outside).nonzero().flatten()
-        self.inside = first_of_each(codes[inside], inside)
-        self.outside = first_of_each(codes[fold.train], fold.train)
+        self.inside = first_of_each(cv.codes, others(fold.train, len(cv.data)))
+        self.outside = first_of_each(cv.codes, fold.train)
         self.held_out = fold.held_out
         self.sides = [cv.prepared(side, root=False) for side in (0, 1)]
         self.spectra = [side.spectrum(self.outside) for side in self.sides]
@@ -107,17 +98,17 @@ class _Rows:
         source, target = self.spectra
         means = self.sides[0].mean, self.sides[1].mean
         wide = cross.to(source.vectors.dtype)
-        return Paired(means, (False, False), source, target, wide, n, cv.parts)
+        return Paired(means, NO_ROOTS, source, target, wide, n, cv.parts)
 
 
-def _standard_errors(cv: CrossValidation, folds: list[_Rows], partner: Tensor) -> float:
+def _standard_errors(cv: CrossValidation, folds: list[_FoldRows], partner: Tensor) -> float:
     """By how much held-out pairs are found earlier than in a random order."""
-    found = []
+    each = []
     for fold in folds:
         maps = rcca_maps(fold.moments(cv, partner), (RIDGE, RIDGE), POWER)
         source = cv.project(maps, fold.held_out)[0]
         target = cv.project(maps, partner[fold.held_out])[1]
         outcome = score((source, target), None)
         assert outcome.held_out is not None
-        found.append(outcome.held_out)
-    return HeldOutRanks.joined(found).standard_errors()
+        each.append(outcome.held_out)
+    return HeldOutRanks.joined(each).standard_errors()

@@ -25,9 +25,10 @@ from align.fitting.model_selection.cross_validation import (
     CrossValidation,
     Fold,
     Projected,
+    others,
 )
 from align.fitting.model_selection.gallery_correction import Projection
-from align.fitting.model_selection.map_search import Choice, Maps
+from align.fitting.model_selection.map_search import MapChoice, MapPair
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.train import train
 from align.metrics.chance import without_chance_warnings
@@ -36,29 +37,24 @@ ENOUGH = 2000  # pairs from which "auto" tries: with fewer, what it could learn 
 HIDDEN = 1024
 DROPOUT = 0.2
 BATCH = 1000
-JUDGES = 2  # folds that judge: each costs as much as the refinement itself
-CONFIG = TrainConfig(
-    steps=50,
-    learning_rate=4e-5,
-    weight_decay=0.0,
-    anchor=0.3,
-)
+FOLDS = 2  # folds held out to evaluate it: each costs as much as the refinement itself
+CONFIG = TrainConfig(steps=50, learning_rate=4e-5, weight_decay=0.0, anchor=0.3)
 
 
 class CrossFitted(nn.Module):
-    """A given vector and a learned shift of it: rows ``[z ; c]`` to ``norm(z + delta(c))``.
+    """A mapped vector and a learned shift of it: rows ``[z ; c]`` to ``norm(z + delta(c))``.
 
-    ``z`` ``(n, dim)`` comes from a map that has not seen the pair, ``c`` is what the shift looks
-    at; each is brought to unit norm first.
+    ``z`` ``(n, dim)`` comes from a map that has not seen the pair, ``c`` is the input of the shift;
+    each is brought to unit norm first.
     """
 
-    def __init__(self, dim: int, seen: int, delta: Delta | None) -> None:
+    def __init__(self, dim: int, d_shift: int, delta: Delta | None) -> None:
         super().__init__()
-        self.dim, self.d_in = dim, dim + seen
+        self.dim, self.d_in = dim, dim + d_shift
         self.delta = delta
 
     def project(self, x: Tensor) -> Tensor:
-        """Rows ``(n, dim + seen)`` before the last normalisation, ``(n, dim)``."""
+        """Rows ``(n, dim + d_shift)`` before the last normalisation, ``(n, dim)``."""
         z = F.normalize(x[:, : self.dim], dim=1)
         if self.delta is None:
             return z
@@ -66,11 +62,11 @@ class CrossFitted(nn.Module):
         return z + shift
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows ``(n, dim + seen)`` to unit-norm ``(n, dim)``."""
+        """Rows ``(n, dim + d_shift)`` to unit-norm ``(n, dim)``."""
         return F.normalize(self.project(x), dim=1)
 
 
-def refine(cv: CrossValidation, best: Choice, final: Maps) -> Maps:
+def refine(cv: CrossValidation, best: MapChoice, final: MapPair) -> MapPair:
     """The final maps with shifts learned from all pairs of ``cv``.
 
     Args:
@@ -78,23 +74,29 @@ def refine(cv: CrossValidation, best: Choice, final: Maps) -> Maps:
         best: The closed form to refine.
         final: The same fitted on all pairs. A target side that is the identity stays so.
     """
-    rows = torch.cat([_outside(fold, len(cv.data)) for fold in cv.folds[: cv.k]])
-    found = [_cross_fitted(cv, best, final, fold) for fold in cv.folds[: cv.k]]
-    given = [torch.cat(side) for side in zip(*found, strict=True)]
-    learned = _learn(cv, best.roots, final, rows, given)
-    source, target = (
-        _on_top(cv, side, best.roots[side], final[side], learned[side].delta) for side in (0, 1)
-    )
-    return source, target
+    folds = cv.folds[: cv.k]
+    rows = torch.cat([others(fold.train, len(cv.data)) for fold in folds])
+    by_fold = [_cross_fitted(cv, best, final, fold) for fold in folds]
+    mapped = [torch.cat(side) for side in zip(*by_fold, strict=True)]
+    deltas = _learn(cv, best.roots, final, rows, mapped)
+
+    def on_top(side: int) -> nn.Module:
+        delta, root = deltas[side], best.roots[side]
+        if delta is None:
+            return final[side]
+        mean = cv.prepared(side, root).mean
+        return ResidualMap(final[side], delta, mean, root=root, parts=cv.parts[side])
+
+    return on_top(0), on_top(1)
 
 
-def can_judge(cv: CrossValidation) -> bool:
+def can_cross_fit(cv: CrossValidation) -> bool:
     """Whether every fold leaves two groups or more, so that the rest can be folded again."""
     names = cv.data.group_key
-    return all(len({names[row] for row in f.train.tolist()}) > 1 for f in cv.folds[:JUDGES])
+    return all(len({names[row] for row in f.train.tolist()}) > 1 for f in cv.folds[:FOLDS])
 
 
-def judged(cv: CrossValidation, best: Choice) -> list[Projection]:
+def held_out_projections(cv: CrossValidation, best: MapChoice) -> list[Projection]:
     """Held-out pairs of the first folds through maps refined without them, start to end.
 
     Everything is done anew without the fold, its cross-fitting included. Cheaper would be to learn
@@ -102,8 +104,8 @@ def judged(cv: CrossValidation, best: Choice) -> list[Projection]:
     what is learned beside them does worse on it than on pairs that are new. Where the other folds
     hold fewer groups than there are folds, they are dealt into as many as there are groups.
     """
-    found = []
-    for fold in cv.folds[:JUDGES]:
+    projected = []
+    for fold in cv.folds[:FOLDS]:
         rest = cv.data.take(fold.train)
         without = CrossValidation(
             rest,
@@ -112,24 +114,16 @@ def judged(cv: CrossValidation, best: Choice) -> list[Projection]:
             unpaired=cv.unpaired,
             parts=cv.parts,
         )
-        maps = refine(without, best, best.build(without.moments(best.roots)))
+        source, target = refine(without, best, best.build(without.moments(best.roots)))
         sides = [cv.raw_rows(fold.held_out), cv.raw_rows(fold.reference)]
-        projected = [(maps[0](x), maps[1](y)) for x, y in sides]
-        found.append(Projection(*projected))
-    return found
+        projected.append(Projection(*((source(x), target(y)) for x, y in sides)))
+    return projected
 
 
-def _outside(fold: Fold, n: int) -> Tensor:
-    """Rows that a fold's maps have not seen."""
-    left = torch.ones(n, dtype=torch.bool)
-    left[fold.train] = False
-    return left.nonzero().flatten()
-
-
-def _cross_fitted(cv: CrossValidation, best: Choice, final: Maps, fold: Fold) -> Projected:
+def _cross_fitted(cv: CrossValidation, best: MapChoice, final: MapPair, fold: Fold) -> Projected:
     """The fold's unseen rows through its own maps, turned into the space of the final ones."""
     maps = best.build(cv.moments(best.roots, fold))
-    z, w = cv.project(maps, _outside(fold, len(cv.data)))
+    z, w = cv.project(maps, others(fold.train, len(cv.data)))
     if isinstance(maps[1], IdentityMap):
         return z, w  # the target side is the space
     sample = fold.train[:REFERENCE]
@@ -143,17 +137,17 @@ def _cross_fitted(cv: CrossValidation, best: Choice, final: Maps, fold: Fold) ->
 def _learn(
     cv: CrossValidation,
     roots: tuple[bool, bool],
-    final: Maps,
+    final: MapPair,
     rows: Tensor,
-    given: Sequence[Tensor],
-) -> tuple[CrossFitted, CrossFitted]:
-    """Both shifts, learned from the pairs at ``rows`` beside their given vectors."""
+    mapped: Sequence[Tensor],
+) -> tuple[Delta | None, Delta | None]:
+    """Both shifts, learned from the pairs at ``rows`` beside their mapped vectors."""
     generator = torch.Generator().manual_seed(cv.seed)
     starts, sides = [], []
-    for side, z in enumerate(given):
+    for side, z in enumerate(mapped):
         seen = cv.prepared(side, roots[side]).rows[rows]
         fixed = isinstance(final[side], IdentityMap)
-        delta = None if fixed else _drawn(seen.shape[1], z.shape[1], generator)
+        delta = None if fixed else _zero_shift(seen.shape[1], z.shape[1], generator)
         starts.append(CrossFitted(z.shape[1], seen.shape[1], delta))
         sides.append(torch.cat([z, seen], dim=1))
     groups = [cv.data.groups[row] for row in rows.tolist()]
@@ -162,19 +156,13 @@ def _learn(
     config = replace(CONFIG, seed=cv.seed, batch_size=min(BATCH, len(rows)))
     with torch.enable_grad(), without_chance_warnings():
         learned = train(Adapter(starts[0], starts[1], card), pairs, config=config)
-    return learned.source_map, learned.target_map  # type: ignore[return-value]
+    source, target = learned.source_map, learned.target_map
+    assert isinstance(source, CrossFitted) and isinstance(target, CrossFitted)
+    return source.delta, target.delta
 
 
-def _on_top(
-    cv: CrossValidation, side: int, root: bool, kept: nn.Module, delta: Delta | None
-) -> nn.Module:
-    if delta is None:
-        return kept
-    return ResidualMap(kept, delta, cv.prepared(side, root).mean, root=root, parts=cv.parts[side])
-
-
-def _drawn(seen: int, dim: int, generator: torch.Generator) -> MLPDelta:
-    """A shift that is zero, of unit-norm rows ``(n, seen)``."""
-    first = torch.randn(seen, HIDDEN, generator=generator)
+def _zero_shift(d_in: int, dim: int, generator: torch.Generator) -> MLPDelta:
+    """A shift of unit-norm rows ``(n, d_in)`` that starts at zero."""
+    first = torch.randn(d_in, HIDDEN, generator=generator)
     second = torch.zeros(HIDDEN, dim)
     return MLPDelta(first, torch.zeros(HIDDEN), second, dropout=DROPOUT)

@@ -1,4 +1,4 @@
-"""``fit_meta_tokens``: several vectors per item, kept where cross-validation says they help."""
+"""``fit_meta_tokens``: several vectors per item, used where cross-validation says they help."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
-from align.data.splits import folds as fold_numbers
-from align.data.splits import group_codes
+from align.data.splits import deal, group_codes
 from align.data.token_pairs import TokenPairs
 from align.fitting.losses.matryoshka import Group, check_groups
-from align.fitting.model_selection.cross_validation import Outcome, first_of_each, pooled
-from align.fitting.model_selection.fit import MIN_STANDARD_ERRORS, fit
+from align.fitting.model_selection.cross_validation import first_of_each
+from align.fitting.model_selection.fit import FitAdapter, fit
+from align.fitting.model_selection.outcome import Outcome
 from align.fitting.multi_vector.initialization import Kind, Reduced, Start, aspects, reduced
 from align.fitting.multi_vector.training import (
     Firsts,
+    aspects_of,
     best_aspects,
-    drawn,
     late_scores,
     parts,
     train,
@@ -41,15 +41,13 @@ from align.scoring.ties import MEANS, first_best
 
 log = logging.getLogger(__name__)
 
-FitAdapter = Callable[[PairedEmbeddings], Adapter]
-
 SHARPNESS = (5.0, 10.0)
 MIXES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 TRAINED_MIX = 0.5  # where training starts
 FOLDS = 3  # each costs one more fit of the adapter
 WIDTH = 128  # principal axes of token states: a bound on cost, not a tuned number
-CLEAR = 5.0  # standard errors above a random order, where the adapter's fit tells nothing of it
-JUDGED = 1000  # held-out pairs per fold, one per group, as in ``fit``
+CLEAR = 5.0  # standard errors above a random order, where the adapter's fit says nothing of it
+EVALUATED = 1000  # held-out pairs per fold, one per group, as in ``fit``
 
 
 def budgets_of(asking: int, vectors: int) -> tuple[Group, ...]:
@@ -66,35 +64,37 @@ def budgets_of(asking: int, vectors: int) -> tuple[Group, ...]:
     return tuple(Group(*size) for size in sizes)
 
 
-@torch.no_grad()
-def _judge(head: MetaTokens, data: Reduced, fold: _Fold, mixes: Sequence[float]) -> list[Outcome]:
-    """What a head retrieves among a fold's judged pairs at its full budget, for each mix."""
-    each = [drawn(part, data, side, fold.judged) for side, part in enumerate(parts(head))]
-    ranks: list[list[Tensor]] = [[] for _ in mixes]
-    for asking, first in enumerate(fold.scores):
-        best = best_aspects(each[asking][:, : head.asking - 1], each[1 - asking])
-        for found, mix in zip(ranks, mixes, strict=True):
-            found.append(_ranks(late_scores(torch.tensor(mix), first, best)))
-    return [_outcome(found) for found in ranks]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fold:
-    """Pairs that are held out, and what the adapter of all others makes of them.
+class _HeadFold:
+    """Pairs that are held out, as the adapter of all others maps them.
 
     Attributes:
         rest: The other pairs.
         adapter: Fitted on ``rest``.
         firsts: First vectors of all held-out pairs.
-        judged: One held-out pair of each group, at most ``JUDGED``.
+        evaluated: One held-out pair of each group, at most ``EVALUATED``.
         scores: The adapter's scores among them, source asking and target asking.
     """
 
     rest: Tensor
     adapter: Adapter
     firsts: Firsts
-    judged: Tensor
+    evaluated: Tensor
     scores: tuple[Tensor, Tensor]
+
+
+@torch.no_grad()
+def _evaluate(
+    head: MetaTokens, data: Reduced, fold: _HeadFold, mixes: Sequence[float]
+) -> list[Outcome]:
+    """What a head retrieves among a fold's held-out pairs at its full budget, for each mix."""
+    each = [aspects_of(part, data, side, fold.evaluated) for side, part in enumerate(parts(head))]
+    ranks: list[list[Tensor]] = [[] for _ in mixes]
+    for asking, first in enumerate(fold.scores):
+        best = best_aspects(each[asking][:, : head.asking - 1], each[1 - asking])
+        for by_side, mix in zip(ranks, mixes, strict=True):
+            by_side.append(_ranks(late_scores(torch.tensor(mix), first, best)))
+    return [Outcome.of_ranks(by_side) for by_side in ranks]
 
 
 def fit_meta_tokens(
@@ -109,7 +109,7 @@ def fit_meta_tokens(
     fit_adapter: FitAdapter = fit,
     progress: bool = False,
 ) -> MetaTokens:
-    """Several vectors per item, each step kept only where held-out pairs say that it helps.
+    """Several vectors per item, each step used only where held-out pairs say that it helps.
 
     1. The adapter is fitted on all pairs, and once more outside each of three folds, so that the
        rest is learned beside scores of pairs that the adapter has not seen.
@@ -133,7 +133,7 @@ def fit_meta_tokens(
         progress: Show a bar over adapters and epochs.
 
     Returns:
-        The head; ``head.card`` tells what was tried, and how it scored.
+        The head; ``head.card`` says what was tried, and how it scored.
 
     Raises:
         ValueError: ``asking``, ``vectors``, ``groups`` or ``epochs`` do not fit together, token
@@ -157,41 +157,38 @@ def fit_meta_tokens(
             adapter = _remembering(fit_adapter(whole), whole)
         bar.update()
         generator = torch.Generator().manual_seed(seed)
-        search = _Search(
+        search = _HeadSearch(
             reduced(data, width=WIDTH, generator=generator), budgets, asking, vectors, seed, bar
         )
-        search.cut_folds(fit_adapter)
-        alone = search.judge_adapter()
+        search.deal_folds(fit_adapter)
+        alone = search.evaluate_adapter()
         choice = _best([search.choose(kind, epochs) for kind in search.data.kinds()])
-        start, chosen = choice.start, choice.epochs
-        gain, error = choice.outcome.gain_over(alone)
-        verdict = f"further vectors gained {gain:+.4f} ± {error:.4f} MRR over the first alone"
+        start, outcome = choice.start, choice.outcome
+        verdict = f"further vectors gained {outcome.gain_over(alone)} MRR over the first alone"
         card = {
-            "start": asdict(start), "epochs": chosen, "groups": [asdict(each) for each in budgets],
-            "seed": seed, "tried": search.tried,
+            "start": asdict(start), "epochs": choice.epochs,
+            "groups": [asdict(each) for each in budgets], "seed": seed, "tried": search.tried,
         }  # fmt: skip
-        kept = choice.outcome
-        if do_no_harm and gain <= MIN_STANDARD_ERRORS * error:
-            kept = alone
+        if do_no_harm and not outcome.improves_on(alone):
+            outcome = alone
             verdict += ": less than two standard errors, so they are left out"
             head = MetaTokens(adapter, None, None, mix=start.mix, asking=1, card=card)
         else:
-            verdict += f"; {chosen} epochs of training"
-            bar.total += chosen
+            verdict += f"; {choice.epochs} epochs of training"
+            bar.total += choice.epochs
             head = search.head(start, torch.arange(len(data)), adapter, card)
-            search.train(head, search.folds, chosen, lambda _: None)
-    found = _against_chance(kept, adapter)
-    verdict = f"{found}; {verdict}"
-    card["verdict"] = verdict
-    card["better_than_chance"] = found.better
+            search.train(head, search.folds, choice.epochs, lambda _: None)
+    chance = _against_chance(outcome, adapter)
+    card["verdict"] = f"{chance}; {verdict}"
+    card["better_than_chance"] = chance.better
     card["seconds"] = round(time.perf_counter() - began, 1)
-    log.info("%s", verdict)
-    found.warn("this head", stacklevel=2)
+    log.info("%s", card["verdict"])
+    chance.warn("this head", stacklevel=2)
     return head.eval()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Choice:
+class _HeadChoice:
     """A start, how long it is trained, and what that retrieved on held-out folds."""
 
     start: Start
@@ -199,12 +196,12 @@ class _Choice:
     outcome: Outcome
 
 
-def _best(choices: Sequence[_Choice]) -> _Choice:
+def _best(choices: Sequence[_HeadChoice]) -> _HeadChoice:
     return choices[first_best([each.outcome.mrr for each in choices])]
 
 
 @dataclass(slots=True, eq=False)
-class _Search:
+class _HeadSearch:
     """The folds of one data set, and the choices made on them in turn.
 
     Attributes:
@@ -214,7 +211,7 @@ class _Search:
         vectors: Vectors of an item.
         seed: Seeds folds, clusters and batches.
         bar: Counts adapters and epochs.
-        folds: Filled by ``cut_folds``.
+        folds: Filled by ``deal_folds``.
         tried: What was tried, for the card.
     """
 
@@ -224,35 +221,35 @@ class _Search:
     vectors: int
     seed: int
     bar: tqdm[Any]
-    folds: list[_Fold] = field(default_factory=list)
+    folds: list[_HeadFold] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
 
-    def cut_folds(self, fit_adapter: FitAdapter) -> None:
+    def deal_folds(self, fit_adapter: FitAdapter) -> None:
         """Hold out each fold and fit the adapter on the others."""
         for fold in _folds(self.data, self.seed, fit_adapter):
             self.folds.append(fold)
             self.bar.update()
 
-    def judge_adapter(self) -> Outcome:
+    def evaluate_adapter(self) -> Outcome:
         """What the first vectors retrieve by themselves."""
-        each = [_outcome([_ranks(scores) for scores in fold.scores]) for fold in self.folds]
+        each = [Outcome.of_ranks([_ranks(scores) for scores in fold.scores]) for fold in self.folds]
         return self._noted("adapter", "first vector alone", each)
 
-    def choose(self, kind: Kind, epochs: int) -> _Choice:
+    def choose(self, kind: Kind, epochs: int) -> _HeadChoice:
         """The best start of one kind, trained for as long as it gains a standard error."""
-        found: list[_Choice] = []
+        choices: list[_HeadChoice] = []
         ways: list[tuple[float, tuple[int, ...]]] = [(sharpness, ()) for sharpness in SHARPNESS]
         ways += [(SHARPNESS[0], select) for select in self.data.selections() if select]
         for sharpness, select in ways:
             halfway = Start(kind, sharpness, TRAINED_MIX, select)
-            judged = [
-                _judge(self.head(halfway, fold.rest, fold.adapter), self.data, fold, MIXES)
+            each = [
+                _evaluate(self.head(halfway, fold.rest, fold.adapter), self.data, fold, MIXES)
                 for fold in self.folds
             ]
-            for mix, by_fold in zip(MIXES, zip(*judged, strict=True), strict=True):
+            for mix, by_fold in zip(MIXES, zip(*each, strict=True), strict=True):
                 start = replace(halfway, mix=mix)
-                found.append(_Choice(start, 0, self._noted("start", str(start), by_fold)))
-        best = _best(found)
+                choices.append(_HeadChoice(start, 0, self._noted("start", str(start), by_fold)))
+        best = _best(choices)
         self.bar.total += FOLDS * epochs
         # From a small share nothing would be learned: training finds the share by itself.
         start = replace(best.start, mix=TRAINED_MIX)
@@ -260,15 +257,16 @@ class _Search:
         for fold in self.folds:
             head = self.head(start, fold.rest, fold.adapter)
 
-            def judge(done: int, head: MetaTokens = head, fold: _Fold = fold) -> None:
-                after[done - 1] += _judge(head, self.data, fold, [head.mix.item()])
+            def evaluate(done: int, head: MetaTokens = head, fold: _HeadFold = fold) -> None:
+                after[done - 1] += _evaluate(head, self.data, fold, [head.mix.item()])
 
-            self.train(head, [other for other in self.folds if other is not fold], epochs, judge)
+            self.train(head, [other for other in self.folds if other is not fold], epochs, evaluate)
         untrained = best.outcome
         for done, outcomes in enumerate(after, start=1):
             outcome = self._noted("trained", f"{start}, {done} epochs", outcomes)
-            if outcome.gains(untrained) and outcome.mrr > best.outcome.mrr + MEANS:
-                best = _Choice(start, done, outcome)
+            gains = outcome.improves_on(untrained, errors=1)
+            if gains and outcome.mrr > best.outcome.mrr + MEANS:
+                best = _HeadChoice(start, done, outcome)
         return best
 
     def head(
@@ -277,13 +275,13 @@ class _Search:
         """An untrained head whose aspects start from ``rows``."""
         generator = torch.Generator().manual_seed(self.seed)
         counts = _counts(self.budgets, self.vectors)
-        made = aspects(self.data, rows, start, counts, generator)
-        return MetaTokens(adapter, *made, mix=start.mix, asking=self.asking, card=card or {})
+        sides = aspects(self.data, rows, start, counts, generator)
+        return MetaTokens(adapter, *sides, mix=start.mix, asking=self.asking, card=card or {})
 
     def train(
         self,
         head: MetaTokens,
-        folds: Sequence[_Fold],
+        folds: Sequence[_HeadFold],
         epochs: int,
         after_epoch: Callable[[int], None],
     ) -> None:
@@ -305,28 +303,28 @@ class _Search:
 
     def _noted(self, stage: str, name: str, outcomes: Sequence[Outcome]) -> Outcome:
         """The outcomes of all folds as one, written down for the card."""
-        found = pooled(outcomes, k=FOLDS)
-        ranked = found.held_out
+        outcome = Outcome.pooled(outcomes, k=FOLDS)
+        ranked = outcome.held_out
         assert ranked is not None
-        log.info("%s, %s: MRR %.4f ± %.4f", stage, name, found.mrr, found.standard_error)
+        log.info("%s, %s: MRR %.4f ± %.4f", stage, name, outcome.mrr, outcome.standard_error)
         self.tried.append(
             {
-                "stage": stage, "name": name, "mrr": found.mrr,
-                "standard_error": found.standard_error,
-                "recall_at_10": found.hits_at_10.mean().item(),
+                "stage": stage, "name": name, "mrr": outcome.mrr,
+                "standard_error": outcome.standard_error,
+                "recall_at_10": outcome.hits_at_10.mean().item(),
                 "chance_mrr": ranked.mean_reciprocal_rank_at_random,
                 "chance_at_10": ranked.recall_at_random(10),
             }
         )  # fmt: skip
-        return found
+        return outcome
 
 
-def _against_chance(kept: Outcome, adapter: Adapter) -> AgainstChance:
-    """What was kept against chance: the adapter's own fit may have shown it to be better."""
-    assert kept.held_out is not None
+def _against_chance(outcome: Outcome, adapter: Adapter) -> AgainstChance:
+    """Against chance: the adapter's own fit may have shown it to be better."""
+    assert outcome.held_out is not None
     shown = bool(adapter.card.better_than_chance)
-    return kept.held_out.against_chance(
-        better=shown or kept.held_out.standard_errors(kept.rounds) > CLEAR
+    return outcome.held_out.against_chance(
+        better=shown or outcome.held_out.standard_errors(outcome.rounds) > CLEAR
     )
 
 
@@ -335,9 +333,9 @@ def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     items, card = remember_pairs(adapter.training_items, pairs), adapter.card.of_encoders(pairs)
     if items is adapter.training_items and card == adapter.card:
         return adapter
-    maps = adapter.source_map, adapter.target_map
     return Adapter(
-        *maps,
+        adapter.source_map,
+        adapter.target_map,
         card,
         reference=adapter.reference,
         preference=adapter.preference,
@@ -345,30 +343,22 @@ def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     )
 
 
-def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_Fold]:
+def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_HeadFold]:
     pairs = data.pairs.pooled
-    numbers = torch.from_numpy(fold_numbers(pairs.group_key, FOLDS, seed=seed))
     codes = torch.from_numpy(group_codes(pairs.groups))
-    for number in range(FOLDS):
-        rest = (numbers != number).nonzero().flatten()
-        held = (numbers == number).nonzero().flatten()
+    for rest, held_out in deal(pairs.group_key, FOLDS, seed=seed):
         with without_chance_warnings():
             adapter = fit_adapter(pairs.take(rest))
-        judged = first_of_each(codes[held], held)[:JUDGED]
-        found = Firsts.of(adapter, data, judged)
-        here = torch.arange(len(judged))
-        scores = found.scores(0, here, here), found.scores(1, here, here)
-        yield _Fold(rest, adapter, Firsts.of(adapter, data, held), judged, scores)
+        evaluated = first_of_each(codes, held_out)[:EVALUATED]
+        firsts = Firsts.of(adapter, data, evaluated)
+        here = torch.arange(len(evaluated))
+        scores = firsts.scores(0, here, here), firsts.scores(1, here, here)
+        yield _HeadFold(rest, adapter, Firsts.of(adapter, data, held_out), evaluated, scores)
 
 
 def _ranks(scores: Tensor) -> Tensor:
     codes = torch.arange(len(scores))
     return rank_scores(scores, codes, codes).first
-
-
-def _outcome(both: Sequence[Tensor]) -> Outcome:
-    first = torch.stack(list(both))
-    return Outcome.of_ranks(first, first.shape[1])
 
 
 def _counts(budgets: Sequence[Group], vectors: int) -> list[int]:

@@ -81,7 +81,7 @@ def parts(head: MetaTokens) -> tuple[Aspects, Aspects]:
     return head.source_aspects, head.target_aspects
 
 
-def drawn(part: Aspects, data: Reduced, side: int, rows: Tensor) -> Tensor:
+def aspects_of(part: Aspects, data: Reduced, side: int, rows: Tensor) -> Tensor:
     """Aspects of the pairs at ``rows`` on one side, ``(n, r, d)``, from reduced token states."""
     if isinstance(part, Heads):
         return part(data.pooled(side)[rows])  # type: ignore[no-any-return]
@@ -157,7 +157,7 @@ def train(
         for number in torch.randperm(len(batches), generator=generator).tolist():
             firsts, at = batches[number]
             rows = firsts.rows[at]
-            each = [drawn(part, data, side, rows) for side, part in enumerate(parts(head))]
+            each = [aspects_of(part, data, side, rows) for side, part in enumerate(parts(head))]
             loss = temperatures.new_zeros(())
             for asking in (0, 1):
                 asked = each[asking][:, : head.asking - 1]

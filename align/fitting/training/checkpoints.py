@@ -17,6 +17,12 @@ Identity = Mapping[str, str]
 """What a run is of, by name: its settings and digests of what it started from."""
 
 
+def differences(now: Identity, then: Mapping[str, object]) -> str:
+    """What is not as it was, in words; empty where all is."""
+    changed = [name for name in now if now[name] != then.get(name)]
+    return "; ".join(f"{name}: {then.get(name)} then, {now[name]} now" for name in changed)
+
+
 def digest(tensors: Iterable[Tensor | None]) -> str:
     """A fingerprint of shapes, types and bytes."""
     return digest_of({f"{number:06d}": tensor for number, tensor in enumerate(tensors)})
@@ -61,11 +67,7 @@ def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, A
             f"a checkpoint must say what it is of, and its numbers; reading {path} failed with: "
             f"{error}. {again}"
         ) from error
-    other = [name for name in identity if identity[name] != theirs.get(name)]
-    if other:
-        changes = "; ".join(
-            f"{name}: {theirs.get(name)} then, {identity[name]} now" for name in other
-        )
+    if changes := differences(identity, theirs):
         raise ValueError(
             "a run continues from a checkpoint of the same settings, pairs and start; "
             f"{path} differs in {changes}. {again}"

@@ -1,4 +1,4 @@
-"""What a search over settings found: every trial, the front of them, and the adapter of one."""
+"""Result of a search over settings: every trial, their front, and the adapter of one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.card import Candidate, Card, installed_versions
-from align.adapters.maps.linear import IdentityMap
+from align.adapters.card import Candidate, Card
 from align.adapters.training_items import TrainingItems
-from align.fitting.model_selection.cross_validation import pooled
-from align.fitting.model_selection.fit import MIN_STANDARD_ERRORS
+from align.fitting.model_selection.fit import card_of, identity_maps
 from align.fitting.model_selection.gallery_correction import GalleryChoice
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
-from align.fitting.tuning.setting import BYTES, Judge, Params, Setting
+from align.fitting.tuning.setting import BYTES, Params, Setting, SettingScorer
 from align.metrics.chance import AgainstChance, HeldOutRanks
 from align.scoring.ties import MEANS
 
@@ -52,7 +52,7 @@ class Trial:
 class Tuning:
     """Finished trials in order, and the way from one to an adapter.
 
-    The score of the best of many trials is a little too high: it was chosen for it. Judge the
+    The score of the best of many trials is a little too high: it was chosen for it. Evaluate the
     adapter on pairs that were not in ``align.tune``.
 
     Attributes:
@@ -62,14 +62,14 @@ class Tuning:
         raw_mrr: Mean reciprocal rank of the raw cosine on the same folds, or ``None`` where the
             sides differ in width.
         seconds: Seconds spent on these trials, over all calls.
-        judge: What scored them.
+        scorer: What scored them.
     """
 
     trials: tuple[Trial, ...]
     importance: Mapping[str, float]
     raw_mrr: float | None
     seconds: float
-    judge: Judge
+    scorer: SettingScorer
 
     @property
     def whole(self) -> tuple[Trial, ...]:
@@ -79,11 +79,11 @@ class Tuning:
     @property
     def front(self) -> tuple[Trial, ...]:
         """Trials than which none is at once no dearer and better; cheapest first."""
-        found: list[Trial] = []
+        best: list[Trial] = []
         for trial in sorted(self.whole, key=lambda t: (t.cost, -round(t.mrr, 9), t.number)):
-            if not found or trial.mrr > found[-1].mrr + MEANS:
-                found.append(trial)
-        return tuple(found)
+            if not best or trial.mrr > best[-1].mrr + MEANS:
+                best.append(trial)
+        return tuple(best)
 
     def best(self, *, max_bytes: int | None = None) -> Trial:
         """The trial of the front with the highest score, of those within a budget.
@@ -94,13 +94,13 @@ class Tuning:
         Raises:
             ValueError: No trial is that cheap.
         """
-        fitting = [t for t in self.front if max_bytes is None or t.cost <= max_bytes]
-        if not fitting:
+        affordable = [t for t in self.front if max_bytes is None or t.cost <= max_bytes]
+        if not affordable:
             raise ValueError(
                 f"max_bytes must be at least the {self.front[0].cost} bytes per gallery vector of "
                 f"the cheapest trial; got {max_bytes}. Raise it, or tune with smaller dims."
             )
-        return fitting[-1]
+        return affordable[-1]
 
     @property
     def chance_mrr(self) -> float:
@@ -114,7 +114,7 @@ class Tuning:
 
     @property
     def _random(self) -> HeldOutRanks:
-        sizes = [len(fold.held_out) for fold in self.judge.cv().folds]
+        sizes = [len(fold.held_out) for fold in self.scorer.cv().folds]
         gallery = torch.tensor([size for size in sizes for _ in range(size)])
         return HeldOutRanks(gallery[:, None], gallery)
 
@@ -138,40 +138,39 @@ class Tuning:
                 number and a budget were given.
         """
         trial = self._trial(number, max_bytes)
-        judge, setting = self.judge, trial.setting
-        cv = judge.cv(setting)
-        outcome = pooled(list(judge.outcomes(setting)), k=cv.k)
+        scorer, setting = self.scorer, trial.setting
+        cv = scorer.cv(setting)
+        outcome = Outcome.pooled(list(scorer.outcomes(setting)), k=cv.k)
+        raw = score_raw(scorer.cv())
         verdict = (
             f"{setting} scored {trial.mrr:.4f} ± {trial.error:.4f} MRR on held-out folds at "
             f"{trial.cost} bytes per gallery vector, trial {trial.number} of {len(self.trials)}"
         )
-        raw = judge.raw()
-        found = against_chance(cv, outcome, raw)
-        if raw is not None:
-            gain, error = outcome.gain_over(raw)
-            if gain <= MIN_STANDARD_ERRORS * error and self._may_be_raw(trial, number, max_bytes):
-                verdict = (
-                    f"{setting} did not beat the raw cosine by two standard errors "
-                    f"({gain:+.4f} ± {error:.4f}) on held-out folds"
-                )
-                d = self.judge.pairs.source.shape[1]
-                found = against_chance(cv, raw, raw)
-                found.warn("this adapter", stacklevel=3)
-                card = self._card("identity", verdict, found)
-                return Adapter(IdentityMap(d), IdentityMap(d), card, training_items=self._items())
-            verdict += f", {gain:+.4f} ± {error:.4f} from the raw cosine"
-        maps = judge.fit(setting)
-        reference = GalleryChoice(setting.hubness, setting.expansion, outcome).reference(cv, maps)
-        found.warn("this adapter", stacklevel=3)
-        card = self._card(str(setting), verdict, found, trial)
-        return Adapter(*maps, card, reference=reference, training_items=self._items())
-
-    def _items(self) -> TrainingItems:
-        return TrainingItems.of(self.judge.pairs.source, self.judge.pairs.target)
+        gain = None if raw is None else outcome.gain_over(raw)
+        if gain is not None:
+            verdict += f", {gain} from the raw cosine"
+        chosen: Trial | None = trial
+        method, reference = str(setting), None
+        if gain is None or gain.exceeds(2) or not self._may_be_raw(trial, number, max_bytes):
+            maps = scorer.fit(setting)
+            gallery = GalleryChoice(setting.hubness, setting.expansion, outcome)
+            reference = gallery.reference(cv, maps)
+        else:
+            assert raw is not None  # as there is a gain over it
+            method, maps, outcome, chosen = "identity", identity_maps(cv), raw, None
+            verdict = (
+                f"{setting} did not beat the raw cosine by two standard errors ({gain}) "
+                "on held-out folds"
+            )
+        chance = against_chance(cv, outcome, raw)
+        card = self._card(method, verdict, chance, chosen)
+        chance.warn("this adapter", stacklevel=3)
+        items = TrainingItems.of(cv.data.source, cv.data.target)
+        return Adapter(*maps, card, reference=reference, training_items=items)
 
     def _may_be_raw(self, trial: Trial, number: int | None, max_bytes: int | None) -> bool:
         """Whether raw vectors are cheap enough to stand in for a trial."""
-        raw = BYTES * self.judge.pairs.source.shape[1]
+        raw = BYTES * self.scorer.pairs.source.shape[1]
         if number is None:
             return max_bytes is None or raw <= max_bytes
         return raw <= trial.cost
@@ -192,39 +191,21 @@ class Tuning:
             )
         return known[number]
 
-    def _card(
-        self, method: str, verdict: str, found: AgainstChance, chosen: Trial | None = None
-    ) -> Card:
-        judge = self.judge
-        cv, pairs = judge.cv(), judge.pairs
-        return Card(
-            method=method,
-            n_pairs=len(pairs),
-            d_source=pairs.source.shape[1],
-            d_target=pairs.target.shape[1],
-            n_groups=cv.n_groups,
-            source_fingerprint=pairs.source_fingerprint,
-            target_fingerprint=pairs.target_fingerprint,
-            encoders=pairs.encoders,
-            seed=judge.seed,
-            folds=(cv.k, cv.repeats),
-            fold_gallery=len(cv.folds[0].held_out),
-            seconds={"tuning": self.seconds},
-            candidates=tuple(
-                Candidate(
-                    "tuned",
-                    str(trial.setting),
-                    trial.mrr,
-                    trial.mrr - 1.96 * trial.error,
-                    trial.mrr + 1.96 * trial.error,
-                    trial.recall_at_10,
-                    trial is chosen,
-                    self.chance_mrr,
-                    self.chance_at_10,
-                )
-                for trial in self.whole
-            ),
-            verdict=f"{found}; {verdict}",
-            better_than_chance=found.better,
-            versions=installed_versions(),
-        )
+    def _card(self, method: str, verdict: str, chance: AgainstChance, chosen: Trial | None) -> Card:
+        mrr_at_random, recall_at_random = self.chance_mrr, self.chance_at_10
+        candidates = [
+            Candidate(
+                "tuned",
+                str(trial.setting),
+                trial.mrr,
+                trial.mrr - 1.96 * trial.error,
+                trial.mrr + 1.96 * trial.error,
+                trial.recall_at_10,
+                trial is chosen,
+                mrr_at_random,
+                recall_at_random,
+            )
+            for trial in self.whole
+        ]
+        seconds = {"tuning": self.seconds}
+        return card_of(self.scorer.cv(), method, verdict, chance, candidates, seconds)

@@ -1,4 +1,4 @@
-"""Where settings are looked for, and what is tried first."""
+"""The space that settings are drawn from, and what is tried first."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from align.fitting.tuning.setting import Judge, Params
+from align.fitting.tuning.setting import Params, SettingScorer
 
 LEAST_DIM = 32
 
 
-class Asks(Protocol):
-    """What a space asks of an Optuna trial, which this file knows by its methods alone."""
+class Suggests(Protocol):
+    """An Optuna trial, which this file knows by its methods alone."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -29,12 +29,12 @@ class Asks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
-    """Where settings are looked for.
+class SearchSpace:
+    """The ranges that settings are drawn from.
 
     Attributes:
         dims: Least and greatest width of the shared space.
-        parts: Parts of each side whose shares are chosen.
+        parts: Parts of each side whose weights are chosen.
         comparable: Whether the sides have one width, so that a shared projection is an option.
     """
 
@@ -43,13 +43,13 @@ class Space:
     comparable: bool = False
 
     @classmethod
-    def of(cls, judge: Judge, dims: tuple[int, int] | None) -> Self:
-        """Where to look for settings of these pairs.
+    def of(cls, scorer: SettingScorer, dims: tuple[int, int] | None) -> Self:
+        """The space for the pairs of a scorer.
 
         Raises:
             ValueError: ``dims`` does not rise, or exceeds the directions of the folds.
         """
-        widest = judge.widest
+        widest = scorer.widest
         if dims is None:
             dims = max(1, min(LEAST_DIM, widest // 4)), widest
         if not 1 <= dims[0] <= dims[1] <= widest:
@@ -57,7 +57,7 @@ class Space:
                 f"dims must rise and lie in [1, {widest}], the directions that every fold has; "
                 f"got {dims}. Choose others, or leave them out."
             )
-        return cls(dims, judge.weighed, judge.is_comparable)
+        return cls(dims, scorer.weighed, scorer.cv().is_comparable)
 
     def starts(self) -> list[dict[str, Any]]:
         """What is tried first: what ``align.fit`` tries, one step at a time, wide and narrow."""
@@ -69,7 +69,7 @@ class Space:
             "correction": "inverted_softmax",
             "sharpness": 10.0,
             "expansion": False,
-            **{name: 0 for name in self._shares()},
+            **{name: 0 for name in self._weights()},
         }
         expanded = {"expansion": True, "expansion_weight": 0.3, "expansion_sharpness": 20.0}
         starts = [
@@ -92,8 +92,8 @@ class Space:
             {"map": "both", "centred_share": 0.5, **starts[1]},
         ]
 
-    def suggest(self, trial: Asks) -> Params:
-        """Parameters of a trial; some are asked for only where they mean something."""
+    def suggest(self, trial: Suggests) -> Params:
+        """Parameters of a trial; some are drawn only where they mean something."""
         kind = "rcca"
         if self.comparable:
             kind = trial.suggest_categorical("map", ("rcca", "centred", "both"))
@@ -106,7 +106,7 @@ class Space:
         if kind != "centred":
             trial.suggest_float("power", 0, 2)
         trial.suggest_int("dim", *self.dims, log=True)
-        for name in self._shares():
+        for name in self._weights():
             trial.suggest_int(name, -2, 2)
         match trial.suggest_categorical("correction", ("none", "nnn", "inverted_softmax")):
             case "nnn":
@@ -119,6 +119,6 @@ class Space:
             trial.suggest_float("expansion_sharpness", 5, 80, log=True)
         return trial.params
 
-    def _shares(self) -> list[str]:
+    def _weights(self) -> list[str]:
         sides = zip(("source", "target"), self.parts, strict=True)
         return [f"{side}_part_{part}" for side, n in sides for part in range(2, n + 1)]

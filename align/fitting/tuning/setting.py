@@ -1,4 +1,4 @@
-"""One setting of a map and its gallery: its name, its cost, and how well it does."""
+"""One setting of a map and its gallery: its name, its cost, and its held-out score."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ from typing import Any, Self
 
 import torch
 
-from align._checks import check_at_least
-from align.adapters.closed_form.moments import Paired, check_pairs
+from align.adapters.closed_form.moments import Paired
 from align.adapters.closed_form.rcca import rcca_maps
 from align.adapters.corrections.hubness import NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, LinearMap
-from align.adapters.maps.parts import Parts, present
+from align.adapters.maps.parts import Parts
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import (
-    CrossValidation,
-    Fold,
-    Outcome,
-    Unpaired,
-    pooled,
-    score,
-)
-from align.fitting.model_selection.fit import MIN_PAIRS
-from align.fitting.model_selection.map_search import Maps
+from align.fitting.model_selection.cross_validation import CrossValidation, Fold
+from align.fitting.model_selection.fit import check_enough
+from align.fitting.model_selection.map_search import NO_ROOTS, MapPair
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.part_weights import are_views
+from align.fitting.model_selection.scoring import score
 
 BYTES = 4  # of a float32
-LEAN = 3.0  # a part weighs this to a whole power, beside 1 for the first part
+STEP = 3.0  # a part weighs this to a whole power, beside 1 for the first part
 
 Params = Mapping[str, Any]
 """What Optuna knows of a setting: plain numbers, words and truth values by name."""
@@ -102,77 +97,57 @@ class Setting:
         if self.centred:
             share = f"{self.centred:.2g} " if self.centred < 1 else ""
             maps.append(f"{share}centering(dim={self.dim})")
-        said = maps
+        words = maps
         sides = ("source", "target")
         for side, root, weights in zip(sides, self.roots, self.weights, strict=True):
             if root:
-                said.append(f"root of {side}")
+                words.append(f"root of {side}")
             if weights:
-                said.append(f"{side} parts at 1:{':'.join(f'{each:.2g}' for each in weights)}")
+                words.append(f"{side} parts at 1:{':'.join(f'{each:.2g}' for each in weights)}")
         match self.hubness:
             case NNN(k, alpha):
-                said.append(f"NNN(k={k}, alpha={alpha:.2g})")
+                words.append(f"NNN(k={k}, alpha={alpha:.2g})")
             case InvertedSoftmax(sharpness):
-                said.append(f"InvertedSoftmax({sharpness:.3g})")
+                words.append(f"InvertedSoftmax({sharpness:.3g})")
         if self.expansion is not None:
             weight, sharpness = self.expansion.weight, self.expansion.sharpness
-            said.append(f"GalleryExpansion({weight:.2g}, {sharpness:.3g})")
-        return " + ".join(said)
+            words.append(f"GalleryExpansion({weight:.2g}, {sharpness:.3g})")
+        return " + ".join(words)
 
 
-class Judge:
+class SettingScorer:
     """Scores settings on folds of the training pairs, and fits one on all of them."""
 
     def __init__(self, pairs: PairedEmbeddings, *, folds: int, seed: int) -> None:
-        check_pairs(pairs.source.float(), pairs.target.float())
-        check_at_least("folds", folds, 2)
-        if len(pairs) < MIN_PAIRS:
-            raise ValueError(
-                f"tuning needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "
-                f"got {len(pairs)}. Add pairs."
-            )
+        check_enough(pairs, folds, "tuning")
         self.pairs, self.folds, self.seed = pairs, folds, seed
-        # Shares of parts go into every moment: the folds of a few of them are kept.
+        # Part weights go into every moment: the folds of a few of them are remembered.
         self._cv = lru_cache(maxsize=3)(self._new)
 
     def cv(self, setting: Setting | None = None) -> CrossValidation:
-        """The folds, with the parts of both sides at the shares of a setting, or even."""
+        """The folds, with the parts of both sides at the weights of a setting, or even."""
         return self._cv(((), ()) if setting is None else setting.weights)
 
     def _new(self, weights: tuple[tuple[float, ...], tuple[float, ...]]) -> CrossValidation:
-        widths = (self.pairs.source_parts, self.pairs.target_parts)
-        source, target = (_parts(*side) for side in zip(widths, weights, strict=True))
-        return CrossValidation(
-            self.pairs,
-            folds_wanted=self.folds,
-            seed=self.seed,
-            unpaired=Unpaired(),
-            parts=(source, target),
+        parts = (
+            _parts(self.pairs.source_parts, weights[0]),
+            _parts(self.pairs.target_parts, weights[1]),
         )
+        return CrossValidation(self.pairs, folds_wanted=self.folds, seed=self.seed, parts=parts)
 
     @property
     def widest(self) -> int:
         """Directions that the moments of every fold have."""
         cv = self.cv()
-        return min(min(cv.moments((False, False), fold).cross.shape) for fold in cv.folds)
+        return min(min(cv.moments(NO_ROOTS, fold).cross.shape) for fold in cv.folds)
 
     @property
     def weighed(self) -> tuple[int, int]:
-        """How many parts each side has whose shares can be chosen; 0 where there is no choice.
-
-        Where an item lacks a part, parts are kinds of items and not views of one: shares are even.
-        """
-        sides = (
-            (self.pairs.source, self.pairs.source_parts),
-            (self.pairs.target, self.pairs.target_parts),
-        )
+        """How many parts each side has whose weights can be chosen; 0 where there is no choice."""
+        sides = (self.pairs.source_parts, self.pairs.target_parts)
         source, target = (
-            len(widths)
-            if widths is not None
-            and len(widths) > 1
-            and all(bool(present(part).all()) for part in torch.split(x, list(widths), dim=1))
-            else 0
-            for x, widths in sides
+            len(widths) if widths is not None and are_views(self.pairs, side) else 0
+            for side, widths in enumerate(sides)
         )
         return source, target
 
@@ -193,32 +168,20 @@ class Judge:
             held_out, ReferenceSet(*reference, hubness=setting.hubness, expansion=setting.expansion)
         )
 
-    @property
-    def is_comparable(self) -> bool:
-        """Whether the two sides have one width, so that their raw cosine is defined."""
-        return self.pairs.source.shape[1] == self.pairs.target.shape[1]
-
-    def raw(self) -> Outcome | None:
-        """Held-out results of the raw cosine, or ``None`` where the widths of the sides differ."""
-        if not self.is_comparable:
-            return None
-        cv = self.cv()
-        return pooled([score(cv.identity(fold.held_out), None) for fold in cv.folds], k=cv.k)
-
-    def fit(self, setting: Setting) -> Maps:
+    def fit(self, setting: Setting) -> MapPair:
         """The maps of a setting, fitted on all pairs."""
         return _maps(setting, self.cv(setting).moments(setting.roots))
 
 
-def _maps(setting: Setting, moments: Paired) -> Maps:
-    share, found = setting.centred, []
+def _maps(setting: Setting, moments: Paired) -> MapPair:
+    share, pairs = setting.centred, []
     if setting.ridge is not None and setting.power is not None:
-        found.append(rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim))
+        pairs.append(rcca_maps(moments, setting.ridge, setting.power, dim=setting.dim))
     if share:
-        found.append(_centred_maps(moments, setting.dim))
-    if len(found) == 1:
-        return found[0]
-    source, target = (BlendMap(side, (1 - share, share)) for side in zip(*found, strict=True))
+        pairs.append(_centred_maps(moments, setting.dim))
+    if len(pairs) == 1:
+        return pairs[0]
+    source, target = (BlendMap(side, (1 - share, share)) for side in zip(*pairs, strict=True))
     return source, target
 
 
@@ -236,10 +199,10 @@ def _centred_maps(moments: Paired, dim: int) -> tuple[LinearMap, LinearMap]:
 
 
 def _weights(params: Params, side: str) -> tuple[float, ...]:
-    found: list[float] = []
-    while (name := f"{side}_part_{len(found) + 2}") in params:
-        found.append(LEAN ** params[name])
-    return tuple(found)
+    weights: list[float] = []
+    while (name := f"{side}_part_{len(weights) + 2}") in params:
+        weights.append(STEP ** params[name])
+    return tuple(weights)
 
 
 def _parts(widths: tuple[int, ...] | None, weights: tuple[float, ...]) -> Parts | None:

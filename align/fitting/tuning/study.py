@@ -18,11 +18,12 @@ from tqdm import tqdm
 from align._checks import check_at_least, check_positive
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
-from align.fitting.model_selection.cross_validation import Outcome, pooled
-from align.fitting.training.checkpoints import digest
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score_raw
+from align.fitting.training.checkpoints import differences, digest
 from align.fitting.tuning.result import Trial, Tuning
-from align.fitting.tuning.search_space import Space
-from align.fitting.tuning.setting import Judge, Setting
+from align.fitting.tuning.search_space import SearchSpace
+from align.fitting.tuning.setting import Setting, SettingScorer
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 NAME, IDENTITY, SCORES = "align-tune-1", "identity", "scores"
 RANDOM = 10  # trials before the sampler models what was found
 MARGIN = 2.0  # standard errors by which another must lead on the first fold
-SEEN = 10  # whole trials below which importance is not told
+SEEN = 10  # whole trials below which importance is not reported
 JOURNAL = b'{"op_code":'  # how every line of a journal begins
 
 
@@ -86,34 +87,34 @@ def tune(
     check_at_least("trials", trials, 1)
     if timeout is not None:
         check_positive("timeout", timeout)
-    judge = Judge(pairs, folds=folds, seed=seed)
+    scorer = SettingScorer(pairs, folds=folds, seed=seed)
     warn_of_repeats((pairs.source, pairs.target), pairs.group_key, "tune", stacklevel=3)
-    space = Space.of(judge, dims)
-    run = _open(Path(study).expanduser(), _identity(judge, space))
+    space = SearchSpace.of(scorer, dims)
+    run = _open(Path(study).expanduser(), _identity(scorer, space))
     stop = time.monotonic() + (float("inf") if timeout is None else timeout)
     done = len(_finished(run))
     with tqdm(total=max(trials, done), initial=done, disable=not progress, unit="trial") as bar:
         while done < trials and (time.monotonic() < stop or not done):
-            _next(run, judge, space, done)
+            _next(run, scorer, space, done)
             done += 1
             bar.update()
     finished = _finished(run)
     spent = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
-    raw = judge.raw()
+    raw = score_raw(scorer.cv())
     return Tuning(
         tuple(_read(trial, number) for number, trial in enumerate(finished)),
         _importance(run, seed),
         None if raw is None else raw.mrr,
         round(sum(spent), 3),
-        judge,
+        scorer,
     )
 
 
-def _next(run: optuna.Study, judge: Judge, space: Space, number: int) -> None:
+def _next(run: optuna.Study, scorer: SettingScorer, space: SearchSpace, number: int) -> None:
     """Try one more setting, chosen from the seed and the trials before it alone."""
     import optuna
 
-    drawn = np.random.SeedSequence([judge.seed, number]).generate_state(1)[0]
+    drawn = np.random.SeedSequence([scorer.seed, number]).generate_state(1)[0]
     run.sampler = optuna.samplers.TPESampler(seed=int(drawn), n_startup_trials=RANDOM)
     starts = space.starts()
     # A call that was killed may have left one in the queue.
@@ -123,19 +124,19 @@ def _next(run: optuna.Study, judge: Judge, space: Space, number: int) -> None:
     trial = run.ask()
     setting = Setting.of(space.suggest(trial))
     rivals = [each for each in _finished(run) if each.values is not None]
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     pruned = False
-    for outcome in judge.outcomes(setting):
-        found.append(outcome)
-        if len(found) == 1 and _is_behind(outcome, setting.bytes_per_item, rivals):
-            pruned = True
+    for outcome in scorer.outcomes(setting):
+        outcomes.append(outcome)
+        pruned = len(outcomes) == 1 and _is_behind(outcome, setting.bytes_per_item, rivals)
+        if pruned:
             break
-    whole = pooled(found, k=judge.folds)
+    whole = Outcome.pooled(outcomes, k=scorer.folds)
     scores = {
         "mrr": whole.mrr,
         "error": whole.standard_error,
         "recall_at_10": whole.hits_at_10.mean().item(),
-        "first_fold": found[0].mrr,
+        "first_fold": outcomes[0].mrr,
     }
     try:
         trial.set_user_attr(SCORES, scores)
@@ -184,12 +185,7 @@ def _open(path: Path, identity: Mapping[str, str]) -> optuna.Study:
             )
     if IDENTITY not in run.user_attrs and not run.trials:
         run.set_user_attr(IDENTITY, dict(identity))
-    theirs = run.user_attrs.get(IDENTITY, {})
-    other = [name for name in identity if identity[name] != theirs.get(name)]
-    if other:
-        changes = "; ".join(
-            f"{name}: {theirs.get(name)} then, {identity[name]} now" for name in other
-        )
+    if changes := differences(identity, run.user_attrs.get(IDENTITY, {})):
         raise ValueError(
             "a study goes on with the pairs and the settings that it began with; "
             f"{path} differs in {changes}. Pass those, or another path for a new study."
@@ -258,17 +254,17 @@ def _importance(run: optuna.Study, seed: int) -> dict[str, float]:
     return {name: float(share) for name, share in shares.items()}
 
 
-def _identity(judge: Judge, space: Space) -> dict[str, str]:
+def _identity(scorer: SettingScorer, space: SearchSpace) -> dict[str, str]:
     """What a study is of, by name."""
-    pairs = judge.pairs
+    pairs = scorer.pairs
     names = hashlib.sha256("\0".join([*pairs.groups, *pairs.group_key]).encode())
     return {
         "vectors": digest([pairs.source, pairs.target])[:16],
         "groups": names.hexdigest()[:16],
         "parts": f"{pairs.source_parts} and {pairs.target_parts}",
         "dims": "{} to {}".format(*space.dims),
-        "folds": str(judge.folds),
-        "seed": str(judge.seed),
+        "folds": str(scorer.folds),
+        "seed": str(scorer.seed),
     }
 
 

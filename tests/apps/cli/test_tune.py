@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import align
 from align.apps import cli
-from align.fitting.tuning.setting import Judge
+from align.fitting.tuning.setting import SettingScorer
 
 WORDS = ("dog", "cat", "beach", "bridge", "red", "blue", "sits", "runs")
 
@@ -39,7 +39,7 @@ def run(tmp_path, monkeypatch, bert, sbert):
 
 def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, tmp_path):
     tried = []
-    on_fold = Judge.on_fold
+    on_fold = SettingScorer.on_fold
 
     def interrupted(judge, cv, setting, fold):
         if setting not in tried:
@@ -49,7 +49,7 @@ def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, t
         return on_fold(judge, cv, setting, fold)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "on_fold", interrupted)
+        patch.setattr(SettingScorer, "on_fold", interrupted)
         said = run("--trials", "12", code=130).stderr
     assert "interrupted; finished trials are kept in study.journal" in said
     assert not (tmp_path / "tuned").exists()
@@ -60,7 +60,7 @@ def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, t
         left.append(setting)
         return on_fold(judge, cv, setting, fold)
 
-    monkeypatch.setattr(Judge, "on_fold", counted)
+    monkeypatch.setattr(SettingScorer, "on_fold", counted)
     told = json.loads(run("--trials", "12", "--json").stdout)
     assert told["trials"] == 12
     # At the end the chosen setting is scored once more, on all 25 folds.

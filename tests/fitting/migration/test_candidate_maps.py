@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from align.adapters.maps.linear import IdentityMap
-from align.fitting.migration.candidate_maps import old_space_moments, recipes
+from align.fitting.migration.candidate_maps import candidate_maps, old_space_moments
 from tests.helpers.planted import rotation, unit
 
 N = 500
@@ -18,7 +18,7 @@ def sides():
 
 
 def built(sides, name):
-    return recipes(12, 12)[name](old_space_moments(*sides, torch.float64))
+    return candidate_maps(12, 12)[name](old_space_moments(*sides, torch.float64))
 
 
 @pytest.mark.parametrize("name", ["procrustes", "ridge 0.0001"])
@@ -47,9 +47,9 @@ def test_canonical_maps_leave_the_old_side_alone(sides):
 
 
 def test_the_untouched_encoder_is_tried_only_where_the_widths_agree():
-    assert "as it is" not in recipes(12, 10)
+    assert "as it is" not in candidate_maps(12, 10)
     x = torch.randn(20, 12, generator=torch.Generator().manual_seed(1))
-    same = recipes(12, 12)["as it is"](old_space_moments(x, x, torch.float64))
+    same = candidate_maps(12, 12)["as it is"](old_space_moments(x, x, torch.float64))
     assert isinstance(same, IdentityMap)
 
 
@@ -57,5 +57,5 @@ def test_every_recipe_maps_between_spaces_of_two_widths():
     rng = torch.Generator().manual_seed(2)
     x, y = unit(torch.randn(60, 9, generator=rng)), unit(torch.randn(60, 14, generator=rng))
     for moments in (old_space_moments(x, y, dtype) for dtype in (torch.float32, torch.float64)):
-        for make in recipes(9, 14).values():
+        for make in candidate_maps(9, 14).values():
             torch.testing.assert_close(make(moments)(x).norm(dim=1), torch.ones(60))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import align
 from align.data.embeddings import Embeddings
-from align.fitting.migration.held_out import Trial
+from align.fitting.migration.held_out import OldIndex
 from align.fitting.migration.upgrade import upgrade
 from align.metrics.chance import NoBetterThanChance
 from align.metrics.ranks import ranks
@@ -89,17 +89,17 @@ def test_the_chance_of_what_is_kept_is_that_of_other_queries():
     rng = torch.Generator().manual_seed(8)
     codes = torch.arange(60) // 3
     x = unit(torch.randn(60, 6, generator=rng))
-    trial = Trial(x, x, codes, True)
+    index = OldIndex(x, x, codes, True)
     own = torch.arange(40)
     found = torch.stack([torch.randperm(60, generator=rng)[:10] for _ in own])
     wanted = torch.stack([torch.randperm(60, generator=rng)[:10] for _ in own])
     expected = torch.zeros(3, dtype=torch.float64)
     for shift in range(1, 40):
         other = own.roll(shift)
-        columns = trial._judged(found, wanted[other], own)
+        columns = index._values(found, wanted[other], own)
         columns[:, 2] = (codes[found] == codes[other, None]).any(dim=1).double()
         expected += columns.mean(dim=0) / 39
-    torch.testing.assert_close(trial._at_random(found, wanted, own), expected)
+    torch.testing.assert_close(index._at_random(found, wanted, own), expected)
 
 
 def test_the_best_of_all_maps_is_chosen_and_all_are_listed(old):

@@ -6,25 +6,15 @@ from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import (
-    GALLERY,
-    SCREENING,
-    CrossValidation,
-    Outcome,
-    Unpaired,
-    pooled,
-    score,
-    score_each,
-    screen,
-)
+from align.fitting.model_selection.cross_validation import GALLERY, CrossValidation, Unpaired
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import SCREENING, score, score_each, screen
 from tests.helpers.planted import shared_factors, unit
 
 
 def validation(source, target, *, groups=None, folds=3, seed=0, unpaired=None):
     data = PairedEmbeddings.from_arrays(source, target, groups=groups)
-    return CrossValidation(
-        data, folds_wanted=folds, seed=seed, unpaired=Unpaired() if unpaired is None else unpaired
-    )
+    return CrossValidation(data, folds_wanted=folds, seed=seed, unpaired=unpaired or Unpaired())
 
 
 @pytest.fixture
@@ -308,7 +298,7 @@ def test_one_query_is_no_evidence():
 
 def test_folds_drawn_again_are_no_further_evidence():
     once = Outcome(torch.tensor([1.0, 0.5, 0.25, 0.2]).double(), torch.zeros(4))
-    again = pooled([once, once, once, once], k=1)
+    again = Outcome.pooled([once, once, once, once], k=1)
     assert again.rounds == 4
     spread = again.reciprocal_ranks.std().item()
     assert again.standard_error == pytest.approx(spread / 2)  # 16 values, but only 4 pairs
@@ -316,10 +306,10 @@ def test_folds_drawn_again_are_no_further_evidence():
 
 def test_outcomes_of_folds_are_pooled_in_order(pairs):
     parts = [Outcome(torch.full((n,), float(n)), torch.zeros(n)) for n in (1, 2)]
-    assert pooled(parts, k=2).reciprocal_ranks.tolist() == [1.0, 2.0, 2.0]
-    assert pooled(parts, k=2).mrr == pytest.approx(5 / 3)
+    assert Outcome.pooled(parts, k=2).reciprocal_ranks.tolist() == [1.0, 2.0, 2.0]
+    assert Outcome.pooled(parts, k=2).mrr == pytest.approx(5 / 3)
     cv = validation(*pairs)
     each = [Outcome(fold.held_out.double(), fold.held_out.double()) for fold in cv.folds]
-    found = pooled(each, k=cv.k)
+    found = Outcome.pooled(each, k=cv.k)
     assert found.reciprocal_ranks.tolist() == [r for f in cv.folds for r in f.held_out.tolist()]
     assert found.hits_at_10.equal(found.reciprocal_ranks)

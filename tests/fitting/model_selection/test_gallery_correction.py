@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.fitting.model_selection.cross_validation import Outcome
 from align.fitting.model_selection.gallery_correction import _gaining
+from align.fitting.model_selection.outcome import Outcome
 
 
 def outcome(reciprocal):
@@ -46,7 +46,7 @@ def test_one_pair_that_comes_out_better_is_no_gain_in_whatever_order_sums_are_ta
         before = torch.rand(n, generator=rng, dtype=torch.float64) / 3
         after = before.clone()
         after[at] += gain
-        assert not Outcome(after, after).gains(Outcome(before, before))
+        assert not Outcome(after, after).improves_on(Outcome(before, before), errors=1)
 
 
 def test_of_corrections_that_score_equally_the_first_is_taken():

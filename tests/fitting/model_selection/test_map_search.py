@@ -3,15 +3,17 @@ import torch
 
 from align.adapters.maps.linear import IdentityMap
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import (
-    MAP_REFERENCE,
-    CrossValidation,
-    Unpaired,
-    pooled,
-    score,
-    screen,
+from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation, Unpaired
+from align.fitting.model_selection.map_search import (
+    BLEND_WEIGHTS,
+    FINALISTS,
+    NO_ROOTS,
+    POWERS,
+    RIDGES,
+    MapSearch,
 )
-from align.fitting.model_selection.map_search import BLEND_WEIGHTS, FINALISTS, RIDGES, MapSearch
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.scoring import score, screen
 from tests.helpers.planted import shared_factors, unit
 
 
@@ -48,7 +50,7 @@ def rescored(cv, choice, folds, *, query_only):
             else screen(held_out, cv.project(maps, fold.reference[:MAP_REFERENCE]))
         )
 
-    return pooled([outcome(fold) for fold in folds], k=cv.k)
+    return Outcome.pooled([outcome(fold) for fold in folds], k=cv.k)
 
 
 @pytest.mark.parametrize("kind", ["both", "query_only"])
@@ -75,8 +77,7 @@ def test_the_four_best_maps_meet_on_all_folds_and_the_best_of_them_leads(kind, r
     assert {len(f.outcome.reciprocal_ranks) for f in finals} == {60 * cv.repeats}
     best = max(finals, key=lambda choice: choice.outcome.mrr)
     if search.best.stage == "blend":
-        gain, error = search.best.outcome.gain_over(best.outcome)
-        assert gain > 2 * error
+        assert search.best.outcome.improves_on(best.outcome)
     else:
         assert search.best is best
 
@@ -89,23 +90,21 @@ def test_where_all_folds_screen_there_is_no_second_round():
     assert search.best is max(screened, key=lambda choice: choice.outcome.mrr)
 
 
-def test_the_walk_over_ridges_ends_where_no_neighbour_is_better(both):
+def test_the_search_over_ridges_ends_where_no_neighbour_is_better(both):
     _, search = both
     by_ridge = {}
     for choice in search.tried:
-        if choice.stage == "map" and choice.name.startswith("rcca") and "root" not in choice.name:
-            ridge = tuple(map(float, choice.name.split("(")[2].split(")")[0].split(", ")))
-            power = float(choice.name.split("power=")[1].rstrip(")"))
-            if power in (0.5, 1.0, 1.5):
-                at = RIDGES.index(ridge[0]), RIDGES.index(ridge[1])
-                by_ridge[at] = max(by_ridge.get(at, 0.0), choice.outcome.mrr)
+        plain = choice.stage == "map" and choice.roots == NO_ROOTS
+        if plain and choice.ridge is not None and choice.power in POWERS:
+            at = RIDGES.index(choice.ridge[0]), RIDGES.index(choice.ridge[1])
+            by_ridge[at] = max(by_ridge.get(at, 0.0), choice.outcome.mrr)
     best = max(by_ridge, key=by_ridge.get)
     for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         near = best[0] + i, best[1] + j
         inside = 0 <= min(near) and max(near) < len(RIDGES)
         assert near in by_ridge or not inside
     start = RIDGES.index(3.0)
-    assert by_ridge[best] > by_ridge[start, start]  # it walked
+    assert by_ridge[best] > by_ridge[start, start]  # it moved
 
 
 def test_raw_and_centred_cosine_compete_only_where_widths_agree(both, rng):
@@ -163,9 +162,9 @@ def test_a_blend_mixes_the_cosines_of_its_parts(both):
     best = max(finals, key=lambda choice: choice.outcome.mrr)
     moments, rows = cv.moments((False, False)), torch.arange(9)
     for blend, weight in zip(blends, BLEND_WEIGHTS, strict=True):
-        first, second = blend.name.split(" + ")
-        assert first == f"{1 - weight:g} {best.name}"
-        other = next(c for c in search.tried if second == f"{weight:g} {c.name}")
+        assert blend.blended[0] is best
+        other = blend.blended[1]
+        assert blend.name == f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
 
         def cosines(choice):
             x, y = cv.project(choice.build(moments), rows)
@@ -188,7 +187,7 @@ def test_a_root_that_gains_less_than_an_error_is_not_taken():
     _, search = searched(*shared_factors(60, (12, 10), shared=6, noise=1.0, seed=3), folds=2)
     rooted = [choice for choice in search.tried if choice.roots != (False, False)]
     lucky = max(rooted, key=lambda choice: choice.outcome.mrr)
-    plain = next(c for c in search.tried if c.name == lucky.name.split(" after")[0])
+    plain = next(c for c in search.tried if (c.ridge, c.power) == (lucky.ridge, lucky.power))
     gain, error = lucky.outcome.gain_over(plain.outcome)
     assert 0 < gain < error
     assert search.best.roots == (False, False)

@@ -25,7 +25,7 @@ def test_a_part_of_pure_noise_loses_its_share(sides, rng):
     (parts, plain), tried = choose_parts(data, folds=3, seed=0, weigh=True)
     assert plain is None
     assert parts.shares[0] >= 0.75
-    assert len(tried) == 5 and sum(chosen for _, _, chosen in tried) == 1
+    assert len(tried) == 5 and sum(step.chosen for step in tried) == 1
 
 
 def test_parts_that_know_the_same_stay_even(sides):

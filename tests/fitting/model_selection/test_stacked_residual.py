@@ -148,7 +148,7 @@ def test_a_query_only_refinement_leaves_targets_alone():
 
 @pytest.mark.usefixtures("given_to_training")
 def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
-    """A blend is kept where training does not pay, and given up where it does."""
+    """A blend is kept where training gains nothing, and given up where it does."""
 
     def blended(search, best, others):
         blend = replace(best, name="a blend", build=_blend(best, others[0], 0.25))
@@ -159,7 +159,7 @@ def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
     data = PairedEmbeddings.from_arrays(*shared_factors(120, (12, 10), shared=6, noise=0.7))
     kept = fit(data, folds=2, refine=True)
     assert isinstance(kept.source_map, BlendMap) and kept.card.method == "a blend"
-    monkeypatch.setattr(selection._Refinement, "pays", property(lambda refinement: True))
+    monkeypatch.setattr(selection._Refinement, "improves", property(lambda refinement: True))
     trained = fit(data, folds=2, refine=True)
     assert isinstance(trained.source_map.inner, LinearMap)
     (name,) = [c.name for c in trained.card.candidates if c.chosen and c.stage in ("map", "final")]

@@ -132,21 +132,22 @@ def test_the_adapter_is_fitted_on_all_pairs_and_outside_each_fold():
     assert set.union(*left_out) == every and sum(map(len, left_out)) == len(every)
 
 
-def test_no_head_is_judged_on_pairs_that_it_was_trained_on(monkeypatch):
-    train, judge, seen, judged = meta_selection.train, meta_selection._judge, {}, []
+def test_no_head_is_evaluated_on_pairs_that_it_was_trained_on(monkeypatch):
+    train, evaluate = meta_selection.train, meta_selection._evaluate
+    seen, evaluated = {}, []
 
     def trained(head, data, folds, *rest, **options):
         seen[head] = torch.cat([firsts.rows for firsts in folds]).tolist()
         train(head, data, folds, *rest, **options)
 
     def looked_at(head, data, fold, mixes):
-        judged.append((set(seen.get(head, ())), set(fold.judged.tolist())))
-        return judge(head, data, fold, mixes)
+        evaluated.append((set(seen.get(head, ())), set(fold.evaluated.tolist())))
+        return evaluate(head, data, fold, mixes)
 
     monkeypatch.setattr(meta_selection, "train", trained)
-    monkeypatch.setattr(meta_selection, "_judge", looked_at)
+    monkeypatch.setattr(meta_selection, "_evaluate", looked_at)
     fitted(needles(120), epochs=1)
-    after_training = [(rows, held) for rows, held in judged if rows]
+    after_training = [(rows, held) for rows, held in evaluated if rows]
     assert after_training
     for rows, held in after_training:
         assert held and not rows & held

@@ -17,7 +17,7 @@ from align.data.token_pairs import TokenPairs
 from align.fitting.losses.matryoshka import Group, matryoshka_multi_vector
 from align.fitting.multi_vector import training as meta_training
 from align.fitting.multi_vector.initialization import Start, aspects, reduced
-from align.fitting.multi_vector.training import Firsts, drawn, parts, train
+from align.fitting.multi_vector.training import Firsts, aspects_of, parts, train
 from align.metrics.multi_vector import evaluate_meta_tokens
 from tests.helpers.planted_tokens import needles
 
@@ -101,9 +101,9 @@ def batches(monkeypatch):
 
     def spy(part, data, side, rows):
         seen.append((side, rows))
-        return drawn(part, data, side, rows)
+        return aspects_of(part, data, side, rows)
 
-    monkeypatch.setattr(meta_training, "drawn", spy)
+    monkeypatch.setattr(meta_training, "aspects_of", spy)
     return seen
 
 
@@ -259,7 +259,7 @@ def test_drawn_aspects_are_those_of_the_head():
     case = Case(TokenPairs(data.pooled, data.source, None), kind="paired")
     rows = torch.tensor([5, 90, 2])
     with torch.no_grad():
-        found = [drawn(part, case.cut, at, rows) for at, part in enumerate(parts(case.head))]
+        found = [aspects_of(part, case.cut, at, rows) for at, part in enumerate(parts(case.head))]
         firsts = Firsts.of(case.head.adapter, case.cut, rows)
         joined = [
             MultiVector.from_equal(case.head.join(first, each))

@@ -8,7 +8,8 @@ from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.tuning.setting import Judge, Setting
+from align.fitting.model_selection.scoring import score_raw
+from align.fitting.tuning.setting import Setting, SettingScorer
 from tests.helpers.planted import shared_factors
 
 PLAIN = {
@@ -21,7 +22,7 @@ SIDES = shared_factors(80, (10, 7), shared=4, noise=0.3)
 def made(*, parts=None, **params):
     x, y = SIDES
     pairs = PairedEmbeddings.from_arrays(x, y, source_parts=parts)
-    return Judge(pairs, folds=2, seed=0), Setting.of({**PLAIN, **params})
+    return SettingScorer(pairs, folds=2, seed=0), Setting.of({**PLAIN, **params})
 
 
 def maps_of(adapter):
@@ -29,8 +30,8 @@ def maps_of(adapter):
 
 
 def test_a_setting_is_fitted_as_the_closed_form_of_that_name():
-    judge, setting = made()
-    maps = judge.fit(setting)
+    scorer, setting = made()
+    maps = scorer.fit(setting)
     plain = rcca(*SIDES, ridge=(1.0, 0.5), power=1.5, dim=3)
     assert setting.dim == maps[0].dim == 3
     similar = maps[0](SIDES[0]) @ maps[1](SIDES[1]).T
@@ -61,12 +62,12 @@ def test_parameters_are_read_as_the_values_that_they_name():
 
 def test_the_centred_cosine_is_a_setting_where_the_sides_are_of_one_width():
     x, y = shared_factors(80, (10, 10), shared=4, noise=0.3)
-    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
-    assert judge.is_comparable and not made()[0].is_comparable
+    scorer = SettingScorer(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    assert scorer.cv().is_comparable and not made()[0].cv().is_comparable
     plain = {name: PLAIN[name] for name in ("source_root", "target_root", "correction")}
     setting = Setting.of({**plain, "map": "centred", "dim": 10, "expansion": False})
     similar, wanted = (
-        maps[0](x) @ maps[1](y).T for maps in (judge.fit(setting), maps_of(centering(x, y)))
+        maps[0](x) @ maps[1](y).T for maps in (scorer.fit(setting), maps_of(centering(x, y)))
     )
     torch.testing.assert_close(similar, wanted)
     assert setting.width == 10 and str(setting) == "centering(dim=10)"
@@ -77,23 +78,23 @@ def test_the_directions_of_the_centred_cosine_are_those_in_which_pairs_agree():
     rng = torch.Generator().manual_seed(0)
     shared = torch.randn(400, 3, generator=rng)
     x, y = (torch.cat([shared, 2 * torch.randn(400, 7, generator=rng)], dim=1) for _ in range(2))
-    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    scorer = SettingScorer(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
     narrow = {**PLAIN, "map": "centred", "dim": 3}
-    weight = judge.fit(Setting.of(narrow))[0].weight
+    weight = scorer.fit(Setting.of(narrow))[0].weight
     assert weight[:3].square().sum() > 0.9 * 3
-    kept, whole = (next(judge.outcomes(Setting.of({**narrow, "dim": dim}))).mrr for dim in (3, 10))
+    kept, whole = (next(scorer.outcomes(Setting.of({**narrow, "dim": dim}))).mrr for dim in (3, 10))
     assert kept > 2 * whole
 
 
 def test_both_maps_side_by_side_cost_twice_and_score_the_sum_of_their_cosines():
     x, y = shared_factors(80, (10, 10), shared=4, noise=0.3)
-    judge = Judge(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
+    scorer = SettingScorer(PairedEmbeddings.from_arrays(x, y), folds=2, seed=0)
     both, rcca_alone, centred_alone = (
         Setting.of({**PLAIN, **step})
         for step in ({"map": "both", "centred_share": 0.75}, {"map": "rcca"}, {"map": "centred"})
     )
     similar = [
-        maps[0](x) @ maps[1](y).T for maps in map(judge.fit, (both, rcca_alone, centred_alone))
+        maps[0](x) @ maps[1](y).T for maps in map(scorer.fit, (both, rcca_alone, centred_alone))
     ]
     torch.testing.assert_close(similar[0], 0.25 * similar[1] + 0.75 * similar[2])
     assert both.bytes_per_item == 2 * rcca_alone.bytes_per_item == 24
@@ -101,10 +102,10 @@ def test_both_maps_side_by_side_cost_twice_and_score_the_sum_of_their_cosines():
 
 
 def test_every_pair_is_held_out_and_scored():
-    judge, setting = made()
-    found = list(judge.outcomes(setting))
-    assert len(found) == len(judge.cv().folds)
-    assert sum(len(each.reciprocal_ranks) for each in found) == 80 * judge.cv().repeats
+    scorer, setting = made()
+    found = list(scorer.outcomes(setting))
+    assert len(found) == len(scorer.cv().folds)
+    assert sum(len(each.reciprocal_ranks) for each in found) == 80 * scorer.cv().repeats
 
 
 @pytest.mark.parametrize(
@@ -119,47 +120,47 @@ def test_every_pair_is_held_out_and_scored():
     ids=str,
 )
 def test_every_parameter_reaches_the_score(step):
-    judge, plain = made(parts=(6, 4))
+    scorer, plain = made(parts=(6, 4))
     other = made(**step)[1]
-    before, after = (next(judge.outcomes(each)).reciprocal_ranks for each in (plain, other))
+    before, after = (next(scorer.outcomes(each)).reciprocal_ranks for each in (plain, other))
     assert not before.equal(after)
 
 
 def test_parts_get_the_shares_of_their_weights():
-    judge, setting = made(parts=(6, 4), source_part_2=1)
-    assert judge.weighed == (2, 0)
-    assert judge.cv(setting).parts[0].shares == (0.25, 0.75)
-    assert judge.cv().parts[0].shares == (0.5, 0.5)
-    assert judge.fit(setting)[0].parts == judge.cv(setting).parts[0]
+    scorer, setting = made(parts=(6, 4), source_part_2=1)
+    assert scorer.weighed == (2, 0)
+    assert scorer.cv(setting).parts[0].shares == (0.25, 0.75)
+    assert scorer.cv().parts[0].shares == (0.5, 0.5)
+    assert scorer.fit(setting)[0].parts == scorer.cv(setting).parts[0]
 
 
 def test_parts_that_an_item_lacks_are_not_weighed():
     x, y = SIDES[0].clone(), SIDES[1]
     x[0, :6] = 0
     pairs = PairedEmbeddings.from_arrays(x, y, source_parts=(6, 4))
-    assert Judge(pairs, folds=2, seed=0).weighed == (0, 0)
+    assert SettingScorer(pairs, folds=2, seed=0).weighed == (0, 0)
 
 
 def test_the_width_of_few_pairs_is_bounded_by_their_number():
     x, y = SIDES
     few = PairedEmbeddings.from_arrays(x[:24], torch.cat([y] * 6, dim=1)[:24])
-    judge = Judge(few, folds=4, seed=0)
+    scorer = SettingScorer(few, folds=4, seed=0)
     assert made()[0].widest == 7
     # Sides of width 10 and 42 hold what 18 rows hold, 7 directions of a rank-7 side.
-    assert judge.widest == 7
+    assert scorer.widest == 7
 
 
 def test_the_raw_cosine_is_scored_only_where_it_is_defined():
-    assert made()[0].raw() is None
+    assert score_raw(made()[0].cv()) is None
     x = SIDES[0]
-    raw = Judge(PairedEmbeddings.from_arrays(x, x + 0.0), folds=2, seed=0).raw()
-    assert math.isclose(raw.mrr, 1.0)
+    raw = SettingScorer(PairedEmbeddings.from_arrays(x, x + 0.0), folds=2, seed=0)
+    assert math.isclose(score_raw(raw.cv()).mrr, 1.0)
 
 
 def test_too_few_pairs_and_folds_are_refused():
     x, y = SIDES
     few = PairedEmbeddings.from_arrays(x[:19], y[:19])
     with pytest.raises(ValueError, match=r"at least 20 pairs .* got 19\. Add pairs"):
-        Judge(few, folds=2, seed=0)
+        SettingScorer(few, folds=2, seed=0)
     with pytest.raises(ValueError, match="folds must be finite and at least 2; got 1"):
-        Judge(PairedEmbeddings.from_arrays(x, y), folds=1, seed=0)
+        SettingScorer(PairedEmbeddings.from_arrays(x, y), folds=1, seed=0)

@@ -5,9 +5,9 @@ import torch
 import align
 from align.adapters.maps.linear import IdentityMap
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import pooled
-from align.fitting.tuning.search_space import Space
-from align.fitting.tuning.setting import Judge, Setting
+from align.fitting.model_selection.outcome import Outcome
+from align.fitting.tuning.search_space import SearchSpace
+from align.fitting.tuning.setting import Setting, SettingScorer
 from align.fitting.tuning.study import tune
 from tests.helpers.planted import mean_reciprocal_rank, shared_factors
 
@@ -15,21 +15,21 @@ TRAIN, TEST = slice(0, 120), slice(120, None)
 SMALL = {"folds": 2, "dims": (2, 12)}
 
 
-def score_of(judge, **params):
+def score_of(scorer, **params):
     plain = {
         "source_ridge": 0.03, "target_ridge": 0.03, "power": 1.0, "dim": 3, "source_root": False,
         "target_root": False, "correction": "none", "expansion": False,
     }  # fmt: skip
-    found = list(judge.outcomes(Setting.of({**plain, **params})))
-    return pooled(found, k=judge.folds).mrr
+    found = list(scorer.outcomes(Setting.of({**plain, **params})))
+    return Outcome.pooled(found, k=scorer.folds).mrr
 
 
 def test_the_front_holds_the_planted_width_and_scores_as_well(tuned):
     """Three factors are shared: three dimensions are all that is needed, and two are too few."""
-    planted = score_of(tuned.judge)
+    planted = score_of(tuned.scorer)
     scores = {trial.setting.dim: trial.mrr for trial in tuned.front}
     assert scores[3] > planted - 0.05
-    assert max([scores.get(2, 0), score_of(tuned.judge, dim=2)]) < planted - 0.1
+    assert max([scores.get(2, 0), score_of(tuned.scorer, dim=2)]) < planted - 0.1
 
 
 def test_no_trial_beats_one_of_the_front_at_its_cost(tuned):
@@ -44,7 +44,7 @@ def test_no_trial_beats_one_of_the_front_at_its_cost(tuned):
 
 def test_the_scores_are_those_of_the_settings(tuned):
     for trial in tuned.front:
-        found = pooled(list(tuned.judge.outcomes(trial.setting)), k=2)
+        found = Outcome.pooled(list(tuned.scorer.outcomes(trial.setting)), k=2)
         assert (trial.mrr, trial.error) == (found.mrr, found.standard_error)
         assert trial.recall_at_10 == found.hits_at_10.mean().item()
 
@@ -87,16 +87,16 @@ def test_a_trial_is_named_by_number_or_by_budget(tuned):
 
 
 def test_trials_that_are_clearly_behind_are_given_up_after_a_fold(tuned, tmp_path, monkeypatch):
-    folds = len(tuned.judge.cv().folds)
+    folds = len(tuned.scorer.cv().folds)
     scored = []
-    on_fold = Judge.on_fold
+    on_fold = SettingScorer.on_fold
 
-    def counted(judge, cv, setting, fold):
+    def counted(scorer, cv, setting, fold):
         scored.append(setting)
-        return on_fold(judge, cv, setting, fold)
+        return on_fold(scorer, cv, setting, fold)
 
-    monkeypatch.setattr(Judge, "on_fold", counted)
-    again = tune(tuned.judge.pairs, study=tmp_path / "study", trials=30, **SMALL)
+    monkeypatch.setattr(SettingScorer, "on_fold", counted)
+    again = tune(tuned.scorer.pairs, study=tmp_path / "study", trials=30, **SMALL)
     assert again.trials == tuned.trials
     pruned = [trial for trial in again.trials if trial.pruned]
     assert 3 <= len(pruned) < 30
@@ -109,7 +109,7 @@ def test_trials_that_are_clearly_behind_are_given_up_after_a_fold(tuned, tmp_pat
 
 
 def test_another_seed_searches_elsewhere(tuned, tmp_path):
-    found = tune(tuned.judge.pairs, study=tmp_path / "study", trials=9, seed=1, **SMALL)
+    found = tune(tuned.scorer.pairs, study=tmp_path / "study", trials=9, seed=1, **SMALL)
     assert [t.params for t in found.trials[:7]] == [t.params for t in tuned.trials[:7]]
     assert [t.params for t in found.trials[4:]] != [t.params for t in tuned.trials[4:6]]
 
@@ -182,7 +182,7 @@ def test_optuna_says_nothing_and_keeps_its_verbosity(tmp_path, capfd, pairs_of):
 
 
 def test_the_space_asks_only_for_what_means_something():
-    space = Space((2, 12), (2, 0))
+    space = SearchSpace((2, 12), (2, 0))
     asked = [
         set(space.suggest(optuna.create_study(sampler=sampler).ask()))
         for sampler in (optuna.samplers.RandomSampler(seed=seed) for seed in range(20))
@@ -200,7 +200,7 @@ def test_the_space_asks_only_for_what_means_something():
 def test_importance_is_told_of_enough_trials_and_sums_to_one(tuned, tmp_path):
     assert sum(tuned.importance.values()) == pytest.approx(1)
     assert max(tuned.importance, key=tuned.importance.get) in {"dim", "source_ridge"}
-    few = tune(tuned.judge.pairs, study=tmp_path / "study", trials=4, **SMALL)
+    few = tune(tuned.scorer.pairs, study=tmp_path / "study", trials=4, **SMALL)
     assert few.importance == {}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from align.fitting.tuning.setting import Judge
+from align.fitting.tuning.setting import SettingScorer
 from tests.fitting.tuning.tune_then_die import MOMENTS, TRIALS, run
 
 TESTS = Path(__file__).parents[2]
@@ -36,13 +36,13 @@ def test_a_killed_search_called_again_finds_what_an_uninterrupted_one_does(
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
     tried = []
-    on_fold = Judge.on_fold
+    on_fold = SettingScorer.on_fold
 
-    def counted(judge, cv, setting, fold):
+    def counted(scorer, cv, setting, fold):
         tried.append(setting)
-        return on_fold(judge, cv, setting, fold)
+        return on_fold(scorer, cv, setting, fold)
 
-    monkeypatch.setattr(Judge, "on_fold", counted)
+    monkeypatch.setattr(SettingScorer, "on_fold", counted)
     found = run(study)
     # Twelve trials were on the disk; the one under way is repeated.
     assert len(dict.fromkeys(tried)) == TRIALS - 12

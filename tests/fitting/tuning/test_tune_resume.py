@@ -4,7 +4,7 @@ import optuna
 import pytest
 import torch
 
-from align.fitting.tuning.setting import Judge
+from align.fitting.tuning.setting import SettingScorer
 from align.fitting.tuning.study import SCORES, tune
 
 TRAIN = slice(0, 120)
@@ -14,7 +14,7 @@ SMALL = {"folds": 2, "dims": (2, 12)}
 def test_a_search_goes_on_to_the_total_and_finds_what_one_in_one_go_does(tuned, tmp_path):
     study = tmp_path / "deeper" / "study"
     for trials in (1, 12, 12, 30):
-        found = tune(tuned.judge.pairs, study=study, trials=trials, **SMALL)
+        found = tune(tuned.scorer.pairs, study=study, trials=trials, **SMALL)
         assert len(found.trials) == trials
     assert found.trials == tuned.trials and found.importance == tuned.importance
 
@@ -89,21 +89,21 @@ def test_a_setting_left_in_the_queue_is_tried_once(pairs_of, tuned, tmp_path, mo
 
 def test_a_second_process_on_one_study_is_told(tmp_path, monkeypatch, pairs_of):
     study = tmp_path / "study"
-    on_fold = Judge.on_fold
+    on_fold = SettingScorer.on_fold
 
-    def interrupted(judge, cv, setting, fold):
-        monkeypatch.setattr(Judge, "on_fold", on_fold)
+    def interrupted(scorer, cv, setting, fold):
+        monkeypatch.setattr(SettingScorer, "on_fold", on_fold)
         tune(pairs_of(), study=study, trials=1, **SMALL)  # as another process would
-        return on_fold(judge, cv, setting, fold)
+        return on_fold(scorer, cv, setting, fold)
 
-    monkeypatch.setattr(Judge, "on_fold", interrupted)
+    monkeypatch.setattr(SettingScorer, "on_fold", interrupted)
     with pytest.raises(RuntimeError, match="one process may work on a study at a time"):
         tune(pairs_of(), study=study, trials=2, **SMALL)
 
 
 def test_the_journal_can_be_read_with_optuna_itself(tuned, tmp_path):
     study = tmp_path / "study"
-    tune(tuned.judge.pairs, study=study, trials=2, **SMALL)
+    tune(tuned.scorer.pairs, study=study, trials=2, **SMALL)
     backend = optuna.storages.journal.JournalFileBackend(str(study))
     read = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
     assert [trial.values[0] for trial in read.trials] == [t.mrr for t in tuned.trials[:2]]

@@ -9,7 +9,7 @@ import os
 import sys
 
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.tuning.setting import Judge
+from align.fitting.tuning.setting import SettingScorer
 from align.fitting.tuning.study import tune
 from tests.encoders.cache.encode_then_die import die
 from tests.helpers.planted import shared_factors
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     study, moment = sys.argv[1:]
     tried = set()
 
-    def die_late(judge, cv, setting, fold, on_fold=Judge.on_fold):
+    def die_late(scorer, cv, setting, fold, on_fold=SettingScorer.on_fold):
         tried.add(setting)
         if len(tried) == 13:
             if moment == MOMENTS[0]:
@@ -37,7 +37,7 @@ if __name__ == "__main__":
                 file.write(b'{"op_code":8,"worker')
                 os.fsync(file.fileno())
             die()
-        return on_fold(judge, cv, setting, fold)
+        return on_fold(scorer, cv, setting, fold)
 
-    Judge.on_fold = die_late
+    SettingScorer.on_fold = die_late
     run(study)

@@ -1,0 +1,122 @@
+"""What a candidate retrieves among held-out pairs, and the gate that one has to pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from align.adapters.card import Candidate
+from align.metrics.chance import HeldOutRanks
+from align.scoring.ties import MEANS
+
+
+class Gain(NamedTuple):
+    """Mean paired difference in reciprocal rank, and its standard error."""
+
+    mean: float
+    error: float
+
+    def exceeds(self, errors: float) -> bool:
+        """Whether it is more than this many standard errors, by more than rounding.
+
+        Where a single pair comes out better, gain and error are equal on paper.
+        """
+        return self.mean > errors * self.error + MEANS
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} ± {self.error:.4f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Held-out results of one candidate: one entry per held-out pair, both directions averaged.
+
+    Attributes:
+        reciprocal_ranks: ``(q,)`` float64.
+        hits_at_10: ``(q,)`` float64.
+        rounds: How often each pair is among them: folds that are drawn again hold the same pairs,
+            which is no further evidence.
+        held_out: The ranks behind both and their galleries, or ``None`` where several queries are
+            one entry.
+    """
+
+    reciprocal_ranks: Tensor
+    hits_at_10: Tensor
+    rounds: float = 1.0
+    held_out: HeldOutRanks | None = None
+
+    @classmethod
+    def of_ranks(cls, directions: Sequence[Tensor]) -> Outcome:
+        """Of pairs that are each the only match of their partner among all of them.
+
+        Args:
+            directions: Rank of each pair in each direction, ``(q,)`` each.
+        """
+        ranks = torch.stack(list(directions))
+        first = ranks.double()
+        sizes = torch.full((ranks.shape[1],), ranks.shape[1])
+        return cls(
+            first.reciprocal().mean(dim=0),
+            (first <= 10).double().mean(dim=0),
+            held_out=HeldOutRanks(ranks.T, sizes),
+        )
+
+    @classmethod
+    def pooled(cls, outcomes: Sequence[Outcome], *, k: int) -> Outcome:
+        """The outcomes of several folds as one; ``k`` folds hold out every group once."""
+        held_out = [outcome.held_out for outcome in outcomes if outcome.held_out is not None]
+        return cls(
+            torch.cat([outcome.reciprocal_ranks for outcome in outcomes]),
+            torch.cat([outcome.hits_at_10 for outcome in outcomes]),
+            max(1.0, len(outcomes) / k),
+            HeldOutRanks.joined(held_out) if len(held_out) == len(outcomes) else None,
+        )
+
+    @property
+    def mrr(self) -> float:
+        """Mean reciprocal rank, in [0, 1]."""
+        return self.reciprocal_ranks.mean().item()
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean reciprocal rank."""
+        return self._error_of(self.reciprocal_ranks)
+
+    def gain_over(self, other: Outcome) -> Gain:
+        """Paired gain over the results of another candidate on the same pairs."""
+        difference = self.reciprocal_ranks - other.reciprocal_ranks
+        return Gain(difference.mean().item(), self._error_of(difference))
+
+    def improves_on(self, other: Outcome, *, errors: float = 2.0) -> bool:
+        """Whether its gain over ``other`` is more than ``errors`` standard errors."""
+        return self.gain_over(other).exceeds(errors)
+
+    def candidate(self, stage: str, name: str, *, chosen: bool) -> Candidate:
+        """Entry for the card of an adapter, with a 95 % interval."""
+        half, ranked = 1.96 * self.standard_error, self.held_out
+        return Candidate(
+            stage,
+            name,
+            self.mrr,
+            self.mrr - half,
+            self.mrr + half,
+            self.hits_at_10.mean().item(),
+            chosen,
+            None if ranked is None else ranked.mean_reciprocal_rank_at_random,
+            None if ranked is None else ranked.recall_at_random(10),
+        )
+
+    def first(self, n: int) -> Outcome:
+        """The results of the first ``n`` held-out pairs alone."""
+        ranked = None if self.held_out is None else self.held_out.first(n)
+        return Outcome(self.reciprocal_ranks[:n], self.hits_at_10[:n], held_out=ranked)
+
+    def _error_of(self, values: Tensor) -> float:
+        if len(values) < 2:
+            return math.inf
+        return values.std().item() * math.sqrt(self.rounds / len(values))
