@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from align._checks import as_list
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Rows = NDArray[np.int64]
 
@@ -168,6 +169,8 @@ def folds(groups: Sequence[str], k: int, *, seed: int) -> Rows:
 
 def deal(groups: Sequence[str], k: int, *, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Rows outside and rows inside each of the ``k`` folds of ``folds``, int64 and rising."""
+    import torch  # what reads pairs alone does without it
+
     numbers = torch.from_numpy(folds(groups, k, seed=seed))
     inside = [numbers == number for number in range(k)]
     return [((~own).nonzero().flatten(), own.nonzero().flatten()) for own in inside]

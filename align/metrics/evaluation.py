@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -36,7 +36,7 @@ METRICS = (*_MEANS, "median_rank")
 
 
 class NotHeldOut(UserWarning):
-    """An adapter was judged by pairs that it was fitted on."""
+    """An adapter was evaluated on pairs that it was fitted on."""
 
 
 class Maps(Protocol):
@@ -44,15 +44,13 @@ class Maps(Protocol):
 
     def queries(self, x: Vectors, /, *, side: Side) -> Tensor:
         """Queries of one side, ``(n, d_side)`` to ``(n, d)``."""
-        ...
 
     def gallery(self, x: Vectors, /, *, side: Side) -> Tensor:
         """Gallery rows of one side, ``(n, d_side)`` to ``(n, d)``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Items:
+class DistinctItems:
     """The distinct items of one side of held-out pairs.
 
     Attributes:
@@ -68,7 +66,7 @@ class Items:
     codes: Tensor
 
 
-Rank = Callable[[Items, Items], Tensor]
+Rank = Callable[[DistinctItems, DistinctItems], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, float]:
         """The three numbers by name."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +169,7 @@ class Difference:
 
     def to_dict(self) -> dict[str, float]:
         """The four numbers by name."""
-        return {"value": self.value, "low": self.low, "high": self.high, "p": self.p}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +189,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """All differences, ready for JSON."""
-        parts = ("source_to_target", "target_to_source", "mean")
-        return {
-            part: {name: value.to_dict() for name, value in getattr(self, part).items()}
-            for part in parts
-        }
+        return asdict(self)
 
 
 def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evaluation:
@@ -220,11 +214,11 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
     warn_of_repeats(sides, paired.groups, "evaluate", stacklevel=2)
     seen = seen_in_training(adapter, paired, stacklevel=2)
 
-    def rank(queries: Items, gallery: Items) -> Tensor:
-        mapped = adapter.queries(queries.embeddings, side=queries.side)
-        found = adapter.gallery(gallery.embeddings, side=gallery.side)
-        codes = queries.codes.to(mapped.device), gallery.codes.to(found.device)
-        return rank_positives(mapped, found, *codes).first
+    def rank(queries: DistinctItems, gallery: DistinctItems) -> Tensor:
+        query_vectors = adapter.queries(queries.embeddings, side=queries.side)
+        gallery_vectors = adapter.gallery(gallery.embeddings, side=gallery.side)
+        codes = queries.codes.to(query_vectors.device), gallery.codes.to(gallery_vectors.device)
+        return rank_positives(query_vectors, gallery_vectors, *codes).first
 
     return replace(evaluate_ranks(paired, rank, seed=seed), trained_on=seen)
 
@@ -232,13 +226,8 @@ def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evalu
 def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: int) -> int | None:
     """How many of the pairs an adapter was fitted on, with a warning if any.
 
-    Args:
-        adapter: An ``Adapter``, or anything else that maps: that remembers nothing.
-        paired: The pairs that it is to be judged by.
-        stacklevel: As for ``warnings.warn``, from the caller of this.
-
-    Returns:
-        The number, or ``None`` where the adapter does not remember its training.
+    It is ``None`` for what does not remember its training, as anything else that maps.
+    ``stacklevel`` is that of ``warnings.warn``, from the caller of this.
     """
     if not isinstance(adapter, Adapter) or adapter.training_items is None:
         return None
@@ -254,18 +243,16 @@ def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: i
 
 
 def not_held_out(seen: int, n: int) -> str:
-    """What is to be said where ``seen`` of ``n`` pairs, at least one, were trained on."""
+    """The sentence for ``seen`` of ``n`` pairs, at least one, that were trained on."""
     verb = "was" if seen == 1 else "were"
     return f"{seen:,} of the {n:,} pairs {verb} trained on; these values are not held out"
 
 
 def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
-    """``evaluate`` for anything that can rank: the distinct items of both sides, and intervals.
+    """``evaluate`` for anything that can rank the distinct items of both sides.
 
-    Args:
-        paired: Held-out pairs.
-        rank: Queries and gallery in, the rank of the best match of each query out, ``(q,)`` int64.
-        seed: Seeds the bootstrap of the intervals.
+    ``rank`` takes queries and gallery and gives the rank of the best match of each query, ``(q,)``
+    int64.
     """
     source, target = _distinct(paired, "source"), _distinct(paired, "target")
     forth = _direction(rank(source, target), source, target, seed)
@@ -288,27 +275,23 @@ def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
     Warns:
         NotHeldOut: One of the two was fitted on some of the pairs.
     """
-    for name, found in (("first", a), ("second", b)):
-        if found.trained_on:
+    for name, each in (("first", a), ("second", b)):
+        if each.trained_on:
             warnings.warn(
                 f"the {name} of the two adapters that are compared has seen the answers: "
-                f"{not_held_out(found.trained_on, found.pairs)}. Compare both on pairs that were "
+                f"{not_held_out(each.trained_on, each.pairs)}. Compare both on pairs that were "
                 "kept apart from either.",
                 NotHeldOut,
                 stacklevel=2,
             )
-    forth = _differences([(a.source_to_target, b.source_to_target)], seed)
-    back = _differences([(a.target_to_source, b.target_to_source)], seed)
-    both = [(a.source_to_target, b.source_to_target), (a.target_to_source, b.target_to_source)]
-    return Comparison(forth, back, _differences(both, seed))
+    forth = a.source_to_target, b.source_to_target
+    back = a.target_to_source, b.target_to_source
+    return Comparison(*(_differences(each, seed) for each in ([forth], [back], [forth, back])))
 
 
-def _distinct(paired: PairedEmbeddings, side: Side) -> Items:
+def _distinct(paired: PairedEmbeddings, side: Side) -> DistinctItems:
     """First row of each distinct raw vector within each group, in the order of the pairs."""
-    if side == "source":
-        vectors, fingerprint = paired.source, paired.source_fingerprint
-    else:
-        vectors, fingerprint = paired.target, paired.target_fingerprint
+    vectors = getattr(paired, side)
     codes = group_codes(paired.groups)
     raw = vectors.detach().cpu().contiguous().view(torch.uint8).numpy()
     seen: dict[tuple[int, bytes], int] = {}
@@ -316,11 +299,13 @@ def _distinct(paired: PairedEmbeddings, side: Side) -> Items:
         seen.setdefault((code, raw[row].tobytes()), row)
     rows = list(seen.values())
     ids = tuple(paired.ids[row] for row in rows)
-    embeddings = Embeddings(vectors[rows], fingerprint, ids)
-    return Items(side, torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]))
+    embeddings = Embeddings(vectors[rows], getattr(paired, f"{side}_fingerprint"), ids)
+    return DistinctItems(side, torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]))
 
 
-def _direction(ranks: Tensor, queries: Items, gallery: Items, seed: int) -> Direction:
+def _direction(
+    ranks: Tensor, queries: DistinctItems, gallery: DistinctItems, seed: int
+) -> Direction:
     groups = queries.codes.to(ranks.device)
     metrics = _estimates(ranks, groups, [len(ranks)], seed)
     positives = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)

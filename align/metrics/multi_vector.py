@@ -14,7 +14,7 @@ from align.data.multi_vector import MultiVector
 from align.data.repeats import warn_of_repeats
 from align.data.sides import Side
 from align.data.token_pairs import TokenPairs
-from align.metrics.evaluation import Evaluation, Items, evaluate_ranks, seen_in_training
+from align.metrics.evaluation import DistinctItems, Evaluation, evaluate_ranks, seen_in_training
 from align.metrics.ranks import rank_scores
 from align.scoring.late_interaction import maxsim
 
@@ -25,12 +25,10 @@ class MultiMaps(Protocol):
     """Both sides as several vectors per item, to be scored by MaxSim; ``MetaTokens`` is one."""
 
     def queries(self, x: Vectors, tokens: MultiVector | None, /, *, side: Side) -> MultiVector:
-        """Vectors of items that ask."""
-        ...
+        """Vectors of queries."""
 
     def gallery(self, x: Vectors, tokens: MultiVector | None, /, *, side: Side) -> MultiVector:
         """Vectors of items that are searched."""
-        ...
 
 
 def evaluate_meta_tokens(
@@ -62,12 +60,14 @@ def evaluate_meta_tokens(
     adapter = head.adapter if isinstance(head, MetaTokens) else None
     seen = seen_in_training(adapter, pooled, stacklevel=2)
 
-    def rank(queries: Items, gallery: Items) -> Tensor:
-        asked = head.queries(queries.embeddings, _tokens(pairs, queries), side=queries.side)
-        found = head.gallery(gallery.embeddings, _tokens(pairs, gallery), side=gallery.side)
+    def rank(queries: DistinctItems, gallery: DistinctItems) -> Tensor:
+        query_vectors = head.queries(queries.embeddings, _tokens(pairs, queries), side=queries.side)
+        gallery_vectors = head.gallery(
+            gallery.embeddings, _tokens(pairs, gallery), side=gallery.side
+        )
         ranks = []
-        for start in range(0, len(asked), ROWS):
-            scores = maxsim(asked[start : start + ROWS], found, budget=budget)
+        for start in range(0, len(query_vectors), ROWS):
+            scores = maxsim(query_vectors[start : start + ROWS], gallery_vectors, budget=budget)
             ranks.append(
                 rank_scores(scores, queries.codes[start : start + ROWS], gallery.codes).first
             )
@@ -76,6 +76,6 @@ def evaluate_meta_tokens(
     return replace(evaluate_ranks(pooled, rank, seed=seed), trained_on=seen)
 
 
-def _tokens(pairs: TokenPairs, items: Items) -> MultiVector | None:
+def _tokens(pairs: TokenPairs, items: DistinctItems) -> MultiVector | None:
     tokens = pairs.source if items.side == "source" else pairs.target
     return None if tokens is None else tokens.take(items.rows)

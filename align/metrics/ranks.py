@@ -2,6 +2,9 @@
 
 A query's positives are the gallery rows of its own group; all other rows are negatives. Ranks are
 1-based and ties count against us, so a map that sends everything to one point scores worst.
+
+Metrics of the best positive alone take ``Ranks`` or the rank of that of each query, ``(q,)``; all
+others take ``Ranks``. A cut-off ``k`` below 1 raises ``ValueError``.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def rank_positives(
     *,
     rows: int = 1024,
 ) -> Ranks:
-    """Rank all positives of each query by inner product.
+    """Ranks of all positives of each query by inner product, each in ``[1, m]``.
 
     The rank of the j-th best positive is j plus the number of negatives that score at least as
     high. Both are read from one block of scores, so that a tie is exact.
@@ -70,9 +73,6 @@ def rank_positives(
             queries and gallery together makes them.
         gallery_groups: Group code of each gallery row, ``(m,)`` int64.
         rows: Queries ranked at a time; a ``(rows, m)`` block of scores is held.
-
-    Returns:
-        The ranks, each in ``[1, m]``.
 
     Raises:
         ValueError: A matrix is not finite, shapes or codes do not fit, a query has no positive, or
@@ -91,16 +91,13 @@ def rank_positives(
 
 @torch.no_grad()
 def rank_scores(scores: Tensor, query_groups: Tensor, gallery_groups: Tensor) -> Ranks:
-    """Rank all positives of each query by scores of any kind, as ``rank_positives`` does.
+    """``rank_positives`` for scores of any kind.
 
     Args:
         scores: How well each gallery row answers each query, ``(q, m)`` floating point; higher is
             better.
         query_groups: Group code of each query, ``(q,)`` int64.
         gallery_groups: Group code of each gallery row, ``(m,)`` int64.
-
-    Returns:
-        The ranks, each in ``[1, m]``.
 
     Raises:
         ValueError: The scores are not a finite matrix, codes do not fit, or a query has no
@@ -129,15 +126,7 @@ def ranks(queries: Tensor, gallery: Tensor, *, rows: int = 1024) -> Tensor:
 
 
 def hits_at_k(ranks: Ranks | Tensor, k: int) -> Tensor:
-    """1 where the best positive is in the top ``k`` and 0 elsewhere, per query; ``(q,)`` float64.
-
-    Args:
-        ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-    """
+    """1 where the best positive is in the top ``k`` and 0 elsewhere; ``(q,)`` float64."""
     _check_cut_off(k)
     return (_first(ranks) <= k).double()
 
@@ -149,27 +138,12 @@ def recall_at_k(ranks: Ranks | Tensor, k: int) -> float:
     rate@k or Success@k, and recall@k is ``recall``: the two are one number where each query has one
     positive, and with five positives they differ up to five-fold. A random order gives ``k / m``
     for one positive.
-
-    Args:
-        ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
     """
     return hits_at_k(ranks, k).mean().item()
 
 
 def shares_found_at_k(ranks: Ranks, k: int) -> Tensor:
-    """Share of each query's positives that are in its top ``k``; ``(q,)`` float64 in [0, 1].
-
-    Args:
-        ranks: Ranks of all positives.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-    """
+    """Share of each query's positives that are in its top ``k``; ``(q,)`` float64 in [0, 1]."""
     _check_cut_off(k)
     return _sum_by_query((ranks.flat <= k).double(), ranks) / ranks.positives
 
@@ -180,13 +154,6 @@ def recall(ranks: Ranks, k: int) -> float:
     Recall@k as information retrieval defines it; ``recall_at_k`` asks for one positive only. At
     most ``k / p`` for a query with ``p > k`` positives; a random order gives ``k / m``.
 
-    Args:
-        ranks: Ranks of all positives.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-
     Reference:
         Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, eq. 8.2, of the
         first ``k`` results; ``R@k`` in ir-measures, ``recall.k`` in trec_eval.
@@ -195,20 +162,12 @@ def recall(ranks: Ranks, k: int) -> float:
 
 
 def reciprocal_ranks(ranks: Ranks | Tensor) -> Tensor:
-    """One over the rank of the best positive, per query; ``(q,)`` float64.
-
-    Args:
-        ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
-    """
+    """One over the rank of the best positive, per query; ``(q,)`` float64."""
     return _first(ranks).double().reciprocal()
 
 
 def mean_reciprocal_rank(ranks: Ranks | Tensor) -> float:
-    """Mean of one over the rank of the best positive, in (0, 1]; higher is better.
-
-    Args:
-        ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
-    """
+    """Mean of one over the rank of the best positive, in (0, 1]; higher is better."""
     return reciprocal_ranks(ranks).mean().item()
 
 
@@ -216,9 +175,6 @@ def median_rank(ranks: Ranks | Tensor) -> float:
     """Median rank of the best positive, at least 1; lower is better, ``(m + 1) / 2`` is chance.
 
     The mean of the two middle ranks where the number of queries is even.
-
-    Args:
-        ranks: ``Ranks``, or the rank of the best positive of each query, ``(q,)``.
     """
     in_order = _first(ranks).sort().values.double()
     q = len(in_order)
@@ -227,13 +183,6 @@ def median_rank(ranks: Ranks | Tensor) -> float:
 
 def normalised_gains_at_k(ranks: Ranks, k: int) -> Tensor:
     """nDCG@k of each query with relevance 0 or 1; ``(q,)`` float64 in [0, 1].
-
-    Args:
-        ranks: Ranks of all positives.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
 
     Reference:
         Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418, with the discount
@@ -245,23 +194,12 @@ def normalised_gains_at_k(ranks: Ranks, k: int) -> Tensor:
 
 
 def ndcg_at_k(ranks: Ranks, k: int) -> float:
-    """Mean nDCG@k with relevance 0 or 1, in [0, 1]; higher is better.
-
-    Args:
-        ranks: Ranks of all positives.
-        k: Cut-off, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
-    """
+    """Mean nDCG@k with relevance 0 or 1, in [0, 1]; higher is better."""
     return normalised_gains_at_k(ranks, k).mean().item()
 
 
 def average_precisions(ranks: Ranks) -> Tensor:
     """Precision at each positive, averaged over the positives of a query; ``(q,)`` float64.
-
-    Args:
-        ranks: Ranks of all positives.
 
     Reference:
         Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, eq. 8.8.
@@ -270,11 +208,7 @@ def average_precisions(ranks: Ranks) -> Tensor:
 
 
 def mean_average_precision(ranks: Ranks) -> float:
-    """Mean over queries of the average precision, in (0, 1]; higher is better.
-
-    Args:
-        ranks: Ranks of all positives.
-    """
+    """Mean over queries of the average precision, in (0, 1]; higher is better."""
     return average_precisions(ranks).mean().item()
 
 

@@ -1,4 +1,4 @@
-"""Losses that tell a row's partner from the rest of its batch, and one that needs no rest."""
+"""Losses that tell a row's partner from the rest of its batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align._checks import check_at_least, check_positive
+from align._checks import check_at_least
 from align.fitting.losses.in_batch import (
     Positives,
     check_batch,
@@ -25,9 +25,10 @@ def info_nce(
     positives: Positives = "own",
     symmetric: bool = True,
 ) -> Tensor:
-    """InfoNCE with in-batch negatives, by default the mean of both directions.
+    """InfoNCE with in-batch negatives, by default the mean of both directions; in nats.
 
-    Row ``i`` of both sides is a positive pair; rows of other groups are negatives.
+    Row ``i`` of both sides is a positive pair; rows of other groups are negatives. It is ``log(n)``
+    when all embeddings coincide and groups are single.
 
     Args:
         source: Unit-norm embeddings, ``(n, d)``, float32 or wider.
@@ -38,9 +39,6 @@ def info_nce(
             ``"sum"`` maximises the probability that any of the group is chosen, and ``"mean"`` is
             the cross-entropy to the uniform distribution over the group.
         symmetric: Average with the direction from target to source; else source to target alone.
-
-    Returns:
-        Scalar mean loss in nats; ``log(n)`` when all embeddings coincide and groups are single.
 
     Raises:
         ValueError: The sides are not row-matched in one space, ``temperature`` is not positive
@@ -65,15 +63,12 @@ def n_pairs(source: Tensor, target: Tensor, *, l2: float = 0.0) -> Tensor:
     """N-pairs loss, from source to target, of embeddings that are not normalised.
 
     ``mean_i log(1 + sum_{j != i} exp(f_i . g_j - f_i . g_i))``, which is one-directional InfoNCE
-    of inner products at temperature 1, plus ``l2 (mean ||f||^2 + mean ||g||^2)``.
+    of inner products at temperature 1, in nats, plus ``l2 (mean ||f||^2 + mean ||g||^2)``.
 
     Args:
         source: ``f``, embeddings as the model gives them, ``(n, d)``, float32 or wider.
         target: ``g``, ``(n, d)``.
         l2: Weight of the squared norms, >= 0.
-
-    Returns:
-        Scalar: nats, plus the penalty.
 
     Raises:
         ValueError: The sides are not row-matched in one space, or ``l2`` is below 0.
@@ -98,7 +93,7 @@ def sigmoid(
     bias: float | Tensor,
     groups: Tensor | None = None,
 ) -> Tensor:
-    """Sigmoid loss: whether each pair of the batch is a true one is judged on its own.
+    """Sigmoid loss: each pair of the batch is classified as true or false by itself; nats per row.
 
     ``mean_i sum_j -log sigmoid(z_ij (scale cos_ij + bias))`` with ``z`` of 1 on the diagonal and
     -1 elsewhere. It is symmetric. Off-diagonal pairs of one group do not count.
@@ -110,9 +105,6 @@ def sigmoid(
             from 10.
         bias: Added to scaled similarities; the paper starts from -10, since most pairs are false.
         groups: Group codes, int64 ``(n,)``; every pair is its own group if left out.
-
-    Returns:
-        Scalar loss in nats per row.
 
     Raises:
         ValueError: The sides are not row-matched in one space, ``scale`` is not positive and
@@ -127,69 +119,3 @@ def sigmoid(
     logits = source @ target.T * scale + bias
     losses = -F.logsigmoid(torch.where(own, logits, -logits))
     return losses.masked_fill(same_group(groups, source) & ~own, 0).sum(dim=1).mean()
-
-
-def triplet(
-    source: Tensor,
-    target: Tensor,
-    *,
-    margin: float,
-    groups: Tensor | None = None,
-    hardest: bool = False,
-) -> Tensor:
-    """Hinge loss of false pairs that come within ``margin`` of the true one, both directions.
-
-    The mean over rows, and the sum over both directions, of ``max(0, margin + cos_ij - cos_ii)``,
-    either averaged over the negatives ``j`` of a row or at its hardest. A row without negatives
-    loses nothing.
-
-    Args:
-        source: Unit-norm embeddings, ``(n, d)``, float32 or wider.
-        target: Unit-norm embeddings, ``(n, d)``.
-        margin: Cosine by which a true pair should lead, > 0.
-        groups: Group codes, int64 ``(n,)``: pairs of one group are no negatives. Every pair is its
-            own group if left out.
-        hardest: Count only the most similar negative of each row.
-
-    Returns:
-        Scalar, in units of cosine, in ``[0, 2 (margin + 2)]``.
-
-    Raises:
-        ValueError: The sides are not row-matched in one space, ``margin`` is not positive and
-            finite, or ``groups`` do not fit.
-
-    Reference:
-        Faghri et al. 2018, arXiv:1707.05612 (VSE++), whose sum over negatives is a mean here, so
-        that the loss does not grow with the batch.
-    """
-    check_batch(source, target)
-    check_positive("margin", margin)
-    false = ~same_group(groups, source)
-    cosines = source @ target.T
-    own = cosines.diagonal()
-
-    def violation(scores: Tensor) -> Tensor:
-        if hardest:
-            nearest = scores.masked_fill(~false, -torch.inf).amax(dim=1)
-            return (margin + nearest - own).relu().mean()
-        hinges = (margin + scores - own[:, None]).relu().masked_fill(~false, 0)
-        return (hinges.sum(dim=1) / false.sum(dim=1).clamp(min=1)).mean()
-
-    return violation(cosines) + violation(cosines.T)
-
-
-def cosine_regression(source: Tensor, target: Tensor) -> Tensor:
-    """Mean of one minus the cosine of partners; it has no negatives.
-
-    Args:
-        source: Embeddings of any norm but 0, ``(n, d)``, float32 or wider.
-        target: ``(n, d)``, the same.
-
-    Returns:
-        Scalar in [0, 2]; 0 where partners have one direction.
-
-    Raises:
-        ValueError: The sides are not row-matched in one space.
-    """
-    check_batch(source, target)
-    return (1 - F.cosine_similarity(source, target, dim=1)).mean()

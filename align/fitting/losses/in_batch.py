@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from align._checks import check_paired, check_positive
+from align._checks import check_one_of, check_paired, check_positive
 
 Positives = Literal["own", "sum", "mean"]
 """What other members of a row's group are: left out, positives of which any will do, or positives
@@ -46,10 +46,10 @@ def check_divisor(name: str, value: float | Tensor) -> None:
 
 
 def same_group(groups: Tensor | None, like: Tensor) -> Tensor:
-    """Which rows are of one group, ``(n, n)`` bool; each is its own group without ``groups``.
+    """Which of the rows of ``like`` are of one group, ``(n, n)`` bool.
 
     Args:
-        groups: Group codes, int64 ``(n,)``, or ``None``.
+        groups: Group codes, int64 ``(n,)``; each row is its own group without.
         like: Any tensor of ``n`` rows on the device wanted.
 
     Raises:
@@ -64,12 +64,13 @@ def same_group(groups: Tensor | None, like: Tensor) -> Tensor:
 def row_losses(
     logits: Tensor, same: Tensor, *, positives: Positives, comparable: Tensor | None = None
 ) -> Tensor:
-    """Negative log-likelihood of each row's positives among them and its negatives, ``(n,)``.
+    """Negative log-likelihood of each row's positives among them and its negatives, ``(n,)`` nats.
 
     Negatives are the columns of other groups. With ``positives="own"`` the loss of row ``u`` is
     ``-log(e_uu / (e_uu + sum_neg e))`` for ``e = exp(logits)``; with ``"sum"`` the numerator, and
     the first term below, are the sum of ``e`` over the group; with ``"mean"`` it is the mean of
-    ``-log(e_uv / (sum_group e + sum_neg e))`` over members ``v`` of the group.
+    ``-log(e_uv / (sum_group e + sum_neg e))`` over members ``v`` of the group. It is 0 for a row
+    without negatives, or with ``"mean"`` what its positives cost each other.
 
     Args:
         logits: ``(n, n)``, scores already divided: column ``u`` belongs to row ``u``.
@@ -78,18 +79,11 @@ def row_losses(
         comparable: Which columns a row may be compared with, ``(n, n)`` bool, the diagonal
             included; all if ``None``.
 
-    Returns:
-        Losses in nats; 0 for a row without negatives, or with ``"mean"`` what its positives cost
-        each other.
-
     Raises:
         ValueError: ``positives`` is unknown.
     """
-    if positives not in ("own", "sum", "mean"):
-        raise ValueError(
-            f'positives must be "own", "sum" or "mean"; got {positives!r}. '
-            "Choose what other pairs of a group are to each other."
-        )
+    advice = "Choose what other pairs of a group are to each other."
+    check_one_of("positives", positives, ("own", "sum", "mean"), advice)
     own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     right = own if positives == "own" else same
     compared = right | ~same

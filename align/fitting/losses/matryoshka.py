@@ -54,12 +54,11 @@ def matryoshka_multi_vector(
     codes: Tensor | None = None,
     hard_negatives: Tensor | None = None,
 ) -> Tensor:
-    """InfoNCE of late-interaction scores, summed over nested budgets.
+    """InfoNCE of late-interaction scores, summed over nested budgets; in nats.
 
     Group ``g`` scores with the first ``r_q`` vectors of a query and the first ``r_c`` of a
     document, ``s_g(u, v) = sum_{i <= r_q} max_{j <= r_c} <q_ui, c_vj>``, and adds
     ``w_g`` times the mean over ``u`` of ``-log softmax_v(s_g(u, v) / temperature)`` at ``v = u``.
-    Every group is cut from the one tensor of similarities.
 
     Args:
         similarities: Inner products of all query vectors with all document vectors of a batch,
@@ -71,9 +70,6 @@ def matryoshka_multi_vector(
             default every document is its own group.
         hard_negatives: Inner products of each query's vectors with those of its own wrong
             documents, ``(n, r_q, h, r_c)``, or ``None``.
-
-    Returns:
-        Scalar loss in nats; 0 only if every query is certain of its document.
 
     Raises:
         ValueError: There are no pairs, shapes do not fit, the groups are not nested, or a
@@ -110,9 +106,7 @@ def matryoshka_multi_vector(
     for value in divisors.detach().flatten().tolist():
         check_positive("temperature", value)
     own = torch.arange(n, device=similarities.device)
-    mask = None
-    if codes is not None:
-        mask = (codes[:, None] == codes[None]) & (own[:, None] != own[None])
+    mask = None if codes is None else (codes[:, None] == codes).fill_diagonal_(False)
     total = similarities.new_zeros(())
     for group, divisor in zip(groups, divisors.expand(len(groups)), strict=True):
         logits = _prefix_score(similarities, group) / divisor
@@ -143,7 +137,7 @@ def matryoshka(
     unit norm again, so that embeddings can be cut at any of ``dims``.
 
     Args:
-        loss: Takes both sides at unit norm, ``(n, dims_k)`` each, and gives a scalar.
+        loss: Scalar of both sides at unit norm, ``(n, dims_k)`` each.
         source: Embeddings, ``(n, d)``.
         target: Embeddings of the partners, ``(n, d)``.
         dims: Rising numbers of leading dimensions, each in ``[1, d]``.

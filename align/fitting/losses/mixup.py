@@ -25,7 +25,7 @@ def shared_mixup(
         generator: Draws the share.
 
     Returns:
-        Source ``(n // 2, d_source)`` and target ``(n // 2, d_target)``, not normalised again.
+        ``(n // 2, d_source)`` and ``(n // 2, d_target)``, not normalised again.
 
     Raises:
         ValueError: The sides are not row-matched, there are fewer than 2 rows, or ``alpha`` is not
@@ -43,10 +43,7 @@ def shared_mixup(
         raise ValueError(
             f"mixup needs at least 2 rows to blend; got {len(source)}. Use larger batches."
         )
-    drawn = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
-    share = float(betaincinv(alpha, alpha, drawn.item()))
-
-    def blend(x: Tensor) -> Tensor:
-        return share * x[:half] + (1 - share) * x[half : 2 * half]
-
-    return blend(source), blend(target)
+    uniform = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
+    share = float(betaincinv(alpha, alpha, uniform.item()))
+    source, target = (share * x[:half] + (1 - share) * x[half : 2 * half] for x in (source, target))
+    return source, target

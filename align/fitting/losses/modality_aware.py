@@ -30,7 +30,8 @@ def mamcl(
 
     Targets of any other modality are masked, be they negatives or of the same group; a pair's own
     target never is. Rows left without a negative teach nothing about what to prefer and do not
-    count in the mean; ``skipped_rows`` tells how many. With one modality this is ``info_nce``.
+    count in the mean, in nats; ``skipped_rows`` counts them. With one modality this is
+    ``info_nce``.
 
     Args:
         source: Unit-norm embeddings, ``(n, d)``, float32 or wider.
@@ -43,9 +44,6 @@ def mamcl(
         source_modality: Bit mask of each source, int64 ``(n,)``; used only if ``symmetric``.
         symmetric: Average with the direction from target to source, masked by
             ``source_modality``.
-
-    Returns:
-        Scalar mean loss in nats over the rows that have a negative.
 
     Raises:
         ValueError: The sides are not row-matched in one space, modalities or groups do not fit or
@@ -79,8 +77,7 @@ def skipped_rows(target_modality: Tensor, *, groups: Tensor | None = None) -> in
         ValueError: Modalities or groups do not fit.
     """
     alike = _alike("target_modality", target_modality, len(target_modality))
-    counted = _has_negative(same_group(groups, target_modality), alike)
-    return len(target_modality) - int(counted.sum())
+    return int((~_has_negative(same_group(groups, target_modality), alike)).sum())
 
 
 def mac(
@@ -107,18 +104,14 @@ def mac(
         target_modality: Bit mask of each target, int64 ``(n,)``, compared as in ``mamcl``.
         within: Temperature of targets of one modality, > 0; a scalar tensor if learned.
         across: Temperature of targets of other modalities, > 0; a scalar tensor if learned.
-        groups: Group codes, int64 ``(n,)``; every pair is its own group if left out.
-        positives: What the other pairs of a group are, as in ``info_nce``.
-        source_modality: Bit mask of each source, int64 ``(n,)``; used only if ``symmetric``.
+        groups: As in ``mamcl``.
+        positives: As in ``mamcl``.
+        source_modality: As in ``mamcl``.
         symmetric: Average with the direction from target to source, where ``source_modality``
-            tells which temperature divides.
-
-    Returns:
-        Scalar mean loss in nats.
+            says which temperature divides.
 
     Raises:
-        ValueError: The sides are not row-matched in one space, modalities or groups do not fit or
-            are missing, a temperature is not positive and finite, or ``positives`` is unknown.
+        ValueError: As in ``mamcl``, but rows need no negative.
 
     Reference:
         After Lyu et al. 2025, arXiv:2507.08064 (PUMA), modality-adaptive contrastive learning;

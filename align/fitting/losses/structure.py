@@ -13,22 +13,19 @@ from align.fitting.losses.in_batch import check_divisor
 def structure(
     inputs: Tensor, outputs: Tensor, *, temperature: float = 0.05, levels: int = 1
 ) -> Tensor:
-    """Divergence of the similarity structure of outputs from that of the inputs; 0 is kept.
+    """Divergence of the similarity structure of outputs from that of inputs, in [0, log 2] nats.
 
     On each side, rows are centred over the batch and normalised, their inner products are divided
     by ``temperature``, and a softmax over each row gives a transition matrix ``P``. The loss is
     ``(1/L) sum_l JS(P_inputs^l, P_outputs^l) / l`` with matrix powers ``P^l``, where ``JS`` is the
-    Jensen-Shannon divergence of rows, averaged over them. Nothing flows back into the inputs.
-    Cost ``O(n² d)``, and ``O(n³)`` for each level beyond the first.
+    Jensen-Shannon divergence of rows, averaged over them: 0 if the map rotates, scales or shifts.
+    Nothing flows back into the inputs. Cost ``O(n² d)``, and ``O(n³)`` for each further level.
 
     Args:
         inputs: Embeddings before the map, ``(n, d_in)``, float32 or wider.
         outputs: The same items after it, ``(n, d_out)``, float32 or wider.
         temperature: Divides cosines of centred rows, > 0.
         levels: ``L``, >= 1; more levels see wider neighbourhoods.
-
-    Returns:
-        Scalar in nats, in [0, log 2]; 0 if the map rotates, scales or shifts.
 
     Raises:
         ValueError: The sides are not row-matched, there is one row or none, ``temperature`` is not

@@ -7,7 +7,7 @@ Give one as it is, or with other settings by ``functools.partial``. Any other fu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from align.fitting.losses.contrastive import info_nce, n_pairs, sigmoid
 from align.fitting.losses.in_batch import Positives
+from align.fitting.losses.matryoshka import matryoshka
 from align.fitting.losses.modality_aware import mac, mamcl
 from align.fitting.losses.structure import structure
 from align.fitting.training.batch import Batch
@@ -30,6 +31,14 @@ def contrastive(batch: Batch, *, positives: Positives = "own", symmetric: bool =
         positives=positives,
         symmetric=symmetric,
     )
+
+
+def prefixes(
+    batch: Batch, *, dims: Sequence[int], weights: Sequence[float] | None = None
+) -> Tensor:
+    """``contrastive`` summed over nested prefixes (``matryoshka``), to cut vectors at ``dims``."""
+    loss = partial(info_nce, temperature=batch.temperature, groups=batch.groups)
+    return matryoshka(loss, batch.source_projected, batch.target_projected, dims, weights)
 
 
 def mind_the_gap(batch: Batch, *, l2: float = 1e-3) -> Tensor:

@@ -1,4 +1,4 @@
-"""N-pairs, sigmoid, triplet and cosine losses."""
+"""N-pairs and sigmoid losses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from align.fitting.losses.contrastive import cosine_regression, n_pairs, sigmoid, triplet
+from align.fitting.losses.contrastive import n_pairs, sigmoid
 from tests.helpers.planted import unit_sides
 
 GROUPS = torch.tensor([4, 7, 4, 9, 7])
@@ -72,67 +72,14 @@ def test_scale_and_bias_of_the_sigmoid_can_be_learned(rng):
         sigmoid(source, target, scale=torch.tensor(0.0), bias=0.0)
 
 
-@pytest.mark.parametrize("groups", [None, GROUPS], ids=["own groups", "shared groups"])
-@pytest.mark.parametrize("hardest", [False, True], ids=["all", "hardest"])
-def test_triplet_is_that_of_plain_loops(groups, hardest, rng):
-    source, target = drawn(rng)
-    expected = 0.0
-    for a, b in ((source, target), (target, source)):
-        for i in range(5):
-            wrong = [j for j in range(5) if (j != i if groups is None else groups[j] != groups[i])]
-            hinges = [max(0.0, 0.4 + float(a[i] @ b[j] - a[i] @ b[i])) for j in wrong]
-            expected += (max(hinges) if hardest else sum(hinges) / len(hinges)) / 5
-    found = triplet(source, target, margin=0.4, groups=groups, hardest=hardest)
-    assert found.item() == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("hardest", [False, True], ids=["all", "hardest"])
-def test_triplet_loses_nothing_where_true_pairs_lead_or_nothing_is_false(hardest, rng):
-    sharp = torch.eye(5)
-    assert triplet(sharp, sharp, margin=0.9, hardest=hardest) == 0
-    source, target = (side.requires_grad_() for side in drawn(rng))
-    groups = torch.zeros(5, dtype=torch.int64)
-    loss = triplet(source, target, margin=0.5, groups=groups, hardest=hardest)
-    loss.backward()
-    assert loss == 0 and (source.grad == 0).all()
-
-
-def test_triplet_refuses_no_margin(rng):
-    with pytest.raises(ValueError, match="margin must be finite and above 0"):
-        triplet(*drawn(rng), margin=0.0)
-
-
-def test_cosine_regression_sees_directions_alone(rng):
-    source, target = drawn(rng)
-    expected = (1 - (source * target).sum(dim=1)).mean()
-    torch.testing.assert_close(cosine_regression(3 * source, 0.5 * target), expected)
-    assert cosine_regression(source, 2 * source).item() == pytest.approx(0, abs=1e-12)
-    assert cosine_regression(source, -source).item() == pytest.approx(2)
-
-
 @pytest.mark.parametrize(
-    "loss",
-    [
-        n_pairs,
-        lambda x, y: sigmoid(x, y, **SIGMOID),
-        lambda x, y: triplet(x, y, margin=0.1),
-        cosine_regression,
-    ],
-    ids=["n_pairs", "sigmoid", "triplet", "cosine_regression"],
+    "loss", [n_pairs, lambda x, y: sigmoid(x, y, **SIGMOID)], ids=["n_pairs", "sigmoid"]
 )
 def test_sides_that_do_not_match_are_refused(loss):
     with pytest.raises(ValueError, match=r"share one space.*\(3, 4\) and \(3, 5\)"):
         loss(torch.ones(3, 4), torch.ones(3, 5))
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        lambda x, y, groups: sigmoid(x, y, groups=groups, **SIGMOID),
-        lambda x, y, groups: triplet(x, y, margin=0.1, groups=groups),
-    ],
-    ids=["sigmoid", "triplet"],
-)
-def test_groups_that_do_not_fit_are_refused(loss, rng):
+def test_groups_that_do_not_fit_are_refused(rng):
     with pytest.raises(ValueError, match="groups must be one code per row"):
-        loss(*drawn(rng), groups=GROUPS[:3])
+        sigmoid(*drawn(rng), groups=GROUPS[:3], **SIGMOID)

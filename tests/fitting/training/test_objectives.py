@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from align.fitting.losses.contrastive import info_nce, n_pairs, sigmoid
+from align.fitting.losses.matryoshka import matryoshka
 from align.fitting.losses.modality_aware import mac, mamcl
 from align.fitting.losses.structure import structure
 from align.fitting.training.batch import Batch
@@ -14,6 +15,7 @@ from align.fitting.training.objectives import (
     mind_the_gap,
     modality_aware,
     name_of,
+    prefixes,
     siglip,
     softly_modality_aware,
 )
@@ -50,6 +52,11 @@ def test_each_objective_is_its_loss_of_the_batch(rng):
         (
             contrastive(batch, positives="sum", symmetric=False),
             info_nce(*sides, **common, positives="sum", symmetric=False),
+        ),
+        (prefixes(batch, dims=[3]), info_nce(*sides, **common)),
+        (
+            prefixes(batch, dims=[2, 3], weights=[0.5, 1.0]),
+            matryoshka(partial(info_nce, **common), *raw, [2, 3], [0.5, 1.0]),
         ),
         (mind_the_gap(batch, l2=0.1), n_pairs(*raw, l2=0.1)),
         (siglip(batch), sigmoid(*sides, scale=5.0, bias=-math.log(8), groups=batch.groups)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.fitting.losses import klot as module
-from align.fitting.losses.klot import klot
 from align.scoring.optimal_transport import log_sinkhorn_plan
+from experiments.losses import klot as module
+from experiments.losses.klot import klot
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.curation.coupling import Coupling, _best, couple
+from experiments.coupling import Coupling, _best, couple
 
 
 def planted(rng, n, d, bag, noise=0.0):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import probes.distribution.discrepancy
 import probes.distribution.sinkhorn
 import probes.pairing.uniformity
-from align.fitting.losses.geometry import alignment, cross_uniformity, mmd, sinkhorn, uniformity
+from experiments.losses.geometry import alignment, cross_uniformity, mmd, sinkhorn, uniformity
 
 CODES = torch.tensor([0, 1, 2, 0, 3, 4, 4, 5])
 NAMES = [str(code) for code in CODES.tolist()]
