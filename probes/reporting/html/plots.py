@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from probes.reporting.formatting import heading
 from probes.reporting.html.inline_svg import inline_svg
 from probes.reporting.model import CONTROL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
+    from matplotlib.lines import Line2D
 
-    from probes.reporting.model import Clouds, Column, Curve, ReportValues, View
+    from probes.reporting.model import (
+        CanonicalCorrelations,
+        Clouds,
+        Column,
+        Curve,
+        Histogram,
+        ReportValues,
+        View,
+    )
 
 T = TypeVar("T")
+Array = np.ndarray[Any, Any]
 
 UNDEFINED = "not defined before alignment"
 
@@ -42,6 +53,12 @@ _DASHES: dict[Column, str | tuple[int, tuple[float, ...]]] = {
     "aligned": "solid",
     "corrected": (0, (6, 2)),
 }
+_SQUARE_ROOT: tuple[Callable[[Array], Array], Callable[[Array], Array]] = (
+    lambda x: np.asarray(np.sign(x) * np.sqrt(np.abs(x))),
+    lambda x: np.asarray(np.sign(x) * np.square(x)),
+)
+"""The square root as the scale of an axis, and its inverse; both are odd."""
+
 _STYLE = {
     "axes.edgecolor": COLOURS["muted"],
     "axes.facecolor": "none",
@@ -67,11 +84,6 @@ _STYLE = {
     "ytick.color": COLOURS["muted"],
     "ytick.labelsize": 8.5,
 }
-_WIDTHS = {1: 4.6, 2: 6.4}  # inches, by the number of full panels
-_WIDEST = 9.4
-_SMALL = 0.72  # of a full panel: the control is no result
-_NARROW = 0.46  # of a full panel: one that only says that there is nothing to see
-_BINS = 40
 
 
 def figures(report: ReportValues) -> dict[str, Figure]:
@@ -136,134 +148,100 @@ def by_state(
         report: The report.
         pick: Takes from a view what is to be shown.
     """
-    found = [(column, pick(report.views[column])) for column in report.columns]
-    first = next((at for at, (_, shown) in enumerate(found) if shown is not None), len(found))
-    return [(column, shown) for at, (column, shown) in enumerate(found) if shown or at < first]
+    states = [(column, pick(report.views[column])) for column in report.columns]
+    first = next((at for at, (_, shown) in enumerate(states) if shown is not None), len(states))
+    return [(column, shown) for at, (column, shown) in enumerate(states) if shown or at < first]
 
 
 def _clouds(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.clouds)
-    known = [clouds for _, clouds in states if clouds is not None]
     # One scale for all states: a cloud that shrinks is seen to shrink.
-    corners = [(0.0, 0.0), (1.0, 1.0)]
-    low, high = _span([p for c in known for p in c.source + c.target] or corners)
+    points = [point for clouds in _known(states) for point in clouds.source + clouds.target]
+    low, high = _limits(points or [(0.0, 0.0), (1.0, 1.0)])
     flatness = float(np.clip((high - low)[1] / (high - low)[0], 0.5, 1.1))
-    figure, panels = _panels(states, flatness=0.88 * flatness)
-    for axes, (_, clouds) in zip(panels, states, strict=True):
-        if clouds is not None:
-            _draw_cloud(axes, clouds)
-            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-            axes.set_aspect("equal", anchor="NW")
-            axes.locator_params(nbins=5)
-    if known:
-        _name_axes(panels, states, "first principal axis", "second principal axis")
-        _key(figure, [
-            ("source", "source", "o", ""), ("target", "target", "^", ""),
-            ("from centroid to centroid", "ink", "", "solid"),
-        ])  # fmt: skip
-    return figure
 
+    def draw(axes: Axes, clouds: Clouds) -> None:
+        sides = (("source", clouds.source, "o"), ("target", clouds.target, "^"))
+        for role, cloud, marker in sides:
+            (points,) = axes.plot(*np.array(cloud).T, marker, color=COLOURS[role])
+            points.set(markersize=2.8, markeredgewidth=0, alpha=0.5)
+        centroids = [np.mean(cloud, axis=0) for _, cloud, _ in sides]
+        for (role, _, marker), centroid in zip(sides, centroids, strict=True):
+            (point,) = axes.plot(*centroid, marker, color=COLOURS[role], label=role, zorder=3)
+            point.set(markersize=7, markeredgewidth=1.2, markeredgecolor=COLOURS["ink"])
+        x, y = np.array(centroids).T
+        _line(axes, x, y, "ink", "solid", "from centroid to centroid")
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        axes.set_aspect("equal", anchor="NW")
+        axes.locator_params(nbins=5)
 
-def _draw_cloud(axes: Axes, clouds: Clouds) -> None:
-    sides = (("source", clouds.source, "o"), ("target", clouds.target, "^"))
-    for role, points, marker in sides:
-        axes.plot(
-            *np.array(points).T, marker, color=COLOURS[role],
-            markersize=2.8, markeredgewidth=0, alpha=0.5,
-        )  # fmt: skip
-    centroids = [np.mean(points, axis=0) for _, points, _ in sides]
-    axes.plot(*np.array(centroids).T, color=COLOURS["ink"], linewidth=1.4)
-    for (role, _, marker), centroid in zip(sides, centroids, strict=True):
-        axes.plot(
-            *centroid, marker, markersize=7, markerfacecolor=COLOURS[role],
-            markeredgecolor=COLOURS["ink"], markeredgewidth=1.2,
-        )  # fmt: skip
+    return _panel_per_state(
+        states, draw, "first principal axis", "second principal axis", flatness=0.88 * flatness
+    )
 
 
 def _along_the_gap(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.clouds)
-    figure, panels = _panels(states)
-    known = [clouds for _, clouds in states if clouds is not None]
-    low, high = _span([x for c in known for x in c.source_along_gap + c.target_along_gap] or [0])
-    edges = np.linspace(low, high, _BINS + 1)
-    for axes, (_, clouds) in zip(panels, states, strict=True):
-        if clouds is not None:
-            for role, along, dash in (
-                ("source", clouds.source_along_gap, "solid"),
-                ("target", clouds.target_along_gap, "dashed"),
-            ):
-                _stairs(axes, np.histogram(along, edges)[0] / len(along), edges, role, dash)
-            axes.set_xlim(low, high)
-            axes.locator_params(axis="x", nbins=6)
-    if known:
-        _name_axes(panels, states, "coordinate along the gap", "share of items")
-        _key(figure, [("source", "source", "", "solid"), ("target", "target", "", "dashed")])
-    return figure
+    along = [x for clouds in _known(states) for x in clouds.source_along_gap]
+    along += [x for clouds in _known(states) for x in clouds.target_along_gap]
+    edges = np.linspace(*_limits(along or [0.0]), 41)
+
+    def share(along: Sequence[float]) -> Array:
+        return np.histogram(along, edges)[0] / len(along)
+
+    def draw(axes: Axes, clouds: Clouds) -> None:
+        _stairs(axes, share(clouds.source_along_gap), edges, "source", "solid", "source")
+        _stairs(axes, share(clouds.target_along_gap), edges, "target", "dashed", "target")
+        axes.set_xlim(edges[0], edges[-1])
+
+    return _panel_per_state(states, draw, "coordinate along the gap", "share of items")
 
 
 def _cosines(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.cosines)
-    figure, panels = _panels(states)
-    known = [histogram for _, histogram in states if histogram is not None]
-    low, high = _span([edge for histogram in known for edge in histogram.edges] or [0])
-    for axes, (_, histogram) in zip(panels, states, strict=True):
-        if histogram is not None:
-            edges = np.array(histogram.edges)
-            _stairs(axes, np.array(histogram.false), edges, "raw", "dashed")
-            _stairs(axes, np.array(histogram.true), edges, "aligned", "solid")
-            axes.set_xlim(low, high)
-            axes.locator_params(axis="x", nbins=6)
-    if known:
-        _name_axes(panels, states, "cosine", "density")
-        _key(figure, [
-            ("true pairs", "aligned", "", "solid"),
-            ("items of different pairs", "raw", "", "dashed"),
-        ])  # fmt: skip
-    return figure
+    limits = _limits([edge for histogram in _known(states) for edge in histogram.edges] or [0.0])
+
+    def draw(axes: Axes, histogram: Histogram) -> None:
+        edges = np.array(histogram.edges)
+        _stairs(axes, np.array(histogram.false), edges, "raw", "dashed", "items of different pairs")
+        _stairs(axes, np.array(histogram.true), edges, "aligned", "solid", "true pairs")
+        axes.set_xlim(*limits)
+
+    return _panel_per_state(states, draw, "cosine", "density")
 
 
 def _spectrum(report: ReportValues) -> Figure:
     states = by_state(report, lambda view: view.spectrum)
-    figure, panels = _panels(states)
-    known = [spectrum for _, spectrum in states if spectrum is not None]
-    lowest = min([0.0, *(min(s.held_out + s.null) for s in known)])
-    for axes, (_, spectrum) in zip(panels, states, strict=True):
-        if spectrum is not None:
-            dims = np.arange(1, len(spectrum.held_out) + 1)
-            axes.axhline(0, color=COLOURS["rule"], linewidth=0.7, zorder=0)
-            axes.plot(dims, spectrum.train, color=COLOURS["raw"], linestyle="dashed")
-            axes.plot(dims, spectrum.null, color=COLOURS["ink"], linestyle="dotted")
-            axes.plot(dims, spectrum.held_out, color=COLOURS["aligned"])
-            axes.set(xlim=(1, max(len(dims), 2)), ylim=(1.05 * lowest, 1.03))
-    if known:
-        _name_axes(panels, states, "canonical direction", "correlation")
-        _key(figure, [
-            ("on held-out pairs", "aligned", "", "solid"),
-            ("on the pairs it was fitted on", "raw", "", "dashed"),
-            ("where shuffled pairs stay below", "ink", "", "dotted"),
-        ])  # fmt: skip
-    return figure
+    lowest = min([0.0, *(min(shown.held_out + shown.null) for shown in _known(states))])
+
+    def draw(axes: Axes, spectrum: CanonicalCorrelations) -> None:
+        dims = np.arange(1, len(spectrum.held_out) + 1)
+        axes.axhline(0, color=COLOURS["rule"], linewidth=0.7, zorder=0)
+        _line(axes, dims, spectrum.held_out, "aligned", "solid", "on held-out pairs")
+        _line(axes, dims, spectrum.train, "raw", "dashed", "on the pairs it was fitted on")
+        _line(axes, dims, spectrum.null, "ink", "dotted", "where shuffled pairs stay below")
+        axes.set(xlim=(1, max(len(dims), 2)), ylim=(1.05 * lowest, 1.03))
+
+    return _panel_per_state(states, draw, "canonical direction", "correlation")
 
 
 def _occurrence(report: ReportValues) -> Figure:
-    figure, axes = _curves(report, lambda view: view.occurrence)
-    if axes is not None:
+    def finish(axes: Axes) -> None:
         # Square roots keep both hubs, at the left, and items never found, at the right, in sight.
-        axes.set_xscale("function", functions=(_signed_root, _signed_square))
-        axes.set_yscale("function", functions=(_signed_root, _signed_square))
+        axes.set_xscale("function", functions=_SQUARE_ROOT)
+        axes.set_yscale("function", functions=_SQUARE_ROOT)
         highest = axes.dataLim.y1
         axes.set(xlim=(0, 1), ylim=(0, 1.05 * highest))
         axes.set_xticks([0.01, 0.1, 0.25, 0.5, 1], ["1 %", "10 %", "25 %", "50 %", "100 %"])
         axes.set_yticks(_round_ticks(highest))
-        top = f"times in a top {report.provenance.k}"
         axes.set_xlabel("share of the gallery, most frequent first")
-        _name_upright(axes, top)
-    return figure
+        _set_ylabel(axes, f"times in a top {report.provenance.k}")
+
+    return _lines(report, lambda view: view.occurrence, finish)
 
 
 def _recall(report: ReportValues) -> Figure:
-    figure, axes = _curves(report, lambda view: view.recall)
-    if axes is not None:
+    def finish(axes: Axes) -> None:
         most = max(axes.dataLim.x1, 2)
         axes.set_xscale("log")
         axes.set(xlim=(1, most), ylim=(0, 1.02))
@@ -271,130 +249,128 @@ def _recall(report: ReportValues) -> Figure:
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("k")
-        _name_upright(axes, "share found in the top k")
-    return figure
+        _set_ylabel(axes, "share found in the top k")
+
+    return _lines(report, lambda view: view.recall, finish)
 
 
-def _curves(
-    report: ReportValues, pick: Callable[[View], Curve | None]
-) -> tuple[Figure, Axes | None]:
-    """All states in one panel; no axes where no state has such a curve."""
+def _lines(
+    report: ReportValues, pick: Callable[[View], Curve | None], finish: Callable[[Axes], None]
+) -> Figure:
+    """All states in one panel, which says so where no state has such a curve."""
     states = by_state(report, pick)
     known = [(column, curve) for column, curve in states if curve is not None]
     figure, (axes,) = _panels([("", known or None)], flatness=0.68)
     if not known:
-        return figure, None
+        return figure
     for column, curve in known:
-        width = 0.9 if column == CONTROL else _STYLE["lines.linewidth"]
-        axes.plot(
-            curve.x, curve.y, color=COLOURS[column], linestyle=_DASHES[column], linewidth=width
-        )
+        line = _line(axes, curve.x, curve.y, column, _DASHES[column], heading(column))
+        if column == CONTROL:
+            line.set_linewidth(0.9)
     # States differ little in what chance gives; the last one stands for all.
-    axes.plot(curve.x, curve.null, color=COLOURS["ink"], linestyle="dotted", linewidth=1.1)
-    lines = [(_title(column)["label"], column, "", _DASHES[column]) for column, _ in known]
-    _key(figure, [*lines, ("random order", "ink", "", "dotted")])
+    _line(axes, curve.x, curve.null, "ink", "dotted", "random order").set_linewidth(1.1)
+    _key(figure, axes)
     missing = ", ".join(column for column, curve in states if curve is None)
     if missing:
-        axes.set_title(
-            f"{missing}: {UNDEFINED}", fontsize=8.5, color=COLOURS["muted"], fontweight="normal"
-        )
-    return figure, axes
+        title = f"{missing}: {UNDEFINED}"
+        axes.set_title(title, fontsize=8.5, color=COLOURS["muted"], fontweight="normal")
+    finish(axes)
+    return figure
 
 
-def _panels(
-    states: Sequence[tuple[str, object]], *, flatness: float = 0.62
-) -> tuple[Figure, list[Axes]]:
+def _panel_per_state(
+    states: Sequence[tuple[Column, T | None]],
+    draw: Callable[[Axes, T], None],
+    x: str,
+    y: str,
+    *,
+    flatness: float = 0.62,
+) -> Figure:
+    """A panel per state, with the names of both axes and a key."""
+    figure, panels = _panels(states, flatness=flatness)
+    drawn = []
+    for axes, (_, shown) in zip(panels, states, strict=True):
+        if shown is not None:
+            draw(axes, shown)
+            axes.set_xlabel(x)
+            drawn.append(axes)
+    if drawn:
+        _set_ylabel(drawn[0], y)
+        _key(figure, drawn[0])
+    return figure
+
+
+def _panels(states: Sequence[tuple[str, object]], *, flatness: float) -> tuple[Figure, list[Axes]]:
     """A panel per state, side by side; those with nothing to show say why."""
     from matplotlib.figure import Figure
 
-    parts = [_part(title, shown) for title, shown in states]
-    width = _WIDTHS.get(max(1, round(sum(parts))), _WIDEST)
+    # As shares of a full panel: one with nothing to see is narrow, and the control is no result.
+    parts = [
+        0.46 if shown is None else 0.72 if title == CONTROL else 1.0 for title, shown in states
+    ]
+    width = {0: 4.6, 1: 4.6, 2: 6.4}.get(round(sum(parts)), 9.4)  # inches
     size = (width, width / sum(parts) * flatness + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, len(states), squeeze=False, width_ratios=parts)[0])
     for axes, (title, shown) in zip(panels, states, strict=True):
-        axes.set_title(**_title(title))
+        axes.set_title(title)
+        if title == CONTROL:
+            axes.set_title(heading(CONTROL), fontweight="normal", color=COLOURS["muted"])
         if shown is None:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color=COLOURS["rule"])
             axes.text(
-                0.5, 0.5, UNDEFINED.replace("defined ", "defined\n"), transform=axes.transAxes,
-                ha="center", va="center", color=COLOURS["muted"],
-            )  # fmt: skip
+                0.5,
+                0.5,
+                UNDEFINED.replace("defined ", "defined\n"),
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                color=COLOURS["muted"],
+            )
     return figure, panels
 
 
-def _part(title: str, shown: object) -> float:
-    """Width of a panel, as a share of a full one."""
-    if shown is None:
-        return _NARROW
-    return _SMALL if title == CONTROL else 1.0
+def _line(axes: Axes, x: Any, y: Any, role: str, dash: Any, label: str) -> Line2D:
+    return axes.plot(x, y, color=COLOURS[role], linestyle=dash, label=label)[0]
 
 
-def _title(state: str) -> dict[str, Any]:
-    """What stands above a panel: the control is said to be one, and less loudly."""
-    if state != CONTROL:
-        return {"label": state}
-    return {"label": f"{state} (control)", "fontweight": "normal", "color": COLOURS["muted"]}
-
-
-def _stairs(
-    axes: Axes, heights: np.ndarray[Any, Any], edges: np.ndarray[Any, Any], role: str, dash: str
-) -> None:
+def _stairs(axes: Axes, heights: Array, edges: Array, role: str, dash: str, label: str) -> None:
     axes.stairs(heights, edges, fill=True, color=COLOURS[role], alpha=0.16)
     axes.stairs(heights, edges, color=COLOURS[role], linestyle=dash, linewidth=1.3)
+    _line(axes, [], [], role, dash, label)  # for the key
     # Heights depend on the width of the bins; what is compared is where the bars stand.
     axes.set_yticks([])
     axes.set_ylim(0, 1.04 * axes.dataLim.y1)
+    axes.locator_params(axis="x", nbins=6)
 
 
-def _key(figure: Figure, entries: Sequence[tuple[str, str, str, Any]]) -> None:
-    """Name lines and markers in one line above the panels: label, role, marker, dash."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=COLOURS[role], marker=marker, linestyle=dash, label=label)
-        for label, role, marker, dash in entries
-    ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.6)
+def _key(figure: Figure, axes: Axes) -> None:
+    """Name the lines and markers of a panel in one line above all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, columnspacing=1.6)
 
 
-def _name_axes(
-    panels: Sequence[Axes], states: Sequence[tuple[str, object]], x: str, y: str
-) -> None:
-    shown = [axes for axes, (_, view) in zip(panels, states, strict=True) if view is not None]
-    for axes in shown:
-        axes.set_xlabel(x)
-    _name_upright(shown[0], y)
-
-
-def _name_upright(axes: Axes, y: str) -> None:
+def _set_ylabel(axes: Axes, y: str) -> None:
     # Anchored, so that a page with a narrower font keeps it centred.
     axes.set_ylabel(y, rotation_mode="anchor")
 
 
-def _span(values: Sequence[Any]) -> tuple[Any, Any]:
+def _known(states: Sequence[tuple[Column, T | None]]) -> list[T]:
+    return [shown for _, shown in states if shown is not None]
+
+
+def _limits(values: Sequence[Any]) -> tuple[Any, Any]:
     """Bounds a little wider than the values, per column, and never of no width."""
-    held = np.array(values)
-    low, high = held.min(axis=0), held.max(axis=0)
+    low, high = np.min(values, axis=0), np.max(values, axis=0)
     room = np.maximum(0.05 * (high - low), 1e-3)
     return low - room, high + room
 
 
 def _round_ticks(highest: float) -> list[float]:
     """Zero and round numbers that stand well apart on a square-root axis."""
-    ladder = [digit * 10.0**power for power in range(9) for digit in (1, 2, 5)]
     ticks = [0.0]
-    for tick in ladder:
-        clear = 0.13 * highest**0.5
-        if tick <= highest and tick**0.5 - ticks[-1] ** 0.5 >= clear:
+    for tick in (digit * 10.0**power for power in range(9) for digit in (1, 2, 5)):
+        if tick <= highest and tick**0.5 - ticks[-1] ** 0.5 >= 0.13 * highest**0.5:
             ticks.append(tick)
     return ticks
-
-
-def _signed_root(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.asarray(np.sign(x) * np.sqrt(np.abs(x)))
-
-
-def _signed_square(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.asarray(np.sign(x) * np.square(x))
