@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.apps.cli.inputs import encode, read_pairs
-from align.apps.cli.options import (
-    DEFAULT_STORE,
-    AsJson,
-    Column,
-    GroupColumn,
-    IdColumn,
-    PairsFile,
-    Seed,
-    Skip,
-    Spec,
-    StoreFolder,
-)
+from align.apps.cli import options
+from align.apps.cli.inputs import encode_pairs
 from align.apps.cli.outputs import check_file
 from align.apps.cli.printing import print_json, say, working
 
@@ -29,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def curate(
-    pairs: PairsFile,
-    source: Column,
-    target: Column,
-    source_encoder: Spec,
-    target_encoder: Spec,
+    pairs: options.PairsFile,
+    source: options.Column,
+    target: options.Column,
+    source_encoder: options.Spec,
+    target_encoder: options.Spec,
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one line per pair.")],
-    id: IdColumn = None,
-    group: GroupColumn = None,
+    id: options.IdColumn = None,
+    group: options.GroupColumn = None,
     near_text: Annotated[
         float, typer.Option(help="Least Jaccard similarity of near-duplicate texts.")
     ] = 0.9,
@@ -47,10 +36,10 @@ def curate(
         float,
         typer.Option(help="A pair is suspect if this share of false pairs fits as well."),
     ] = 0.5,
-    seed: Seed = 0,
-    store: StoreFolder = DEFAULT_STORE,
-    skip_bad: Skip = False,
-    as_json: AsJson = False,
+    seed: options.Seed = 0,
+    store: options.StoreFolder = options.DEFAULT_STORE,
+    skip_bad: options.Skip = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find repeated pairs and pairs that may not belong together; nothing is removed.
 
@@ -63,34 +52,31 @@ def curate(
     --target-encoder image:facebook/dinov2-small -o curated.csv`
     """
     from align._files.atomic import atomic_file
-    from align.curation.report import curate as look
-    from align.encoders.spec import from_spec
+    from align.curation.report import curate as find
+    from align.data.validation import Columns
 
     check_file(out)
-    items = read_pairs(pairs, source, target, id, group, skip_bad)
-    data = encode(items, from_spec(source_encoder), from_spec(target_encoder), store)
+    columns = Columns(source, target, id, group)
+    specs = {"source": source_encoder, "target": target_encoder}
+    items, data = encode_pairs(pairs, columns, specs, store, skip_bad)
     with working(f"comparing {len(data):,} pairs"):
-        found = look(items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed)
+        curated = find(
+            items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed
+        )
     with atomic_file(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["id", "decision", "reason", "of", "score"])
-        for each in found.findings:
-            lines.writerow(line_of(each))
+        lines.writerows(line_of(finding) for finding in curated.findings)
     if as_json:
-        print_json({"table": str(out), **found.to_dict()})
+        print_json({"table": str(out), **curated.to_dict()})
         return
-    say(*str(found).split("\n"), f"written to {out}")
+    say(*str(curated).split("\n"), f"written to {out}")
 
 
-def line_of(found: Finding) -> list[str]:
-    """What the table says of one pair; no cell of it is a formula to a spreadsheet.
-
-    Args:
-        found: What was found of the pair.
-    """
+def line_of(finding: Finding) -> list[str]:
+    """The line of one pair in the table; no cell of it is a formula to a spreadsheet."""
     from align.data.escaping import escape_formula
 
-    score = "" if found.score is None else f"{found.score:.4f}"
-    return [
-        escape_formula(cell) for cell in (found.id, found.decision, found.reason, found.of, score)
-    ]
+    score = "" if finding.score is None else f"{finding.score:.4f}"
+    cells = finding.id, finding.decision, finding.reason, finding.of, score
+    return [escape_formula(cell) for cell in cells]

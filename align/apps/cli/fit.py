@@ -6,53 +6,36 @@ from typing import Annotated, Literal
 
 import typer
 
-from align.apps.cli.inputs import check_better, encode, naming, read_columns
-from align.apps.cli.options import (
-    DEFAULT_STORE,
-    AdapterOut,
-    AsJson,
-    Column,
-    GroupColumn,
-    IdColumn,
-    Instruction,
-    InstructionSpec,
-    PairsFile,
-    RequireBetter,
-    Seed,
-    Skip,
-    SourceModality,
-    Spec,
-    StoreFolder,
-    TargetModality,
-)
+from align.apps.cli import options
+from align.apps.cli.inputs import check_better, encode_pairs
 from align.apps.cli.outputs import check_adapter_folder
 from align.apps.cli.printing import console, print_json, say, table, working
 
 
 def fit(
-    pairs: PairsFile,
-    source: Column,
-    target: Column,
-    source_encoder: Spec,
-    target_encoder: Spec,
-    out: AdapterOut,
-    id: IdColumn = None,
-    group: GroupColumn = None,
-    source_modality: SourceModality = None,
-    target_modality: TargetModality = None,
-    instruction: Instruction = None,
-    instruction_encoder: InstructionSpec = None,
+    pairs: options.PairsFile,
+    source: options.Column,
+    target: options.Column,
+    source_encoder: options.Spec,
+    target_encoder: options.Spec,
+    out: options.AdapterOut,
+    id: options.IdColumn = None,
+    group: options.GroupColumn = None,
+    source_modality: options.SideModality = None,
+    target_modality: options.SideModality = None,
+    instruction: options.Instruction = None,
+    instruction_encoder: options.InstructionSpec = None,
     effort: Annotated[
         Literal["fast", "best"], typer.Option(help="fast: closed forms; best: also what trains.")
     ] = "best",
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
     ] = False,
-    require_better_than_chance: RequireBetter = False,
-    seed: Seed = 0,
-    store: StoreFolder = DEFAULT_STORE,
-    skip_bad: Skip = False,
-    as_json: AsJson = False,
+    require_better_than_chance: options.RequireBetter = False,
+    seed: options.Seed = 0,
+    store: options.StoreFolder = options.DEFAULT_STORE,
+    skip_bad: options.Skip = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Fit an adapter on pairs; every setting is cross-validated among them.
 
@@ -65,22 +48,13 @@ def fit(
     from functools import partial
 
     from align.data.validation import Columns
-    from align.encoders.spec import from_spec
     from align.fitting.instructions.fit import instruct
     from align.fitting.model_selection.fit import fit as fit_adapter
 
     check_adapter_folder(out)
     columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-    items = read_columns(pairs, columns, skip_bad)
-    data = encode(
-        items,
-        from_spec(source_encoder),
-        from_spec(target_encoder),
-        store,
-        None if instruction_encoder is None else from_spec(instruction_encoder),
-    )
-    asked = None if instruction is None else instruction_encoder or source_encoder
-    data = naming(data, source=source_encoder, target=target_encoder, instruction=asked)
+    specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
+    _, data = encode_pairs(pairs, columns, specs, store, skip_bad)
     with working(f"cross-validating maps on {len(data):,} pairs"):
         side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
@@ -94,7 +68,7 @@ def fit(
     if as_json:
         print_json({"adapter": str(out), "card": card.to_dict()})
         return
-    # What instructions gained is about other galleries; the verdict tells it.
+    # What instructions gained is about other galleries and stands in the verdict.
     chosen = (c for c in card.candidates if c.chosen and c.stage != "instructions")
     best = sorted(chosen, key=lambda c: c.mrr)
     shown = table(

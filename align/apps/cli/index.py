@@ -8,95 +8,80 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from align.apps.cli.inputs import check_encoder, encoder_of, open_store, report_skipped
-from align.apps.cli.options import (
-    DEFAULT_STORE,
-    AdapterFolder,
-    AsJson,
-    IdColumn,
-    ItemsColumn,
-    ItemsFile,
-    MaybeSpec,
-    Skip,
-    StoreFolder,
-)
+from align.apps.cli import options
+from align.apps.cli.inputs import check_encoder, open_store, report_skipped
 from align.apps.cli.outputs import check_folder
 from align.apps.cli.printing import print_json, say
 
 if TYPE_CHECKING:
-    from align.adapters.adapter import Adapter
-    from align.data.encoding import Encoder
     from align.retrieval.index.index import Index
+    from align.retrieval.storage.adapter_files import AnyAdapter
 
 
 def index(
-    adapter: AdapterFolder,
-    items: ItemsFile,
+    adapter: Annotated[
+        Path, typer.Argument(help="Folder that `align fit` or `head.save` of meta tokens wrote.")
+    ],
+    items: options.ItemsFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index to.")],
-    column: ItemsColumn = None,
-    id: IdColumn = None,
-    modality: Annotated[
-        str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
-    ] = None,
+    column: options.ItemsColumn = None,
+    id: options.IdColumn = None,
+    modality: options.SideModality = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option(help="Column of a table to keep with each item; needs --id; repeatable."),
+        typer.Option(help="Column of a table to store with each item; needs --id; repeatable."),
     ] = None,
     side: Annotated[str, typer.Option(help="Side the items are on: source or target.")] = "target",
     dtype: Annotated[
         str, typer.Option(help="How to store vectors: float32, float16, bfloat16 or int8.")
     ] = "float32",
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
-    encoder: MaybeSpec = None,
-    store: StoreFolder = DEFAULT_STORE,
-    skip_bad: Skip = False,
-    as_json: AsJson = False,
+    encoder: options.MaybeSpec = None,
+    store: options.StoreFolder = options.DEFAULT_STORE,
+    skip_bad: options.Skip = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Encode, adapt and index items, so that they can be searched from the other side.
 
     Example: `align index my-adapter photos/ -o idx`
     """
     from align._checks import check_side
-    from align.adapters.adapter import load
     from align.data.items import read_items
-    from align.data.multi_vector import MultiVector
-    from align.retrieval.embedder import Embedder
+    from align.encoders.spec import from_spec
     from align.retrieval.index.index import Index
+    from align.retrieval.retriever import Retriever
 
     check_side(side)
-    loaded = load(str(adapter))
+    loaded = load_adapter(adapter)
     if add:
         made = Index.open(out)
         check_same(made, loaded, side, dtype)
     else:
         made = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
     check_folder(out)
-    on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
-    kept = metadata or []
-    if taken := sorted({"path", "text"} & set(kept)):
+    if taken := sorted({"path", "text"} & set(metadata or ())):
         raise ValueError(
             f"the fields path and text hold the item itself; got --metadata {taken[0]}. "
             "Leave it out, or name the column differently."
         )
-    found = read_items(items, column=column, id=id, modality=modality, keep=kept, on_error=on_error)
-    report_skipped(found.skipped)
-    frozen = encoder_of(loaded, side, encoder)
-    check_encoder(loaded, made.side, frozen)
-    embedder = Embedder(
-        loaded,
-        source=frozen if side == "source" else None,
-        target=frozen if side == "target" else None,
-        store=open_store(store),
+    on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
+    found = read_items(
+        items, column=column, id=id, modality=modality, keep=metadata or (), on_error=on_error
     )
-    vectors = embedder.gallery(found.items, side=made.side, modality=found.modality, progress=True)
-    made.add(
+    report_skipped(found.skipped)
+    given = {} if encoder is None else {side: from_spec(encoder)}
+    retriever = Retriever(made, **given, store=open_store(store))
+    embedder = retriever.embedder
+    check_encoder(embedder.adapter, made.side, embedder.encoder(made.side))
+    retriever.add(
         found.ids,
-        MultiVector.from_equal(vectors[:, None]),
+        found.items,
         metadata=[
-            {**held, **shown(item)}
-            for item, held in zip(found.items, found.kept or repeat({}), strict=False)
+            {**fields, ("path" if isinstance(item, Path) else "text"): str(item)}
+            for item, fields in zip(found.items, found.kept or repeat({}), strict=False)
         ],
-        modality=found.modality or kind_of(frozen),
+        modality=found.modality,
+        progress=True,
     )
     made.save()
     if as_json:
@@ -106,24 +91,22 @@ def index(
         say(f"{len(made):,} items{again} indexed in {out}")
 
 
-def check_same(made: Index, adapter: Adapter, side: str, dtype: str) -> None:
+def load_adapter(folder: Path) -> AnyAdapter:
+    """The adapter, or the head of meta tokens, in a folder."""
+    from align.adapters.adapter import load
+    from align.adapters.multi_vector.files import CONFIG
+    from align.adapters.multi_vector.meta_tokens import load_meta_tokens
+
+    path = folder.expanduser()
+    return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
+
+
+def check_same(made: Index, adapter: AnyAdapter, side: str, dtype: str) -> None:
     """Raise ``ValueError`` unless an index was made with this adapter, side and dtype."""
-    held = None if made.adapter is None else made.adapter.card
-    if (held, made.side, made.dtype) != (adapter.card, side, dtype):
-        same = "the same" if held == adapter.card else "another"
+    card = None if made.adapter is None else made.adapter.card
+    if (card, made.side, made.dtype) != (adapter.card, side, dtype):
+        same = "the same" if card == adapter.card else "another"
         raise ValueError(
             f"--add needs the adapter, side and dtype of the index, {made.side} and {made.dtype}; "
             f"got {same} adapter, {side} and {dtype}. Give the same ones, or make a new index."
         )
-
-
-def shown(item: str | Path) -> dict[str, str]:
-    """What a hit shows of an item."""
-    return {"path": str(item)} if isinstance(item, Path) else {"text": item}
-
-
-def kind_of(encoder: Encoder) -> str | None:
-    """The modality of an encoder's items, where it is one that an index knows."""
-    from align.data.modality import Modality
-
-    return encoder.modality if encoder.modality.upper() in Modality.__members__ else None

@@ -1,7 +1,8 @@
-"""From what was typed to pairs, vectors, encoders and the store."""
+"""From words of the command line to pairs, vectors, encoders and the store."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,61 +18,63 @@ if TYPE_CHECKING:
     from align.encoders.cache.store import EmbeddingStore
 
 
-def read_pairs(
-    path: Path, source: str, target: str, id: str | None, group: str | None, skip_bad: bool
-) -> Pairs:
+def read_pairs(path: Path, columns: Columns, skip_bad: bool) -> Pairs:
     """The pairs in a table or folder; rows that were skipped are listed on standard error."""
-    from align.data.validation import Columns
-
-    return read_columns(path, Columns(source, target, id, group), skip_bad)
-
-
-def read_columns(path: Path, columns: Columns, skip_bad: bool) -> Pairs:
-    """The same with columns of modalities and instructions."""
     from dataclasses import asdict
 
     from align.data.pairs import Pairs
 
-    found = Pairs.read(path, **asdict(columns), on_error="skip" if skip_bad else "raise")
-    report_skipped(found.skipped)
-    return found
+    pairs = Pairs.read(path, **asdict(columns), on_error="skip" if skip_bad else "raise")
+    report_skipped(pairs.skipped)
+    return pairs
 
 
-def encode(
-    pairs: Pairs,
-    source_encoder: Encoder,
-    target_encoder: Encoder,
+def encode_pairs(
+    path: Path,
+    columns: Columns,
+    specs: Mapping[str, str | None],
     store: Path,
-    instruction_encoder: Encoder | None = None,
+    skip_bad: bool,
     adapter: Adapter | None = None,
-) -> PairedEmbeddings:
-    """Both sides encoded, with a bar per side, each item once for all runs with this store.
+) -> tuple[Pairs, PairedEmbeddings]:
+    """The pairs of a file, and both sides encoded, each item once for all runs with this store.
 
-    Every encoder is asked who it is before the first item goes through any, and an adapter
-    whether it was fitted on them.
-    """
-    check_encoder(adapter, "source", source_encoder)
-    check_encoder(adapter, "target", target_encoder)
-    if instruction_encoder is not None:
-        check_encoder(None, "source", instruction_encoder)
-    return pairs.encode(
-        source_encoder,
-        target_encoder,
-        instruction_encoder=instruction_encoder,
-        store=open_store(store),
-        progress=True,
-    )
+    Every encoder is built and compared with the adapter before the first item goes through any.
 
-
-def naming(data: PairedEmbeddings, **typed: str | None) -> PairedEmbeddings:
-    """The pairs with encoders named as they were typed, where an encoder does not say how itself.
-
-    Python code is named too: it is not run from a card, and the refusal says what to type.
+    Args:
+        path: The file.
+        columns: Its columns.
+        specs: Encoders by ``"source"``, ``"target"`` and ``"instruction"``; those of the adapter's
+            card where there is none.
+        store: Folder of the cache.
+        skip_bad: Skip and list bad rows.
+        adapter: What the pairs are for, if it is fitted already.
     """
     from dataclasses import replace
 
-    named = {role: spec for role, spec in typed.items() if spec is not None}
-    return replace(data, encoders={**named, **data.encoders})
+    from align.adapters.instructions import pairs_for
+
+    pairs = read_pairs(path, columns, skip_bad)
+    source = encoder_of(adapter, "source", specs.get("source"))
+    target = encoder_of(adapter, "target", specs.get("target"))
+    check_encoder(adapter, "source", source)
+    check_encoder(adapter, "target", target)
+    instructions = None
+    if columns.instruction is not None:
+        instructions = instruction_encoder_of(adapter, specs.get("instruction"))
+    if instructions is not None:
+        check_encoder(None, "source", instructions)
+    data = pairs.encode(
+        source, target, instruction_encoder=instructions, store=open_store(store), progress=True
+    )
+    if adapter is not None:
+        return pairs, pairs_for(adapter, data)
+    # Python code is named too: it is never run from a card, and the refusal says what to type.
+    roles = {**specs, "instruction": specs.get("instruction") or specs.get("source")}
+    if columns.instruction is None:
+        del roles["instruction"]
+    named = {role: spec for role, spec in roles.items() if spec is not None}
+    return pairs, replace(data, encoders={**named, **data.encoders})
 
 
 def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None:
@@ -81,16 +84,24 @@ def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None
         adapter.check_fingerprint(side, fingerprint)
 
 
-def encoder_of(adapter: Adapter | None, side: str, spec: str | None) -> Encoder:
-    """The encoder of a side: the one named, or the one the adapter remembers."""
+def encoder_of(adapter: Adapter | None, role: str, spec: str | None) -> Encoder:
+    """The encoder of a side or of instructions: the one named, or that of the adapter's card."""
     from align.encoders.spec import from_card, from_spec
 
     if spec is not None:
         return from_spec(spec)
-    return from_card({} if adapter is None else adapter.card.encoders, side)
+    return from_card({} if adapter is None else adapter.card.encoders, role)
 
 
-def taken(adapter: Adapter, instruction: str | None) -> str | None:
+def instruction_encoder_of(adapter: Adapter | None, spec: str | None) -> Encoder | None:
+    """The encoder of instructions, or ``None`` where it is that of the sources."""
+    remembered = {} if adapter is None else adapter.card.encoders
+    if spec is None and remembered.get("instruction") == remembered.get("source"):
+        return None
+    return encoder_of(adapter, "instruction", spec)
+
+
+def taken_instruction(adapter: Adapter, instruction: str | None) -> str | None:
     """The instruction, or the column of them, if the adapter takes any; else a note says so."""
     from align.adapters.instructions import takes_instructions
 
@@ -100,21 +111,13 @@ def taken(adapter: Adapter, instruction: str | None) -> str | None:
     return None
 
 
-def say_unknown(adapter: Adapter) -> None:
-    """A note where an adapter cannot tell whether it was fitted on the pairs that judge it."""
+def note_unknown_training(adapter: Adapter) -> None:
+    """A note where an adapter cannot tell whether it was fitted on the pairs of a measurement."""
     if adapter.training_items is None:
         complain(
             "note: this adapter does not remember its training pairs; whether these are held out "
             "is not known"
         )
-
-
-def instruction_encoder_of(adapter: Adapter, spec: str | None) -> Encoder | None:
-    """The encoder of instructions, or ``None`` where it is that of the sources."""
-    remembered = adapter.card.encoders
-    if spec is None and remembered.get("instruction") == remembered.get("source"):
-        return None
-    return encoder_of(adapter, "instruction", spec)
 
 
 def open_store(path: Path) -> EmbeddingStore:

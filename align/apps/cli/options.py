@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, each said once."""
+"""Arguments and options that several commands share, each declared once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 PairsFile = Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, Parquet, or a folder of images.")]
 ItemsFile = Annotated[Path, typer.Argument(help="Folder of images, .txt of lines, or a table.")]
 AdapterFolder = Annotated[Path, typer.Argument(help="Folder that `align fit` wrote.")]
+IndexFolder = Annotated[Path, typer.Argument(help="Folder that `align index` wrote.")]
 AdapterOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the adapter to.")]
 Column = Annotated[str, typer.Option(help="Name of the column.")]
 MaybeColumn = Annotated[str | None, typer.Option(help="Name of the column.")]
@@ -18,14 +19,11 @@ IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids
 GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column that ties pairs together, as one photo does.")
 ]
-SourceModality = Annotated[
-    str | None, typer.Option(help="Column of each source's modality: text, image, code, ...")
-]
-TargetModality = Annotated[
-    str | None, typer.Option(help="Column of each target's modality: text, image, code, ...")
+SideModality = Annotated[
+    str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
 ]
 Instruction = Annotated[
-    str | None, typer.Option(help="Column of what each source asks for; may be empty.")
+    str | None, typer.Option(help="Column of each source's instruction; cells may be empty.")
 ]
 InstructionSpec = Annotated[
     str | None, typer.Option(help="Encoder of instructions; that of the sources if left out.")
@@ -50,6 +48,6 @@ Spec = Annotated[
     ),
 ]
 MaybeSpec = Annotated[
-    str | None, typer.Option(help="Another encoder than the adapter remembers, same fingerprint.")
+    str | None, typer.Option(help="Encoder to use instead of the adapter's; same fingerprint.")
 ]
 DEFAULT_STORE = Path("~/.cache/isthmus/store")

@@ -1,6 +1,6 @@
-"""How commands answer: JSON for programs, tables for people, a spinner while they wait.
+"""What commands print: JSON for programs, tables for people, a spinner while they wait.
 
-Commands print by these functions alone, so that no text of others steers a terminal.
+Commands print by these functions alone, so that no foreign text steers a terminal.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from align.apps.cli.console import PlainConsole
     from align.metrics.evaluation import Estimate
-
-_NUMERIC = {"score", "gallery", "MRR", "items", "shards", "MB"}
 
 
 def say(*lines: object) -> None:
@@ -56,7 +54,7 @@ def table(title: str, *columns: str) -> Table:
 
     made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        numeric = column in _NUMERIC or "@" in column
+        numeric = column in ("score", "gallery", "MRR", "items", "MB") or "@" in column
         made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     return made
 

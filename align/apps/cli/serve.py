@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from align.apps.cli import options
 from align.apps.cli.inputs import check_encoder, open_store
-from align.apps.cli.options import MaybeSpec
 from align.apps.cli.printing import complain, say
 
 
 def serve(
-    index: Annotated[Path, typer.Argument(help="Folder that `align index` wrote.")],
+    index: options.IndexFolder,
     host: Annotated[
         str, typer.Option(help="Name or address to listen on; others than this machine may then.")
     ] = "127.0.0.1",
@@ -28,8 +28,8 @@ def serve(
     store: Annotated[
         Path | None, typer.Option(help="Cache of encoded items, for the raw view.")
     ] = None,
-    source_encoder: MaybeSpec = None,
-    target_encoder: MaybeSpec = None,
+    source_encoder: options.MaybeSpec = None,
+    target_encoder: options.MaybeSpec = None,
 ) -> None:
     """A local web page to search an index with texts, pictures and its own items.
 
@@ -44,25 +44,21 @@ def serve(
             f"the web page needs uvicorn and starlette; {error.name} is not installed. "
             "Run: pip install 'isthmus[serve]'"
         ) from error
-    from align.adapters.adapter import Adapter
     from align.apps.serving.gallery import Gallery
     from align.apps.serving.guards import is_loopback
-    from align.apps.serving.limits import MOST_CONNECTIONS, STOP_SECONDS
     from align.apps.serving.roots import Roots
     from align.encoders.spec import from_spec
     from align.retrieval.index.index import Index
     from align.retrieval.retriever import Retriever
 
-    with listening(host, port) as door:  # before networks are loaded for nothing
-        opened = Index.open(index)
+    with listening(host, port) as listener:  # before networks are loaded for nothing
         source = None if source_encoder is None else from_spec(source_encoder)
         target = None if target_encoder is None else from_spec(target_encoder)
-        adapter = opened.adapter if isinstance(opened.adapter, Adapter) else None
+        retriever = Retriever(Index.open(index), source=source, target=target)
         if source is not None:
-            check_encoder(adapter, "source", source)
+            check_encoder(retriever.embedder.adapter, "source", source)
         if target is not None:
-            check_encoder(adapter, "target", target)
-        retriever = Retriever(opened, source=source, target=target)
+            check_encoder(retriever.embedder.adapter, "target", target)
         gallery = Gallery(
             retriever,
             roots=None if root is None else Roots.of(root),
@@ -77,16 +73,17 @@ def serve(
         config = uvicorn.Config(
             web_app(gallery, host=host), host=host, port=port, log_level="warning",
             access_log=False, server_header=False, proxy_headers=False, ws="none", http="h11",
-            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
+            limit_concurrency=100,  # a page opens six connections
+            timeout_graceful_shutdown=3,  # seconds; open requests are cut off then
         )  # fmt: skip
-        logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+        logging.getLogger("uvicorn.error").addFilter(_is_not_cut_off)
         shown = f"[{host}]" if ":" in host else host
         say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
         # No log of requests: it would keep what people searched for.
-        uvicorn.Server(config).run(sockets=[door])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
-def _is_no_cut(record: logging.LogRecord) -> bool:
+def _is_not_cut_off(record: logging.LogRecord) -> bool:
     """Whether a record is about more than a request that was open when the page was stopped."""
     kind = None if record.exc_info is None else record.exc_info[0]
     return kind is None or not issubclass(kind, asyncio.CancelledError)

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from align.apps.cli import options
 from align.apps.cli.inputs import open_store
-from align.apps.cli.options import DEFAULT_STORE, AsJson, StoreFolder
 from align.apps.cli.printing import console, print_json, say, table
 
 
-def stat(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def stat(
+    store: options.StoreFolder = options.DEFAULT_STORE, as_json: options.AsJson = False
+) -> None:
     """What the cache holds, encoder by encoder."""
     from dataclasses import asdict
 
@@ -27,7 +29,9 @@ def stat(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
     console().print(shown)
 
 
-def verify(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def verify(
+    store: options.StoreFolder = options.DEFAULT_STORE, as_json: options.AsJson = False
+) -> None:
     """Hash every cached vector again; exits with 1 if something is damaged."""
     problems = open_store(store).verify()
     if as_json:
@@ -39,11 +43,11 @@ def verify(store: StoreFolder = DEFAULT_STORE, as_json: AsJson = False) -> None:
 
 
 def prune(
-    store: StoreFolder = DEFAULT_STORE,
+    store: options.StoreFolder = options.DEFAULT_STORE,
     drop: Annotated[
         list[str] | None, typer.Option(help="Fingerprint to remove altogether; may repeat.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove damage, give free room back to the disk, and drop encoders by name."""
     freed = open_store(store).prune(drop=drop or ())

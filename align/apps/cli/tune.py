@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from align.apps.cli.inputs import check_better, encode, naming, read_columns
-from align.apps.cli.options import (
-    DEFAULT_STORE,
-    AdapterOut,
-    AsJson,
-    Column,
-    GroupColumn,
-    IdColumn,
-    PairsFile,
-    RequireBetter,
-    Seed,
-    Skip,
-    SourceModality,
-    Spec,
-    StoreFolder,
-    TargetModality,
-)
+from align.apps.cli import options
+from align.apps.cli.inputs import check_better, encode_pairs
 from align.apps.cli.outputs import check_adapter_folder, check_file, check_folder
 from align.apps.cli.printing import complain, console, print_json, say, table
 
@@ -34,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def tune(
-    pairs: PairsFile,
-    source: Column,
-    target: Column,
-    source_encoder: Spec,
-    target_encoder: Spec,
-    out: AdapterOut,
+    pairs: options.PairsFile,
+    source: options.Column,
+    target: options.Column,
+    source_encoder: options.Spec,
+    target_encoder: options.Spec,
+    out: options.AdapterOut,
     study: Annotated[
         Path, typer.Option(help="Journal of the search; if it is there, the search goes on.")
     ],
@@ -58,15 +43,15 @@ def tune(
     figures: Annotated[
         Path | None, typer.Option(help="Folder to write figures of the search to.")
     ] = None,
-    id: IdColumn = None,
-    group: GroupColumn = None,
-    source_modality: SourceModality = None,
-    target_modality: TargetModality = None,
-    require_better_than_chance: RequireBetter = False,
-    seed: Seed = 0,
-    store: StoreFolder = DEFAULT_STORE,
-    skip_bad: Skip = False,
-    as_json: AsJson = False,
+    id: options.IdColumn = None,
+    group: options.GroupColumn = None,
+    source_modality: options.SideModality = None,
+    target_modality: options.SideModality = None,
+    require_better_than_chance: options.RequireBetter = False,
+    seed: options.Seed = 0,
+    store: options.StoreFolder = options.DEFAULT_STORE,
+    skip_bad: options.Skip = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Search for settings that score high with few bytes per gallery vector, and fit the best.
 
@@ -79,7 +64,6 @@ def tune(
     -o my-adapter`
     """
     from align.data.validation import Columns
-    from align.encoders.spec import from_spec
     from align.fitting.tuning.figures import check_matplotlib, save_figures
     from align.fitting.tuning.study import tune as search
 
@@ -88,47 +72,46 @@ def tune(
     if figures is not None:
         check_matplotlib()
         check_folder(figures)
-    encoders = from_spec(source_encoder), from_spec(target_encoder)
     columns = Columns(source, target, id, group, source_modality, target_modality)
-    data = encode(read_columns(pairs, columns, skip_bad), *encoders, store)
-    data = naming(data, source=source_encoder, target=target_encoder)
+    specs = {"source": source_encoder, "target": target_encoder}
+    _, data = encode_pairs(pairs, columns, specs, store, skip_bad)
     try:
-        found = search(
+        tuning = search(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
         )
     except KeyboardInterrupt:
         complain(f"interrupted; finished trials are kept in {study}. The same command goes on.")
         raise typer.Exit(130) from None
-    chosen = found.best(max_bytes=max_bytes)
-    adapter = found.fit(max_bytes=max_bytes)
+    chosen = tuning.best(max_bytes=max_bytes)
+    adapter = tuning.fit(max_bytes=max_bytes)
     check_better(adapter, require_better_than_chance, out)
     adapter.save(out)
-    drawn = [] if figures is None else save_figures(found, figures, chosen=chosen)
+    drawn = [] if figures is None else save_figures(tuning, figures, chosen=chosen)
     if as_json:
         print_json(
             {
                 "adapter": str(out),
                 "chosen": _numbers(chosen),
-                "chance": {"mrr": found.chance_mrr, "recall_at_10": found.chance_at_10},
-                "front": [_numbers(trial) for trial in found.front],
-                "trials": len(found.trials),
-                "pruned": len(found.trials) - len(found.whole),
-                "importance": dict(found.importance),
+                "chance": {"mrr": tuning.chance_mrr, "recall_at_10": tuning.chance_at_10},
+                "front": [_numbers(trial) for trial in tuning.front],
+                "trials": len(tuning.trials),
+                "pruned": len(tuning.trials) - len(tuning.whole),
+                "importance": dict(tuning.importance),
                 "figures": [str(path) for path in drawn],
                 "card": adapter.card.to_dict(),
             }
         )
         return
-    console().print(_front(found, chosen))
+    console().print(_front(tuning, chosen))
     say(f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawn), f"saved to {out}")
 
 
-def _front(found: Tuning, chosen: Trial) -> Table:
+def _front(tuning: Tuning, chosen: Trial) -> Table:
     """One row per trial of the front, cheapest first."""
-    pruned = len(found.trials) - len(found.whole)
-    title = f"the front of {len(found.trials)} trials, {pruned} of them pruned; chosen in bold"
+    pruned = len(tuning.trials) - len(tuning.whole)
+    title = f"the front of {len(tuning.trials)} trials, {pruned} of them pruned; chosen in bold"
     shown = table(title, "trial", "bytes", "MRR", "R@10", "setting")
-    for trial in found.front:
+    for trial in tuning.front:
         shown.add_row(
             str(trial.number), f"{trial.cost:,}",
             f"{100 * trial.mrr:.1f} ± {196 * trial.error:.1f}",
@@ -136,7 +119,7 @@ def _front(found: Tuning, chosen: Trial) -> Table:
             style="bold" if trial is chosen else None,
         )  # fmt: skip
     shown.add_row(
-        "", "", f"{100 * found.chance_mrr:.1f}", f"{100 * found.chance_at_10:.1f}",
+        "", "", f"{100 * tuning.chance_mrr:.1f}", f"{100 * tuning.chance_at_10:.1f}",
         "chance: a random order",
     )  # fmt: skip
     return shown

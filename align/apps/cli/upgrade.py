@@ -8,45 +8,28 @@ from typing import Annotated, Any
 
 import typer
 
-from align.apps.cli.inputs import (
-    check_better,
-    check_encoder,
-    open_store,
-    read_pairs,
-    report_skipped,
-)
-from align.apps.cli.options import (
-    DEFAULT_STORE,
-    AdapterOut,
-    AsJson,
-    IdColumn,
-    ItemsColumn,
-    ItemsFile,
-    RequireBetter,
-    Seed,
-    Skip,
-    StoreFolder,
-)
+from align.apps.cli import options
+from align.apps.cli.inputs import check_better, open_store, read_pairs, report_skipped
 from align.apps.cli.outputs import check_adapter_folder
 from align.apps.cli.printing import console, percent, print_json, say, table, working
 
 
 def upgrade(
     old: Annotated[str, typer.Argument(help="Encoder that filled the index, as in `align fit`.")],
-    new: Annotated[str, typer.Argument(help="Encoder that will ask, as in `align fit`.")],
-    items: ItemsFile,
-    out: AdapterOut,
-    column: ItemsColumn = None,
-    id: IdColumn = None,
+    new: Annotated[str, typer.Argument(help="Encoder of the queries, as in `align fit`.")],
+    items: options.ItemsFile,
+    out: options.AdapterOut,
+    column: options.ItemsColumn = None,
+    id: options.IdColumn = None,
     group: Annotated[
         str | None,
         typer.Option("--group", help="Column of a table: items of a group answer each other."),
     ] = None,
-    require_better_than_chance: RequireBetter = False,
-    seed: Seed = 0,
-    store: StoreFolder = DEFAULT_STORE,
-    skip_bad: Skip = False,
-    as_json: AsJson = False,
+    require_better_than_chance: options.RequireBetter = False,
+    seed: options.Seed = 0,
+    store: options.StoreFolder = options.DEFAULT_STORE,
+    skip_bad: options.Skip = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Search an old encoder's index with a new encoder's queries; the index stays untouched.
 
@@ -64,13 +47,12 @@ def upgrade(
 
     check_adapter_folder(out)
     encoders = {spec: from_spec(spec) for spec in (new, old)}
-    for encoder in encoders.values():
-        check_encoder(None, "source", encoder)
-    ids, found, groups = _read(items, column, id, group, skip_bad)
+    fingerprints = {spec: encoders[spec].fingerprint for spec in encoders}  # both are there
+    ids, contents, groups = _read(items, column, id, group, skip_bad)
     sides = [
         Embeddings(
-            open_store(store).encode(encoders[spec], found, progress=True),
-            encoders[spec].fingerprint,
+            open_store(store).encode(encoders[spec], contents, progress=True),
+            fingerprints[spec],
             ids,
             spec_of(encoders[spec]) or spec,
         )
@@ -90,8 +72,8 @@ def upgrade(
         numbers = (each.kept_at_1, each.kept_at_10, each.recall_at_10)
         cells = [f"{100 * number:.1f}" for number in numbers if number is not None]
         shown.add_row(each.name, *cells, style="bold" if each.chosen else None)
-    at_random = [made.chance[key] for key in made.chance]
-    shown.add_row("chance: another query's answers", *(f"{100 * c:.1f}" for c in at_random))
+    chance = (f"{100 * value:.1f}" for value in made.chance.values())
+    shown.add_row("chance: another query's answers", *chance)
     console().print(shown)
     said = [
         f"new queries keep {percent(made.kept_at_10)} % of the ten items that old queries find, "
@@ -107,6 +89,7 @@ def _read(
 ) -> tuple[tuple[str, ...], Sequence[Any], tuple[str, ...] | None]:
     """Ids, items and, where a column names them, groups."""
     from align.data.items import read_items
+    from align.data.validation import Columns
 
     if group is None:
         found = read_items(path, column=column, id=id, on_error="skip" if skip_bad else "raise")
@@ -117,5 +100,5 @@ def _read(
             f"groups are read from a table, whose column of items must be named; {path} came "
             f"without one. Name it with --column beside --group {group}."
         )
-    rows = read_pairs(path, column, column, id, group, skip_bad)
-    return rows.ids, rows.source, rows.groups
+    pairs = read_pairs(path, Columns(column, column, id, group), skip_bad)
+    return pairs.ids, pairs.source, pairs.groups

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from typing import Any, get_args
 
@@ -17,15 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from align._version import __version__
 from align.apps.serving.gallery import Gallery, Question, View
 from align.apps.serving.guards import ASGI, guarded
-from align.apps.serving.limits import (
-    MOST_BYTES,
-    MOST_CHARACTERS,
-    MOST_HITS,
-    MOST_UPLOADS,
-    UPLOAD_SECONDS,
-)
 from align.apps.serving.pictures import Thumbnails, version_of
 
 FILES = {
@@ -42,59 +36,102 @@ _STATUS: dict[type[Exception], int] = {
     ValueError: 400,
 }
 
-_DEFAULT_HITS = 24
-_OPTIONS = {"k", "view", "modality", "budget"}
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may ask for at most.
+
+    Attributes:
+        most_hits: Hits of one answer.
+        most_characters: Of a text query; encoders cut texts off much earlier.
+        most_bytes: Of a picture that is uploaded.
+        most_uploads: Pictures that are uploaded or searched with at a time; further ones are
+            refused, since a queue would hold their bodies.
+        upload_seconds: For a whole upload to arrive, however slowly it trickles in.
+    """
+
+    most_hits: int = 100
+    most_characters: int = 2000
+    most_bytes: int = 10 << 20
+    most_uploads: int = 4
+    upload_seconds: float = 30.0
 
 
-def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
+_DEFAULT_LIMITS = Limits()
+
+
+def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFAULT_LIMITS) -> ASGI:
     """An ASGI app that serves the page and the API of ``openapi.json``.
 
     Args:
         gallery: What is searched.
         host: The name or address that the server is bound to; requests to other names are refused.
+        limits: What a request may ask for at most.
     """
     thumbnails = Thumbnails()
+    uploads = asyncio.Semaphore(limits.most_uploads)
 
     def about(request: Request) -> Response:
-        _only(request.query_params, set())
-        return JSONResponse(asdict(gallery.about))
+        _check_names(request.query_params, set())
+        shown = ("most_hits", "most_characters", "most_bytes")
+        sizes = {name: getattr(limits, name) for name in shown}
+        return JSONResponse({**asdict(gallery.about), **sizes, "version": __version__})
 
     def search(request: Request) -> Response:
-        given = request.query_params
-        _only(given, {"q", "item", *_OPTIONS})
-        if ("q" in given) == ("item" in given):
+        params = request.query_params
+        _check_names(params, {"q", "item", *_OPTIONS})
+        if ("q" in params) == ("item" in params):
             raise ValueError(
                 "a search needs either q, a text, or item, the id of an item; got "
-                f"{sorted(given)}. Send one of them, or POST a picture."
+                f"{sorted(params)}. Send one of them, or POST a picture."
             )
-        if "item" in given:
-            return _found(gallery, Question("item", given["item"]), given)
-        text = given["q"]
-        if not 1 <= len(text.strip()) or len(text) > MOST_CHARACTERS:
+        if "item" in params:
+            return answer(Question("item", params["item"]), params)
+        text = params["q"]
+        if not text.strip() or len(text) > limits.most_characters:
             raise ValueError(
-                f"a text query must have 1 to {MOST_CHARACTERS} characters, not all blank; got "
-                f"{len(text)}. Shorten it, or type something."
+                f"a text query must have 1 to {limits.most_characters} characters, not all blank; "
+                f"got {len(text)}. Shorten it, or type something."
             )
-        return _found(gallery, Question("text", text), given)
-
-    uploads = _Room(MOST_UPLOADS)
+        return answer(Question("text", text), params)
 
     async def search_by_picture(request: Request) -> Response:
-        given = request.query_params
-        _only(given, _OPTIONS)
-        if not request.headers.get("content-type", "").startswith("image/"):
+        _check_names(request.query_params, _OPTIONS)
+        kind = request.headers.get("content-type")
+        if kind is None or not kind.startswith("image/"):
             raise HTTPException(
                 415, "the body must be a picture, with a content type such as image/jpeg; got "
-                f"{request.headers.get('content-type')!r}. Send the bytes of the file.",
+                f"{kind!r}. Send the bytes of the file.",
             )  # fmt: skip
-        with uploads.taken():
-            question = Question("image", await _body(request))
-            return await run_in_threadpool(_found, gallery, question, given)
+        if uploads.locked():
+            raise HTTPException(
+                503, f"{limits.most_uploads} pictures may be searched with at a time; there are as "
+                "many. Try again in a moment.", {"retry-after": "1"},
+            )  # fmt: skip
+        async with uploads:
+            question = Question("image", await _body(request, limits))
+            return await run_in_threadpool(answer, question, request.query_params)
 
     async def search_either_way(request: Request) -> Response:
         if request.method == "POST":
             return await search_by_picture(request)
         return await run_in_threadpool(search, request)
+
+    def answer(question: Question, params: QueryParams) -> Response:
+        view = params.get("view", "aligned")
+        if view not in get_args(View):
+            raise ValueError(
+                f"view must be one of {list(get_args(View))}; got {view!r}. Choose one."
+            )
+        budget = params.get("budget")
+        found = gallery.search(
+            question,
+            k=_number("k", params.get("k", "24"), most=limits.most_hits),
+            view=view,  # type: ignore[arg-type]  # checked above
+            modalities=params.getlist("modality"),
+            budget=None if budget is None else _number("budget", budget, most=10**6),
+        )
+        return JSONResponse(asdict(found))
 
     def thumbnail(request: Request) -> Response:
         file = gallery.path_of(request.path_params["id"])
@@ -103,10 +140,10 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         try:
-            made = thumbnails.jpeg(file, version)
+            jpeg = thumbnails.jpeg(file, version)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        return Response(made, media_type="image/jpeg", headers=headers)
+        return Response(jpeg, media_type="image/jpeg", headers=headers)
 
     routes = [
         *(Route(path, _file(*named)) for path, named in FILES.items()),
@@ -115,12 +152,17 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1") -> ASGI:
         # An id may hold slashes, as those of photos in folders do.
         Route("/api/items/{id:path}/thumbnail", thumbnail),
     ]
-    handlers: dict[Any, Callable[[Request, Any], Response]] = dict.fromkeys(_STATUS, _refused)
+    handlers: dict[Any, Callable[[Request, Any], Response]] = {
+        kind: partial(_refused, status) for kind, status in _STATUS.items()
+    }
     handlers[HTTPException] = lambda _, error: _error(
         error.status_code, error.detail, error.headers
     )
     app: Any = Starlette(routes=routes, exception_handlers=handlers)
     return guarded(app, host=host)
+
+
+_OPTIONS = {"k", "view", "modality", "budget"}
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -132,23 +174,9 @@ def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _found(gallery: Gallery, question: Question, given: QueryParams) -> Response:
-    view = given.get("view", "aligned")
-    if view not in get_args(View):
-        raise ValueError(f"view must be one of {list(get_args(View))}; got {view!r}. Choose one.")
-    answer = gallery.search(
-        question,
-        k=_number("k", given.get("k", str(_DEFAULT_HITS)), most=MOST_HITS),
-        view=view,  # type: ignore[arg-type]  # checked above
-        modalities=given.getlist("modality"),
-        budget=_number("budget", given["budget"], most=10**6) if "budget" in given else None,
-    )
-    return JSONResponse(asdict(answer))
-
-
-def _only(given: QueryParams, known: set[str]) -> None:
+def _check_names(params: QueryParams, known: set[str]) -> None:
     """Raise unless every parameter is known, and only ``modality`` comes more than once."""
-    names = [name for name, _ in given.multi_items()]
+    names = [name for name, _ in params.multi_items()]
     unknown = sorted(set(names) - known)
     repeated = sorted({name for name in names if names.count(name) > 1} - {"modality"})
     if unknown or repeated:
@@ -166,55 +194,34 @@ def _number(name: str, text: str, *, most: int) -> int:
     return int(text)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limits: Limits) -> bytes:
     """The body, of which no more than the limit is ever held, whatever its length claims."""
-    held = bytearray()
-    claimed = request.headers.get("content-length", "0")
-    large = HTTPException(
-        413, f"a picture may have {MOST_BYTES:,} bytes; got more. Make it smaller first."
+    body = bytearray()
+    length = request.headers.get("content-length", "0")
+    too_large = HTTPException(
+        413, f"a picture may have {limits.most_bytes:,} bytes; got more. Make it smaller first."
     )
-    if not claimed.isdigit() or int(claimed[:12]) > MOST_BYTES:
-        raise large
+    if not length.isdigit() or int(length[:12]) > limits.most_bytes:
+        raise too_large
     try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
+        async with asyncio.timeout(limits.upload_seconds):
             async for chunk in request.stream():
-                held += chunk
-                if len(held) > MOST_BYTES:
-                    raise large
+                body += chunk
+                if len(body) > limits.most_bytes:
+                    raise too_large
     except TimeoutError as error:
         raise HTTPException(
-            408, f"a picture must arrive within {UPLOAD_SECONDS:g} seconds; it did not. Send it "
-            "again, or make it smaller first.", {"connection": "close"},
+            408, f"a picture must arrive within {limits.upload_seconds:g} seconds; it did not. "
+            "Send it again, or make it smaller first.", {"connection": "close"},
         ) from error  # fmt: skip
     except ClientDisconnect as error:
         raise HTTPException(
             400, "the upload must be whole; it broke off. Send it again."
         ) from error
-    return bytes(held)
+    return bytes(body)
 
 
-class _Room:
-    """Room for so many requests at a time; there is no queue, which would hold their bodies."""
-
-    def __init__(self, most: int) -> None:
-        self._free = most
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        if self._free == 0:
-            raise HTTPException(
-                503, f"{MOST_UPLOADS} pictures may be searched with at a time; there are as many. "
-                "Try again in a moment.", {"retry-after": "1"},
-            )  # fmt: skip
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
-
-
-def _refused(_: Request, error: Exception) -> Response:
-    status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+def _refused(status: int, _: Request, error: Exception) -> Response:
     return _error(status, str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 

@@ -1,4 +1,4 @@
-"""An index as a page sees it: what it can be asked, and what it answers."""
+"""An index as a page sees it: which queries it takes, and what it answers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from align.adapters.multi_vector.meta_tokens import MetaTokens
-from align.apps.serving.answers import About, Answer, Budgeted, item_of
-from align.apps.serving.asking import (
-    Kind,
-    Query,
-    ask,
-    ask_with_item,
-    doors,
-    load_networks,
-    shared,
-)
+from align.apps.serving.answers import About, Answer, BudgetCost, shown_item
 from align.apps.serving.neighbour_map import neighbour_map
 from align.apps.serving.pictures import open_picture
+from align.apps.serving.queries import (
+    Kind,
+    Query,
+    encode_query,
+    in_shared_space,
+    load_networks,
+    query_of_item,
+    query_routes,
+)
 from align.apps.serving.raw import raw_view
 from align.apps.serving.roots import Roots
 from align.data.encoding import Cache
@@ -39,12 +39,6 @@ from align.retrieval.index.index import Index
 from align.retrieval.retriever import Retriever
 
 View = Literal["aligned", "raw"]
-
-JUDGED = 10
-"""Best hits with all vectors, of which a budget should find as many as it can."""
-
-REMEMBERED = 256
-"""Queries whose vectors are kept, so that a switch, a filter or a slider encodes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +55,10 @@ class Question:
 
 
 class Gallery:
-    """Answers one search at a time, from memory.
+    """An index behind a page; it answers one search at a time, from memory.
 
     Attributes:
-        about: What can be asked.
+        about: What is served, and which queries it takes.
         roots: Folders whose files may be shown.
     """
 
@@ -75,36 +69,40 @@ class Gallery:
         roots: Roots | None = None,
         store: Cache | None = None,
         progress: bool = False,
+        most_queries: int = 256,
     ) -> None:
         """Load the encoders, and the raw vectors if there is a store.
 
         Args:
             retriever: The index with its encoders.
             roots: Folders whose files may be shown; those that hold the indexed files if left out.
-            store: Where raw vectors of the items are looked up, and kept once encoded.
+            store: Where raw vectors of the items are looked up, and stored once encoded.
             progress: Show a bar over items that have to be encoded.
+            most_queries: Queries whose vectors are remembered, so that a switch, a filter or a
+                slider encodes nothing.
 
         Raises:
             FileNotFoundError: With a store, the file of an item is gone.
             PermissionError: With a store, it lies outside the roots.
-            ValueError: The index is empty, or the encoder of the side that asks is not known.
+            ValueError: The index is empty, or the encoder of the queries' side is not known.
         """
-        items = _everything(retriever.index)
+        items = _all_items(retriever.index)
         paths = [str(item.metadata["path"]) for item in items if "path" in item.metadata]
         self.roots = Roots.around(paths) if roots is None else roots
         self._retriever = retriever
-        self._doors = doors(retriever)
+        self._routes = query_routes(retriever)
         raw = raw_view(retriever, items, self.roots, store, progress=progress)
         self._raw = raw.index
         self.about = About(
             items=len(items),
             modalities={name: n for name, n in retriever.index.modalities.items() if name},
-            queries=tuple(self._doors),
+            queries=tuple(self._routes),
             no_raw=raw.reason,
             budgets=_budgets(retriever),
         )
-        load_networks(retriever, self._doors)
+        load_networks(retriever, self._routes)
         self._recent: OrderedDict[tuple[str, bytes], Query] = OrderedDict()
+        self._most_queries = most_queries
         self._lock = threading.Lock()
 
     def search(
@@ -116,10 +114,10 @@ class Gallery:
         modalities: Sequence[str] = (),
         budget: int | None = None,
     ) -> Answer:
-        """Up to ``k`` hits, best first; fewer where fewer items suit.
+        """Up to ``k`` hits, best first; fewer where fewer items match the filter.
 
         Args:
-            question: What to search with; an item does not find itself.
+            question: What to search with; an item is no hit of itself.
             k: Hits, at least 1.
             view: What to rank by.
             modalities: Names as ``about`` has them; items of any if there are none.
@@ -135,16 +133,16 @@ class Gallery:
         with self._lock:
             start = time.perf_counter()
             query, fresh = self._query(question)
-            asked = time.perf_counter()
+            encoded = time.perf_counter()
             hits = self._hits(query, k, view, where, budget)
-            done = time.perf_counter()
+            end = time.perf_counter()
             return Answer(
                 view=view,
-                hits=tuple(map(item_of, hits)),
+                hits=tuple(map(shown_item, hits)),
                 map=neighbour_map(*self._points(query, hits, view)) if hits else None,
-                encode_ms=1000 * (asked - start) if fresh else 0.0,
-                search_ms=1000 * (done - asked),
-                budget=self._judged(query, view, where, budget),
+                encode_ms=1000 * (encoded - start) if fresh else 0.0,
+                search_ms=1000 * (end - encoded),
+                budget=self._cost(query, view, where, budget),
             )
 
     def path_of(self, id: str) -> Path:
@@ -192,10 +190,10 @@ class Gallery:
             self._recent.move_to_end(key)
             return self._recent[key], False
         if question.kind == "item":
-            return ask_with_item(self._retriever, str(content), self._raw), False
-        if question.kind not in self._doors:
+            return query_of_item(self._retriever, str(content), self._raw), False
+        if question.kind not in self._routes:
             raise ValueError(
-                f"queries must be of {list(self._doors)} for this index; got one of "
+                f"queries must be of {list(self._routes)} for this index; got one of "
                 f"{question.kind!r}. None of its encoders takes that."
             )
         if question.kind == "text" and names_picture(content, look=False):
@@ -205,48 +203,53 @@ class Gallery:
                 "name in quotes to search for it as words."
             )
         item = open_picture(content) if isinstance(content, bytes) else content
-        made = ask(self._retriever, self._doors[question.kind], item)
-        self._recent[key] = made
-        if len(self._recent) > REMEMBERED:
+        query = encode_query(self._retriever, self._routes[question.kind], item)
+        self._recent[key] = query
+        if len(self._recent) > self._most_queries:
             self._recent.popitem(last=False)
-        return made, True
+        return query, True
 
     def _hits(
         self, query: Query, k: int, view: View, where: Where | None, budget: int | None
     ) -> list[Hit]:
         index = self._retriever.index
-        more = min(k + (query.itself is not None), len(index))
+        k_with_itself = min(k + (query.item_id is not None), len(index))
         if view == "aligned":
             cut = None if budget is None or budget == self.about.budgets[-1] else (budget, budget)
-            found = index.search(query.vectors, k=more, where=where, budget=cut)[0]
+            [hits] = index.search(query.vectors, k=k_with_itself, where=where, budget=cut)
         else:
             assert self._raw is not None and query.raw is not None
-            ranked = self._raw.search(query.raw, k=more, where=where)[0]
-            found = _described(index, ranked)
-        return [hit for hit in found if hit.id != query.itself][:k]
+            [hits] = self._raw.search(query.raw, k=k_with_itself, where=where)
+            known = index.get([str(hit.id) for hit in hits]) if hits else None
+            if known is not None:
+                described = zip(hits, known.modality, known.metadata, strict=True)
+                hits = [hit._replace(modality=kind, metadata=m) for hit, kind, m in described]
+        return [hit for hit in hits if hit.id != query.item_id][:k]
 
     def _points(self, query: Query, hits: Sequence[Hit], view: View) -> tuple[Tensor, Tensor]:
+        """The vectors of the query and of its hits that a map shows."""
         ids = [str(hit.id) for hit in hits]
         if view == "raw":
             assert self._raw is not None and query.raw is not None
             return query.raw[0], self._raw.get(ids).vectors.tokens
-        index = self._retriever.index
-        return shared(self._retriever, query.vectors)[0], shared(
-            self._retriever, index.get(ids).vectors
+        stored = self._retriever.index.get(ids).vectors
+        return (
+            in_shared_space(self._retriever, query.vectors)[0],
+            in_shared_space(self._retriever, stored),
         )
 
-    def _judged(
+    def _cost(
         self, query: Query, view: View, where: Where | None, budget: int | None
-    ) -> Budgeted | None:
-        """How a budget does beside all vectors."""
+    ) -> BudgetCost | None:
+        """What a budget costs, by the best ten hits beside those with all vectors."""
         if view == "raw" or not self.about.budgets:
             return None
         start = time.perf_counter()
-        best = {hit.id for hit in self._hits(query, JUDGED, view, where, None)}
+        best = {hit.id for hit in self._hits(query, 10, view, where, None)}
         between = time.perf_counter()
-        found = {hit.id for hit in self._hits(query, JUDGED, view, where, budget)}
+        found = {hit.id for hit in self._hits(query, 10, view, where, budget)}
         end = time.perf_counter()
-        return Budgeted(
+        return BudgetCost(
             vectors=budget or self.about.budgets[-1],
             quality=len(best & found) / len(best) if best else 1.0,
             took_ms=1000 * (end - between),
@@ -254,23 +257,12 @@ class Gallery:
         )
 
 
-def _everything(index: Index) -> list[Hit]:
+def _all_items(index: Index) -> list[Hit]:
     """All items: an exact search for as many as there are leaves none out."""
     if not len(index):
         raise ValueError("an index needs items to be served; it holds none. Call add first.")
     any_query = MultiVector.from_equal(torch.ones(1, 1, index.dim or 1))
     return index.search(any_query, k=len(index))[0]
-
-
-def _described(index: Index, ranked: Sequence[Hit]) -> list[Hit]:
-    """Hits of raw vectors with what the index knows of the same items."""
-    if not ranked:
-        return []
-    known = index.get([str(hit.id) for hit in ranked])
-    return [
-        hit._replace(modality=kind, metadata=held)
-        for hit, kind, held in zip(ranked, known.modality, known.metadata, strict=True)
-    ]
 
 
 def _budgets(retriever: Retriever) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, and what a browser may do with the answer."""
+"""Which requests are answered, and what a browser may do with the answers."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def guarded(app: ASGI, *, host: str) -> ASGI:
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1000})
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -53,8 +55,6 @@ def guarded(app: ASGI, *, host: str) -> ASGI:
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close", "code": 1000})
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(hosts) == 1 and is_expected(hosts[0], host=host):
             return await app(scope, receive, with_headers)
@@ -62,13 +62,8 @@ def guarded(app: ASGI, *, host: str) -> ASGI:
             f"the Host header must be localhost, an address or {host!r}; got {hosts}. "
             "Open the page under the address that the server printed."
         )
-        await with_headers(
-            {
-                "type": "http.response.start",
-                "status": 421,
-                "headers": [(b"content-type", b"application/json")],
-            }
-        )
+        start = {"status": 421, "headers": [(b"content-type", b"application/json")]}
+        await with_headers({"type": "http.response.start", **start})
         await send({"type": "http.response.body", "body": json.dumps({"error": error}).encode()})
 
     return checked
@@ -76,10 +71,10 @@ def guarded(app: ASGI, *, host: str) -> ASGI:
 
 def is_expected(value: str, *, host: str) -> bool:
     """Whether a Host header, with or without a port, names this server."""
-    found = _HOST.fullmatch(value.strip())
-    if found is None:
+    match = _HOST.fullmatch(value.strip())
+    if match is None:
         return False
-    name = found[1].strip("[]").lower().rstrip(".")
+    name = match[1].strip("[]").lower().rstrip(".")
     return name in ("localhost", host.lower()) or is_address(name)
 
 

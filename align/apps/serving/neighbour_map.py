@@ -12,9 +12,6 @@ from align.scoring.ties import first_largest
 
 Point = tuple[float, float]
 
-_LEVEL = 1e-6
-"""How much less far out a point of unit vectors still counts as farthest."""
-
 
 @dataclass(frozen=True, slots=True)
 class NeighbourMap:
@@ -44,15 +41,14 @@ def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:
     """
     rows = F.normalize(torch.cat([query[None], hits]).double(), dim=1)
     u, s, _ = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
-    found = torch.zeros(len(rows), 2, dtype=rows.dtype)
-    found[:, : s[:2].numel()] = u[:, :2] * s[:2]
+    points = torch.zeros(len(rows), 2, dtype=rows.dtype)
+    points[:, : s[:2].numel()] = u[:, :2] * s[:2]
     # A component has no sign: let its farthest point lie on the right and at the top.
     # Two points lie equally far out on both sides, and rounding must not turn the picture over.
-    most = first_largest(found.abs().T, within=_LEVEL)
-    farthest = found.gather(0, most[None])
-    found = torch.where(farthest < 0, -found, found)
-    spread, shown, left = found.abs().max(), s[:2].square().sum(), s[2:].square().sum()
+    farthest = points.gather(0, first_largest(points.abs().T, within=1e-6)[None])
+    points = torch.where(farthest < 0, -points, points)
+    spread, shown, left = points.abs().max(), s[:2].square().sum(), s[2:].square().sum()
     if shown < 1e-12:  # the points are one, up to round-off
         return NeighbourMap((0.0, 0.0), ((0.0, 0.0),) * len(hits), 1.0)
-    points = [(x, y) for x, y in (found / spread).tolist()]
-    return NeighbourMap(points[0], tuple(points[1:]), float(shown / (shown + left)))
+    query_at, *hits_at = [(x, y) for x, y in (points / spread).tolist()]
+    return NeighbourMap(query_at, tuple(hits_at), float(shown / (shown + left)))

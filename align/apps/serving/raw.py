@@ -42,7 +42,7 @@ def raw_view(
         retriever: The index with its encoders.
         items: All items of the index.
         roots: Folders whose files may be read.
-        store: Where the vectors of the items are looked up, and kept if they are not there yet.
+        store: Where the vectors of the items are looked up, and stored if they are not there yet.
         progress: Show a bar over items that have to be encoded.
 
     Raises:
@@ -50,39 +50,39 @@ def raw_view(
         PermissionError: It lies outside the roots.
         ValueError: The encoder refuses an item.
     """
+    side = retriever.index.side
     try:
-        asking, held = (
-            retriever.embedder.encoder(side) for side in (retriever.asking, retriever.index.side)
-        )
+        of_queries = retriever.embedder.encoder(retriever.asking)
+        of_items = retriever.embedder.encoder(side)
     except ValueError:
         return Raw(
             None,
             "The raw view needs both encoders: name them with --source-encoder, --target-encoder.",
         )
-    if asking.dim != held.dim:
-        return Raw(
-            None,
-            f"No raw cosine exists: queries have {asking.dim:,} dimensions, items {held.dim:,}.",
-        )
-    if store is None:
-        return Raw(None, "The raw vectors are not loaded: start with --store to have them.")
+    reason = None
     unnamed = sum(not ({"path", "text"} & set(item.metadata)) for item in items)
-    if unnamed:
-        return Raw(
-            None, f"{unnamed:,} items name neither a path nor a text, so they cannot be encoded."
+    if of_queries.dim != of_items.dim:
+        reason = (
+            f"No raw cosine exists: queries have {of_queries.dim:,} dimensions, items "
+            f"{of_items.dim:,}."
         )
+    elif store is None:
+        reason = "The raw vectors are not loaded: start with --store to have them."
+    elif unnamed:
+        reason = f"{unnamed:,} items name neither a path nor a text, so they cannot be encoded."
+    if reason is not None or store is None:
+        return Raw(None, reason)
     contents: list[str | Path] = [
         roots.find(str(item.metadata["path"]))
         if "path" in item.metadata
         else str(item.metadata["text"])
         for item in items
     ]
-    kinds = [item.modality or held.modality for item in items]
-    named = items_for(held, contents, kinds, side=retriever.index.side)
-    vectors = F.normalize(store.encode(held, named, progress=progress), dim=1)
-    # Never saved: the folder is a name only.
-    made = Index.create("raw-vectors-in-memory", side=retriever.index.side)
+    kinds = [item.modality or of_items.modality for item in items]
+    named = items_for(of_items, contents, kinds, side=side)
+    vectors = F.normalize(store.encode(of_items, named, progress=progress), dim=1)
+    index = Index.create("raw-vectors-in-memory", side=side)  # never saved: a name only
     for kind in dict.fromkeys(item.modality for item in items):
         rows = [row for row, item in enumerate(items) if item.modality == kind]
-        made.add([str(items[row].id) for row in rows], vectors[rows], modality=kind)
-    return Raw(made)
+        index.add([str(items[row].id) for row in rows], vectors[rows], modality=kind)
+    return Raw(index)

@@ -1,4 +1,4 @@
-"""Which files of the disk an index may show: those in the folders that the user gave."""
+"""Which files of the disk an index may show: those in the folders that the user named."""
 
 from __future__ import annotations
 
@@ -74,9 +74,6 @@ class Roots:
         return real
 
 
-def _outermost(folders: list[Path]) -> tuple[Path, ...]:
-    kept: list[Path] = []
-    for folder in sorted(set(folders), key=lambda path: len(path.parts)):
-        if not any(folder.is_relative_to(outer) for outer in kept):
-            kept.append(folder)
-    return tuple(sorted(kept))
+def _outermost(folders: Iterable[Path]) -> tuple[Path, ...]:
+    real = set(folders)
+    return tuple(sorted(path for path in real if real.isdisjoint(path.parents)))

@@ -108,5 +108,5 @@ def test_requests_cut_off_by_a_stop_leave_no_traceback():
         error = (kind, kind("x"), None)
         return logging.LogRecord("uvicorn.error", logging.ERROR, "f", 1, "m", (), error)
 
-    assert not serve_module._is_no_cut(record(asyncio.CancelledError))
-    assert serve_module._is_no_cut(record(ValueError))
+    assert not serve_module._is_not_cut_off(record(asyncio.CancelledError))
+    assert serve_module._is_not_cut_off(record(ValueError))

@@ -124,10 +124,10 @@ def _aspects():
 
 
 def gallery(folder, **options):
-    """A gallery of pictures; ``roots`` and ``store`` go to it, the rest to the index."""
-    served = {name: options.pop(name) for name in ("roots", "store") if name in options}
-    index, reader, looker = colours_index(folder, **options)
-    return Gallery(Retriever(index, source=reader, target=looker), **served)
+    """A gallery of pictures; ``paths``, ``wide`` and ``several`` are those of the index."""
+    of_index = {name: options.pop(name) for name in ("paths", "wide", "several") if name in options}
+    index, reader, looker = colours_index(folder, **of_index)
+    return Gallery(Retriever(index, source=reader, target=looker), **options)
 
 
 TEXTS = {

@@ -36,16 +36,16 @@ def test_a_small_picture_is_not_made_larger(tmp_path):
 
 
 def test_a_thumbnail_is_made_once_for_each_version_of_its_file(photo):
-    kept = Thumbnails()
-    first = kept.jpeg(photo, version_of(photo))
+    cache = Thumbnails()
+    first = cache.jpeg(photo, version_of(photo))
     photo_bytes, before = photo.read_bytes(), version_of(photo)
     photo.write_bytes(b"gone")
-    assert kept.jpeg(photo, before) is first
+    assert cache.jpeg(photo, before) is first
     assert version_of(photo) != before
     with pytest.raises(ValueError, match="must be a readable file"):
-        kept.jpeg(photo, version_of(photo))
+        cache.jpeg(photo, version_of(photo))
     photo.write_bytes(photo_bytes)
-    assert kept.jpeg(photo, version_of(photo)) == first
+    assert cache.jpeg(photo, version_of(photo)) == first
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first(tmp_path, monkeypatch):
@@ -53,16 +53,16 @@ def test_memory_is_bounded_and_the_oldest_goes_first(tmp_path, monkeypatch):
     for file in files:
         Image.new("RGB", (50, 50), "red").save(file)
     size = len(Thumbnails().jpeg(files[0], "1"))
-    kept = Thumbnails(kept_bytes=2 * size)
+    cache = Thumbnails(most_bytes=2 * size)
     for file in (files[0], files[1], files[0], files[2]):  # the second is the oldest now
-        kept.jpeg(file, "1")
+        cache.jpeg(file, "1")
     opened = []
     real = pictures.open_picture
     monkeypatch.setattr(
         pictures, "open_picture", lambda file, **o: opened.append(file) or real(file, **o)
     )
     for file in (files[0], files[2], files[1]):
-        kept.jpeg(file, "1")
+        cache.jpeg(file, "1")
     assert opened == [files[1]]
 
 

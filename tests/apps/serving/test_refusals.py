@@ -12,9 +12,9 @@ from align import Index
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
-from align.apps.serving import app, pictures
-from align.apps.serving.app import web_app
+from align.apps.serving.app import Limits, web_app
 from align.apps.serving.gallery import Gallery
+from align.apps.serving.pictures import open_picture
 from align.apps.serving.roots import Roots
 from align.retrieval.retriever import Retriever
 from tests.apps.serving.small_gallery import (
@@ -130,8 +130,8 @@ def test_a_text_has_no_thumbnail_and_takes_no_picture(tmp_path):
     refused(found, 400, "queries must be of ['text'] for this index")
 
 
-def test_an_upload_over_the_limit_is_refused_without_being_held(client, monkeypatch):
-    monkeypatch.setattr(app, "MOST_BYTES", 1000)
+def test_an_upload_over_the_limit_is_refused_without_being_held(colours):
+    client = TestClient(web_app(colours, limits=Limits(most_bytes=1000)), base_url=BASE)
     sent = []
 
     def endless():
@@ -155,10 +155,9 @@ def test_an_upload_that_cuts_off_is_refused(client):
     refused(found, 400, "a picture must be a readable file")
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(client, monkeypatch):
-    monkeypatch.setattr(pictures, "PIXELS", 80 * 60 - 1)
-    found = client.post("/api/search", content=as_bytes("red"), headers=PNG)
-    refused(found, 400, "this one has 80 x 60")
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded():
+    with pytest.raises(ValueError, match="this one has 80 x 60"):
+        open_picture(as_bytes("red"), most_pixels=80 * 60 - 1)
 
 
 @pytest.mark.parametrize("kind", [None, "text/html", "application/x-www-form-urlencoded"])
@@ -227,18 +226,15 @@ def upload(app, messages):
     return app(scope, receive, send), sent
 
 
-def test_an_upload_that_never_ends_is_given_up(colours, monkeypatch):
-    monkeypatch.setattr("align.apps.serving.app.UPLOAD_SECONDS", 0.05)
-    running, sent = upload(web_app(colours), [b"x", None])
+def test_an_upload_that_never_ends_is_given_up(colours):
+    running, sent = upload(web_app(colours, limits=Limits(upload_seconds=0.05)), [b"x", None])
     asyncio.run(running)
     assert sent[0]["status"] == 408 and (b"connection", b"close") in sent[0]["headers"]
 
 
-def test_no_more_uploads_are_held_than_there_is_room_for(colours, monkeypatch):
-    monkeypatch.setattr("align.apps.serving.app.UPLOAD_SECONDS", 0.2)
-
+def test_no_more_uploads_are_held_than_there_is_room_for(colours):
     async def many():
-        app = web_app(colours)
+        app = web_app(colours, limits=Limits(upload_seconds=0.2))
         made = [upload(app, [b"x", None]) for _ in range(6)]
         await asyncio.gather(*(running for running, _ in made))
         return sorted(sent[0]["status"] for _, sent in made)

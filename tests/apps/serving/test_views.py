@@ -191,9 +191,8 @@ def test_an_item_asks_without_the_corrections_of_the_other_side(tmp_path):
     assert abs(asked[0].score - float(plain.max())) > 0.1
 
 
-def test_only_so_many_queries_are_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr("align.apps.serving.gallery.REMEMBERED", 2)
-    made = gallery(tmp_path)
+def test_only_so_many_queries_are_remembered(tmp_path):
+    made = gallery(tmp_path, most_queries=2)
     seen = made._retriever.embedder.encoder("source").function.seen
     before = len(seen)
     for text in ("red", "blue", "red", "white", "red", "blue"):  # blue is forgotten in between

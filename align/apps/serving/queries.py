@@ -1,0 +1,138 @@
+"""What was typed, dropped or clicked, as a query of an index: in the shared space, and raw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from align.adapters.multi_vector.meta_tokens import MetaTokens
+from align.data.encoding import MIXED, Encoder
+from align.data.multi_vector import MultiVector
+from align.data.sides import Side
+from align.retrieval.index.index import Index
+from align.retrieval.index.inputs import packed
+from align.retrieval.retriever import Retriever
+
+Kind = Literal["text", "image"]
+
+_MODALITIES: dict[Kind, tuple[str, ...]] = {"text": ("text", "code"), "image": ("image",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The encoder of one kind of query.
+
+    Attributes:
+        side: The side of the encoder.
+        modality: What the queries are to it; text in front of an encoder of code is code.
+    """
+
+    side: Side
+    modality: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """One query.
+
+    Attributes:
+        vectors: As the index is searched, one packed item.
+        raw: The encoder's own vector, unit norm, ``(1, d_side)``; ``None`` where it is not known.
+        item_id: Id of the indexed item that the query is, which is no result of it.
+    """
+
+    vectors: MultiVector
+    raw: Tensor | None
+    item_id: str | None = None
+
+
+def query_routes(retriever: Retriever) -> dict[Kind, Route]:
+    """The kinds of query that an index takes, the side of its queries first.
+
+    Items of the indexed side can be queries too, by similarity in the shared space, where their
+    encoder is known.
+
+    Raises:
+        ValueError: The encoder of the side of the queries is not known.
+    """
+    indexed = retriever.index.side
+    modalities = {retriever.asking: _modalities(retriever.embedder.encoder(retriever.asking))}
+    with suppress(ValueError):  # an index may have been filled with vectors
+        modalities[indexed] = _modalities(retriever.embedder.encoder(indexed))
+    routes: dict[Kind, Route] = {}
+    for side, taken in modalities.items():
+        for kind, names in _MODALITIES.items():
+            for name in names:
+                if name in taken:
+                    routes.setdefault(kind, Route(side, name))
+    return routes
+
+
+def load_networks(retriever: Retriever, routes: Mapping[Kind, Route]) -> None:
+    """Encode a query of each kind, since networks load when they are first used."""
+    samples = {"text": "a query", "image": Image.new("RGB", (64, 64), "grey")}
+    for kind, route in routes.items():
+        encode_query(retriever, route, samples[kind])
+
+
+def encode_query(retriever: Retriever, route: Route, item: Any) -> Query:
+    """The query of one raw item, a text or a Pillow image.
+
+    Raises:
+        ValueError: The encoder or the adapter refuses the item.
+    """
+    embedder = retriever.embedder
+    encoded = embedder.encode([item], side=route.side, modality=route.modality)
+    if route.side == retriever.asking:
+        vectors = packed(embedder.to_queries(encoded))
+    else:
+        vectors = _uncorrected(retriever, packed(embedder.to_gallery(encoded)))
+    return Query(vectors, F.normalize(encoded.raw, dim=1))
+
+
+def query_of_item(retriever: Retriever, id: str, raw: Index | None) -> Query:
+    """The query that an indexed item is, from its stored vectors: nothing is encoded.
+
+    Args:
+        retriever: The index with its encoders.
+        id: The item.
+        raw: The encoder's own vectors of the same items, if they are known.
+
+    Raises:
+        KeyError: There is no such item.
+    """
+    stored = retriever.index.get([id]).vectors.to(dtype=torch.float32)
+    own = None if raw is None else raw.get([id]).vectors.tokens
+    return Query(_uncorrected(retriever, stored), own, item_id=id)
+
+
+def in_shared_space(retriever: Retriever, vectors: MultiVector) -> Tensor:
+    """Items in the shared space by their first vector, unit norm, ``(n, dim)``."""
+    first = vectors.prefix(1).to(dtype=torch.float32).tokens
+    return F.normalize(first[:, : retriever.embedder.adapter.dim], dim=1)
+
+
+def _uncorrected(retriever: Retriever, vectors: MultiVector) -> MultiVector:
+    """Gallery vectors as queries of their own gallery, ranked by similarity alone.
+
+    The columns of corrections hold what was fitted for queries of the other side.
+    """
+    head = retriever.index.adapter
+    aspects = head.target_aspects if isinstance(head, MetaTokens) else None
+    tokens = vectors.tokens.clone()
+    end = vectors.dim - (0 if aspects is None else aspects.dim)
+    tokens[:, retriever.embedder.adapter.dim : end] = 0
+    return MultiVector(tokens, vectors.offsets)
+
+
+def _modalities(encoder: Encoder) -> frozenset[str]:
+    if encoder.modality == MIXED:
+        return frozenset(getattr(encoder, "encoders", ()))
+    return frozenset({encoder.modality})
