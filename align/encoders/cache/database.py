@@ -1,4 +1,4 @@
-"""The file of an embedding store: an SQLite database of vectors, each with its checksum."""
+"""The SQLite database of an embedding store: vectors by encoder and item, each with a checksum."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from align._files.atomic import told
+
 NAME = "store.sqlite"
-SIDES = ("-wal", "-shm", "-journal")  # what SQLite keeps beside the file while it is open
-APPLICATION = 0x69737468  # tells our databases from others
-VERSION = 1
-WAIT_SECONDS = 60.0  # for another process to end its batch
-AT_ONCE = 500  # keys per query
+COMPANIONS = ("-wal", "-shm", "-journal")  # what SQLite writes beside the file while it is open
+_APPLICATION_ID, _VERSION = 0x69737468, 1
 
 Kind = Literal["pooled", "tokens"]
 StoreDtype = Literal["float32", "float16"]
-BYTES: dict[StoreDtype, int] = {"float32": 4, "float16": 2}
-
-_Identity = tuple[int, int, int]
-_ABANDONED: list[sqlite3.Connection] = []
 
 _TABLES = """
 CREATE TABLE labels (
@@ -71,15 +66,19 @@ def check_folder(root: Path) -> None:
         raise NotADirectoryError(
             f"a store is a folder; {str(root)!r} is a file. Choose another name."
         )
-    with _told(root):
-        held = [] if not root.exists() else sorted(os.listdir(root))
+    with _errors_explained(root):
+        names = sorted(os.listdir(root)) if root.exists() else []
     path = root / NAME
-    if held and (path.is_symlink() or not path.is_file()):
+    if names and (path.is_symlink() or not path.is_file()):
         raise FileExistsError(
             f"a store is a folder with {NAME}, or a new or an empty one; {str(root)!r} holds "
-            f"{held[:5]} and is none. Nothing in it was changed. Choose another folder, such as "
+            f"{names[:5]} and is none. Nothing in it was changed. Choose another folder, such as "
             "a new one inside it."
         )
+
+
+_Identity = tuple[int, int, int]
+_abandoned: list[sqlite3.Connection] = []
 
 
 class Database:
@@ -88,8 +87,9 @@ class Database:
     It is opened anew in a process that was forked, and where the file was removed or replaced.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, wait_seconds: float = 60.0) -> None:
         self.root = root
+        self.wait_seconds = wait_seconds  # for another process to end its batch
         self._open: list[tuple[sqlite3.Connection, _Identity | None]] = []
         weakref.finalize(self, _shut, self._open, root / NAME)
 
@@ -98,7 +98,7 @@ class Database:
 
     @contextmanager
     def opened(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
-        """The connection; ``None`` where there is no database and none is asked for.
+        """The connection; ``None`` where there is no database and none is to be created.
 
         Raises:
             FileExistsError: The folder holds files and is no store.
@@ -106,7 +106,7 @@ class Database:
             ValueError: The file is damaged, or of another version.
         """
         path = self.root / NAME
-        with _told(path):
+        with _errors_explained(path):
             if not self._open or self._open[0][1] != _identity(path):
                 self.close()
                 check_folder(self.root)
@@ -114,8 +114,7 @@ class Database:
                     yield None
                     return
                 self.root.mkdir(parents=True, exist_ok=True)
-                db = connected(path)
-                self._open.append((db, _identity(path)))
+                self._open.append((connect(path, self.wait_seconds), _identity(path)))
             yield self._open[0][0]
 
     def close(self) -> None:
@@ -133,11 +132,11 @@ def _shut(connections: list[tuple[sqlite3.Connection, _Identity | None]], path: 
         if identity == _identity(path):
             db.close()
         else:
-            _ABANDONED.append(db)
+            _abandoned.append(db)
 
 
 def _identity(path: Path) -> _Identity | None:
-    """Process and file that a connection is of."""
+    """Process and file that a connection belongs to."""
     try:
         status = path.stat()
     except OSError:
@@ -145,35 +144,98 @@ def _identity(path: Path) -> _Identity | None:
     return os.getpid(), status.st_dev, status.st_ino
 
 
-@contextmanager
-def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
-    """The database of the store in ``root`` by a connection of its own; see ``Database.opened``."""
-    database = Database(root)
+def connect(path: Path, wait_seconds: float = 60.0) -> sqlite3.Connection:
+    """A connection to a database of ours, which is made where there is none or an empty file.
+
+    Raises:
+        sqlite3.DatabaseError: It cannot be opened or read.
+        ValueError: It is another program's, or of another version.
+    """
+    # A reader of a folder that it may not write to cannot make SQLite's companions of the file.
+    name = path if os.access(path.parent, os.W_OK) else f"{path.resolve().as_uri()}?immutable=1"
+    db = sqlite3.connect(
+        name,
+        timeout=wait_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(name, str),
+    )
     try:
-        with database.opened() as db:
-            yield db
-    finally:
-        database.close()
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last batches
+        if _header(db) == (0, 0, 0):
+            db.execute("PRAGMA page_size = 16384")  # ten vectors, where 4096 bytes would hold two
+            with transaction(db):
+                if _header(db) == (0, 0, 0):  # another process may have been first
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {_VERSION}")
+            # Readers and a writer do not wait for each other.
+            db.execute("PRAGMA journal_mode = WAL")
+        header = _header(db)[:2]
+        if header != (_APPLICATION_ID, _VERSION):
+            raise ValueError(
+                f"{path} must be a database of this version of isthmus; its numbers are {header}. "
+                "Choose another folder, or read it with the version that wrote it."
+            )
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
-def label_of(db: sqlite3.Connection, wanted: Label) -> int | None:
+def _header(db: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application id, version, and number of tables and indexes."""
+    numbers: tuple[int, int, int] = db.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    return numbers
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file, damaged or not, bears the application id of our databases."""
+    with path.open("rb") as file:
+        return file.read(72)[68:] == _APPLICATION_ID.to_bytes(4)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit all that is done inside, or where it fails none of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # SQLite may have rolled it back by itself
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def known_labels(db: sqlite3.Connection) -> dict[int, Label]:
+    """Every label by its number."""
+    rows = db.execute("SELECT id, fingerprint, kind, dtype, width FROM labels").fetchall()
+    return {number: Label(*rest) for number, *rest in rows}
+
+
+def _label_number(db: sqlite3.Connection, label: Label) -> int | None:
     """Number of a label; ``None`` where the store has nothing of it.
 
     Raises:
         ValueError: The store has vectors of another width under the same fingerprint.
     """
-    names = wanted.fingerprint, wanted.kind, wanted.dtype
-    found = db.execute(
-        "SELECT id, width FROM labels WHERE fingerprint = ? AND kind = ? AND dtype = ?", names
+    row = db.execute(
+        "SELECT id, width FROM labels WHERE fingerprint = ? AND kind = ? AND dtype = ?",
+        (label.fingerprint, label.kind, label.dtype),
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    number, width = found
-    if width != wanted.width:
+    number, width = row
+    if width != label.width:
         raise ValueError(
             "an encoder must keep its width as long as its fingerprint; the store has vectors "
-            f"of width {width} for {wanted.fingerprint!r}, and now the encoder says "
-            f"{wanted.width}. Put whatever changed into the fingerprint."
+            f"of width {width} for {label.fingerprint!r}, and now the encoder says "
+            f"{label.width}. Put whatever changed into the fingerprint."
         )
     return int(number)
 
@@ -181,15 +243,16 @@ def label_of(db: sqlite3.Connection, wanted: Label) -> int | None:
 def read(
     db: sqlite3.Connection, label: Label, keys: Sequence[bytes]
 ) -> Iterator[tuple[bytes, bytes | None]]:
-    """Key and bytes of the vectors of each item that is there; ``None`` for what is damaged."""
-    number = label_of(db, label)
+    """Key and vectors of each item that is there; ``None`` for vectors that are damaged."""
+    number = _label_number(db, label)
     if number is None:
         return
-    for at in range(0, len(keys), AT_ONCE):
-        some = keys[at : at + AT_ONCE]
-        places = ", ".join("?" * len(some))
+    at_once = 500
+    for start in range(0, len(keys), at_once):
+        some = keys[start : start + at_once]
+        marks = ", ".join("?" * len(some))
         for key, digest, vectors in db.execute(
-            f"SELECT key, sha256, vectors FROM items WHERE label = ? AND key IN ({places})",
+            f"SELECT key, sha256, vectors FROM items WHERE label = ? AND key IN ({marks})",
             (number, *some),
         ):
             yield key, vectors if checksum(label, key, vectors) == digest else None
@@ -202,16 +265,12 @@ def write(
     *,
     damaged: Iterable[bytes] = (),
 ) -> None:
-    """Keep key and bytes of each item, all or none of them; what is there already stays.
+    """Write key and vectors of each item, all or none; an item that is there already stays.
 
-    Args:
-        db: The database.
-        label: What the vectors are.
-        items: Keys and vectors.
-        damaged: Keys whose vectors are removed first.
+    Vectors of the ``damaged`` keys are removed first.
     """
     with transaction(db):
-        number = label_of(db, label)
+        number = _label_number(db, label)
         if number is None:
             number = db.execute(
                 "INSERT INTO labels (fingerprint, kind, dtype, width) VALUES (?, ?, ?, ?)",
@@ -222,86 +281,11 @@ def write(
         )
         db.executemany(
             "INSERT OR IGNORE INTO items (label, key, sha256, vectors) VALUES (?, ?, ?, ?)",
-            ((number, key, checksum(label, key, held), held) for key, held in items),
+            ((number, key, checksum(label, key, vectors), vectors) for key, vectors in items),
         )
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file, damaged or not, bears the number of a database of ours."""
-    with path.open("rb") as file:
-        return file.read(72)[68:] == APPLICATION.to_bytes(4)
-
-
-def known_labels(db: sqlite3.Connection) -> dict[int, Label]:
-    """Every label by its number."""
-    found = db.execute("SELECT id, fingerprint, kind, dtype, width FROM labels").fetchall()
-    return {number: Label(*rest) for number, *rest in found}
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Keep all that is done inside, or where it fails none of it."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:  # SQLite may have rolled it back by itself
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def connected(path: Path) -> sqlite3.Connection:
-    """A connection to a database of ours, which is made where there is none or an empty file.
-
-    Raises:
-        sqlite3.DatabaseError: It cannot be opened or read.
-        ValueError: It is another program's, or of another version.
-    """
-    # A reader of a folder that it may not write to cannot keep what SQLite keeps beside the file.
-    name = path if os.access(path.parent, os.W_OK) else f"{path.resolve().as_uri()}?immutable=1"
-    db = sqlite3.connect(
-        name,
-        timeout=WAIT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        uri=isinstance(name, str),
-    )
-    try:
-        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last batches
-        if _kind(db) == (0, 0, 0):
-            db.execute("PRAGMA page_size = 16384")  # ten vectors, where 4096 bytes would hold two
-            with transaction(db):
-                if _kind(db) == (0, 0, 0):  # another process may have been first
-                    for statement in _TABLES.split(";"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA application_id = {APPLICATION}")
-                    db.execute(f"PRAGMA user_version = {VERSION}")
-            # Readers and a writer do not wait for each other.
-            db.execute("PRAGMA journal_mode = WAL")
-        found = _kind(db)[:2]
-    except BaseException:
-        db.close()
-        raise
-    if found != (APPLICATION, VERSION):
-        db.close()
-        raise ValueError(
-            f"{path} must be a database of this version of isthmus; its numbers are {found}. "
-            "Choose another folder, or read it with the version that wrote it."
-        )
-    return db
-
-
-def _kind(db: sqlite3.Connection) -> tuple[int, int, int]:
-    """Whose database it is, its version, and how many tables and indexes it has."""
-    questions = (
-        "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema",
-    )  # fmt: skip
-    one, two, three = (int(db.execute(question).fetchone()[0]) for question in questions)
-    return one, two, three
-
-
-_SYSTEM = {
+_ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
@@ -313,29 +297,24 @@ _SYSTEM = {
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _errors_explained(path: Path) -> Iterator[None]:
     """Say of errors of SQLite and of the system what they mean for a store, and what to do."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        code = _SYSTEM.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        if code is not None:
-            raise _refused(path, code, str(error)) from error
-        raise ValueError(
-            f"{path} must be a whole database of an embedding store; reading it failed with: "
-            f"{error}. `align store prune` keeps every vector that can still be read."
+    except (sqlite3.DatabaseError, OSError) as error:
+        if isinstance(error, OSError):
+            code, reason = error.errno, error.strerror
+            if code is None or reason is None:  # already explained
+                raise
+        else:
+            code, reason = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & 0xFF), str(error)
+            if code is None:
+                raise ValueError(
+                    f"{path} must be a whole database of an embedding store; reading it failed "
+                    f"with: {error}. `align store prune` keeps every vector that can still be read."
+                ) from error
+        raise told(
+            OSError(code, reason),
+            f"{path} must be readable and writable; the system says: {reason}. What was stored "
+            "before is kept. Free space, wait for other processes, or choose another folder.",
         ) from error
-    except OSError as error:
-        if error.errno is None or error.strerror is None:
-            raise
-        raise _refused(path, error.errno, error.strerror) from error
-
-
-def _refused(path: Path, code: int, reason: str) -> OSError:
-    kept = OSError(code, "")
-    new = type(kept)(
-        f"{path} must be readable and writable; the system says: {reason}. What was stored "
-        "before is kept. Free space, wait for other processes, or choose another folder."
-    )
-    new.errno = code
-    return new

@@ -1,9 +1,10 @@
-"""Looking after an embedding store: what it holds, what is broken, and making it smaller."""
+"""Maintenance of an embedding store: what it holds, what is damaged, and making it smaller."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -12,20 +13,17 @@ from pathlib import Path
 from align._files.atomic import atomic_file
 from align.data.escaping import plain
 from align.encoders.cache.database import (
+    COMPANIONS,
     NAME,
-    SIDES,
+    Database,
     Label,
     checksum,
-    connected,
+    connect,
     is_ours,
     known_labels,
-    opened,
     transaction,
     write,
 )
-
-AT_ONCE = 64  # items looked for in one query where the file is damaged
-SMALLEST = 80  # bytes of an item in the file, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,7 @@ class StoreStat:
 
 @dataclass(frozen=True, slots=True)
 class StoreProblem:
-    """Something that the store cannot use; ``prune`` removes it.
-
-    Attributes:
-        path: The file.
-        reason: What is wrong with it, or with which item of it.
-    """
+    """What is wrong with the file at ``path``, or with an item in it; ``prune`` removes it."""
 
     path: Path
     reason: str
@@ -65,37 +58,37 @@ class StoreProblem:
 
 def stat(root: Path) -> list[StoreStat]:
     """What the store at ``root`` holds, one entry per encoder, kind and dtype."""
-    with opened(root) as db:
+    with closing(Database(root)) as file, file.opened() as db:
         if db is None:
             return []
-        known = known_labels(db)
-        counted = db.execute(
-            "SELECT label, count(*), sum(length(vectors)) FROM items GROUP BY label"
+        rows = db.execute(
+            "SELECT fingerprint, kind, dtype, count(*), sum(length(vectors)) FROM items "
+            "JOIN labels ON labels.id = label GROUP BY label ORDER BY fingerprint, kind, dtype"
         )
-        stats = [
-            StoreStat(known[number].fingerprint, known[number].kind, known[number].dtype, *sums)
-            for number, *sums in counted
-        ]
-    return sorted(stats, key=lambda entry: (entry.fingerprint, entry.kind, entry.dtype))
+        return [StoreStat(*row) for row in rows]
 
 
 def verify(root: Path) -> list[StoreProblem]:
     """Every item that differs from its checksum, and whatever is wrong with the file itself."""
     path = root / NAME
     try:
-        with opened(root) as db:
+        with closing(Database(root)) as file, file.opened() as db:
             if db is None:
                 return []
             known = known_labels(db)
-            found = [
-                f"item {key.hex()} of {_name(known.get(label))}: its content differs from its "
-                "checksum"
+            names = {
+                number: f"{label.fingerprint!r} ({label.kind}, {label.dtype})"
+                for number, label in known.items()
+            }
+            reasons = [
+                f"item {key.hex()} of {names.get(label, 'an encoder that is not named')}: its "
+                "content differs from its checksum"
                 for _, label, key in _damaged(db, known)
             ]
-            found += _faults(db)
+            reasons += _faults(db)
     except ValueError as error:
-        found = [str(error)]
-    return [StoreProblem(path, reason) for reason in found]
+        reasons = [str(error)]
+    return [StoreProblem(path, reason) for reason in reasons]
 
 
 def prune(root: Path, *, drop: Collection[str]) -> int:
@@ -107,23 +100,23 @@ def prune(root: Path, *, drop: Collection[str]) -> int:
     before = _size(root)
     if not _is_sound(root):
         _rebuild(root)
-    with opened(root) as db:
+    with closing(Database(root)) as file, file.opened() as db:
         known = {} if db is None else known_labels(db)
-        held = {label.fingerprint for label in known.values()}
-        unknown = sorted(set(drop) - held)
+        fingerprints = {label.fingerprint for label in known.values()}
+        unknown = sorted(set(drop) - fingerprints)
         if unknown:
             raise ValueError(
                 f"drop must name fingerprints in the store; it has none of {unknown}. "
-                f"It holds {sorted(held)}."
+                f"It holds {sorted(fingerprints)}."
             )
         if db is None:
             return 0
-        gone = [number for number, label in known.items() if label.fingerprint in drop]
-        bad = [number for number, *_ in _damaged(db, known)]
+        dropped = [(number,) for number, label in known.items() if label.fingerprint in drop]
+        damaged = [(number,) for number, *_ in _damaged(db, known)]
         with transaction(db):
-            db.executemany("DELETE FROM items WHERE label = ?", ((number,) for number in gone))
-            db.executemany("DELETE FROM labels WHERE id = ?", ((number,) for number in gone))
-            db.executemany("DELETE FROM items WHERE id = ?", ((number,) for number in bad))
+            db.executemany("DELETE FROM items WHERE label = ?", dropped)
+            db.executemany("DELETE FROM labels WHERE id = ?", dropped)
+            db.executemany("DELETE FROM items WHERE id = ?", damaged)
         if db.execute("PRAGMA freelist_count").fetchone()[0]:
             db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -141,20 +134,13 @@ def _damaged(db: sqlite3.Connection, known: dict[int, Label]) -> Iterator[tuple[
 
 def _faults(db: sqlite3.Connection) -> list[str]:
     """What SQLite finds wrong with the file."""
-    said = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
-    return [text for text in said if text != "ok"]
-
-
-def _name(label: Label | None) -> str:
-    if label is None:
-        return "an encoder that is not named"
-    return f"{label.fingerprint!r} ({label.kind}, {label.dtype})"
+    return [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
 
 
 def _is_sound(root: Path) -> bool:
     """Whether SQLite can read all of the file, or there is none."""
     try:
-        with opened(root) as db:
+        with closing(Database(root)) as file, file.opened() as db:
             return db is None or not _faults(db)
     except ValueError:
         if is_ours(root / NAME):
@@ -169,26 +155,31 @@ def _rebuild(root: Path) -> None:
     """
     path = root / NAME
     with atomic_file(path) as scratch:
-        with closing(connected(scratch)) as new, closing(sqlite3.connect(path)) as old:
-            for label, key, vectors in _rescued(old, path.stat().st_size // SMALLEST):
-                write(new, label, [(key, vectors)])
-        for ending in SIDES:
+        with closing(connect(scratch)) as new, closing(sqlite3.connect(path)) as old:
+            smallest = 80  # bytes of an item in the file, at least
+            for label, items in _readable(old, path.stat().st_size // smallest):
+                write(new, label, items)
+        for ending in COMPANIONS:
             path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
-def _rescued(old: sqlite3.Connection, most: int) -> Iterator[tuple[Label, bytes, bytes]]:
-    """Label, key and vectors of every item of a damaged file that is whole."""
+def _readable(
+    old: sqlite3.Connection, most: int
+) -> Iterator[tuple[Label, list[tuple[bytes, bytes]]]]:
+    """Keys and vectors of every whole item of a damaged file, some of one label at a time."""
     try:
         known = known_labels(old)
     except sqlite3.DatabaseError:
         return
     with suppress(sqlite3.DatabaseError):
         most = old.execute("SELECT max(id) FROM items").fetchone()[0] or 0
-    for first in range(1, most + 1, AT_ONCE):
-        for row in _rows(old, first, min(first + AT_ONCE - 1, most)):
-            label, key, digest, vectors = row
+    at_once = 64
+    for first in range(1, most + 1, at_once):
+        whole = defaultdict(list)
+        for label, key, digest, vectors in _rows(old, first, min(first + at_once - 1, most)):
             if label in known and checksum(known[label], key, vectors) == digest:
-                yield known[label], key, vectors
+                whole[known[label]].append((key, vectors))
+        yield from whole.items()
 
 
 def _rows(old: sqlite3.Connection, first: int, last: int) -> list[tuple[int, bytes, bytes, bytes]]:
@@ -205,9 +196,9 @@ def _rows(old: sqlite3.Connection, first: int, last: int) -> list[tuple[int, byt
 
 
 def _size(root: Path) -> int:
-    """Bytes of the file and of what SQLite keeps beside it."""
+    """Bytes of the file and of its companions."""
     size = 0
-    for ending in ("", *SIDES):
+    for ending in ("", *COMPANIONS):
         with suppress(FileNotFoundError):
             size += os.stat(root / f"{NAME}{ending}").st_size
     return size

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from align._checks import as_list
 from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
-from align.encoders.cache import maintenance as upkeep
+from align.encoders.cache import maintenance
 from align.encoders.cache.database import (
-    BYTES,
     NAME,
     Database,
     Label,
@@ -28,16 +27,10 @@ from align.encoders.cache.database import (
     read,
     write,
 )
-from align.encoders.cache.maintenance import StoreProblem as StoreProblem
-from align.encoders.cache.maintenance import StoreStat as StoreStat
 
 logger = logging.getLogger(__name__)
 
-TORCH_DTYPE: dict[StoreDtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
-_ON_DISK: dict[StoreDtype, str] = {"float32": "<f4", "float16": "<f2"}
-
-Encode = Callable[[list[Any]], list[bytes]]
-"""Items to the bytes of their vectors, ``(t_i, d)`` each, in the dtype of the store."""
+_ON_DISK: dict[StoreDtype, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 
 class EmbeddingStore:
@@ -57,8 +50,8 @@ class EmbeddingStore:
     Args:
         root: Folder of the store, which is new, empty or a store; made when first written to.
             ``~`` is expanded.
-        dtype: How vectors are kept. ``"float16"`` halves the disk space and rounds each value to
-            11 significant bits (relative error up to 5e-4); values below 6e-8 become 0. The two
+        dtype: Of the vectors on disk. ``"float16"`` halves the space and rounds each value to 11
+            significant bits (relative error up to 5e-4); values below 6e-8 become 0. The two
             dtypes are kept apart, and both are returned as float32.
         batch: Items encoded and written at a time; also the most that a kill loses.
 
@@ -71,9 +64,10 @@ class EmbeddingStore:
     def __init__(
         self, root: str | Path, *, dtype: StoreDtype = "float32", batch: int = 256
     ) -> None:
-        if dtype not in TORCH_DTYPE:
+        known = list(get_args(StoreDtype))
+        if dtype not in known:
             raise ValueError(
-                f"dtype must be one of {list(TORCH_DTYPE)}; got {dtype!r}. "
+                f"dtype must be one of {known}; got {dtype!r}. "
                 "Use float32 unless disk space is short."
             )
         if batch < 1:
@@ -104,58 +98,53 @@ class EmbeddingStore:
                 beyond the range of float16; that batch is not stored.
             FileNotFoundError: A file is missing; nothing is encoded.
         """
-
         items = as_list("items", items)
         if isinstance(encoder, CompositeEncoder):
             return encoder.compose(items, partial(self.encode, progress=progress))
-
-        def vectors(batch: list[Any]) -> list[bytes]:
-            found = encoder.encode(batch)
-            _check_vectors(found, encoder.dim, encoder.fingerprint)
-            _check_count(len(found), len(batch), encoder.fingerprint)
-            return [row.tobytes() for row in _stored(found, self.dtype)]
-
-        keys = _keys(encoder.modality, items)
         label = Label(encoder.fingerprint, "pooled", self.dtype, encoder.dim)
-        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
-        return _vectors([held[key] for key in keys], label)
+        keys = [item_key(item, encoder.modality) for item in items]
+        stored = self._complete(
+            label,
+            dict(zip(keys, items, strict=True)),
+            lambda x: (encoder.encode(x), None),
+            progress,
+        )
+        return _vectors([stored[key] for key in keys], label)
 
     def encode_tokens(
         self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
     ) -> MultiVector:
         """Token vectors of ``items``, from disk where they are known; as ``encode`` otherwise."""
+
+        def encode(batch: list[Any]) -> tuple[Tensor, Tensor]:
+            tokens = encoder.encode_tokens(batch)
+            return tokens.tokens, tokens.offsets
+
         items = as_list("items", items)
-
-        def vectors(batch: list[Any]) -> list[bytes]:
-            found = encoder.encode_tokens(batch)
-            _check_vectors(found.tokens, encoder.token_dim, encoder.fingerprint)
-            _check_count(len(found), len(batch), encoder.fingerprint)
-            stored = _stored(found.tokens, self.dtype)
-            ends = found.offsets.tolist()
-            return [stored[a:b].tobytes() for a, b in pairwise(ends)]
-
-        keys = _keys(encoder.modality, items)
         label = Label(encoder.fingerprint, "tokens", self.dtype, encoder.token_dim)
-        held = self._filled(label, dict(zip(keys, items, strict=True)), vectors, progress)
-        sizes = torch.tensor([0, *(len(held[key]) for key in keys)])
-        each = label.width * BYTES[self.dtype]
-        return MultiVector(_vectors([held[key] for key in keys], label), sizes.cumsum(0) // each)
+        keys = [item_key(item, encoder.modality) for item in items]
+        stored = self._complete(label, dict(zip(keys, items, strict=True)), encode, progress)
+        sizes = torch.tensor([0, *(len(stored[key]) for key in keys)])
+        token_bytes = label.width * _ON_DISK[self.dtype].itemsize
+        return MultiVector(
+            _vectors([stored[key] for key in keys], label), sizes.cumsum(0) // token_bytes
+        )
 
-    def stat(self) -> list[StoreStat]:
+    def stat(self) -> list[maintenance.StoreStat]:
         """What the store holds, one entry per encoder, kind and dtype; counts, and checks nothing.
 
         Raises:
             OSError: The file cannot be read.
             ValueError: The file is damaged, or of another version.
         """
-        return upkeep.stat(self.root)
+        return maintenance.stat(self.root)
 
-    def verify(self) -> list[StoreProblem]:
+    def verify(self) -> list[maintenance.StoreProblem]:
         """Read every byte, and list items that differ from their checksum and faults of the file.
 
         An empty list means that all is well. ``prune`` removes what is listed.
         """
-        return upkeep.verify(self.root)
+        return maintenance.verify(self.root)
 
     def prune(self, *, drop: Collection[str] = ()) -> int:
         """Make the store smaller without losing a good vector; returns the bytes freed.
@@ -174,14 +163,18 @@ class EmbeddingStore:
             ValueError: The store does not know a fingerprint in ``drop``; nothing is removed.
         """
         self._file.close()
-        return upkeep.prune(self.root, drop=drop)
+        return maintenance.prune(self.root, drop=drop)
 
-    def _filled(
-        self, label: Label, wanted: dict[bytes, Any], encode: Encode, progress: bool
+    def _complete(
+        self,
+        label: Label,
+        items: dict[bytes, Any],
+        encode: Callable[[list[Any]], tuple[Tensor, Tensor | None]],
+        progress: bool,
     ) -> dict[bytes, bytes]:
-        """The vectors of each wanted item, after encoding and writing what lacks."""
-        held = self._read(label, list(wanted))
-        damaged = {key for key, vectors in held.items() if vectors is None}
+        """Vectors of each item by its key, after encoding and writing those that are missing."""
+        stored = self._read(label, list(items))
+        damaged = {key for key, vectors in stored.items() if vectors is None}
         if damaged:
             logger.warning(
                 "%d items in %s differ from their checksum and are encoded again. "
@@ -189,38 +182,34 @@ class EmbeddingStore:
                 len(damaged),
                 self.root / NAME,
             )
-        missing = [key for key in wanted if held.get(key) is None]
+        missing = [key for key in items if stored.get(key) is None]
         if missing:
             from tqdm import tqdm
 
             with tqdm(total=len(missing), unit="item", disable=not progress) as bar:
-                for at in range(0, len(missing), self.batch):
-                    keys = missing[at : at + self.batch]
-                    vectors = encode([wanted[key] for key in keys])
+                for start in range(0, len(missing), self.batch):
+                    keys = missing[start : start + self.batch]
+                    vectors, offsets = encode([items[key] for key in keys])
+                    rows = zip(keys, _bytes_of(vectors, offsets, len(keys), label), strict=True)
                     with self._file.opened(create=True) as db:
                         assert db is not None
-                        rows = zip(keys, vectors, strict=True)
                         write(db, label, rows, damaged=damaged.intersection(keys))
                     bar.update(len(keys))
             # What another process wrote first is what every process reads.
-            held |= self._read(label, missing)
-        found = {key: vectors for key, vectors in held.items() if vectors is not None}
-        lost = len(wanted) - len(found)
+            stored |= self._read(label, missing)
+        complete = {key: vectors for key, vectors in stored.items() if vectors is not None}
+        lost = len(items) - len(complete)
         if lost:
             raise OSError(
                 f"what is written to {self.root} must stay there; {lost} of {len(missing)} "
                 "vectors are gone already. Check the disk, and that nobody empties the store."
             )
-        return found
+        return complete
 
     def _read(self, label: Label, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """What the store has of these items; ``None`` where it is damaged."""
         with self._file.opened() as db:
             return {} if db is None or not keys else dict(read(db, label, keys))
-
-
-def _keys(modality: str, items: Sequence[Any]) -> list[bytes]:
-    return [item_key(item, modality) for item in items]
 
 
 def item_key(item: object, modality: str) -> bytes:
@@ -255,48 +244,44 @@ def item_key(item: object, modality: str) -> bytes:
     )
 
 
-def _check_vectors(vectors: Tensor, width: int, fingerprint: str) -> None:
-    """Raise unless an encoder gave what it promised."""
+def _bytes_of(vectors: Tensor, offsets: Tensor | None, n: int, label: Label) -> list[bytes]:
+    """Vectors of each of ``n`` items as they are on disk; raises where the encoder is at fault."""
+    name = repr(label.fingerprint)
     if (
         vectors.ndim != 2
-        or vectors.shape[1] != width
+        or vectors.shape[1] != label.width
         or vectors.dtype != torch.float32
         or vectors.device.type != "cpu"
     ):
         raise ValueError(
-            f"an encoder must give float32 vectors of width {width} on the CPU; {fingerprint!r} "
+            f"an encoder must give float32 vectors of width {label.width} on the CPU; {name} "
             f"gave {vectors.dtype} of shape {tuple(vectors.shape)} on {vectors.device}. "
             "Correct its encode method or the width it names. Nothing of this batch was stored."
         )
     bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
         raise ValueError(
-            f"an encoder must give finite values; {fingerprint!r} gave NaN or infinity in "
+            f"an encoder must give finite values; {name} gave NaN or infinity in "
             f"{len(bad)} of {len(vectors)} rows of a batch, the first at {bad[:5]}. "
             "Encode in float32, or drop those items. Nothing of this batch was stored."
         )
-
-
-def _check_count(given: int, wanted: int, fingerprint: str) -> None:
-    if given != wanted:
+    ends = range(len(vectors) + 1) if offsets is None else offsets.tolist()
+    if len(ends) - 1 != n:
         raise ValueError(
-            f"an encoder must give one entry per item; {fingerprint!r} gave {given} "
-            f"for {wanted} items. Correct its encode method. Nothing of this batch was stored."
+            f"an encoder must give one entry per item; {name} gave {len(ends) - 1} "
+            f"for {n} items. Correct its encode method. Nothing of this batch was stored."
         )
-
-
-def _stored(vectors: Tensor, dtype: StoreDtype) -> np.ndarray[Any, Any]:
-    """``vectors`` as they are on disk; raises where the dtype of the store cannot hold a value."""
-    stored: np.ndarray[Any, Any] = vectors.detach().to(TORCH_DTYPE[dtype]).numpy()
-    if not np.isfinite(stored).all():
+    with np.errstate(over="ignore"):
+        rows = vectors.detach().numpy().astype(_ON_DISK[label.dtype])
+    if not np.isfinite(rows).all():
         raise ValueError(
-            f"a {dtype} store holds values up to 65504; the largest here is "
+            f"a {label.dtype} store holds values up to 65504; the largest here is "
             f"{vectors.abs().max().item():.6g}. Use EmbeddingStore(..., dtype='float32')."
         )
-    return stored.astype(_ON_DISK[dtype])
+    return [rows[start:stop].tobytes() for start, stop in pairwise(ends)]
 
 
-def _vectors(held: Sequence[bytes], label: Label) -> Tensor:
-    """What ``_stored`` gave, one after the other: float32, ``(n, width)``, a copy."""
-    found = np.frombuffer(b"".join(held), dtype=_ON_DISK[label.dtype]).astype(np.float32)
-    return torch.from_numpy(found).view(-1, label.width)
+def _vectors(stored: Sequence[bytes], label: Label) -> Tensor:
+    """Stored vectors one after the other: float32, ``(n, width)``, a copy."""
+    rows = np.frombuffer(b"".join(stored), dtype=_ON_DISK[label.dtype]).astype(np.float32)
+    return torch.from_numpy(rows).view(-1, label.width)

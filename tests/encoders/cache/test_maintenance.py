@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from align.encoders.cache import database as store_file
-from align.encoders.cache.database import NAME
+from align.encoders.cache.database import COMPANIONS, NAME, Database
 from align.encoders.cache.store import EmbeddingStore
 from tests.helpers.counting_encoder import CountingEncoder, vectors
 from tests.helpers.flipped import flipped
@@ -79,7 +78,7 @@ def test_no_flipped_bit_anywhere_gives_another_vector(filled, encoder):
             assert "must be a" in str(error)
             seen["refused"] += 1
         path.write_bytes(whole)
-        for ending in store_file.SIDES:
+        for ending in COMPANIONS:
             path.with_name(NAME + ending).unlink(missing_ok=True)
     assert min(seen.values()) > 0
 
@@ -298,7 +297,8 @@ def test_a_store_may_lie_in_a_folder_whose_name_is_not_utf_8(tmp_path, encoder):
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     EmbeddingStore(root).encode(encoder, WORDS)
     store = EmbeddingStore(root)
-    assert store.verify() == [] and store.prune() >= 0
+    assert store.verify() == []
+    store.prune()
     assert torch.equal(store.encode(encoder, WORDS), vectors(WORDS))
     assert len(encoder.items) == 25
 
@@ -309,7 +309,7 @@ def test_a_file_in_the_way_is_refused(tmp_path):
         EmbeddingStore(tmp_path / "store")
 
 
-def test_a_full_disk_is_told_and_what_was_there_is_kept(filled, encoder):
+def test_a_full_disk_is_reported_and_what_was_there_is_kept(filled, encoder):
     with filled._file.opened() as db:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}")
@@ -325,8 +325,8 @@ def test_a_full_disk_is_told_and_what_was_there_is_kept(filled, encoder):
     assert fresh.items == []
 
 
-def test_a_store_that_another_process_keeps_locked_is_told(filled, encoder, monkeypatch):
-    monkeypatch.setattr(store_file, "WAIT_SECONDS", 0.0)
+def test_a_store_that_another_process_keeps_locked_is_reported(filled, encoder):
+    filled._file = Database(filled.root, wait_seconds=0.0)
     other = sqlite3.connect(filled.root / NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(OSError, match=r"the system says: database is locked"):
@@ -336,7 +336,7 @@ def test_a_store_that_another_process_keeps_locked_is_told(filled, encoder, monk
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch, code):
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, code):
     def refuse(path):
         raise OSError(code, os.strerror(code))
 
