@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -63,16 +63,9 @@ def as_tensor(x: Vectors) -> Tensor:
     if hasattr(x, "to_numpy") and not isinstance(x, np.ndarray):
         x = x.to_numpy()
     if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1:
-        x = _numbers(x)
+        with suppress(TypeError, ValueError):  # not vectors of one width: refused below
+            x = np.array([np.asarray(row) for row in x], dtype=float)
     return dense_tensor(x)
-
-
-def _numbers(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A column of vectors as a matrix, or as it is where they are not of one width."""
-    try:
-        return np.array([np.asarray(row) for row in x], dtype=float)
-    except (TypeError, ValueError):
-        return x
 
 
 def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
@@ -127,19 +120,19 @@ class PairedEmbeddings:
         groups: ``n`` group names; pairs of one group never straddle a split and count as matches
             of each other, as the captions of one photo do.
         source_fingerprint: Fingerprint of the source encoder, or ``None`` if unknown.
-        target_fingerprint: Fingerprint of the target encoder, or ``None`` if unknown.
+        target_fingerprint: The same of the target encoder.
         domains: ``n`` names of what pairs share and new items will not, such as a project or an
             author, or ``None``. Splits and folds keep a domain on one side, so that a choice is
-            judged as it will be used; but its pairs are no matches of each other. Each group lies
+            made as it will be used; but its pairs are no matches of each other. Each group lies
             in one domain.
         source_modality: Bit masks of ``align.data.modality.Modality``, int64 ``(n,)``, or ``None``
             where all sources are of one kind.
         target_modality: The same of the targets.
-        source_parts: Widths of the parts that a source vector is made of, summing to
-            ``d_source``, or ``None`` for one part; ``ConcatEncoder`` says more.
+        source_parts: Widths of the parts of a source vector, which sum to ``d_source``, or ``None``
+            for one part; see ``ConcatEncoder``.
         target_parts: The same of the targets.
-        instructions: An embedding of what is asked for beside each source, ``(n, d_i)`` floating
-            point, zeros where nothing is; or ``None`` where no pair has an instruction.
+        instructions: An embedding of what to look for, per pair, ``(n, d_i)`` floating point,
+            zeros where there is no instruction; ``None`` where no pair has one.
         encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
             ``"instruction"``: the ``spec`` of each that has one.
     """
@@ -203,12 +196,12 @@ class PairedEmbeddings:
             target: Target embeddings of the same pairs in the same order.
             ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
             groups: Group names; every pair is its own group if left out.
-            domains: Names of what new items will not share with these, if there is any.
-            source_modality: Bit masks of ``align.data.modality.Modality``, int64 ``(n,)``.
-            target_modality: The same of the targets.
-            source_parts: Widths of the parts that sources are made of.
-            target_parts: The same of the targets.
-            instructions: An embedding per pair of what is asked for, ``(n, d_i)``.
+            domains: As in the class, like all that follow.
+            source_modality: Bit masks.
+            target_modality: Bit masks.
+            source_parts: Widths.
+            target_parts: Widths.
+            instructions: An embedding per pair.
 
         Raises:
             TypeError: ``ids``, ``groups`` or ``domains`` is one string.
@@ -245,29 +238,22 @@ class PairedEmbeddings:
         """The pairs at ``rows``, in that order; rows may not repeat."""
         index = torch.from_numpy(row_index(rows, len(self)))
         picked = index.tolist()
-        return type(self)(
-            self.source[index],
-            self.target[index],
-            tuple(self.ids[i] for i in picked),
-            tuple(self.groups[i] for i in picked),
-            self.source_fingerprint,
-            self.target_fingerprint,
-            None if self.domains is None else tuple(self.domains[i] for i in picked),
-            None if self.source_modality is None else self.source_modality[index],
-            None if self.target_modality is None else self.target_modality[index],
-            self.source_parts,
-            self.target_parts,
-            None if self.instructions is None else self.instructions[index],
-            self.encoders,
-        )
+
+        def at(values: Any) -> Any:
+            if isinstance(values, Tensor):
+                return values[index]
+            return None if values is None else tuple(values[row] for row in picked)
+
+        by_row = (
+            "source", "target", "ids", "groups", "domains", "source_modality", "target_modality",
+            "instructions",
+        )  # fmt: skip
+        return replace(self, **{name: at(getattr(self, name)) for name in by_row})
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0, of whole groups and domains.
 
-        Args:
-            test: Share of the pairs held out for testing, in (0, 1).
-            val: Share held out for validation, in [0, 1).
-            seed: Seeds the draw.
+        ``test`` in (0, 1) and ``val`` in [0, 1) are shares of the pairs; ``seed`` seeds the draw.
 
         Raises:
             ValueError: A share is out of range or leaves a part empty.

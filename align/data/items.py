@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from align.data.pictures import SUFFIXES, picture_problem
-from align.data.readers import PairsError, check_names, check_there, read_table, read_text, seen
-from align.data.validation import Columns, OnError, pick
+from align.data.readers import (
+    PairsError,
+    check_names,
+    check_there,
+    is_visible,
+    read_table,
+    read_text,
+)
+from align.data.validation import Columns, OnError, valid_pairs
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class ItemTable:
     """Distinct items with unique ids.
 
     Attributes:
@@ -33,6 +41,19 @@ class Items:
     skipped: tuple[str, ...] = ()
 
 
+class _NamedItem(NamedTuple):
+    id: str
+    item: str | Path
+    modality: str | None
+    where: str = ""  # its place in a table, for people
+    cells: Mapping[str, object] = {}
+
+    @property
+    def key(self) -> tuple[str | Path, str | None]:
+        """What makes two of them the same item."""
+        return self.item, self.modality
+
+
 def read_items(
     path: str | Path,
     *,
@@ -41,7 +62,7 @@ def read_items(
     modality: str | None = None,
     keep: Sequence[str] = (),
     on_error: OnError = "raise",
-) -> Items:
+) -> ItemTable:
     """Read what is to be indexed; an item that occurs several times is taken once.
 
     Args:
@@ -70,99 +91,97 @@ def read_items(
             f"column {id!r}. Name the column of ids, or keep no columns."
         )
     if path.is_dir():
-        return _from_folder(path, on_error)
-    if path.suffix.lower() == ".txt":
+        named, skipped = _from_folder(path, on_error)
+    elif path.suffix.lower() == ".txt":
         lines = [line for line in read_text(path).split("\n") if line.strip()]
-        return _distinct(path, [(line, line, "text") for line in lines], ())
-    if column is None:
-        raise ValueError(
-            f"a table needs the name of the column to index; {path} came without one. "
-            "Name it with --column, or column= in Python."
+        named, skipped = [_NamedItem(line, line, "text") for line in lines], []
+    else:
+        if column is None:
+            raise ValueError(
+                f"a table needs the name of the column to index; {path} came without one. "
+                "Name it with --column, or column= in Python."
+            )
+        columns = Columns(column, column, id, None, modality, modality)
+        named, skipped = _from_table(path, columns, keep, on_error)
+    if not named:
+        raise PairsError(f"{path} must hold something to index; it has no items. Check the path.")
+    first: dict[object, _NamedItem] = {}
+    for each in named:
+        first.setdefault(each.key, each)
+    distinct = first.values()
+    return ItemTable(
+        tuple(each.id for each in distinct),
+        tuple(each.item for each in distinct),
+        tuple(each.modality for each in distinct if each.modality is not None) or None,
+        tuple(
+            {name: each.cells[name] for name in keep if each.cells.get(name) is not None}
+            for each in distinct
         )
-    table = read_table(path, [each for each in (column, id, modality, *keep) if each is not None])
+        if keep
+        else None,
+        repeats=len(named) - len(first),
+        skipped=tuple(skipped),
+    )
+
+
+def _from_table(
+    path: Path, columns: Columns, keep: Sequence[str], on_error: OnError
+) -> tuple[list[_NamedItem], list[str]]:
+    table = read_table(path, [*columns.named, *keep])
     absent = [name for name in keep if name not in table.columns]
     if absent:
         raise PairsError(
             f"{path} must have the columns to keep, {list(keep)}; it lacks {absent}. "
             f"Choose among those that it has: {list(table.columns)}."
         )
-    columns = Columns(column, column, id, None, modality, modality)
-    picked = pick(table, columns, None, on_error)
-    names = picked.ids if id is not None else [str(item) for item in picked.source]
-    kinds = picked.source_modality or [None] * len(names)
-    if id is not None and on_error == "raise":
-        _check_one_id(
-            path, [table.rows[row].where for row in picked.rows], names, picked.source, kinds
+    good, bad = valid_pairs(table, columns, None, on_error)
+    named = [
+        _NamedItem(
+            str(pair.source) if columns.id is None else pair.id,
+            pair.source,
+            pair.source_modality or None,
+            table.rows[pair.row].where,
+            table.rows[pair.row].cells,
         )
-    found = _distinct(path, list(zip(names, picked.source, kinds, strict=True)), picked.skipped)
-    if not keep:
-        return found
-    # Ids are unique among the rows that were taken, not among those that were dropped.
-    cells = dict(zip(names, (table.rows[row].cells for row in picked.rows), strict=True))
-    kept = tuple(
-        {name: cells[each][name] for name in keep if cells[each].get(name) is not None}
-        for each in found.ids
-    )
-    return replace(found, kept=kept)
+        for pair in good
+    ]
+    if columns.id is not None and on_error == "raise":
+        _check_one_id(path, named)
+    return named, bad
 
 
-def _check_one_id(
-    path: Path,
-    places: Sequence[str],
-    names: Sequence[str],
-    items: Sequence[object],
-    kinds: Sequence[str | None],
-) -> None:
+def _check_one_id(path: Path, named: Sequence[_NamedItem]) -> None:
     """Raise ``PairsError`` where an item comes again under another id."""
-    first: dict[tuple[object, str | None], int] = {}
+    first: dict[object, _NamedItem] = {}
     problems = []
-    for row, key in enumerate(zip(items, kinds, strict=True)):
-        if (before := first.setdefault(key, row)) != row:
+    for each in named:
+        if (before := first.setdefault(each.key, each)) is not each:
             problems.append(
-                f"{places[row]}: id {names[row]!r} is of the item of {places[before]}, whose id is "
-                f"{names[before]!r}"
+                f"{each.where}: id {each.id!r} is of the item of {before.where}, whose id is "
+                f"{before.id!r}"
             )
     if problems:
         raise PairsError(
-            f"an item is indexed once, under one id; {len(problems)} of {len(names)} rows of "
+            f"an item is indexed once, under one id; {len(problems)} of {len(named)} rows of "
             f'{path} give a second. Remove them, or keep the first of each with on_error="skip" or '
             "--skip-bad:",
             problems,
         )
 
 
-def _from_folder(folder: Path, on_error: OnError) -> Items:
-    found = sorted(
+def _from_folder(folder: Path, on_error: OnError) -> tuple[list[_NamedItem], list[str]]:
+    files = sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file() and seen(file, folder)
+        if file.suffix.lower() in SUFFIXES and file.is_file() and is_visible(file, folder)
     )
-    check_names(found)
-    problems = {file: picture_problem(file) for file in found}
-    bad = tuple(f"{file} {problem}" for file, problem in problems.items() if problem)
+    check_names(files)
+    problems = {file: picture_problem(file) for file in files}
+    bad = [f"{file} {problem}" for file, problem in problems.items() if problem]
     if bad and on_error == "raise":
         raise PairsError(
-            f"every image in {folder} must open; {len(bad)} of {len(found)} do not. "
+            f"every image in {folder} must open; {len(bad)} of {len(files)} do not. "
             'Mend or remove them, or skip them with on_error="skip":',
             bad,
         )
-    good = [(str(file), file, "image") for file in found if not problems[file]]
-    return _distinct(folder, good, bad)
-
-
-def _distinct(
-    path: Path, named: Sequence[tuple[str, str | Path, str | None]], skipped: tuple[str, ...]
-) -> Items:
-    if not named:
-        raise PairsError(f"{path} must hold something to index; it has no items. Check the path.")
-    first: dict[tuple[str | Path, str | None], str] = {}
-    for name, item, kind in named:
-        first.setdefault((item, kind), name)
-    kinds = tuple(kind for _, kind in first if kind is not None)
-    return Items(
-        tuple(first.values()),
-        tuple(item for item, _ in first),
-        kinds or None,
-        repeats=len(named) - len(first),
-        skipped=skipped,
-    )
+    return [_NamedItem(str(file), file, "image") for file in files if not problems[file]], bad

@@ -212,20 +212,13 @@ class MultiVector:
         return rows if self.scales is None else rows.float() * self.scales[place]
 
     def take(self, rows: Tensor) -> Self:
-        """The items at ``rows``, ``(r,)`` int64, in that order; a row may repeat.
-
-        Rows count from 0; negative ones count from the end.
-        """
+        """The items at ``rows``, ``(r,)`` int64, in that order; rows may repeat or be negative."""
         lengths = self.lengths[rows]
         scales = None if self.scales is None else self.scales[rows]
         return self._gather(self.offsets[:-1][rows], lengths, scales)
 
     def prefix(self, budget: int) -> Self:
-        """The first ``budget`` tokens of each item; an item with fewer keeps all of its own.
-
-        Raises:
-            ValueError: ``budget`` is below 1.
-        """
+        """The first ``budget`` tokens of each item; one with fewer keeps all. ``budget`` >= 1."""
         check_at_least("budget", budget, 1)
         lengths = self.lengths.clamp_max(budget)
         if torch.equal(lengths, self.lengths):
@@ -291,9 +284,7 @@ class MultiVector:
         return type(self)(codes, self.offsets, scales)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file with ``tokens``, ``offsets`` and, for int8, ``scales``.
-
-        The file appears whole or not at all, and holds a digest of itself.
+        """Write a safetensors file, which appears whole or not at all and holds its own digest.
 
         Raises:
             OSError: The disk is full, or the folder cannot be written.
@@ -307,28 +298,22 @@ class MultiVector:
     def open(cls, path: str | Path, *, check: bool = True) -> Self:
         """What ``save`` wrote, on the CPU and mapped into memory.
 
-        Args:
-            path: The file.
-            check: Read all of it once and compare it with its digest, so that damage is found
-                here. Without, tokens stay on disk until they are read, and are not compared.
+        With ``check``, all of it is read once and compared with its digest. Without, tokens stay on
+        disk until they are read, and damage is not noticed.
 
         Raises:
             FileNotFoundError: There is no such file.
             OSError: The file cannot be read.
             ValueError: The file is damaged or was not written by ``save``.
         """
-        file_path = Path(path).expanduser()
+        again = "Write it again with MultiVector.save."
         tensors, _ = read_tensors(
-            file_path,
-            schema=_SCHEMA,
-            again="Write it again with MultiVector.save.",
-            mapped=True,
-            check=check,
+            Path(path).expanduser(), schema=_SCHEMA, again=again, mapped=True, check=check
         )
         if not {"tokens", "offsets"} <= set(tensors) <= {"tokens", "offsets", "scales"}:
             raise ValueError(
                 f"{str(path)!r} must hold tokens, offsets and perhaps scales; got "
-                f"{sorted(tensors)}. Write it again with MultiVector.save."
+                f"{sorted(tensors)}. {again}"
             )
         return cls(tensors["tokens"], tensors["offsets"], tensors.get("scales"))
 
@@ -337,11 +322,11 @@ def _stacked(items: Tokens | Sequence[Tokens], name: str) -> Tensor:
     """A block as it is, or equal matrices stacked to one."""
     if isinstance(items, Tensor | np.ndarray) or not len(items):
         return dense_tensor(items, name=name)
-    found = [dense_tensor(item, name=f"{name} of item {row}") for row, item in enumerate(items)]
-    shapes = {tuple(item.shape) for item in found}
+    matrices = [dense_tensor(item, name=f"{name} of item {row}") for row, item in enumerate(items)]
+    shapes = {tuple(item.shape) for item in matrices}
     if len(shapes) > 1:
         raise ValueError(
             f"{name} of all items must have one shape; got {sorted(shapes)[:8]}. "
             "Use MultiVector.pack for items of several lengths."
         )
-    return torch.stack(found)
+    return torch.stack(matrices)

@@ -20,7 +20,7 @@ from align.data.readers import (
 )
 from align.data.repeats import warn_of_repeats
 from align.data.splits import names_of, row_index, take_split
-from align.data.validation import Columns, OnError, pick, spelled_alike
+from align.data.validation import Columns, OnError, spelled_alike, valid_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -59,9 +59,9 @@ class Pairs:
         target: ``n`` items.
         groups: ``n`` group names.
         skipped: One line for each row that the reader dropped.
-        source_modality: ``n`` names of modalities, or ``None`` where nobody said.
+        source_modality: ``n`` names of modalities, or ``None`` if unknown.
         target_modality: The same of the targets.
-        instructions: ``n`` texts that say what is asked for, such as ``"find the picture"``; ``""``
+        instructions: ``n`` texts that say what to look for, such as ``"find the picture"``; ``""``
             where a pair has none. ``None`` where no pair has any.
     """
 
@@ -116,12 +116,11 @@ class Pairs:
                 problems,
             )
         names = names_of("ids", ids if ids is not None else range(len(source)))
-        made = names_of("groups", groups) if groups is not None else names
         return cls(
             names,
             tuple(source),
             tuple(target),
-            made,
+            names_of("groups", groups) if groups is not None else names,
             source_modality=None if source_modality is None else spelled_alike(source_modality),
             target_modality=None if target_modality is None else spelled_alike(target_modality),
             instructions=None if instructions is None else tuple(instructions),
@@ -142,19 +141,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read a comma-separated UTF-8 file whose first line names the columns.
-
-        Args:
-            path: The file. Image paths in its cells are relative to its folder.
-            source: Column of the source items.
-            target: Column of the target items.
-            id: Column of unique ids; made from row numbers if left out.
-            group: Column that ties pairs together; every pair is its own group if left out.
-            source_modality: Column that names the modality of each source.
-            target_modality: The same of the targets.
-            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
-            images: Which of the two columns hold image paths; ``None`` goes by suffixes.
-            on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
+        """Read a comma-separated UTF-8 file whose first line names the columns; else as ``read``.
 
         Raises:
             PairsError: The file is malformed, a column is not there, or rows are bad.
@@ -178,7 +165,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read the tab-separated file at ``path``, quoted as CSV is; else as ``from_csv``."""
+        """Read the tab-separated file at ``path``, quoted as CSV is; else as ``read``."""
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
 
@@ -197,7 +184,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``from_csv``."""
+        """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``read``."""
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
 
@@ -216,7 +203,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read the Parquet file at ``path``; as ``from_csv``.
+        """Read the Parquet file at ``path``; as ``read``.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -265,12 +252,13 @@ class Pairs:
             group: Column that ties pairs together; every pair is its own group if left out.
             source_modality: Column that names the modality of each source.
             target_modality: The same of the targets.
-            instruction: Column of what is asked for, beside the source; an empty cell is nothing.
+            instruction: Column of what to look for, beside the source; an empty cell is nothing.
             images: Which of the two columns hold image paths; ``None`` goes by suffixes.
             on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and lists them.
 
         Raises:
             ValueError: The suffix is another.
+            PairsError: The file is malformed, a column is not there, or rows are bad.
             FileNotFoundError: There is no such file or folder.
         """
         path = Path(path)
@@ -284,14 +272,23 @@ class Pairs:
 
     @classmethod
     def _from_table(
-        cls,
-        table: Table,
-        columns: Columns,
-        images: Collection[str] | None,
-        on_error: OnError,
+        cls, table: Table, columns: Columns, images: Collection[str] | None, on_error: OnError
     ) -> Self:
-        picked = pick(table, columns, images, on_error)
-        return cls(**{each.name: getattr(picked, each.name) for each in fields(cls)})
+        good, bad = valid_pairs(table, columns, images, on_error)
+
+        def values(name: str, column: str | None) -> tuple[Any, ...] | None:
+            return None if column is None else tuple(getattr(pair, name) for pair in good)
+
+        return cls(
+            tuple(pair.id for pair in good),
+            tuple(pair.source for pair in good),
+            tuple(pair.target for pair in good),
+            tuple(pair.group for pair in good),
+            tuple(bad),
+            values("source_modality", columns.source_modality),
+            values("target_modality", columns.target_modality),
+            values("instruction", columns.instruction),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -309,18 +306,7 @@ class Pairs:
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
 
-        The rows are those that ``PairedEmbeddings.split`` draws with the same arguments.
-
-        Args:
-            test: Share of the pairs held out for testing, in (0, 1).
-            val: Share held out for validation, in [0, 1).
-            seed: Seeds the draw.
-
-        Raises:
-            ValueError: A share is out of range or leaves a part empty.
-
-        Warns:
-            RepeatedItems: Many pairs share an item and no groups say so.
+        The rows, errors and warning are those of ``PairedEmbeddings.split``.
         """
         warn_of_repeats((self.source, self.target), self.groups, "split", stacklevel=2)
         return take_split(self, self.groups, test=test, val=val, seed=seed)
@@ -361,11 +347,13 @@ class Pairs:
 
         source = items_for(source_encoder, self.source, self.source_modality, side="source")
         target = items_for(target_encoder, self.target, self.target_modality, side="target")
-        encoders, told = {"source": source_encoder, "target": target_encoder}, None
+        encoders, instructions = {"source": source_encoder, "target": target_encoder}, None
         if self.instructions is not None:
-            asked = source_encoder if instruction_encoder is None else instruction_encoder
-            told = encode_instructions(asked, self.instructions, store=store, progress=progress)
-            encoders["instruction"] = asked
+            encoder = source_encoder if instruction_encoder is None else instruction_encoder
+            instructions = encode_instructions(
+                encoder, self.instructions, store=store, progress=progress
+            )
+            encoders["instruction"] = encoder
         specs = {role: spec_of(encoder) for role, encoder in encoders.items()}
         source_modality, target_modality = (
             None if names is None else modality_codes(names)
@@ -382,7 +370,7 @@ class Pairs:
             target_modality=target_modality,
             source_parts=parts_of(source_encoder),
             target_parts=parts_of(target_encoder),
-            instructions=told,
+            instructions=instructions,
             encoders={role: spec for role, spec in specs.items() if spec is not None},
         )
 

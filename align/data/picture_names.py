@@ -1,4 +1,4 @@
-"""Texts that are the name of a picture: to encode them as words would answer nonsense."""
+"""Texts that name a picture: encoded as words they would find nonsense."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ from align.data.pictures import SUFFIXES
 
 _NAMED = re.compile(rf"[^\s.]({'|'.join(map(re.escape, sorted(SUFFIXES)))})\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"(https?|ftp|file|s3|gs)://", re.IGNORECASE)
-_LONGEST = 4096  # no path is longer
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-_TEXTS = ("text", "code")
 
 
 def names_picture(text: object, *, look: bool = True) -> bool:
-    """Whether a string names a picture file that is there, or ends as the name of one does.
+    """Whether a string is the path of a picture, or ends as the name or address of one does.
 
-    Args:
-        text: One line, such as ``"photos/Dog.JPG"`` or ``"https://example.org/dog.png?w=80"``.
-        look: Whether to look for the file, so that one of another name is known by its content.
+    With ``look``, a file of another name is opened and recognized by its content.
     """
-    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or "\n" in text or "\0" in text:
+    if not isinstance(text, str) or not 0 < len(text) <= 4096 or "\n" in text or "\0" in text:
         return False
     name = text.strip()
     if _ADDRESS.match(name):
@@ -52,13 +48,8 @@ def route_picture_names(
 ) -> tuple[list[Any], list[str] | None]:
     """Items whose pictures are paths, and the modality of each where the encoder needs it.
 
-    A text that names a picture goes to the encoder of pictures, where this side has one.
-
-    Args:
-        encoder: Of the side.
-        items: Texts, paths or pictures, as they came.
-        modality: What each is, if that was said: a text that was said to be one stays one.
-        side: What to call the items in an error.
+    A text that names a picture goes to the encoder of pictures, where this ``side`` has one; an
+    item whose ``modality`` is given as text stays a text.
 
     Raises:
         ValueError: A text names a picture and the side has no encoder of pictures, or it is the
@@ -73,7 +64,7 @@ def route_picture_names(
             continue
         if "image" not in kinds:
             refused_by_name = encoder.modality == MIXED and kind is not None
-            if refused_by_name or (kind is None and not set(kinds) & set(_TEXTS)):
+            if refused_by_name or (kind is None and not {"text", "code"} & set(kinds)):
                 continue
             raise ValueError(
                 f"the {side} items must be texts, as this side has no encoder of pictures; item "

@@ -42,8 +42,8 @@ _TURNS = {
 """How to turn a picture upright by its EXIF tag of orientation."""
 
 
-class _Refused(ValueError):
-    """Already says what is wrong, in three parts."""
+class _RefusedError(ValueError):
+    """Already explained in three parts."""
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def opened(
     Args:
         file: A path, or an open file of bytes.
         name: What to call it in an error.
-        formats: Names that Pillow knows formats by.
+        formats: Names of formats in Pillow.
         most_pixels: Most pixels of a picture.
 
     Raises:
@@ -77,7 +77,7 @@ def opened(
         with Image.open(file, formats=[each for each in formats if each in Image.OPEN]) as image:
             check_size(image, name, most_pixels=most_pixels)
             yield image
-    except _Refused:
+    except _RefusedError:
         raise
     except Exception as error:  # Pillow's formats raise errors of many kinds
         ending = Path(file).suffix.lower() if isinstance(file, str | Path) else ""
@@ -91,24 +91,15 @@ def opened(
 
 
 def check_size(image: Image, name: str, *, most_pixels: int = MOST_PIXELS) -> None:
-    """Raise unless a picture has few enough pixels and is not too long for its width.
-
-    Args:
-        image: A picture, decoded or not.
-        name: What to call it in the error.
-        most_pixels: Most pixels of a picture.
-
-    Raises:
-        ValueError: It has more pixels, none, or sides of more than ``MOST_ASPECT`` to 1.
-    """
+    """Raise ``ValueError`` if a picture, called ``name``, has too many pixels or is too long."""
     width, height = image.size
     if width * height > most_pixels:
-        raise _Refused(
+        raise _RefusedError(
             f"a picture may have {most_pixels:,} pixels; {name} has {width:,} x {height:,}. "
             "Make it smaller first."
         )
     if min(width, height) < 1 or max(width, height) > MOST_ASPECT * min(width, height):
-        raise _Refused(
+        raise _RefusedError(
             f"the longest side of a picture may be {MOST_ASPECT} times the shortest; {name} has "
             f"{width:,} x {height:,}. Cut out the part that matters."
         )
@@ -117,11 +108,8 @@ def check_size(image: Image, name: str, *, most_pixels: int = MOST_PIXELS) -> No
 def upright_rgb(image: Image, name: str, *, most_pixels: int | None = None) -> Image:
     """A picture as 8-bit RGB: turned upright by its EXIF tag, laid over white where transparent.
 
-    Args:
-        image: A picture; it stays as it is.
-        name: What to call it in an error.
-        most_pixels: A picture of more is made smaller by the least whole factor that suffices,
-            each pixel the mean of a square. ``None`` keeps every pixel.
+    A picture of more than ``most_pixels`` is made smaller by the least whole factor that suffices,
+    each pixel the mean of a square.
 
     Raises:
         ValueError: It has more than 8 bits per channel.
@@ -129,7 +117,7 @@ def upright_rgb(image: Image, name: str, *, most_pixels: int | None = None) -> I
     from PIL.Image import Transpose
 
     if image.mode.startswith(("I", "F")):
-        raise _Refused(
+        raise _RefusedError(
             "images must have 8 bits per channel, because wider ones would be cut off; "
             f"{name} has mode {image.mode!r}. Scale it to 0..255 and convert it to RGB."
         )
@@ -164,11 +152,7 @@ def _flat(image: Image, factor: int) -> Image:
 
 
 def picture_problem(path: Path) -> str:
-    """Why ``path`` is no picture that an encoder takes, or ``""``; it is decoded to find out.
-
-    Args:
-        path: The file.
-    """
+    """Why ``path`` is no picture that an encoder takes, or ``""``; it is decoded to find out."""
     if not path.exists():
         return "is missing"
     try:

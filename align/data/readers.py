@@ -14,8 +14,6 @@ from pathlib import Path
 
 from align.data.pictures import SUFFIXES
 
-LISTED = 20  # problems in an error message; the rest are counted
-
 
 class PairsError(ValueError):
     """Pairs that cannot be read, with every reason.
@@ -25,7 +23,7 @@ class PairsError(ValueError):
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        shown = [f"\n  {problem}" for problem in problems[:LISTED]]
+        shown = [f"\n  {problem}" for problem in problems[:20]]
         rest = len(problems) - len(shown)
         more = f"\n  and {rest} more: see .problems" if rest else ""
         super().__init__(message + "".join(shown) + more)
@@ -33,7 +31,7 @@ class PairsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row of a table.
 
     Attributes:
@@ -49,19 +47,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file read whole.
-
-    Attributes:
-        path: The file or folder.
-        folder: What image paths in its cells are relative to.
-        columns: Names of the columns.
-        rows: Its rows in order, bad ones included.
-    """
+    """A file or folder read whole; bad rows are among its rows."""
 
     path: Path
-    folder: Path
+    folder: Path  # that image paths in its cells are relative to
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 def read_table(path: Path, wanted: Sequence[str]) -> Table:
@@ -100,7 +91,7 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
         PairsError: The file is not UTF-8, is empty, names a column twice, or breaks the quoting
             rules, after which rows can no longer be told apart.
     """
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         last = 0
@@ -113,10 +104,10 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
                     continue
                 where = f"row {len(rows) + 1} (line {line})"
                 if len(cells) == len(header):
-                    rows.append(Row(where, dict(zip(header, cells, strict=True))))
+                    rows.append(TableRow(where, dict(zip(header, cells, strict=True))))
                 else:
                     count = f"has {len(cells)} cells where the header has {len(header)}"
-                    rows.append(Row(where, problem=count))
+                    rows.append(TableRow(where, problem=count))
         except csv.Error as error:
             raise PairsError(
                 f"{path} must follow the quoting rules of CSV; in the row that starts on line "
@@ -139,7 +130,7 @@ def read_jsonl(path: Path) -> Table:
     Raises:
         PairsError: The file is not UTF-8, or its compression is damaged.
     """
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     columns: dict[str, None] = {}
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
@@ -151,14 +142,14 @@ def read_jsonl(path: Path) -> Table:
                 try:
                     cells = json.loads(text, object_pairs_hook=_once)
                 except (ValueError, RecursionError) as error:
-                    rows.append(Row(where, problem=f"is not valid JSON: {error}"))
+                    rows.append(TableRow(where, problem=f"is not valid JSON: {error}"))
                     continue
                 if isinstance(cells, dict):
-                    rows.append(Row(where, cells))
+                    rows.append(TableRow(where, cells))
                     columns.update(dict.fromkeys(cells))
                 else:
                     kind = type(cells).__name__
-                    rows.append(Row(where, problem=f"must be a JSON object; it is a {kind}"))
+                    rows.append(TableRow(where, problem=f"must be a JSON object; it is a {kind}"))
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -192,7 +183,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> Table:
     except pyarrow.ArrowException as error:
         raise PairsError(f"{path} must be a Parquet file; {error}. Write it again.") from error
     cells = table.to_pylist()
-    rows = tuple(Row(f"row {number}", row) for number, row in enumerate(cells, start=1))
+    rows = tuple(TableRow(f"row {number}", row) for number, row in enumerate(cells, start=1))
     return Table(path, path.parent, columns, rows)
 
 
@@ -210,30 +201,28 @@ def read_folder(folder: Path) -> Table:
         raise NotADirectoryError(
             f"images and captions must lie in a folder; {folder} is none. Check the path."
         )
-    rows: list[Row] = []
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and seen(path, folder))
+    rows: list[TableRow] = []
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and is_visible(path, folder)
+    )
     check_names(files)
     images: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
         if path.suffix.lower() in SUFFIXES:
             images[path.with_suffix("")].append(path)
-    for stem, found in images.items():
-        captions, problem = _captions(stem, found)
-        for image in found:
+    for stem, same_name in images.items():
+        captions, problem = _captions(stem, same_name)
+        for image in same_name:
             name = image.relative_to(folder).as_posix()
             if problem:
-                rows.append(Row(name, problem=problem))
+                rows.append(TableRow(name, problem=problem))
             for number, caption in enumerate(captions):
-                cells: dict[str, object] = {
-                    "id": f"{name}#{number}",
-                    "caption": caption,
-                    "image": name,
-                }
-                rows.append(Row(f"{name}, caption {number + 1}", cells))
+                cells = {"id": f"{name}#{number}", "caption": caption, "image": name}
+                rows.append(TableRow(f"{name}, caption {number + 1}", dict(cells)))
     for path in files:
         if path.suffix.lower() == ".txt" and path.with_suffix("") not in images:
             name = path.relative_to(folder).as_posix()
-            rows.append(Row(name, problem="has no image of the same name beside it"))
+            rows.append(TableRow(name, problem="has no image of the same name beside it"))
     return Table(folder, folder, ("id", "caption", "image"), tuple(rows))
 
 
@@ -261,12 +250,12 @@ def _check_once(path: Path, columns: Sequence[str]) -> None:
 
 def _once(members: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object, of which ``json`` would keep the last of members of one name."""
-    found = dict(members)
-    if len(found) < len(members):
+    row = dict(members)
+    if len(row) < len(members):
         names = [name for name, _ in members]
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"it names {twice} more than once")
-    return found
+    return row
 
 
 def read_text(path: Path) -> str:
@@ -278,8 +267,7 @@ def read_text(path: Path) -> str:
     data = path.read_bytes()
     # The mark of UTF-32 begins with that of UTF-16.
     marks = {"utf-32": (BOM_UTF32_LE, BOM_UTF32_BE), "utf-16": (BOM_UTF16_LE, BOM_UTF16_BE)}
-    found = [name for name, starts in marks.items() if data.startswith(starts)]
-    encoding = found[0] if found else "utf-8-sig"
+    encoding = next((name for name in marks if data.startswith(marks[name])), "utf-8-sig")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -316,7 +304,7 @@ def in_utf8(text: str) -> bool:
     return True
 
 
-def seen(path: Path, folder: Path) -> bool:
+def is_visible(path: Path, folder: Path) -> bool:
     """Whether neither a file nor a folder above it, inside ``folder``, is hidden."""
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
 

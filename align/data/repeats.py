@@ -11,13 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-MANY = 0.05
-"""Share of the pairs that share an item from which on it is worth a word."""
-
-
-FEW = 20
-"""Pairs below which nothing is said: no split of so few tells anything."""
-
 
 class RepeatedItems(UserWarning):
     """Many pairs share an item, and no groups keep them on one side of a split."""
@@ -46,24 +39,23 @@ def warn_of_repeats(
     *,
     stacklevel: int,
 ) -> None:
-    """Warn where many pairs share an item of one side and each pair is a group of its own.
+    """Warn where 5 % of 20 pairs or more share an item and each pair is a group of its own.
 
     Args:
         sides: Items of source and target: raw vectors ``(n, d)``, or raw items.
-        groups: What is kept together, ``n`` names.
+        groups: ``n`` names of groups.
         what: What is done with the pairs, for the message.
         stacklevel: As for ``warnings.warn``, from the caller of this.
     """
     n = len(groups)
-    if n < FEW or len(set(groups)) < n:
+    if n < 20 or len(set(groups)) < n:
         return
-    counts = {
-        side: repeated(items) for side, items in zip(("source", "target"), sides, strict=True)
-    }
-    side = max(counts, key=lambda each: counts[each])
-    if counts[side] >= max(2, MANY * n):
+    counts = [repeated(items) for items in sides]
+    count = max(counts)
+    side = ("source", "target")[counts.index(count)]
+    if count >= max(2, 0.05 * n):
         warnings.warn(
-            f"pairs that share an item belong to one group; {what} got {counts[side]:,} of {n:,} "
+            f"pairs that share an item belong to one group; {what} got {count:,} of {n:,} "
             f"pairs whose {side} item is that of another pair, and no groups. Such items fall on "
             "both sides of a split and count as wrong answers to each other's queries: give "
             "groups, such as the name of the photo of each caption (--group on the command line), "

@@ -17,7 +17,7 @@ Rows = NDArray[np.int64]
 
 
 def row_index(rows: ArrayLike, n: int) -> Rows:
-    """Check that ``rows`` are integer row numbers in ``0 .. n - 1`` and give them as an array.
+    """``rows`` as an array of integer row numbers in ``0 .. n - 1``.
 
     Raises:
         ValueError: They are not one row of integers; a mask, for one, would pick rows 0 and 1.
@@ -38,11 +38,9 @@ def row_index(rows: ArrayLike, n: int) -> Rows:
 
 
 def names_of(kind: str, values: Iterable[Any]) -> tuple[str, ...]:
-    """Ids, groups or domains as strings, each of them there.
+    """Ids, groups or domains, which ``kind`` calls them in messages, as strings.
 
-    Args:
-        kind: What they are, for messages.
-        values: Strings, bytes of UTF-8, whole numbers, or anything that ``str`` tells apart.
+    Bytes are decoded as UTF-8, anything else is converted by ``str``.
 
     Raises:
         TypeError: As for ``as_list``.
@@ -98,20 +96,17 @@ def group_codes(groups: Sequence[str]) -> Rows:
 
 
 def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[Rows]:
-    """Row indices of the remainder and of one part per fraction, each in the original order.
+    """Row indices of the remainder and of one part per fraction, each sorted; they partition all.
 
-    Whole groups are dealt in a random order to the parts, last part first, until a part holds at
-    least its fraction of the rows; whatever is left is the remainder. So the last part does not
-    depend on the others: asking for a validation part leaves the test rows as they were. With
+    Whole groups are dealt in an order drawn from ``seed`` to the parts, last part first, until a
+    part holds at least its fraction of the rows; whatever is left is the remainder. So the last
+    part does not depend on the others: a validation part leaves the test rows as they were. With
     groups of one row the sizes are exact up to rounding.
 
     Args:
         groups: One group name per row, ``(n,)``.
         fractions: Share of the rows wanted in each part, each in (0, 1), sum < 1.
         seed: Seeds the order in which groups are dealt.
-
-    Returns:
-        ``[remainder, part_1, part_2, ...]``, arrays of sorted row indices that partition the rows.
 
     Raises:
         ValueError: A fraction is out of range, or a part or the remainder would be empty.

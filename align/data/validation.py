@@ -1,16 +1,16 @@
-"""From the rows of a table to pairs: choose columns, find images, and list what is wrong."""
+"""Rows of a table as pairs, with every bad row named and what is wrong with it."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from align.data.pictures import SUFFIXES, picture_problem
-from align.data.readers import PairsError, Row, Table, in_utf8
+from align.data.readers import PairsError, Table, TableRow, in_utf8
+from align.data.repeats import repeated
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ OnError = Literal["raise", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column is what; all but the two sides may be left out."""
+    """Names of the columns of a table of pairs; all but the two sides may be left out."""
 
     source: str
     target: str
@@ -32,47 +32,27 @@ class Columns:
     @property
     def named(self) -> list[str]:
         """The columns that are wanted, each once."""
-        wanted = (getattr(self, each.name) for each in fields(self))
-        return list(dict.fromkeys(name for name in wanted if name is not None))
+        names = (getattr(self, each.name) for each in fields(self))
+        return list(dict.fromkeys(name for name in names if name is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class Picked:
-    """The good rows, in order, and one line for each bad one.
+class ValidPair(NamedTuple):
+    """A good row; modalities and the instruction are empty where no column gives them."""
 
-    Attributes:
-        rows: Their places among the rows of the table; the other fields are those of ``Pairs``.
-    """
-
-    rows: tuple[int, ...]
-
-    ids: tuple[str, ...]
-    source: tuple[str | Path, ...]
-    target: tuple[str | Path, ...]
-    groups: tuple[str, ...]
-    skipped: tuple[str, ...]
-    source_modality: tuple[str, ...] | None
-    target_modality: tuple[str, ...] | None
-    instructions: tuple[str, ...] | None
+    row: int  # its place among the rows of the table
+    id: str
+    group: str
+    source: str | Path
+    target: str | Path
+    source_modality: str
+    target_modality: str
+    instruction: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """One row as it was read; names of modalities are empty where no column gives them."""
-
-    id: str = ""
-    group: str = ""
-    source: str | Path = ""
-    target: str | Path = ""
-    source_modality: str = ""
-    target_modality: str = ""
-    instruction: str = ""
-
-
-def pick(
+def valid_pairs(
     table: Table, columns: Columns, images: Collection[str] | None, on_error: OnError
-) -> Picked:
-    """The pairs of ``table``.
+) -> tuple[list[ValidPair], list[str]]:
+    """The good rows of ``table`` in order, and one line for each bad one.
 
     Raises:
         ValueError: ``on_error`` or ``images`` is out of range.
@@ -94,17 +74,15 @@ def pick(
             f"{table.path} must have the columns {columns.named}; it lacks {absent}. "
             f"Choose among those that it has: {list(table.columns)}."
         )
-    reader = _RowReader(table, columns, _image_columns(table, columns, images))
-    good: list[_Pair] = []
-    places: list[int] = []
+    validator = _RowValidator(table, columns, _image_columns(table, columns, images))
+    good: list[ValidPair] = []
     bad: list[str] = []
-    for position, row in enumerate(table.rows):
-        found, problems = reader.read(position, row)
-        if problems:
+    for place, row in enumerate(table.rows):
+        pair, problems = validator.validate(place, row)
+        if pair is None:
             bad.append(f"{row.where}: {'; '.join(problems)}")
         else:
-            good.append(found)
-            places.append(position)
+            good.append(pair)
     if bad and (on_error == "raise" or not good):
         raise PairsError(
             f"every row of {table.path} must hold a pair; {len(bad)} of {len(table.rows)} do not. "
@@ -119,24 +97,11 @@ def pick(
             len(table.rows),
             bad[0],
         )
-    source, target = tuple(pair.source for pair in good), tuple(pair.target for pair in good)
     if columns.group is None:
-        _warn_of_repeats(table.path, {columns.source: source, columns.target: target})
-
-    def told(column: str | None, each: Iterable[str]) -> tuple[str, ...] | None:
-        return None if column is None else tuple(each)
-
-    return Picked(
-        tuple(places),
-        tuple(pair.id for pair in good),
-        source,
-        target,
-        tuple(pair.group for pair in good),
-        tuple(bad),
-        told(columns.source_modality, (pair.source_modality for pair in good)),
-        told(columns.target_modality, (pair.target_modality for pair in good)),
-        told(columns.instruction, (pair.instruction for pair in good)),
-    )
+        _warn_of_repeats(table.path, columns.source, [pair.source for pair in good])
+        if columns.target != columns.source:
+            _warn_of_repeats(table.path, columns.target, [pair.target for pair in good])
+    return good, bad
 
 
 def _image_columns(
@@ -145,11 +110,11 @@ def _image_columns(
     """The columns whose cells are image paths: the ones named, or else by their suffixes."""
     sides = (columns.source, columns.target)
     if images is not None:
-        named = (columns.source_modality, columns.target_modality)
-        if any(named):
+        named = [name for name in (columns.source_modality, columns.target_modality) if name]
+        if named:
             raise ValueError(
                 "images are named once, by images= or by a column of modalities; got images="
-                f"{images!r} and {[name for name in named if name]}. Leave images out."
+                f"{images!r} and {named}. Leave images out."
             )
         if isinstance(images, str) or not set(images) <= set(sides):
             raise ValueError(
@@ -157,21 +122,21 @@ def _image_columns(
                 "Name the columns that hold image paths, or [] for none."
             )
         return frozenset(images)
-    found = set()
+    image_columns = set()
     for name in sides:
         cells = [cell for row in table.rows if _is_text(cell := row.cells.get(name))]
         pictures = sum(Path(str(cell)).suffix.lower() in SUFFIXES for cell in cells)
         if 2 * pictures > len(cells):
-            found.add(name)
-    return frozenset(found)
+            image_columns.add(name)
+    return frozenset(image_columns)
 
 
 def _is_text(cell: object) -> bool:
     return isinstance(cell, str) and bool(cell.strip())
 
 
-class _RowReader:
-    """Checks rows one by one; remembers ids and images that it has seen."""
+class _RowValidator:
+    """Checks rows one by one; remembers ids, images and modalities that it has seen."""
 
     def __init__(self, table: Table, columns: Columns, images: frozenset[str]) -> None:
         self._folder = table.folder
@@ -180,84 +145,82 @@ class _RowReader:
         self._where_of_id: dict[str, str] = {}
         self._problem_of_image: dict[Path, str] = {}
         self._modality_of_cell: dict[str, tuple[str, str]] = {}
+        self._problems: list[str] = []
 
-    def read(self, position: int, row: Row) -> tuple[_Pair, list[str]]:
-        """What a row holds, and its problems, if any."""
+    def validate(self, place: int, row: TableRow) -> tuple[ValidPair | None, list[str]]:
+        """What a row holds, or its problems."""
         if row.problem:
-            return _Pair(), [row.problem]
-        problems: list[str] = []
-        source_modality = self._modality(row, self._columns.source_modality, problems)
-        target_modality = self._modality(row, self._columns.target_modality, problems)
-        source = self._item(row, self._columns.source, source_modality, problems)
-        target = self._item(row, self._columns.target, target_modality, problems)
-        instruction = self._instruction(row, problems)
-        name = str(position)
-        if self._columns.id is not None:
-            name = self._name(row, self._columns.id, problems)
+            return None, [row.problem]
+        self._problems, columns = [], self._columns
+        source_modality = self._modality(row, columns.source_modality)
+        target_modality = self._modality(row, columns.target_modality)
+        source = self._item(row, columns.source, source_modality)
+        target = self._item(row, columns.target, target_modality)
+        instruction = self._instruction(row, columns.instruction)
+        name = str(place)
+        if columns.id is not None:
+            name = self._text(row, columns.id, or_number=True)
             first = self._where_of_id.setdefault(name, row.where)
             if name and first != row.where:
-                problems.append(f"id {name!r} is that of {first} too")
+                self._problems.append(f"id {name!r} is that of {first} too")
         group = name
-        if self._columns.group is not None:
-            group = self._name(row, self._columns.group, problems)
-        pair = _Pair(name, group, source, target, source_modality, target_modality, instruction)
-        return pair, list(dict.fromkeys(problems))
+        if columns.group is not None:
+            group = self._text(row, columns.group, or_number=True)
+        if self._problems:
+            return None, list(dict.fromkeys(self._problems))
+        modalities = source_modality, target_modality
+        return ValidPair(place, name, group, source, target, *modalities, instruction), []
 
-    def _modality(self, row: Row, column: str | None, problems: list[str]) -> str:
-        """The name of a modality in one spelling, or ``""`` where no column tells."""
-        if column is None:
-            return ""
+    def _text(self, row: TableRow, column: str, *, or_number: bool = False) -> str:
+        """The text of a cell, or ``""`` and a problem."""
         cell = row.cells.get(column)
-        if not isinstance(cell, str) or not cell.strip():
-            problems.append(_cell_problem(column, cell, "text"))
-            return ""
-        if cell not in self._modality_of_cell:
-            self._modality_of_cell[cell] = _parsed(cell)
-        found, problem = self._modality_of_cell[cell]
-        if problem:
-            problems.append(f"{column!r}: {problem}")
-        return found
-
-    def _instruction(self, row: Row, problems: list[str]) -> str:
-        """The instruction of a row; an empty cell is none."""
-        cell = (
-            None if self._columns.instruction is None else row.cells.get(self._columns.instruction)
-        )
-        if cell is None or isinstance(cell, str):
-            return (cell or "").strip()
-        problems.append(_cell_problem(str(self._columns.instruction), cell, "text"))
+        if or_number and isinstance(cell, int) and not isinstance(cell, bool):
+            return str(cell)
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            problem = "is empty"
+        elif not isinstance(cell, str):
+            wanted = "text or a whole number" if or_number else "text"
+            problem = f"must be {wanted}; it is {type(cell).__name__}"
+        elif not in_utf8(cell):
+            problem = "holds half of a surrogate pair, which UTF-8 cannot hold"
+        else:
+            return cell
+        self._problems.append(f"{column!r} {problem}")
         return ""
 
-    def _item(self, row: Row, column: str, modality: str, problems: list[str]) -> str | Path:
-        cell = row.cells.get(column)
-        if not isinstance(cell, str) or not cell.strip():
-            problems.append(_cell_problem(column, cell, "text"))
+    def _modality(self, row: TableRow, column: str | None) -> str:
+        """The name of a modality in one spelling, or ``""``."""
+        cell = "" if column is None else self._text(row, column)
+        if not cell:
             return ""
+        if cell not in self._modality_of_cell:
+            try:
+                self._modality_of_cell[cell] = spelled_alike([cell])[0], ""
+            except ValueError as error:
+                self._modality_of_cell[cell] = "", str(error)
+        name, problem = self._modality_of_cell[cell]
+        if problem:
+            self._problems.append(f"{column!r}: {problem}")
+        return name
+
+    def _instruction(self, row: TableRow, column: str | None) -> str:
+        """The instruction of a row; an empty cell is none."""
+        cell = None if column is None else row.cells.get(column)
+        if column is None or cell is None or (isinstance(cell, str) and not cell.strip()):
+            return ""
+        return self._text(row, column).strip()
+
+    def _item(self, row: TableRow, column: str, modality: str) -> str | Path:
+        cell = self._text(row, column)
         is_image = modality == "image" if modality else column in self._images
-        if not in_utf8(cell):
-            problems.append(f"{column!r} holds half of a surrogate pair, which UTF-8 cannot hold")
-            return ""
-        if not is_image:
+        if not cell or not is_image:
             return cell
         path = self._folder / cell
         if path not in self._problem_of_image:
             self._problem_of_image[path] = picture_problem(path)
         if self._problem_of_image[path]:
-            problems.append(f"image {cell!r} {self._problem_of_image[path]}")
+            self._problems.append(f"image {cell!r} {self._problem_of_image[path]}")
         return path
-
-    @staticmethod
-    def _name(row: Row, column: str, problems: list[str]) -> str:
-        cell = row.cells.get(column)
-        if isinstance(cell, int) and not isinstance(cell, bool):
-            return str(cell)
-        if not isinstance(cell, str) or not cell.strip():
-            problems.append(_cell_problem(column, cell, "text or a whole number"))
-            return ""
-        if not in_utf8(cell):
-            problems.append(f"{column!r} holds half of a surrogate pair, which UTF-8 cannot hold")
-            return ""
-        return cell
 
 
 def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
@@ -273,31 +236,16 @@ def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
     return tuple("".join(name.lower().split()) for name in names)
 
 
-def _parsed(name: str) -> tuple[str, str]:
-    """The modality of a cell, and what is wrong with it."""
-    try:
-        return spelled_alike([name])[0], ""
-    except ValueError as error:
-        return "", str(error)
-
-
-def _cell_problem(column: str, cell: object, wanted: str) -> str:
-    if cell is None or isinstance(cell, str):
-        return f"{column!r} is empty"
-    return f"{column!r} must be {wanted}; it is {type(cell).__name__}"
-
-
-def _warn_of_repeats(path: Path, sides: dict[str, Sequence[str | Path]]) -> None:
+def _warn_of_repeats(path: Path, column: str, items: Sequence[str | Path]) -> None:
     """Say that pairs which share an item may leak from training into a test."""
-    for name, items in sides.items():
-        repeats = sum(count for count in Counter(items).values() if count > 1)
-        if repeats:
-            logger.warning(
-                "%s: %d of %d pairs share their %r with another pair, and no group column is "
-                "named, so a split may part them. Pass group=%r to keep them together.",
-                path,
-                repeats,
-                len(items),
-                name,
-                name,
-            )
+    count = repeated(items)
+    if count:
+        logger.warning(
+            "%s: %d of %d pairs share their %r with another pair, and no group column is "
+            "named, so a split may part them. Pass group=%r to keep them together.",
+            path,
+            count,
+            len(items),
+            column,
+            column,
+        )
