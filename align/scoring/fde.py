@@ -13,17 +13,8 @@ from torch import Tensor
 from align._checks import check_at_least
 from align.data.multi_vector import MultiVector
 
-_BYTES = 64 << 20
-"""Memory that encoding may take beyond input, result and random draws, if one item needs less."""
-
-_MOST_BITS = 10
-"""The fill compares each bucket with each: 4**10 entries per document are 6 MiB."""
-
-_CLOSE = 1e-5
-"""Part of the lengths multiplied below which a float32 product does not tell its sign for sure."""
-
-_PAIRS = 1024
-"""Such products that are worked out again at a time."""
+_BYTES = 64 << 20  # that encoding may take beyond input, result and draws, if one item needs less
+_MOST_BITS = 10  # the fill compares each bucket with each: 4**10 entries per document are 6 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +84,10 @@ class FDE:
 
     @torch.no_grad()
     def queries(self, queries: MultiVector) -> Tensor:
-        """One vector per query, ``(q, width)`` float32: tokens summed per bucket.
-
-        Args:
-            queries: ``q`` packed queries of width ``dim``; tokens of any dtype count as what they
-                stand for.
+        """One vector per query of width ``dim``, ``(q, width)`` float32: tokens summed per bucket.
 
         Raises:
-            ValueError: The width is another.
+            ValueError: Tokens are of another width.
         """
         return self._encode(queries, fill=False).div_(self.repetitions)
 
@@ -108,12 +95,8 @@ class FDE:
     def documents(self, documents: MultiVector) -> Tensor:
         """One vector per document, ``(m, width)`` float32: nearest tokens averaged per bucket.
 
-        Args:
-            documents: ``m`` packed documents of width ``dim``; tokens of any dtype count as what
-                they stand for.
-
         Raises:
-            ValueError: The width is another.
+            ValueError: Tokens are of another width.
         """
         return self._encode(documents, fill=True)
 
@@ -231,8 +214,8 @@ def _above(tokens: Tensor, planes: Tensor) -> Tensor:
     lengths = torch.outer(
         torch.linalg.vector_norm(tokens, dim=1), torch.linalg.vector_norm(planes, dim=0)
     )
-    close = (products.abs_() < lengths.mul_(_CLOSE)).nonzero()
-    for rows, columns in (pairs.unbind(1) for pairs in torch.split(close, _PAIRS)):
+    close = (products.abs_() < lengths.mul_(1e-5)).nonzero()
+    for rows, columns in (pairs.unbind(1) for pairs in torch.split(close, 1024)):
         exact = (tokens[rows].double() * planes.T[columns].double()).sum(1)
         above[rows, columns] = exact > 0
     return above

@@ -52,12 +52,7 @@ def inner_products(queries: Tensor, gallery: Tensor) -> Tensor:
     may be summed in another order. So zero rows fill up the last tile and are cut off again,
     or the last rows are multiplied in a product of their own that ends with a tile.
 
-    Args:
-        queries: ``(q, d)`` floating point.
-        gallery: ``(m, d)``, same dtype and device.
-
-    Returns:
-        Scores, ``(q, m)``, in the dtype of the inputs.
+    ``queries`` ``(q, d)`` and ``gallery`` ``(m, d)`` give ``(q, m)``, all of one dtype and device.
 
     Raises:
         ValueError: A score is NaN or infinite, so that an order of the gallery does not exist.
@@ -73,14 +68,19 @@ def inner_products(queries: Tensor, gallery: Tensor) -> Tensor:
         scores = torch.cat([_product(queries, gallery[: m - over]), tail], dim=1)
     else:
         scores = _product(queries, F.pad(gallery, (0, 0, 0, _TILE - over)))[:, :m]
+    check_finite(scores, "queries and gallery")
+    return scores
+
+
+def check_finite(scores: Tensor, what: str) -> None:
+    """Raise ``ValueError`` where a score is NaN or infinite, so that an order does not exist."""
     if scores.numel():
-        low, high = (float(bound) for bound in scores.aminmax())
+        low, high = (float(bound) for bound in scores.detach().aminmax())
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise ValueError(
                 f"scores must be finite to be ranked; they span [{low}, {high}]. Look for NaN or "
-                "infinity in queries and gallery, or for values so large that they overflow."
+                f"infinity in {what}, or for values so large that they overflow."
             )
-    return scores
 
 
 def _starts_alike(gallery: Tensor) -> bool:
@@ -98,23 +98,22 @@ def _dots(query: Tensor, gallery: Tensor) -> Tensor:
     Memory is the limit here, which a product of a matrix with a vector was measured to miss by
     two to five times.
     """
-    rows, asked = gallery.detach().numpy(), query.numpy()
-    found = np.empty(len(rows), dtype=rows.dtype)
+    rows, vector = gallery.detach().numpy(), query.numpy()
+    scores = np.empty(len(rows), dtype=rows.dtype)
 
     def fill(part: slice) -> None:
         # A score that overflows is refused by the caller, so that NumPy need not warn of it.
         with np.errstate(over="ignore", invalid="ignore"):
-            np.vecdot(rows[part], asked, out=found[part])
+            np.vecdot(rows[part], vector, out=scores[part])
 
     threads = torch.get_num_threads() if gallery.nbytes >= _SHARED_BYTES else 1
     if threads == 1:
         fill(slice(None))
-        return torch.from_numpy(found)
-    step = -(-len(rows) // threads)
-    parts = [slice(start, start + step) for start in range(0, len(rows), step)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, parts))
-    return torch.from_numpy(found)
+    else:
+        step = -(-len(rows) // threads)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, [slice(at, at + step) for at in range(0, len(rows), step)]))
+    return torch.from_numpy(scores)
 
 
 def _product(queries: Tensor, gallery: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.data.multi_vector import MultiVector
+from align.scoring.inner_products import check_finite
 from align.scoring.kernels.cpu_maxsim import maxsim as maxsim_on_cpu
-from align.scoring.kernels.cpu_topk import check_finite
 from align.scoring.kernels.cpu_topk import topk as topk_on_cpu
 from align.scoring.kernels.reference import Reduction, score_dtype
 from align.scoring.topk import Neighbours, merge_neighbours
@@ -65,14 +65,14 @@ def maxsim(
     if budget is None:
         scores = kernel.maxsim(queries, documents, reduction=reduction)
     else:
-        asked = queries.prefix(budget[0])
-        scores = asked.tokens.new_empty(
-            len(asked), len(documents), dtype=score_dtype(queries, documents)
+        queries = queries.prefix(budget[0])
+        scores = queries.tokens.new_empty(
+            len(queries), len(documents), dtype=score_dtype(queries, documents)
         )
         for first, part in _prefixes(documents, budget[1]):
             columns = scores[:, first : first + len(part)]
-            columns.copy_(kernel.maxsim(asked, part, reduction=reduction))
-    check_finite(scores)
+            columns.copy_(kernel.maxsim(queries, part, reduction=reduction))
+    check_finite(scores, "the tokens of queries and documents")
     return scores
 
 
@@ -87,39 +87,28 @@ def topk(
     """The ``k`` documents with the largest ``maxsim`` with each query, exactly, best first.
 
     Of documents with equal scores the one with the lower index comes first and is kept first. The
-    scores ``(q, m)`` are never held. On the CPU, queries that are not int8 meet int8 documents in
-    whole numbers first, and only the documents that the rounding error leaves among the best are
-    scored again: see ``kernels.maxsim_topk.topk`` for the bound. There is no gradient.
+    scores ``(q, m)`` are never held. On the CPU, queries that are not int8 are first multiplied
+    with int8 documents in whole numbers, and only the documents that the rounding error leaves
+    among the best are scored again: ``kernels.cpu_topk.topk`` has the bound. There is no gradient.
 
-    Args:
-        queries: ``q`` items of width ``d``.
-        documents: ``m`` items of width ``d``, on the same device.
-        k: Documents per query, ``1 <= k <= m``.
-        budget: As for ``maxsim``.
-        reduction: As for ``maxsim``.
+    Arguments and errors are those of ``maxsim``, with ``1 <= k <= m`` documents per query.
 
     Returns:
         ``values`` and ``indices``, both ``(q, k)``.
-
-    Raises:
-        TypeError: A side is no MultiVector.
-        ValueError: As for ``maxsim``, or ``k`` is out of range.
-        ImportError: The tensors are on a GPU and triton is not installed.
     """
     _check(queries, documents, budget, reduction)
     check_k(k, len(documents), of="the number of documents")
     kernel = _kernel(documents.tokens.device)
     if budget is None:
-        found = kernel.topk(queries, documents, k, reduction=reduction)
+        best = kernel.topk(queries, documents, k, reduction=reduction)
     else:
-        asked, parts = queries.prefix(budget[0]), list[Neighbours]()
+        queries, parts = queries.prefix(budget[0]), list[Neighbours]()
         for first, part in _prefixes(documents, budget[1]):
-            best = kernel.topk(asked, part, min(k, len(part)), reduction=reduction)
-            parts.append(Neighbours(best.values, best.indices + first))
-            parts = [merge_neighbours(parts, k=k)]
-        found = parts[0]
-    check_finite(found.values)
-    return found
+            values, indices = kernel.topk(queries, part, min(k, len(part)), reduction=reduction)
+            parts = [merge_neighbours([*parts, Neighbours(values, indices + first)], k=k)]
+        best = parts[0]
+    check_finite(best.values, "the tokens of queries and documents")
+    return best
 
 
 class _Kernel(NamedTuple):

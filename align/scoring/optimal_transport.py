@@ -11,15 +11,7 @@ from torch import Tensor
 from align._checks import check_at_least, check_matrix, check_positive
 from align.scoring.ties import first_best
 
-_TOLERANCE = 1e-4
-"""Share of the mass that may end in a wrong column."""
-
-_STEPS = 10_000
-
-_EQUAL = 1e-6
-"""Part of the mean squared distances by which two optima differ that are equally good."""
-_QUANTILES = 100
-"""Points at which distributions of distances are compared to find a first plan."""
+_TOLERANCE = 1e-4  # share of the mass that may end in a wrong column
 
 
 def log_sinkhorn_plan(
@@ -29,7 +21,7 @@ def log_sinkhorn_plan(
     a: Tensor | None = None,
     b: Tensor | None = None,
     tolerance: float = _TOLERANCE,
-    steps: int = _STEPS,
+    steps: int = 10_000,
 ) -> Tensor:
     """Logarithm of the entropic transport plan, ``(n, m)``; no gradient flows through it.
 
@@ -63,36 +55,24 @@ def log_sinkhorn_plan(
     a, b = _masses("a", a, n, cost), _masses("b", b, m, cost)
     # POT looks at the length of the vector of errors: at most their sum over sqrt(m).
     enough = tolerance / math.sqrt(m)
-    _, found = sinkhorn_log(
+    _, log = sinkhorn_log(
         a, b, cost, epsilon, numItermax=steps, stopThr=enough, warn=False, log=True
     )
-    error = float(found["err"][-1])
+    error = float(log["err"][-1])
     if not error < enough:
         raise RuntimeError(
             f"transport must bring all but {tolerance:g} of the mass to its column; after {steps} "
             f"steps up to {error * math.sqrt(m):.1e} of it is off. "
             "Raise epsilon, allow more steps, or accept a larger tolerance."
         )
-    plan: Tensor = found["log_u"][:, None] + found["log_v"] - cost / epsilon
+    plan: Tensor = log["log_u"][:, None] + log["log_v"] - cost / epsilon
     return plan
 
 
 def sinkhorn_plan(
     cost: Tensor, *, epsilon: float, a: Tensor | None = None, b: Tensor | None = None
 ) -> Tensor:
-    """Entropic transport plan, ``(n, m)`` of sum 1; ``log_sinkhorn_plan`` says which.
-
-    Args:
-        cost: ``(n, m)``, float32 or wider.
-        epsilon: Strength of the entropy, in units of the cost, > 0.
-        a: Mass of each row, positive and of sum 1, ``(n,)``; uniform if left out.
-        b: Mass of each column, ``(m,)``; uniform if left out.
-
-    Raises:
-        ValueError: ``cost`` is not a finite matrix, masses do not fit, or ``epsilon`` is not
-            positive and finite.
-        RuntimeError: It was not found within the steps that are allowed.
-    """
+    """Entropic transport plan, ``(n, m)`` of sum 1: the exponential of ``log_sinkhorn_plan``."""
     return log_sinkhorn_plan(cost, epsilon=epsilon, a=a, b=b).exp()
 
 
@@ -175,18 +155,19 @@ def gromov_wasserstein_plan(
 
     check_at_least("restarts", restarts, 1)
     a, b = _distances("x_distances", x_distances), _distances("y_distances", y_distances)
-    found = []
+    optima = []
     for start in _starts(a, b, restarts, seed):
         plan, log = gromov_wasserstein(
             a.numpy(), b.numpy(), G0=start.numpy(), symmetric=True, log=True
         )
-        found.append((float(log["gw_dist"]), torch.from_numpy(plan)))
-    # Starts often end in one optimum, and in several that are equally good where shapes repeat.
+        optima.append((float(log["gw_dist"]), torch.from_numpy(plan)))
+    # Starts often end in one optimum, and where shapes repeat in several that are equally good:
+    # those differ by less than a millionth of the mean squared distances.
     best = first_best(
-        [-distance for distance, _ in found],
-        within=float(_EQUAL * (a.square().mean() + b.square().mean())),
+        [-distance for distance, _ in optima],
+        within=float(1e-6 * (a.square().mean() + b.square().mean())),
     )
-    return found[best][1]
+    return optima[best][1]
 
 
 def _masses(name: str, mass: Tensor | None, size: int, like: Tensor) -> Tensor:
@@ -214,7 +195,7 @@ def _distances(name: str, distances: Tensor) -> Tensor:
 def _starts(a: Tensor, b: Tensor, restarts: int, seed: int) -> Iterator[Tensor]:
     """Plans between uniform weights to start from, ``restarts`` of them."""
     n, m = len(a), len(b)
-    points = torch.linspace(0, 1, _QUANTILES, dtype=torch.float64)
+    points = torch.linspace(0, 1, 100, dtype=torch.float64)
     spread = [torch.quantile(each, points, dim=1).T for each in (a, b)]
     yield _exact_plan(torch.cdist(spread[0], spread[1]))
     generator = torch.Generator().manual_seed(seed)

@@ -16,19 +16,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-COSINES = 1e-4
-"""How far apart equal cosines of float32 vectors may come out: some hundred times what rounding
-takes them apart, and far less than what tells two tokens of an item from each other."""
-
-PRODUCTS = 1e-6
-"""The same where neighbours in a large gallery are told apart: ten times what rounding does to an
-inner product of unit vectors."""
-
-MEANS = 1e-9
-"""The same for means of scores in [0, 1] that are taken in float64."""
-
-_SPARE = 64
-"""Columns looked at beyond the ``k`` wanted, before all are."""
+COSINES = 1e-4  # equal cosines of float32 vectors differ by a hundredth of it, tokens by far more
+PRODUCTS = 1e-6  # neighbours in a large gallery: ten times the rounding of unit vectors' products
+MEANS = 1e-9  # means of scores in [0, 1] that are taken in float64
 
 
 def first_largest(values: Tensor, *, within: float | Tensor) -> Tensor:
@@ -51,26 +41,16 @@ def first_smallest(values: Tensor, *, within: float | Tensor) -> Tensor:
 def falling_order(scores: Tensor, *, within: float | Tensor) -> Tensor:
     """Places in the last dimension from the largest entry to the smallest; equals by their place.
 
-    Entries are equal that lie no more than ``within`` below the first of their run, the largest
-    that is not equal to a larger one.
-
-    Args:
-        scores: ``(..., n)``, not NaN.
-        within: As for ``first_largest``.
+    Entries of ``scores`` ``(..., n)``, not NaN, are equal that lie no more than ``within`` below
+    the first of their run, the largest that is not equal to a larger one.
     """
     falling, places = scores.sort(dim=-1, descending=True, stable=True)
     return _by_runs(falling, places, within)
 
 
 def largest_first(scores: Tensor, k: int, *, within: float | Tensor) -> Tensor:
-    """The first ``k`` columns in ``falling_order``, ``(q, k)`` int64.
-
-    Args:
-        scores: ``(q, m)``, not NaN.
-        k: ``1 <= k <= m``; not checked.
-        within: As for ``first_largest``.
-    """
-    some = min(k + _SPARE, scores.shape[1])
+    """The first ``k`` columns of ``scores`` ``(q, m)`` in ``falling_order``, ``(q, k)`` int64."""
+    some = min(k + 64, scores.shape[1])  # usually enough
     falling, columns = scores.topk(some, dim=1)
     # Nothing further down is equal to the k-th; where something might be, all columns are sorted.
     cut = (falling[:, -1:] >= falling[:, k - 1 : k] - within).any()

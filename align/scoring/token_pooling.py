@@ -11,15 +11,9 @@ from align._checks import check_at_least
 from align.data.multi_vector import MultiVector
 from align.scoring.ties import COSINES, first_largest, first_smallest
 
-_UNIT_TOLERANCE = 0.05
-"""How far a norm may be from 1: rounding to bfloat16 or int8 moves it by less."""
-_CANCELLED = 1e-5
-"""Norm of a mean, of unit vectors, below which its direction is rounding noise of float32."""
+# Step of the squared distances that Ward's method sees, so that equal ones are equal: rounding of
+# float32 moves them by a thousandth of it. Fractions with a small denominator lie off its borders.
 _GRID = 2.0**-13
-"""Step of the squared distances that Ward's method sees, so that equal ones are equal: rounding of
-float32 moves them by a thousandth of it. Fractions with a small denominator lie off its borders."""
-_ROUNDS = 50
-"""Of k-means: reassignments after which it stops if it has not converged; 10 are usual."""
 
 
 @torch.no_grad()
@@ -46,9 +40,9 @@ def pool_tokens(
     little worse.
 
     Args:
-        documents: Unit-norm tokens. Clusters of int8 tokens are found on the scaled tokens.
-        factor: Tokens per kept vector, >= 1; 1 returns ``documents``. The source finds 2 nearly
-            free, and a loss below 5 % at 3 to 4.
+        documents: Unit-norm tokens. Int8 tokens are clustered as the scaled numbers.
+        factor: Tokens per vector that stays, >= 1; 1 returns ``documents``. The source reports 2
+            as nearly free, and a loss below 5 % at 3 to 4.
         method: How to cluster.
         seed: Of the token that k-means starts from.
 
@@ -79,9 +73,9 @@ def pool_tokens(
     cluster = torch.empty(len(given.tokens), dtype=torch.int64)
     for item, tokens in enumerate(given):
         k = int(kept[item])
-        found = _ward(tokens, k) if method == "ward" else _kmeans(tokens, k, generator)
+        labels = _ward(tokens, k) if method == "ward" else _kmeans(tokens, k, generator)
         rows = slice(int(given.offsets[item]), int(given.offsets[item + 1]))
-        cluster[rows] = _by_first_token(found) + ends[item]
+        cluster[rows] = _by_first_token(labels) + ends[item]
     pooled = MultiVector(_directions(given.tokens, cluster, int(ends[-1])), ends)
     pooled = pooled.quantized() if stored == torch.int8 else pooled.to(dtype=stored)
     return pooled.to(device=documents.tokens.device)
@@ -89,7 +83,8 @@ def pool_tokens(
 
 def _check_unit_norm(documents: MultiVector) -> None:
     norms = torch.linalg.vector_norm(documents.tokens, dim=1)
-    wrong = ~((norms - 1).abs() <= _UNIT_TOLERANCE)  # NaN is wrong too
+    # Rounding to bfloat16 or int8 moves a norm by less; NaN is wrong too.
+    wrong = ~((norms - 1).abs() <= 0.05)
     if wrong.any():
         rows = wrong.nonzero().flatten()
         items = sorted(set((torch.searchsorted(documents.offsets, rows, right=True) - 1).tolist()))
@@ -112,17 +107,17 @@ def _ward(tokens: Tensor, k: int) -> Tensor:
         merges = linkage(apart.numpy(), method="ward")[: t - k, :2]
         for new, (one, other) in enumerate(merges.astype(int).tolist(), start=t):
             clusters[new] = clusters.pop(one) + clusters.pop(other)
-    found = torch.empty(t, dtype=torch.int64)
+    cluster = torch.empty(t, dtype=torch.int64)
     for label, members in enumerate(clusters.values()):
-        found[members] = label
-    return found
+        cluster[members] = label
+    return cluster
 
 
 def _kmeans(tokens: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Cluster of each token, ``(t,)``, by spherical k-means; none of the ``k`` is empty."""
     centres = tokens[_far_apart(tokens, k, generator)]
     cluster = torch.full((len(tokens),), -1)
-    for _ in range(_ROUNDS):
+    for _ in range(50):  # 10 are usual
         cosines = tokens @ centres.T
         nearest = first_largest(cosines, within=COSINES)
         nearness = cosines.gather(1, nearest[:, None])[:, 0]
@@ -171,7 +166,8 @@ def _directions(tokens: Tensor, cluster: Tensor, k: int) -> Tensor:
     sums = tokens.new_zeros(k, tokens.shape[1]).index_add(0, cluster, tokens)
     means = sums / torch.bincount(cluster, minlength=k)[:, None]
     norms = torch.linalg.vector_norm(means, dim=1, keepdim=True)
-    for lost in (norms[:, 0] < _CANCELLED).nonzero().flatten().tolist():
+    # Below this, the direction of a mean of unit vectors is rounding noise of float32.
+    for lost in (norms[:, 0] < 1e-5).nonzero().flatten().tolist():
         means[lost] = tokens[int((cluster == lost).nonzero()[0])]
         norms[lost] = torch.linalg.vector_norm(means[lost])
     return means.div(norms)

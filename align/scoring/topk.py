@@ -12,14 +12,9 @@ from torch import Tensor
 from align._checks import check_k
 from align.scoring.inner_products import check_scorable, inner_products
 
-_COLUMNS = 8192
-"""Gallery rows scored at a time, at least: a multiple of any matrix tile."""
-
-_SCORES = 2**20
-"""Scores held at a time: few queries meet more gallery rows at once, which saves calls."""
-
-_GROUP = 64
-"""Neighbouring scores of which the largest is looked at first."""
+_COLUMNS = 8192  # gallery rows scored at a time, at least: a multiple of any matrix tile
+_SCORES = 2**20  # scores held at a time: few queries meet more gallery rows at once
+_GROUP = 64  # neighbouring scores of which the largest is looked at first
 
 
 class Neighbours(NamedTuple):
@@ -46,9 +41,6 @@ def nearest(queries: Tensor, gallery: Tensor, *, k: int, rows: int = 1024) -> Ne
         gallery: ``(m, d)``, same dtype and device.
         k: Neighbours per query, ``1 <= k <= m``.
         rows: Queries scored at a time; memory grows with ``rows`` and not with ``q`` times ``m``.
-
-    Returns:
-        ``values`` and ``indices``, both ``(q, k)``.
 
     Raises:
         ValueError: The matrices do not fit together, ``k`` is out of range, or a score is NaN or
@@ -80,11 +72,8 @@ def best_of_blocks(
             -inf takes a row out. Called with ranges that start at multiples of 64.
         k: Neighbours per query, ``1 <= k <= m``; not checked.
         rows: Queries scored at a time.
-
-    Returns:
-        ``values`` and ``indices``, both ``(q, k)``, ties as ``nearest`` has them.
     """
-    found = []
+    blocks = []
     whole = m // _COLUMNS * _COLUMNS
     for block in torch.split(queries, rows):
         best: list[Neighbours] = []
@@ -96,20 +85,18 @@ def best_of_blocks(
                 continue
             values, indices = best_columns(score(block, start, stop), min(k, stop - start))
             best = [merge_neighbours([*best, Neighbours(values, indices + start)], k=k)]
-        found += best
+        blocks += best
     return Neighbours(
-        torch.cat([block.values for block in found]),
-        torch.cat([block.indices for block in found]),
+        torch.cat([block.values for block in blocks]),
+        torch.cat([block.indices for block in blocks]),
     )
 
 
 def merge_neighbours(parts: Sequence[Neighbours], *, k: int) -> Neighbours:
-    """The best ``k`` of several answers to the same queries, over consecutive parts of a gallery.
+    """The best ``k`` of the results for the same queries in consecutive parts of a gallery.
 
-    Args:
-        parts: Answers with indices into the whole gallery; all indices of one part lie below all
-            of the next, which keeps the rule that the lower index wins a tie.
-        k: Neighbours to keep, at most as many as the parts hold together.
+    Indices of one part lie below all of the next, so that the lower index wins a tie. The parts
+    hold at least ``k`` together.
     """
     values, order = torch.cat([part.values for part in parts], dim=1).sort(
         dim=1, descending=True, stable=True
@@ -121,9 +108,7 @@ def merge_neighbours(parts: Sequence[Neighbours], *, k: int) -> Neighbours:
 def best_columns(scores: Tensor, k: int) -> Neighbours:
     """The ``k`` largest of each row of scores ``(q, m)``, and their columns; ties as ``nearest``.
 
-    Args:
-        scores: ``(q, m)``, neither NaN nor +inf.
-        k: ``1 <= k <= m``; not checked.
+    Scores are neither NaN nor +inf, and ``1 <= k <= m`` is not checked.
     """
     groups = scores.shape[1] // _GROUP
     return _by_groups(scores, groups, k) if groups > 4 * k else _by_score(scores, k)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import align.scoring.kernels.gpu
 from align.data.multi_vector import MultiVector
 from align.scoring import late_interaction
-from align.scoring.kernels import cpu_topk as maxsim_topk
+from align.scoring.kernels import cpu_topk as cpu_topk
 from align.scoring.kernels import reference
 from align.scoring.late_interaction import EXTRA_BYTES, maxsim, topk
 from align.scoring.topk import Neighbours
@@ -43,9 +43,9 @@ def documents(rng):
 def parts(request, monkeypatch):
     if request.param == "many parts":
         monkeypatch.setattr(late_interaction, "_SLICE_BYTES", 300)
-        monkeypatch.setattr(maxsim_topk, "_SCORES", 28)
-        monkeypatch.setattr(maxsim_topk, "_QUERIES", 3)
-        monkeypatch.setattr(maxsim_topk, "_TAKEN_ENTRIES", 150)
+        monkeypatch.setattr(cpu_topk, "_SCORES", 28)
+        monkeypatch.setattr(cpu_topk, "_QUERIES", 3)
+        monkeypatch.setattr(cpu_topk, "_COPIED_ENTRIES", 150)
 
 
 def ranked(scores, k):
@@ -139,7 +139,7 @@ def test_the_bound_covers_the_error_of_whole_number_scores(rng, d, heavy):
     if heavy:
         # One large entry takes the codes away from the others.
         queries.tokens[:, 0] *= 1e4
-    rounded = maxsim_topk._rounded(queries)
+    rounded = cpu_topk._rounded(queries)
     assert rounded.codes.abs().max() > 20_000
     steps = rounded.steps.double().repeat_interleave(queries.lengths)[:, None]
     codes = MultiVector(rounded.codes.double() * steps, queries.offsets)
@@ -159,7 +159,7 @@ def test_topk_scores_few_int8_documents_twice(rng, monkeypatch):
 
     queries, documents = packed((8,), rng, 32), packed([6] * 500, rng, 32).quantized()
     expected = ranked(reference.maxsim(queries, documents), 10)
-    monkeypatch.setattr(maxsim_topk, "maxsim", counting)
+    monkeypatch.setattr(cpu_topk, "maxsim", counting)
     found = topk(queries, documents, 10)
     assert torch.equal(found.indices, expected[1])
     assert 10 <= sum(seen) <= 20

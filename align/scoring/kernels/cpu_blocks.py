@@ -150,46 +150,46 @@ class Workspace:
     """Buffers that blocks are loaded into and multiplied in, again and again.
 
     Args:
-        asked: Query tokens ``(S, d)``; int8, or int16 codes of two digits, for whole numbers only.
-        ends: Offsets of the queries.
+        query_tokens: ``(S, d)``; int8, or int16 codes of two digits, for whole numbers only.
+        query_ends: Offsets of the queries.
         documents: What they are multiplied with; int8 where the queries are whole numbers.
         dtype: Of the product and of both sides in it; int32 for products of whole numbers.
     """
 
     def __init__(
-        self, asked: Tensor, ends: Tensor, documents: MultiVector, dtype: torch.dtype
+        self, query_tokens: Tensor, query_ends: Tensor, documents: MultiVector, dtype: torch.dtype
     ) -> None:
-        self.asked, self.found = asked.detach(), documents.tokens.detach()
+        self.query_tokens, self.document_tokens = query_tokens.detach(), documents.tokens.detach()
         self.offsets = documents.offsets
-        self.tiles = tiles(ends)
-        self.digits = asked.dtype == torch.int16
+        self.tiles = tiles(query_ends)
+        self.digits = query_tokens.dtype == torch.int16
         self.whole = dtype == torch.int32
-        held = torch.int8 if self.whole else dtype
-        self.d = asked.shape[1]
-        width = self.d + -self.d % (_LINE_BYTES // held.itemsize)
+        stored_as = torch.int8 if self.whole else dtype
+        self.d = query_tokens.shape[1]
+        width = self.d + -self.d % (_LINE_BYTES // stored_as.itemsize)
         columns = max((tile.last - tile.first for tile in self.tiles), default=1)
         threads = min(torch.get_num_threads(), _MOST_THREADS)
         rows = min(
-            threads * _TOKEN_BYTES // max(width * held.itemsize, 1),
+            threads * _TOKEN_BYTES // max(width * stored_as.itemsize, 1),
             threads * _PRODUCT_BYTES // (columns * dtype.itemsize),
-            len(self.found) + _TILE,
+            len(self.document_tokens) + _TILE,
         )
         self.rows = max(rows - rows % _TILE, _TILE)
         self.spare = min(_SPARE_ENTRIES // columns, self.rows // 8)
         # What no token fills is multiplied as well: zeros change nothing and are never slow.
-        self._tokens = self.found.new_zeros(self.rows, width, dtype=held)
-        self._stored = self.found.new_empty(self.rows, self.d)
-        self._product = self.found.new_empty(self.rows * columns, dtype=dtype)
-        self._digits = self.found.new_empty(
+        self._tokens = self.document_tokens.new_zeros(self.rows, width, dtype=stored_as)
+        self._stored = self.document_tokens.new_empty(self.rows, self.d)
+        self._product = self.document_tokens.new_empty(self.rows * columns, dtype=dtype)
+        self._digits = self.document_tokens.new_empty(
             self.rows * columns * 2 if self.digits else 0, dtype=dtype
         )
-        self._places = torch.arange(self.rows, device=self.found.device)
-        self._held: tuple[Block, int] | None = None
-        self._asked: tuple[Tile, Tensor] | None = None
+        self._places = torch.arange(self.rows, device=self.document_tokens.device)
+        self._loaded: tuple[Block, int] | None = None
+        self._padded_queries: tuple[Tile, Tensor] | None = None
 
     def blocks(self) -> Iterator[Block]:
         """The documents, in an order that suits the buffers."""
-        width = self.found.shape[1] * self.found.element_size()
+        width = self.document_tokens.shape[1] * self.document_tokens.element_size()
         return blocks(self.offsets, rows=self.rows, spare=self.spare, width=width)
 
     def pieces(self, block: Block) -> range:
@@ -202,14 +202,14 @@ class Workspace:
 
     def queries(self, tile: Tile) -> Tensor:
         """Query tokens of a tile as they are multiplied, ``(k, width)``, or ``(2 k, width)``."""
-        if self._asked is None or self._asked[0] is not tile:
-            tokens = self.asked[tile.first : tile.last]
+        if self._padded_queries is None or self._padded_queries[0] is not tile:
+            tokens = self.query_tokens[tile.first : tile.last]
             if self.digits:
                 high = (tokens / RADIX).round().to(torch.int16)
                 tokens = torch.cat([high, tokens - RADIX * high])
             missing = self._tokens.shape[1] - self.d
-            self._asked = tile, F.pad(tokens.to(self._tokens.dtype), (0, missing))
-        return self._asked[1]
+            self._padded_queries = tile, F.pad(tokens.to(self._tokens.dtype), (0, missing))
+        return self._padded_queries[1]
 
     def load(self, block: Block, first: int) -> Tensor:
         """Tokens of a block's documents from place ``first`` on, ``(n, t, d)``, in a buffer.
@@ -221,17 +221,17 @@ class Workspace:
         t = min(self.rows, block.t - first)
         count = len(block.items) * t
         tokens = self._tokens[:count, : self.d]
-        if self._held is None or self._held[0] is not block or self._held[1] != first:
+        if self._loaded is None or self._loaded[0] is not block or self._loaded[1] != first:
             if block.row >= 0:
-                tokens.copy_(self.found[block.row + first : block.row + first + count])
+                tokens.copy_(self.document_tokens[block.row + first : block.row + first + count])
             else:
                 rows = block.rows(self.places(first, t)).flatten()
-                same = tokens.dtype == self.found.dtype and tokens.is_contiguous()
+                same = tokens.dtype == self.document_tokens.dtype and tokens.is_contiguous()
                 stored = tokens if same else self._stored[:count]
-                torch.index_select(self.found, 0, rows, out=stored)
+                torch.index_select(self.document_tokens, 0, rows, out=stored)
                 if not same:
                     tokens.copy_(stored)
-            self._held = block, first
+            self._loaded = block, first
         return tokens.view(len(block.items), t, self.d)
 
     def product(self, block: Block, first: int, tile: Tile) -> Tensor:

@@ -18,9 +18,9 @@ def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction
     Takes less than 64 MB beyond inputs and result, whatever the sizes; where a gradient is wanted,
     also 4 bytes per query token and document.
     """
-    asked, found = queries.tokens, documents.tokens
-    if torch.is_grad_enabled() and (asked.requires_grad or found.requires_grad):
-        scores: Tensor = _MaxSim.apply(asked, found, queries, documents)  # type: ignore[no-untyped-call]
+    query_tokens, document_tokens = queries.tokens, documents.tokens
+    if torch.is_grad_enabled() and (query_tokens.requires_grad or document_tokens.requires_grad):
+        scores: Tensor = _MaxSim.apply(query_tokens, document_tokens, queries, documents)  # type: ignore[no-untyped-call]
     else:
         scores = _scores(queries, documents, None)
     return scores if reduction == "sum" else scores.div_(queries.lengths[:, None])
@@ -29,12 +29,16 @@ def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction
 class _MaxSim(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, asked: Tensor, found: Tensor, queries: MultiVector, documents: MultiVector
+        ctx: Any,
+        query_tokens: Tensor,
+        document_tokens: Tensor,
+        queries: MultiVector,
+        documents: MultiVector,
     ) -> Tensor:
-        winners = found.new_empty(len(documents), len(asked), dtype=torch.int32)
-        ctx.save_for_backward(asked, found, winners)
-        ctx.asked = queries.offsets, queries.scales
-        ctx.found = documents.offsets, documents.scales
+        winners = document_tokens.new_empty(len(documents), len(query_tokens), dtype=torch.int32)
+        ctx.save_for_backward(query_tokens, document_tokens, winners)
+        ctx.query_layout = queries.offsets, queries.scales
+        ctx.document_layout = documents.offsets, documents.scales
         return _scores(queries, documents, winners)
 
     @staticmethod
@@ -44,8 +48,11 @@ class _MaxSim(torch.autograd.Function):
                 "maxsim has first derivatives only; a graph of them was asked for. Leave out "
                 "create_graph=True, or score with align.scoring.kernels.reference.maxsim."
             )
-        asked, found, winners = ctx.saved_tensors
-        queries, documents = MultiVector(asked, *ctx.asked), MultiVector(found, *ctx.found)
+        query_tokens, document_tokens, winners = ctx.saved_tensors
+        queries, documents = (
+            MultiVector(query_tokens, *ctx.query_layout),
+            MultiVector(document_tokens, *ctx.document_layout),
+        )
         wanted = ctx.needs_input_grad[:2]
         return *_gradients(queries, documents, winners, grad, wanted), None, None
 
@@ -121,8 +128,8 @@ def _gradients(
     work = Workspace(queries.tokens, queries.offsets, documents, grad.dtype)
     for scales, shape in ((queries.scales, (-1, 1)), (documents.scales, (1, -1))):
         grad = grad if scales is None else grad * scales.view(shape)
-    to_asked = grad.new_zeros(queries.tokens.shape) if wanted[0] else None
-    to_found = torch.zeros_like(documents.tokens) if wanted[1] else None
+    query_grad = grad.new_zeros(queries.tokens.shape) if wanted[0] else None
+    document_grad = torch.zeros_like(documents.tokens) if wanted[1] else None
     for block in work.blocks():
         for first in work.pieces(block):
             tokens = work.load(block, first)
@@ -134,13 +141,13 @@ def _gradients(
                 each = grad[tile.low : tile.high, block.items].repeat_interleave(lengths, dim=0)
                 places = winners[block.items, tile.first : tile.last].long() - first
                 weights = work.weights(places, each.T, t)
-                if to_asked is not None:
-                    to_asked[tile.first : tile.last].addmm_(weights.T, tokens)
-                if to_found is not None:
+                if query_grad is not None:
+                    query_grad[tile.first : tile.last].addmm_(weights.T, tokens)
+                if document_grad is not None:
                     sums.addmm_(weights, work.queries(tile)[:, :d])
-            if to_found is not None:
-                # Rows that repeat a document's last token have won nothing: the first one wins.
+            if document_grad is not None:
+                # Rows that repeat a document's last token contribute nothing: the first one counts.
                 rows = block.rows(work.places(first, t))
                 real = rows.diff(dim=1, prepend=rows[:, :1] - 1) > 0
-                to_found[rows[real]] = sums[real.flatten()].to(to_found.dtype)
-    return None if to_asked is None else to_asked.to(queries.tokens.dtype), to_found
+                document_grad[rows[real]] = sums[real.flatten()].to(document_grad.dtype)
+    return None if query_grad is None else query_grad.to(queries.tokens.dtype), document_grad

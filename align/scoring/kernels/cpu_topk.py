@@ -9,30 +9,15 @@ import torch
 from torch import Tensor
 
 from align.data.multi_vector import INT8_MAX, MultiVector
+from align.scoring.inner_products import check_finite
 from align.scoring.kernels.cpu_blocks import RADIX, Workspace, multiplies_exactly, runs
 from align.scoring.kernels.cpu_maxsim import add_sums, maxsim
 from align.scoring.kernels.reference import Reduction, score_dtype
 from align.scoring.topk import Neighbours, best_columns, merge_neighbours
 
-_QUERIES, _QUERY_ENTRIES = 1024, 2**20
-"""Queries, and entries of their tokens, that are worked on at a time."""
-
-_SCORES = 2**20
-"""Scores held at a time."""
-
-_TAKEN_ENTRIES = 2**22
-"""Entries of int8 documents copied at a time to be scored exactly."""
-
-
-def check_finite(scores: Tensor) -> None:
-    """Raise ``ValueError`` where a score is NaN or infinite: documents then have no order."""
-    if scores.numel():
-        low, high = (float(bound) for bound in scores.detach().aminmax())
-        if not (abs(low) < float("inf") and abs(high) < float("inf")):
-            raise ValueError(
-                f"scores must be finite; they span [{low}, {high}]. Look for NaN or infinity among "
-                "the tokens of queries and documents, or for values so large that they overflow."
-            )
+# Worked on at a time: queries, entries of their tokens, scores, and entries of int8 documents that
+# are copied to be scored exactly.
+_QUERIES, _QUERY_ENTRIES, _SCORES, _COPIED_ENTRIES = 1024, 2**20, 2**20, 2**22
 
 
 @torch.no_grad()
@@ -59,13 +44,13 @@ def topk(
     whole = int8 and on_cpu and multiplies_exactly(queries.dim)
     rows = max(_QUERY_ENTRIES // max(queries.dim, 1), 1)
     empty = documents.tokens.new_empty(0, k, dtype=score_dtype(queries, documents))
-    found = [Neighbours(empty, empty.long())]
+    best = [Neighbours(empty, empty.long())]
     for low, high in runs(queries.offsets, items=_QUERIES, rows=rows):
         some = queries[low:high]
         rounded = _rounded(some) if whole else None
-        found.append(_search(some, rounded, documents, k, reduction))
+        best.append(_search(some, rounded, documents, k, reduction))
     return Neighbours(
-        torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+        torch.cat([part.values for part in best]), torch.cat([part.indices for part in best])
     )
 
 
@@ -115,14 +100,14 @@ def _search(
         kept = min(k, len(part))
         if rounded is None:
             scores = maxsim(queries, part, reduction=reduction)
-            check_finite(scores)
-            found = best_columns(scores, kept)
+            check_finite(scores, "the tokens of queries and documents")
+            part_best = best_columns(scores, kept)
         else:
             full = best is not None and best.values.shape[1] == k
             floor = best.values[:, -1] if best is not None and full else None
-            found = _rescored(queries, rounded, part, kept, floor, reduction)
-        found = Neighbours(found.values, found.indices + first)
-        best = found if best is None else merge_neighbours([best, found], k=k)
+            part_best = _rescored(queries, rounded, part, kept, floor, reduction)
+        part_best = Neighbours(part_best.values, part_best.indices + first)
+        best = part_best if best is None else merge_neighbours([best, part_best], k=k)
     assert best is not None, "k is at least 1, and no more than the documents"
     return best
 
@@ -143,7 +128,7 @@ def _rescored(
     shares = 1 / queries.lengths if reduction == "mean" else scales.new_ones(len(queries))
     scores *= (rounded.steps * shares)[:, None]
     scores *= scales
-    check_finite(scores)
+    check_finite(scores, "the tokens of queries and documents")
     errors = (rounded.errors * shares)[:, None] * scales
     least = (scores - errors).topk(k, dim=1).values[:, -1]
     least = least if floor is None else torch.maximum(least, floor)
@@ -152,7 +137,7 @@ def _rescored(
     indices = torch.zeros_like(values, dtype=torch.int64)
     for row in range(len(queries)):
         chosen = near[row].nonzero().flatten()
-        size = max(1, _TAKEN_ENTRIES // max(documents.dim * int(documents.lengths.max()), 1))
+        size = max(1, _COPIED_ENTRIES // max(documents.dim * int(documents.lengths.max()), 1))
         query = queries[row : row + 1]
         exact = [
             maxsim(query, documents.take(some), reduction=reduction)

@@ -31,16 +31,15 @@ def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction
         Khattab and Zaharia 2020, arXiv:2004.12832, eq. 3.
     """
     wide = score_dtype(queries, documents)
-    asked, found = queries.to(dtype=wide), documents.to(dtype=wide)
-    scores = asked.tokens.new_empty(len(asked), len(found))
-    rows = [[_one(query, document) for document in found] for query in asked]
+    queries, documents = queries.to(dtype=wide), documents.to(dtype=wide)
+    scores = queries.tokens.new_empty(len(queries), len(documents))
+    rows = [
+        [(query @ document.T).max(dim=1).values.sum() for document in documents]
+        for query in queries
+    ]
     if scores.numel():
         scores = torch.stack([torch.stack(row) for row in rows])
-    return scores if reduction == "sum" else scores / asked.lengths[:, None]
-
-
-def _one(query: Tensor, document: Tensor) -> Tensor:
-    return (query @ document.T).max(dim=1).values.sum()
+    return scores if reduction == "sum" else scores / queries.lengths[:, None]
 
 
 def score_dtype(queries: MultiVector, documents: MultiVector) -> torch.dtype:

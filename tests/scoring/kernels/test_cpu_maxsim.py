@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels import cpu_blocks as maxsim_blocks
 from align.scoring.kernels import cpu_maxsim as kernel
-from align.scoring.kernels import cpu_topk as maxsim_topk
+from align.scoring.kernels import cpu_topk as cpu_topk
 from align.scoring.kernels import reference
 from align.scoring.kernels.cpu_maxsim import maxsim
 from align.scoring.kernels.cpu_topk import topk
@@ -103,7 +103,7 @@ def test_int8_tokens_mean_codes_times_scales(rng, blocks, int8, shape, d):
 @pytest.mark.parametrize("exact", [True, False])
 def test_int8_sides_score_alike_where_the_processor_saturates(rng, monkeypatch, exact):
     monkeypatch.setattr(kernel, "multiplies_exactly", lambda d: exact)
-    monkeypatch.setattr(maxsim_topk, "multiplies_exactly", lambda d: exact)
+    monkeypatch.setattr(cpu_topk, "multiplies_exactly", lambda d: exact)
     queries, documents = unit((3, 4), 16, rng), unit(RAGGED, 16, rng).quantized()
     both = maxsim(queries.quantized(), documents)
     torch.testing.assert_close(both, reference.maxsim(queries.quantized(), documents))

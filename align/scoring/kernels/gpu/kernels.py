@@ -70,15 +70,15 @@ def _best_tokens(
     for first in tl.range(0, end, T):
         row, live = _rows(start, stop - first, T)
         if KEPT:
-            found = _load_tile(documents, base + first, row, live, 0, d, D, DTYPE)
-            product = tl.dot(kept, tl.trans(found), input_precision="ieee")
+            tile = _load_tile(documents, base + first, row, live, 0, d, D, DTYPE)
+            product = tl.dot(kept, tl.trans(tile), input_precision="ieee")
         else:
             product = tl.zeros((Q, GD * T), tl.int32 if DTYPE == tl.int8 else tl.float32)
             for column in tl.range(0, d, D):
-                asked = _load_tile(queries, q_base, q_row, q_live, column, d, D, DTYPE)
-                found = _load_tile(documents, base + first, row, live, column, d, D, DTYPE)
+                query_tile = _load_tile(queries, q_base, q_row, q_live, column, d, D, DTYPE)
+                tile = _load_tile(documents, base + first, row, live, column, d, D, DTYPE)
                 # TF32, the default for float32, would break the error budget.
-                product = tl.dot(asked, tl.trans(found), product, input_precision="ieee")
+                product = tl.dot(query_tile, tl.trans(tile), product, input_precision="ieee")
         # Rows past the end must lose even when every real product is negative: -inf, never 0.
         product = tl.where(live[None, :], product.to(tl.float32), float("-inf"))
         product = tl.reshape(product, (Q, GD, T))

@@ -18,10 +18,8 @@ from align.scoring.kernels.gpu.tiles import MOST_SLOTS, Tiles, choose_tiles
 from align.scoring.kernels.reference import Reduction
 from align.scoring.topk import Neighbours, merge_neighbours
 
-PROGRAMS = 4096
-"""Programs of a launch, roughly; each takes a run of documents. Many times what a GPU holds."""
-_BLOCK = 8192
-"""Documents scored at a time where k is too large for the top-k kernel."""
+PROGRAMS = 4096  # of a launch, roughly; each takes a run of documents. Many times what a GPU holds
+_BLOCK = 8192  # documents scored at a time where k is too large for the top-k kernel
 
 
 class _Side(NamedTuple):
@@ -42,13 +40,13 @@ class _Side(NamedTuple):
 
 def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction = "sum") -> Tensor:
     """As ``reference.maxsim``, but float64 on both sides is refused."""
-    asked, found = _sides(queries, documents, reduction)
-    if torch.is_grad_enabled() and (asked.tokens.requires_grad or found.tokens.requires_grad):
+    query, document = _sides(queries, documents, reduction)
+    if torch.is_grad_enabled() and (query.tokens.requires_grad or document.tokens.requires_grad):
         scores: Tensor = _MaxSim.apply(  # type: ignore[no-untyped-call]
-            asked.tokens, found.tokens, asked, found
+            query.tokens, document.tokens, query, document
         )
         return scores
-    return _scores(asked, found, None)
+    return _scores(query, document, None)
 
 
 @torch.no_grad()
@@ -57,27 +55,22 @@ def topk(
 ) -> Neighbours:
     """The ``k`` documents with the largest ``maxsim``, without the ``(q, m)`` scores.
 
-    Args:
-        queries: ``q`` packed queries.
-        documents: ``m`` packed documents on the same device.
-        k: Documents per query, ``1 <= k <= m``. Up to 256 one kernel scores and selects; beyond
-            that, blocks of documents are scored and merged.
-        reduction: As in ``maxsim``.
+    Up to ``k = 256`` one kernel scores and selects; beyond, blocks of documents are merged.
     """
     assert 1 <= k <= len(documents)
     if k > MOST_SLOTS:
         return _topk_by_blocks(queries, documents, k, reduction)
-    asked, found = _sides(queries, documents, reduction)
+    query, document = _sides(queries, documents, reduction)
     q, m = len(queries), len(documents)
-    tiles = _tiles(asked, found, k=k)
+    tiles = _tiles(query, document, k=k)
     groups, run = _split(q, m, tiles, least=4 * tiles.slots)
     runs = -(-m // run)
-    keys = asked.ends.new_empty(q, runs, tiles.slots)
+    keys = query.ends.new_empty(q, runs, tiles.slots)
     if q:
         with device_of(keys):
             topk_kernel[(groups * runs,)](
-                *asked[:3], *found[:3], keys, q, m, queries.dim // tiles.unit, groups, run, runs,
-                *_constants(tiles, asked, found), tiles.slots,
+                *query[:3], *document[:3], keys, q, m, queries.dim // tiles.unit, groups, run, runs,
+                *_constants(tiles, query, document), tiles.slots,
                 **_options(tiles),
             )  # fmt: skip
     # No two keys of a query are equal, so there is one order of them.
@@ -92,44 +85,56 @@ class _MaxSim(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query_tokens: Tensor, document_tokens: Tensor, asked: _Side, found: _Side
+        ctx: Any,
+        query_tokens: Tensor,
+        document_tokens: Tensor,
+        query: _Side,
+        document: _Side,
     ) -> Tensor:
-        picks = asked.ends.new_empty(len(found.weights), len(query_tokens), dtype=torch.int32)
-        ctx.save_for_backward(query_tokens, document_tokens, picks, *asked[1:3], *found[1:3])
-        return _scores(asked, found, picks)
+        picks = query.ends.new_empty(len(document.weights), len(query_tokens), dtype=torch.int32)
+        ctx.save_for_backward(query_tokens, document_tokens, picks, *query[1:3], *document[1:3])
+        return _scores(query, document, picks)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        asked, found, picks, asked_ends, asked_weights, found_ends, found_weights = (
-            ctx.saved_tensors
-        )
+        (
+            query,
+            document,
+            picks,
+            query_ends,
+            query_weights,
+            document_ends,
+            document_weights,
+        ) = ctx.saved_tensors
         # Token i of query a meets document c with this factor, whichever token it picked.
-        factors = gradient.float() * asked_weights[:, None] * found_weights
-        owners = torch.repeat_interleave(asked_ends.diff())
-        to_asked, to_found, *_ = ctx.needs_input_grad
+        factors = gradient.float() * query_weights[:, None] * document_weights
+        owners = torch.repeat_interleave(query_ends.diff())
+        needs_query, needs_document, *_ = ctx.needs_input_grad
         return (
-            query_gradient(asked, found, found_ends, picks, factors, owners) if to_asked else None,
-            document_gradient(asked, found, found_ends, picks, factors, owners)
-            if to_found
+            query_gradient(query, document, document_ends, picks, factors, owners)
+            if needs_query
+            else None,
+            document_gradient(query, document, document_ends, picks, factors, owners)
+            if needs_document
             else None,
             None,
             None,
         )
 
 
-def _scores(asked: _Side, found: _Side, picks: Tensor | None) -> Tensor:
+def _scores(query: _Side, document: _Side, picks: Tensor | None) -> Tensor:
     """Scores ``(q, m)``; fills ``picks``, ``(m, total query tokens)``, with the best tokens."""
-    q, m = len(asked.weights), len(found.weights)
-    scores = asked.weights.new_zeros(q, m)
+    q, m = len(query.weights), len(document.weights)
+    scores = query.weights.new_zeros(q, m)
     if scores.numel():
-        tiles = _tiles(asked, found)
+        tiles = _tiles(query, document)
         groups, run = _split(q, m, tiles, least=1)
         with device_of(scores):
             scores_kernel[(groups * -(-m // run),)](
-                *asked[:3], *found[:3], scores, scores if picks is None else picks,
-                q, m, asked.tokens.shape[1] // tiles.unit, groups, run, len(asked.tokens),
-                *_constants(tiles, asked, found), picks is not None,
+                *query[:3], *document[:3], scores, scores if picks is None else picks,
+                q, m, query.tokens.shape[1] // tiles.unit, groups, run, len(query.tokens),
+                *_constants(tiles, query, document), picks is not None,
                 **_options(tiles),
             )  # fmt: skip
     return scores
@@ -150,10 +155,10 @@ def _sides(
             side.to(dtype=torch.float32) if is_wide else side
             for side, is_wide in zip((queries, documents), wide, strict=True)
         )
-    asked, found = _side(queries), _side(documents)
+    query, document = _side(queries), _side(documents)
     if reduction == "mean":
-        asked = asked._replace(weights=asked.weights / queries.lengths)
-    return asked, found
+        query = query._replace(weights=query.weights / queries.lengths)
+    return query, document
 
 
 def _side(items: MultiVector) -> _Side:
@@ -165,26 +170,26 @@ def _side(items: MultiVector) -> _Side:
     return _Side(items.tokens.contiguous(), items.offsets.contiguous(), weights, longest)
 
 
-def _multiplied(asked: _Side, found: _Side) -> torch.dtype:
+def _multiplied(query: _Side, document: _Side) -> torch.dtype:
     """The dtype in which all numbers of both sides are exact."""
-    one, other = asked.tokens.dtype, found.tokens.dtype
+    one, other = query.tokens.dtype, document.tokens.dtype
     if one == other or other == torch.int8:
         return one
     return other if one == torch.int8 else torch.float32
 
 
-def _tiles(asked: _Side, found: _Side, *, k: int = 0) -> Tiles:
+def _tiles(query: _Side, document: _Side, *, k: int = 0) -> Tiles:
     return choose_tiles(
-        len(asked.weights), len(found.weights), asked.tokens.shape[1],
-        longest_query=asked.longest, longest_document=found.longest,
-        itemsize=_multiplied(asked, found).itemsize, k=k, amd=torch.version.hip is not None,
+        len(query.weights), len(document.weights), query.tokens.shape[1],
+        longest_query=query.longest, longest_document=document.longest,
+        itemsize=_multiplied(query, document).itemsize, k=k, amd=torch.version.hip is not None,
     )  # fmt: skip
 
 
-def _constants(tiles: Tiles, asked: _Side, found: _Side) -> tuple[Any, ...]:
+def _constants(tiles: Tiles, query: _Side, document: _Side) -> tuple[Any, ...]:
     return (
         tiles.queries, tiles.query_tokens, tiles.documents, tiles.document_tokens, tiles.columns,
-        tiles.unit, DTYPES[_multiplied(asked, found)],
+        tiles.unit, DTYPES[_multiplied(query, document)],
         tiles.kept, tiles.long_queries, tiles.long_documents,
     )  # fmt: skip
 
@@ -209,6 +214,6 @@ def _topk_by_blocks(
     for start in range(0, len(documents), _BLOCK):
         block = maxsim(queries, documents[start : start + _BLOCK], reduction=reduction)
         values, indices = block.sort(dim=1, descending=True, stable=True)
-        found = Neighbours(values[:, :k], indices[:, :k] + start)
-        best = [merge_neighbours([*best, found], k=k)]
+        part = Neighbours(values[:, :k], indices[:, :k] + start)
+        best = [merge_neighbours([*best, part], k=k)]
     return best[0]

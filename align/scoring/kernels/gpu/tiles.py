@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ROWS = 128
-"""Most rows of either side of one matrix product; half of it for 4-byte numbers."""
-_SMALLEST = 16
-"""Fewest rows that a matrix instruction takes."""
-_KEPT_BYTES = 256
-"""Widest token for which the queries of a program stay on chip while documents stream past."""
-_SCORES = 2048
-"""Scores that one program has at a time."""
-_KEYS = 1024
-"""The same in the top-k kernel, and best documents that it holds, over all its queries."""
-MOST_SLOTS = 256
-"""Largest k of the top-k kernel: beyond it, sorting blocks of scores is better."""
+_ROWS = 128  # most rows of either side of one matrix product; half of it for 4-byte numbers
+_SMALLEST = 16  # fewest rows that a matrix instruction takes
+_KEPT_BYTES = 256  # widest token for which queries stay on chip while documents stream past
+_SCORES = 2048  # that one program has at a time
+_KEYS = 1024  # the same in the top-k kernel, and best documents of all its queries together
+MOST_SLOTS = 256  # largest k of the top-k kernel: beyond it, sorting blocks of scores is better
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +52,8 @@ def choose_tiles(
     """Tiles for ``q`` queries against ``m`` documents of width ``d``.
 
     Chosen by arithmetic and by what the compiler reports (no spilled registers, at most 99 KiB of
-    shared memory, 64 KiB on AMD), not by measurement.
-
-    Args:
-        q: Number of queries, at least 1.
-        m: Number of documents, at least 1.
-        d: Width of a token.
-        longest_query: Most tokens of a query.
-        longest_document: Most tokens of a document.
-        itemsize: Bytes of a number as it is multiplied: 1, 2 or 4.
-        k: Documents to find for each query, at most ``MOST_SLOTS``; 0 for all scores.
-        amd: Whether the device is one of AMD's.
+    shared memory, 64 KiB on AMD), not by measurement. ``itemsize`` is 1, 2 or 4 bytes of a number
+    as it is multiplied; ``k`` documents are selected per query, 0 for all scores.
     """
     unit = unit_of(d)
     # Numbers of 4 bytes are multiplied out of registers, and rows that do not start at 16 bytes
