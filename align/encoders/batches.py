@@ -17,11 +17,10 @@ T = TypeVar("T")
 def checked_items(
     items: Iterable[Any], kinds: tuple[type, ...] = (), what: str = "anything"
 ) -> list[Any]:
-    """The items in their order.
+    """The items that a caller passed to ``encode``, in their order.
 
     Args:
-        items: What a caller passed to ``encode``: a list, a tuple, an array, a pandas ``Series``,
-            whose index does not matter, or a generator, which is used up.
+        items: A list, a tuple, an array, a pandas ``Series``, or a generator, which is used up.
         kinds: Types that an item may have; empty for any.
         what: Those types in words.
 
@@ -56,12 +55,12 @@ def run_batches(
 
     Args:
         items: ``n`` items.
-        forward: Gives one tensor per item of a batch; also told the positions of these items.
+        forward: Gives one tensor per item of a batch; also gets the positions of these items.
         batch_size: Items per call of ``forward``; the last call may get fewer.
         length: Size of an item. Items of like size share a batch, longest first, so that padding
-            is little and a lack of memory shows at once. Without it the order is kept.
+            is little and a lack of memory shows at once. Without it the order stays.
         progress: Draw a progress bar on stderr.
-        label: Stands before the bar.
+        label: Of the bar.
     """
     from tqdm import tqdm
 

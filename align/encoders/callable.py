@@ -50,18 +50,13 @@ class CallableEncoder:
     @property
     def fingerprint(self) -> str:
         """Changes with ``name``, ``dim`` and ``modality``."""
-        return fingerprint(
-            self.modality, "callable", self.name, {"name": self.name, "dim": self.dim}
-        )
+        parts = {"name": self.name, "dim": self.dim}
+        return fingerprint(self.modality, "callable", self.name, parts)
 
     def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """The vector of each item, ``(n, dim)`` float32 on the CPU.
 
-        An error of ``function`` passes through: trying again is its own matter.
-
-        Args:
-            items: ``n`` items, at least one.
-            progress: Draw a progress bar on stderr.
+        An error of ``function`` passes through: whether to try again is up to it.
 
         Raises:
             TypeError: ``items`` is one string.

@@ -46,7 +46,7 @@ class ConcatEncoder:
 
     @property
     def modality(self) -> str:
-        """That of each part."""
+        """Modality of each part."""
         return self.encoders[0].modality
 
     @property
@@ -62,7 +62,8 @@ class ConcatEncoder:
     @property
     def fingerprint(self) -> str:
         """Changes with the fingerprint and the order of the parts."""
-        return _joined(self.modality, "concat", [e.fingerprint for e in self.encoders])
+        names = [encoder.fingerprint for encoder in self.encoders]
+        return fingerprint(self.modality, "concat", str(len(names)), {"parts": names})
 
     @property
     def spec(self) -> str | None:
@@ -73,7 +74,7 @@ class ConcatEncoder:
 
     def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """The vectors of all parts side by side, ``(n, dim)`` float32 on the CPU."""
-        return self.compose(items, _encoding(progress))
+        return self.compose(items, lambda encoder, x: encoder.encode(x, progress=progress))
 
     def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
         """The same, each part taken from ``encode(encoder, items)``."""
@@ -121,8 +122,8 @@ class MixedEncoder:
     @property
     def fingerprint(self) -> str:
         """Changes with the modalities, their order and their encoders."""
-        named = [f"{name}={encoder.fingerprint}" for name, encoder in self.encoders.items()]
-        return _joined(self.modality, "mixed", named)
+        names = [f"{name}={encoder.fingerprint}" for name, encoder in self.encoders.items()]
+        return fingerprint(self.modality, "mixed", str(len(names)), {"parts": names})
 
     @property
     def spec(self) -> str | None:
@@ -140,7 +141,7 @@ class MixedEncoder:
             TypeError: An item is no pair of a modality and an item.
             ValueError: An item is of a modality that has no encoder.
         """
-        return self.compose(items, _encoding(progress))
+        return self.compose(items, lambda encoder, x: encoder.encode(x, progress=progress))
 
     def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
         """The same, each block taken from ``encode(encoder, items)``."""
@@ -171,11 +172,3 @@ class MixedEncoder:
 def _together(specs: Sequence[str | None], between: str) -> str | None:
     known = [spec for spec in specs if spec is not None]
     return between.join(known) if len(known) == len(specs) else None
-
-
-def _encoding(progress: bool) -> EncodePart:
-    return lambda encoder, items: encoder.encode(items, progress=progress)
-
-
-def _joined(modality: str, kind: str, names: Sequence[str]) -> str:
-    return fingerprint(modality, kind, str(len(names)), {"parts": [*names]})

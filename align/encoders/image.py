@@ -170,11 +170,7 @@ class ImageEncoder:
         return int(stages[-1] if self.layer == -1 else [first, *stages][self.layer])
 
     def encode(self, items: Sequence[ImageItem], *, progress: bool = False) -> Tensor:
-        """The vector of each image, ``(n, dim)`` float32 on the CPU.
-
-        Args:
-            items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
+        """The vector of each image, ``(n, dim)`` float32 on the CPU, for at least one image.
 
         Raises:
             TypeError: An item is of none of the kinds above.
@@ -186,14 +182,7 @@ class ImageEncoder:
         """The patch states of each image, float32 on the CPU, row by row from the top left.
 
         CLS and register tokens are left out. A feature map ``(d, h, w)`` gives ``h * w`` states.
-
-        Args:
-            items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
-
-        Raises:
-            TypeError: An item is of none of the kinds above.
-            ValueError: There are no items, or one cannot be read.
+        Raises as ``encode``.
         """
         return MultiVector.pack(self._run(items, self._patches, progress=progress))
 
@@ -263,13 +252,9 @@ class ImageEncoder:
 
 
 def open_rgb(item: ImageItem, position: int) -> Image.Image:
-    """The picture as RGB: turned upright by its EXIF tag, laid over white where it is transparent.
+    """The picture as upright RGB, laid over white where it is transparent.
 
-    Of an animation, the first frame.
-
-    Args:
-        item: Path, Pillow image, or ``(h, w, 3)`` uint8 array.
-        position: Where the item stands in the caller's list, for the error.
+    Of an animation, the first frame. ``position`` in the caller's list names the item in errors.
 
     Raises:
         ValueError: The item cannot be read as a picture of 8 bits per channel, or is larger or

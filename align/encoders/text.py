@@ -127,32 +127,19 @@ class TextEncoder:
         return int(self._text_config.hidden_size)
 
     def encode(self, items: Sequence[str], *, progress: bool = False) -> Tensor:
-        """The vector of each text, ``(n, dim)`` float32 on the CPU.
-
-        Args:
-            items: ``n`` texts, at least one.
-            progress: Draw a progress bar on stderr.
+        """The vector of each text, ``(n, dim)`` float32 on the CPU, for at least one text.
 
         Raises:
             TypeError: An item is no string.
             ValueError: There are no items, or a text has no tokens.
         """
-        rows = self._run(items, self._vectors, progress=progress)
-        return torch.stack(rows)
+        return torch.stack(self._run(items, self._vectors, progress=progress))
 
     def encode_tokens(self, items: Sequence[str], *, progress: bool = False) -> MultiVector:
         """The token states of each text, float32 on the CPU, without padding.
 
         Special tokens and the prompt stay: pooling reads them too. States come from ``layer``
-        and are not normalized.
-
-        Args:
-            items: ``n`` texts, at least one.
-            progress: Draw a progress bar on stderr.
-
-        Raises:
-            TypeError: An item is no string.
-            ValueError: There are no items, or a text has no tokens.
+        and are not normalized. Raises as ``encode``.
         """
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
 
@@ -180,8 +167,7 @@ class TextEncoder:
 
     @cached_property
     def _network(self) -> Any:
-        recipe = self._recipe
-        return load_network(recipe.transformer, dtype=self.dtype, device=self.device)
+        return load_network(self._recipe.transformer, dtype=self.dtype, device=self.device)
 
     @cached_property
     def _tower(self) -> Any:
@@ -193,8 +179,8 @@ class TextEncoder:
     @cached_property
     def _pipeline(self) -> Any:
         pipeline = load_pipeline(self._folder, dtype=self.dtype, device=self.device)
-        whole = most_tokens(pipeline[0].auto_model, self._text_config)
-        limit = self._limit_of(whole, self._tokenizer.model_max_length)
+        positions = most_tokens(pipeline[0].auto_model, self._text_config)
+        limit = self._limit_of(positions, self._tokenizer.model_max_length)
         if limit is not None:
             pipeline.max_seq_length = limit
         return pipeline
@@ -202,21 +188,20 @@ class TextEncoder:
     @cached_property
     def _limit(self) -> int | None:
         """Most tokens per text; ``None`` where neither the folder nor the network has a limit."""
-        most = most_tokens(self._tower, self._text_config)
-        return self._limit_of(most, self._tokenizer.model_max_length)
+        positions = most_tokens(self._tower, self._text_config)
+        return self._limit_of(positions, self._tokenizer.model_max_length)
 
-    def _limit_of(self, most: int | None, tokenizer_says: int) -> int | None:
-        wish = self.max_length
-        if wish is not None and most is not None and wish > most:
-            raise ValueError(
-                f"max_length must lie in [1, {most}], the positions of this network; "
-                f"got {wish}. Lower it, or leave it out."
-            )
-        if wish is not None:
-            return wish
-        folder_says = self._recipe.max_length
-        says = tokenizer_says if folder_says is None else folder_says
-        limit = min(says, most or 10**9)
+    def _limit_of(self, positions: int | None, tokenizer_limit: int) -> int | None:
+        if self.max_length is not None:
+            if positions is not None and self.max_length > positions:
+                raise ValueError(
+                    f"max_length must lie in [1, {positions}], the positions of this network; "
+                    f"got {self.max_length}. Lower it, or leave it out."
+                )
+            return self.max_length
+        folder_limit = self._recipe.max_length
+        limit = tokenizer_limit if folder_limit is None else folder_limit
+        limit = min(limit, positions or 10**9)
         return limit if limit < 10**9 else None
 
     def _inputs(self, texts: list[str], rows: list[int]) -> tuple[dict[str, Tensor], Tensor]:

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 import align.scoring.kernels.gpu
 from align.data.multi_vector import MultiVector
 from align.scoring import late_interaction
-from align.scoring.kernels import cpu_topk as cpu_topk
-from align.scoring.kernels import reference
+from align.scoring.kernels import cpu_topk, reference
 from align.scoring.late_interaction import EXTRA_BYTES, maxsim, topk
 from align.scoring.topk import Neighbours
 from tests.helpers.largest_storage import LargestStorage

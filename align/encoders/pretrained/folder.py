@@ -12,12 +12,12 @@ WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.
 
 
 def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]) -> Path:
-    """The local folder of ``model``, downloaded from the Hugging Face hub where need be.
+    """The local folder of ``model``, a folder or a hub id, downloaded where need be.
 
     Args:
         model: A local folder, or a hub id such as ``"facebook/dinov2-small"``.
         revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
-        files: Names to download, at the root or one level down; weights come in any case.
+        files: Names to download beside the weights, at the root or one level down.
 
     Raises:
         ValueError: ``revision`` was given with a local folder.
@@ -36,7 +36,7 @@ def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]
 
     wanted = [name for file in (*WEIGHTS, *files) for name in (file, f"*/{file}")]
     try:
-        found = huggingface_hub.snapshot_download(
+        folder = huggingface_hub.snapshot_download(
             str(model), revision=revision, allow_patterns=wanted
         )
     except (OSError, ValueError) as error:
@@ -46,7 +46,7 @@ def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]
             f"{type(error).__name__}: {str(error).splitlines()[0]} "
             "Check the path, or download the model first and pass its folder."
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def present(folder: Path, files: Sequence[str]) -> list[Path]:

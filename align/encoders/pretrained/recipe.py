@@ -80,18 +80,11 @@ def read_recipe(
     prompt: str | None,
     max_length: int | None,
 ) -> Recipe:
-    """The recipe of a transformers or sentence-transformers folder, with the caller's wishes.
-
-    Args:
-        folder: A local model folder.
-        pooling: As in ``TextEncoder``.
-        layer: As in ``TextEncoder``.
-        prompt: As in ``TextEncoder``.
-        max_length: As in ``TextEncoder``.
+    """The recipe of a transformers or sentence-transformers folder and options of ``TextEncoder``.
 
     Raises:
         ValueError: An option is out of range, the folder is unsafe or incomplete, or its own
-            pooling is asked for where it has none.
+            pooling is wanted where it has none.
     """
     known = get_args(TextPooling)
     if pooling not in (None, *known):

@@ -106,7 +106,7 @@ def _read(path: Path, hook: Any) -> Any:
         if len(held) > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
         return json.loads(held.decode("utf-8-sig"), object_pairs_hook=hook)
-    except _Refused:
+    except _RefusedError:
         raise
     except (ValueError, RecursionError) as error:
         raise ValueError(
@@ -115,12 +115,12 @@ def _read(path: Path, hook: Any) -> Any:
         ) from error
 
 
-class _Refused(ValueError):
-    """Already says what is wrong, in three parts."""
+class _RefusedError(ValueError):
+    """Already explained in three parts."""
 
 
-def _refusal(folder: Path, name: str, key: str) -> _Refused:
-    return _Refused(
+def _refusal(folder: Path, name: str, key: str) -> _RefusedError:
+    return _RefusedError(
         "a model must be built from the classes of transformers alone; "
         f"{folder.name!r} asks in {name} ({key}) to run code that it brings along or names, "
         "which is never done here. Use a model without remote code, or load this one yourself and "
@@ -130,9 +130,7 @@ def _refusal(folder: Path, name: str, key: str) -> _Refused:
 
 def _checked(folder: Path, name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
-        if key in _RUNS_CODE and value is not None:
-            raise _refusal(folder, name, key)
-        if key == "trust_remote_code" and value:
+        if (key in _RUNS_CODE and value is not None) or (key == "trust_remote_code" and value):
             raise _refusal(folder, name, key)
         if key == "activation_function" and isinstance(value, str) and "." in value:
             if not _ACTIVATION.fullmatch(value):

@@ -25,15 +25,10 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _memo_path() -> Path:
-    cache = os.environ.get("ISTHMUS_CACHE", "~/.cache/isthmus")
-    return Path(cache).expanduser() / "weights.json"
-
-
-def _read_memo() -> dict[str, Any]:
+def _read_memo(path: Path) -> dict[str, Any]:
     """What was hashed before; empty where the memo is missing or damaged."""
     try:
-        memo = json.loads(_memo_path().read_text(encoding="utf-8"))
+        memo = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return memo if isinstance(memo, dict) else {}
@@ -50,13 +45,15 @@ def weights_digest(path: Path) -> str:
     path = path.resolve()
     status = path.stat()
     stamp = [status.st_size, status.st_mtime_ns]
-    known = _read_memo().get(str(path))
-    if isinstance(known, dict) and known.get("stamp") == stamp and _is_digest(known.get("sha256")):
-        return str(known["sha256"])
+    cache = os.environ.get("ISTHMUS_CACHE", "~/.cache/isthmus")
+    memo_path = Path(cache).expanduser() / "weights.json"
+    match _read_memo(memo_path).get(str(path)):
+        case {"stamp": known, "sha256": str(digest)} if known == stamp and _is_digest(digest):
+            return digest
     digest = sha256_file(path)
     try:
-        with atomic_file(_memo_path()) as scratch:
-            memo = {**_read_memo(), str(path): {"stamp": stamp, "sha256": digest}}
+        with atomic_file(memo_path) as scratch:
+            memo = {**_read_memo(memo_path), str(path): {"stamp": stamp, "sha256": digest}}
             scratch.write_text(json.dumps(memo, indent=1), encoding="utf-8")
     except OSError as error:
         logger.warning(
@@ -68,8 +65,8 @@ def weights_digest(path: Path) -> str:
     return digest
 
 
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+def _is_digest(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def files_digests(folder: Path, files: Sequence[Path]) -> dict[str, str]:

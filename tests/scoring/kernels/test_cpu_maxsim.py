@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels import cpu_blocks as maxsim_blocks
 from align.scoring.kernels import cpu_maxsim as kernel
-from align.scoring.kernels import cpu_topk as cpu_topk
-from align.scoring.kernels import reference
+from align.scoring.kernels import cpu_topk, reference
 from align.scoring.kernels.cpu_maxsim import maxsim
 from align.scoring.kernels.cpu_topk import topk
 from tests.helpers.largest_storage import LargestStorage

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from align.data.multi_vector import MultiVector
-from align.scoring.kernels import cpu_topk as maxsim_topk
-from align.scoring.kernels import reference
+from align.scoring.kernels import cpu_topk, reference
 from align.scoring.kernels.cpu_topk import topk
 
 D = 24
@@ -23,7 +22,7 @@ def near_ties(rng, *, understated):
     query = torch.randn(1, D, generator=rng)
     large = torch.randint(-127, 128, (4000, D), generator=rng).to(torch.int8)
     small = (127 * query / query.abs().max()).round().to(torch.int8)
-    rounded = maxsim_topk._rounded(MultiVector.pack([query]))
+    rounded = cpu_topk._rounded(MultiVector.pack([query]))
     exact = (large.double() @ query.double().T)[:, 0]
     seen = (large.double() @ rounded.codes.double().T)[:, 0] * rounded.steps.double()
     scales = (exact + seen) / 2 / (query.double() @ small.double().T).item()
