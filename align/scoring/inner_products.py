@@ -68,11 +68,11 @@ def inner_products(queries: Tensor, gallery: Tensor) -> Tensor:
         scores = torch.cat([_product(queries, gallery[: m - over]), tail], dim=1)
     else:
         scores = _product(queries, F.pad(gallery, (0, 0, 0, _TILE - over)))[:, :m]
-    check_finite(scores, "queries and gallery")
+    check_finite(scores)
     return scores
 
 
-def check_finite(scores: Tensor, what: str) -> None:
+def check_finite(scores: Tensor, what: str = "queries and gallery") -> None:
     """Raise ``ValueError`` where a score is NaN or infinite, so that an order does not exist."""
     if scores.numel():
         low, high = (float(bound) for bound in scores.detach().aminmax())

@@ -14,8 +14,7 @@ from align.data.multi_vector import MultiVector
 from align.retrieval.first_stages import Budget
 from align.retrieval.storage.packed_strings import Array
 from align.retrieval.storage.segment import Segment
-from align.scoring.inner_products import inner_products
-from align.scoring.kernels.cpu_topk import check_finite
+from align.scoring.inner_products import check_finite, inner_products
 from align.scoring.late_interaction import maxsim, topk
 from align.scoring.topk import Neighbours, best_columns, best_of_blocks, merge_neighbours
 
