@@ -78,7 +78,7 @@ def check_finite(scores: Tensor, what: str = "queries and gallery") -> None:
         low, high = (float(bound) for bound in scores.detach().aminmax())
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise ValueError(
-                f"scores must be finite to be ranked; they span [{low}, {high}]. Look for NaN or "
+                f"scores must be finite; they span [{low}, {high}]. Look for NaN or "
                 f"infinity in {what}, or for values so large that they overflow."
             )
 
