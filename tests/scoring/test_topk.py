@@ -88,7 +88,7 @@ def test_every_row_of_a_gallery_that_ends_within_a_tile_is_scored_once(rng, q, m
 def test_one_query_like_several_refuses_scores_without_an_order(q):
     gallery = torch.ones(3, 4)
     gallery[1, 2] = float("nan")
-    with pytest.raises(ValueError, match="scores must be finite to be ranked"):
+    with pytest.raises(ValueError, match="scores must be finite; they span"):
         nearest(torch.ones(q, 4), gallery, k=1)
 
 
@@ -138,7 +138,7 @@ def test_matrices_that_do_not_fit_are_refused(queries, gallery):
 def test_a_score_without_an_order_is_refused(bad):
     gallery = torch.ones(3, 2)
     gallery[1, 0] = bad
-    with pytest.raises(ValueError, match="scores must be finite to be ranked"):
+    with pytest.raises(ValueError, match="scores must be finite; they span"):
         nearest(torch.ones(2, 2), gallery, k=1)
 
 
