@@ -2,18 +2,23 @@
 
 The bootstrap draws whole groups of pairs with replacement. Nothing is measured again: each kind of
 estimate turns the weights of a draw (how often each pair came) into its value by one product.
+
+Throughout, ``codes`` are the group codes of rows, ``(n,)`` int64 in ``0 .. g - 1``, and weights
+``(b, n)`` float64 are those of ``b`` draws, constant within a group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Replicate = Callable[[Tensor], Tensor]
-"""Weights of draws, ``(b, n)`` float64 and constant within a group, to their values ``(b,)``."""
+"""Weights of draws, ``(b, n)``, to their values, ``(b,)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +57,58 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def mean_of(values: Tensor) -> tuple[float, Replicate]:
-    """The mean of one value per pair, and its replicates.
+class SmoothEstimate(NamedTuple):
+    """An estimate and its influence function, which gives its bootstrap to first order.
 
-    Args:
-        values: ``(n,)``.
+    Attributes:
+        value: The estimate on all pairs.
+        influence: ``n`` times its derivative with respect to the weight of each pair, ``(n,)``.
     """
-    held = values.double()
+
+    value: float
+    influence: Tensor
+
+    @property
+    def replicate(self) -> Replicate:
+        """The linearised bootstrap."""
+        return linearised(self.value, self.influence)
+
+
+def mean_of(values: Tensor) -> tuple[float, Replicate]:
+    """The mean of one value per pair, ``(n,)``, and its replicates."""
+    wide = values.double()
 
     def replicate(weights: Tensor) -> Tensor:
-        return weights @ held / weights.sum(dim=1)
+        return weights @ wide / weights.sum(dim=1)
 
-    return held.mean().item(), replicate
+    return wide.mean().item(), replicate
 
 
 def linearised(value: float, influence: Tensor) -> Replicate:
-    """Replicates of a smooth estimate from what each pair contributes to it to first order.
-
-    The infinitesimal form of the bootstrap: nothing is solved again for a draw.
-
-    Args:
-        value: The estimate on all pairs.
-        influence: Derivative of the estimate with respect to the weight of each pair, times ``n``,
-            ``(n,)``; its mean is removed.
+    """Replicates of a smooth estimate from its influence function, ``(n,)``, less its mean.
 
     Reference:
-        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 22.6.
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 22.6 (the infinitesimal
+        bootstrap).
     """
-    held = influence.double() - influence.double().mean()
+    centred = influence.double() - influence.double().mean()
 
     def replicate(weights: Tensor) -> Tensor:
-        return value + weights @ held / weights.sum(dim=1)
+        return value + weights @ centred / weights.sum(dim=1)
 
     return replicate
 
 
 def pairs_apart(weights: Tensor, codes: Tensor) -> Tensor:
-    """Total weight of the ordered pairs of rows that are of different groups, ``(b,)``.
-
-    Args:
-        weights: ``(b, n)``.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-    """
+    """Total weight of the ordered pairs of rows that are of different groups, ``(b,)``."""
     of_group = weights.new_zeros(len(weights), int(codes.max()) + 1).index_add_(1, codes, weights)
     return weights.sum(dim=1).square() - of_group.square().sum(dim=1)
 
 
 def mean_apart(kernel: Tensor, codes: Tensor) -> tuple[float, Replicate]:
-    """Mean of a kernel over ordered pairs of rows of different groups: a U-statistic.
+    """U-statistic: mean of ``kernel`` ``(n, n)`` over ordered pairs of rows of different groups.
 
-    Args:
-        kernel: ``(n, n)``, symmetric or not; entries of one group are overwritten with zeros.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-
-    Returns:
-        The mean, and its exact value under each row of weights.
+    Entries of one group are overwritten with zeros. The replicates are exact.
     """
     kernel.masked_fill_(codes[:, None] == codes, 0)
     ones = torch.ones(1, len(codes), dtype=torch.float64)
@@ -119,61 +121,11 @@ def mean_apart(kernel: Tensor, codes: Tensor) -> tuple[float, Replicate]:
     return (kernel.sum(dtype=torch.float64) / pairs_apart(ones, codes)).item(), replicate
 
 
-def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
-    """Influences that are as wide as a U-statistic varies, and not wider; ``(n,)`` float64.
-
-    The variance of influences that were estimated from the same rows holds the part of second
-    order twice: ``A / n + 2 B / n^2`` for ``A / n + B / n^2``. That doubles the variance where the
-    part of first order vanishes, as it does for a distance of two clouds that agree.
-
-    Args:
-        influence: As for ``linearised``, ``(n,)``.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-        second: Estimate of ``B / n^2``.
-
-    Reference:
-        Efron and Stein 1981, doi:10.1214/aos/1176345462, for the excess of the jackknife.
-    """
-    held = influence.double() - influence.double().mean()
-    sums = held.new_zeros(int(codes.max()) + 1).index_add_(0, codes, held)
-    variance = sums.square().sum().item() / len(held) ** 2
-    if variance == 0:
-        return held
-    # The rest is at least as large as what is taken away.
-    narrowed: Tensor = held * max(1 - second / variance, 0.5) ** 0.5
-    return narrowed
-
-
-def influence_on_squared_mean(sums: Tensor, codes: Tensor, value: float) -> Tensor:
-    """What each row adds to the mean product of rows of different groups, ``(n,)`` float64.
-
-    Held to the spread of that mean, as in ``mean_apart_to_second``, in ``O(g d min(g, d))``.
-
-    Args:
-        sums: Sum of the rows of each group, ``(g, d)`` float64.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-        value: That mean.
-    """
-    n, sizes = len(codes), torch.bincount(codes).double()
-    apart = n**2 - sizes.square().sum().item()
-    whole, own = sums.sum(dim=0), sums.square().sum(dim=1)
-    of_group = 2 * (sums @ whole - own - value * sizes * (n - sizes)) / apart
-    around = sums - sizes[:, None] * whole / n
-    small = around.T @ around if len(around) > len(whole) else around @ around.T
-    left = small.square().sum() - around.square().sum(dim=1).square().sum()
-    second = 2 * max(left.item(), 0.0) / apart**2
-    return held_to_spread(n * (of_group / sizes)[codes], codes, second)
-
-
-def mean_apart_to_second(kernel: Tensor, codes: Tensor) -> tuple[float, Replicate]:
-    """``mean_apart`` with replicates as wide as a U-statistic varies.
+def mean_apart_to_second(kernel: Tensor, codes: Tensor) -> SmoothEstimate:
+    """``mean_apart`` of a symmetric kernel with replicates as wide as a U-statistic varies.
 
     Exact replicates weigh each entry by two weights, and so hold its part of second order three
     times. These are of first order, with ``held_to_spread``.
-
-    Args:
-        kernel: ``(n, n)``, symmetric; entries of one group are overwritten with zeros.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
     """
     value, _ = mean_apart(kernel, codes)
     n, groups = len(codes), int(codes.max()) + 1
@@ -187,31 +139,80 @@ def mean_apart_to_second(kernel: Tensor, codes: Tensor) -> tuple[float, Replicat
     of_groups = left.new_zeros(groups, groups).index_add_(1, codes, of_groups)
     second = 2 * float(of_groups.square().sum() / count**2)
     influence = 2 * n * (sums - value * others) / count
-    return value, linearised(value, held_to_spread(influence, codes, second))
+    return SmoothEstimate(value, held_to_spread(influence, codes, second))
 
 
-def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Signs +1 or -1, one per group and draw, ``(draws, n)`` float64.
+def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
+    """Influences ``(n,)`` that are as wide as a U-statistic varies, and not wider; float64.
 
-    A sign of -1 swaps the two sides of a pair: the null of probes that ask which side is which.
-
-    Args:
-        codes: Group code of each pair, ``(n,)`` int64 in ``0 .. g - 1``.
-        draws: Number of draws.
-        generator: Source of the signs.
-    """
-    signs = torch.randint(2, (draws, int(codes.max()) + 1), generator=generator)
-    return (signs.double() * 2 - 1)[:, codes]
-
-
-def upper_p(value: float, under_null: Tensor) -> float:
-    """Share of values under the null at least as large, the one seen counted among them.
-
-    Args:
-        value: The value seen.
-        under_null: Values under the null, ``(draws,)``.
+    The variance of influences that were estimated from the same rows holds the part of second
+    order twice: ``A / n + 2 B / n^2`` for ``A / n + B / n^2``. That doubles the variance where the
+    part of first order vanishes, as it does for a distance of two clouds that agree. ``second`` is
+    an estimate of ``B / n^2``.
 
     Reference:
-        Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
+        Efron and Stein 1981, doi:10.1214/aos/1176345462, for the excess of the jackknife.
     """
-    return (int((under_null >= value).sum()) + 1) / (len(under_null) + 1)
+    centred = influence.double() - influence.double().mean()
+    sums = centred.new_zeros(int(codes.max()) + 1).index_add_(0, codes, centred)
+    variance = sums.square().sum().item() / len(centred) ** 2
+    if variance == 0:
+        return centred
+    # The rest is at least as large as what is taken away.
+    narrowed: Tensor = centred * max(1 - second / variance, 0.5) ** 0.5
+    return narrowed
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredMean:
+    """Squared norm of the mean of rows without bias: the mean product of rows of two groups.
+
+    Attributes:
+        sums: Sum of the rows of each group, ``(g, d)`` float64.
+        codes: Group code of each row, ``(n,)``.
+    """
+
+    sums: Tensor
+    codes: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, codes: Tensor) -> SquaredMean:
+        """That of the rows of ``x``, ``(n, d)``."""
+        sums = torch.zeros(int(codes.max()) + 1, x.shape[1], dtype=torch.float64)
+        return cls(sums.index_add_(0, codes, x.double()), codes)
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """Rows of each group, ``(g,)`` float64."""
+        return torch.bincount(self.codes).double()
+
+    @property
+    def apart(self) -> float:
+        """Ordered pairs of rows of different groups."""
+        return len(self.codes) ** 2 - self.sizes.square().sum().item()
+
+    @property
+    def value(self) -> float:
+        """The estimate; about as often negative as positive where the mean is 0."""
+        whole, own = self.sums.sum(dim=0).square().sum(), self.sums.square().sum()
+        return (whole - own).item() / self.apart
+
+    def totals(self, of_group: Tensor) -> Tensor:
+        """Sum of ``f_i f_j <x_i, x_j>`` over pairs of different groups for factors ``(b, g)``."""
+        # Factors are small whole numbers, exact in float32; the product is most of the cost.
+        whole = (of_group.float() @ self.sums.float()).double().square().sum(dim=1)
+        return whole - of_group.square() @ self.sums.square().sum(dim=1)
+
+    @cached_property
+    def replicate(self) -> Replicate:
+        """Values under bootstrap weights, held to their spread, in ``O(g d min(g, d))``."""
+        n, value, sums = len(self.codes), self.value, self.sums
+        whole, own = sums.sum(dim=0), sums.square().sum(dim=1)
+        others = value * self.sizes * (n - self.sizes)
+        of_group = 2 * (sums @ whole - own - others) / self.apart
+        around = sums - self.sizes[:, None] * whole / n
+        small = around.T @ around if len(around) > len(whole) else around @ around.T
+        left = small.square().sum() - around.square().sum(dim=1).square().sum()
+        second = 2 * max(left.item(), 0.0) / self.apart**2
+        influence = n * (of_group / self.sizes)[self.codes]
+        return linearised(value, held_to_spread(influence, self.codes, second))

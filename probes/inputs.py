@@ -12,12 +12,11 @@ from torch import Tensor
 
 from align._checks import check_length, check_matrix, check_no_zero_rows, check_paired
 from align.data.embeddings import as_tensor
-from align.data.splits import group_codes
+from align.data.splits import folds, group_codes
 
 Matrix = Tensor | np.ndarray[Any, Any]
 
-_UNIT = 1e-3
-"""A norm this close to 1 counts as 1: float16 vectors that were normalised stay within it."""
+_UNIT = 1e-3  # float16 vectors that were normalised have norms within this of 1
 
 
 class UnreliableEstimate(UserWarning):
@@ -27,13 +26,8 @@ class UnreliableEstimate(UserWarning):
 def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
     """``x`` as a finite floating-point tensor ``(n, d)``, at least float32.
 
-    Args:
-        name: What to call it in a message.
-        x: One embedding per row, ``(n, d)``.
-        least: Rows that the quantity needs.
-
     Raises:
-        ValueError: ``x`` is not such a matrix, holds NaN or infinity, or has too few rows.
+        ValueError: ``x`` is not such a matrix, or has fewer than ``least`` rows.
     """
     rows = as_tensor(x).detach()
     check_matrix(name, rows)
@@ -46,30 +40,18 @@ def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
 
 
 def pairs(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Row-matched matrices of one dtype, ``(n, d_source)`` and ``(n, d_target)``.
-
-    Args:
-        source: Source embeddings, ``(n, d_source)``.
-        target: Target embeddings of the same pairs, ``(n, d_target)``.
-        least: Pairs that the quantity needs.
+    """Row-matched finite matrices of one dtype, ``(n, d_source)`` and ``(n, d_target)``.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices with ``least`` rows.
     """
-    x, y = as_tensor(source).detach(), as_tensor(target).detach()
+    x, y = as_tensor(source), as_tensor(target)
     check_paired(x, y)
-    x, y = matrix("source", x, least=least), matrix("target", y, least=least)
-    dtype = torch.promote_types(x.dtype, y.dtype)
-    return x.to(dtype), y.to(dtype)
+    return _of_one_dtype(matrix("source", x, least=least), matrix("target", y, least=least))
 
 
 def common_space(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Row-matched matrices of one space, both ``(n, d)``.
-
-    Args:
-        source: Source embeddings, ``(n, d)``.
-        target: Target embeddings of the same pairs, ``(n, d)``.
-        least: Pairs that the quantity needs.
+    """As ``pairs``, with both sides in one space, ``(n, d)`` each.
 
     Raises:
         ValueError: As for ``pairs``, or the widths differ.
@@ -83,18 +65,58 @@ def common_space(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Ten
     return x, y
 
 
+def unit_pairs(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
+    """As ``common_space``, where every row must have unit norm.
+
+    Raises:
+        ValueError: As for ``common_space``, or a row does not have unit norm.
+    """
+    x, y = common_space(source, target)
+    check_unit("source", x)
+    check_unit("target", y)
+    return x, y
+
+
+def paired_directions(
+    source: Matrix, target: Matrix, groups: Sequence[str] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both sides in a common space at unit norm, and the group code of each pair.
+
+    Raises:
+        ValueError: As for ``common_space``, ``directions`` and ``codes_of``.
+    """
+    x, y = common_space(source, target)
+    return directions("source", x), directions("target", y), codes_of(groups, len(x))
+
+
+def queries_and_gallery(queries: Matrix, gallery: Matrix) -> tuple[Tensor, Tensor]:
+    """Two finite matrices of one dtype, each scaled to be near 1.
+
+    Raises:
+        ValueError: Either is not a finite matrix.
+    """
+    x, y = each_near_one(matrix("queries", queries), matrix("gallery", gallery))
+    return _of_one_dtype(x, y)
+
+
+def _of_one_dtype(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return x.to(dtype), y.to(dtype)
+
+
 def near_one(*sides: Tensor) -> tuple[tuple[Tensor, ...], float]:
     """Matrices divided by the power of two that brings their largest entry near 1, and the power.
 
-    That changes no digit, and keeps squares and products within the range of their dtype. What a
-    probe finds has then to be multiplied by the power as often as it is in the unit of its input.
-
-    Args:
-        *sides: Finite matrices, brought near 1 together.
+    That changes no digit, and keeps squares and products within the range of their dtype. A result
+    has to be multiplied by the power as often as it is in the unit of the input.
     """
-    largest = torch.stack([side.abs().amax() for side in sides]).amax()
-    power = _power_of_two(largest)
+    power = _power_of_two(torch.stack([side.abs().amax() for side in sides]).amax())
     return tuple(side / power for side in sides), float(power)
+
+
+def each_near_one(*sides: Tensor) -> tuple[Tensor, ...]:
+    """Each matrix divided by a power of its own, for what does not depend on the scale of one."""
+    return tuple(near_one(side)[0][0] for side in sides)
 
 
 def _power_of_two(x: Tensor) -> Tensor:
@@ -103,11 +125,7 @@ def _power_of_two(x: Tensor) -> Tensor:
 
 
 def directions(name: str, x: Tensor) -> Tensor:
-    """Rows of ``x`` divided by their norms: what a cosine looks at.
-
-    Args:
-        name: What to call it in a message.
-        x: ``(n, d)``.
+    """Rows of ``x`` divided by their norms.
 
     Raises:
         ValueError: A row is all zeros and so has no direction.
@@ -129,11 +147,7 @@ def check_unit(name: str, x: Tensor) -> None:
 
 
 def codes_of(groups: Sequence[str] | None, n: int) -> Tensor:
-    """Group code of each pair, ``(n,)`` int64; each pair is its own group if left out.
-
-    Args:
-        groups: Group names, ``n`` of them: pairs of one group are never false pairs.
-        n: Number of pairs.
+    """Group code of each of ``n`` pairs, ``(n,)`` int64; each pair is its own group if left out.
 
     Raises:
         ValueError: There is not one name per pair, or all pairs are of one group.
@@ -148,6 +162,15 @@ def codes_of(groups: Sequence[str] | None, n: int) -> Tensor:
             f"{groups[0]!r}. Pass groups only where some pairs belong together."
         )
     return codes
+
+
+def folds_of(codes: Tensor, k: int, *, seed: int) -> Tensor:
+    """Fold of each pair, ``(n,)`` int64, that splits no group.
+
+    Raises:
+        ValueError: There are fewer groups than folds.
+    """
+    return torch.from_numpy(folds([str(code) for code in codes.tolist()], k, seed=seed))
 
 
 def announce(notes: Sequence[str]) -> None:

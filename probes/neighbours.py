@@ -9,32 +9,26 @@ from align._checks import check_k
 from align.scoring.inner_products import check_scorable, inner_products
 from align.scoring.ties import PRODUCTS, largest_first
 
-_SCORES = 2**24
-"""Scores held at a time."""
+_SCORES = 2**24  # scores held at a time
 
 
 def closest(queries: Tensor, gallery: Tensor, *, k: int) -> Tensor:
-    """The ``k`` gallery rows with the largest inner product with each query, ``(q, k)`` int64.
+    """The ``k`` rows of a gallery ``(m, d)`` with the largest inner product with each query.
 
-    As ``align.scoring.topk.nearest``, except that scores which differ by no more than 1e-6 of the
-    lengths multiplied count as equal: the lower row comes first, and is kept first. A probe counts
-    who is near whom; in a grid, a simplex or a set with repeats its value would else depend on the
-    processor.
-
-    Args:
-        queries: ``(q, d)`` floating point.
-        gallery: ``(m, d)``, same dtype and device.
-        k: Neighbours per query, ``1 <= k <= m``.
+    As ``align.scoring.topk.nearest``, ``(q, k)`` int64, except that scores which differ by no more
+    than 1e-6 of the lengths multiplied count as equal: of these the lower row comes first. A probe
+    counts who is near whom; in a grid, a simplex or a set with repeats its value would else depend
+    on the processor.
 
     Raises:
-        ValueError: The matrices do not fit together, ``k`` is out of range, or a score is NaN or
-            infinite.
+        ValueError: The matrices do not fit together, ``k`` is not in ``[1, m]``, or a score is NaN
+            or infinite.
     """
     check_scorable(queries, gallery)
     check_k(k, len(gallery))
     longest = torch.linalg.vector_norm(gallery, dim=1).amax()
-    found = []
+    nearest = []
     for block in torch.split(queries, max(1, _SCORES // len(gallery))):
         within = PRODUCTS * longest * torch.linalg.vector_norm(block, dim=1, keepdim=True)
-        found.append(largest_first(inner_products(block, gallery), k, within=within))
-    return torch.cat(found)
+        nearest.append(largest_first(inner_products(block, gallery), k, within=within))
+    return torch.cat(nearest)

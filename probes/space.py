@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -21,12 +21,18 @@ Better = Literal["lower", "higher", "neither"]
 Needs = Literal["sides", "common space", "search"]
 Scale = Literal["fixed", "width", "spread", "raw"]
 
+Side = Literal["source", "target"]
+
 K = 10
 """Neighbourhood size of the standard report."""
 
+SAMPLE = 1_000
+"""Most pairs that a quantity which depends on their number is measured on: one number for all keeps
+reports of different sizes comparable."""
 
-class Search(NamedTuple):
-    """Vectors of the side that asks and of the side that is searched, row-matched.
+
+class SearchSides(NamedTuple):
+    """Vectors of the side that searches and of the side that is searched, row-matched.
 
     Attributes:
         queries: ``(n, d)``; the score of a gallery row is their inner product.
@@ -38,12 +44,7 @@ class Search(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Some of the pairs of a space.
-
-    Attributes:
-        space: The pairs drawn.
-        rows: Where they stand in the whole, ``(r,)`` int64, rising.
-    """
+    """Some of the pairs of a space, and their rows in the whole, ``(r,)`` int64, rising."""
 
     space: Space
     rows: Tensor
@@ -70,7 +71,7 @@ class Space:
     target: Tensor
     codes: Tensor
     seed: int = 0
-    corrected: tuple[Search, Search] | None = None
+    corrected: tuple[SearchSides, SearchSides] | None = None
     before: Space | None = None
     folds: Tensor | None = None
     _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
@@ -101,11 +102,11 @@ class Space:
         return self.codes[:, None] == self.codes
 
     @property
-    def searches(self) -> tuple[Search, Search]:
+    def searches(self) -> tuple[SearchSides, SearchSides]:
         """Target searched by source, and source searched by target."""
         if self.corrected is not None:
             return self.corrected
-        return Search(self.source, self.target), Search(self.target, self.source)
+        return SearchSides(self.source, self.target), SearchSides(self.target, self.source)
 
     @cached_property
     def ranks(self) -> tuple[Ranks, Ranks]:
@@ -122,21 +123,17 @@ class Space:
         forth, back = (closest(search.queries, search.gallery, k=K) for search in self.searches)
         return forth, back
 
-    def generator(self, purpose: str) -> torch.Generator:
-        """A generator that depends on the seed and on what it is for, and on nothing else.
+    def side(self, side: Side) -> Tensor:
+        """The vectors of one side."""
+        return self.source if side == "source" else self.target
 
-        Args:
-            purpose: Any words; the name of the probe will do.
-        """
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator that depends on the seed and on its purpose, in any words, alone."""
         digest = sha256(f"{self.seed} {purpose}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def sample(self, size: int) -> Sample:
-        """At most ``size`` of the pairs, whole groups in a random order; the same for all states.
-
-        Args:
-            size: Largest number of pairs; all of them come back if there are no more.
-        """
+        """At most ``size`` pairs, whole groups drawn at random; the same for all states."""
         if self.n <= size:
             return Sample(self, torch.arange(self.n))
         if size not in self._samples:
@@ -144,8 +141,8 @@ class Space:
             again = torch.unique(self.codes[rows], return_inverse=True)[1]
             before = None if self.before is None else self.before.sample(size).space
             corrected = self.corrected and (
-                Search(*(side[rows] for side in self.corrected[0])),
-                Search(*(side[rows] for side in self.corrected[1])),
+                SearchSides(*(side[rows] for side in self.corrected[0])),
+                SearchSides(*(side[rows] for side in self.corrected[1])),
             )
             folds = None if self.folds is None else self.folds[rows]
             drawn = Space(
@@ -156,12 +153,7 @@ class Space:
 
 
 def whole_groups(codes: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Rows of randomly drawn whole groups, as many as fit into ``size``, rising; ``(r,)`` int64.
-
-    Args:
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-        size: Largest number of rows.
-        generator: Source of the draw.
+    """Rows of whole groups drawn at random, as many as fit into ``size``, rising; ``(r,)`` int64.
 
     Raises:
         ValueError: Not even the first group drawn fits.
@@ -207,3 +199,21 @@ class Probe:
     interval: str = "bootstrap over pairs"
     null: str = ""
     scale: Scale = "fixed"
+
+
+def for_each_side(
+    probe: Callable[..., Probe], name: str, label: str, measure: Callable[..., Measured]
+) -> tuple[Probe, Probe]:
+    """One probe for the source and one for the target, whose name and label end with the side.
+
+    Args:
+        probe: ``Probe``, or a ``partial`` of it that holds what both have in common.
+        name: Identifier without the side.
+        label: What a reader sees, without the side.
+        measure: Takes a space and ``side``.
+    """
+    source, target = (
+        probe(name=f"{name}_{side}", label=f"{label} {side}", measure=partial(measure, side=side))
+        for side in ("source", "target")
+    )
+    return source, target

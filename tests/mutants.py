@@ -148,10 +148,10 @@ FAULTS = (
         "return value * scale * scale", "return value * scale", "tests/probes/test_extremes.py",
     ),
     Fault(
-        "a p-value of zero", "probes/estimates.py",
+        "a p-value of zero", "probes/nulls.py",
         "return (int((under_null >= value).sum()) + 1)",
         "return int((under_null >= value).sum())",
-        "tests/probes/test_estimates.py",
+        "tests/probes/test_nulls.py",
     ),
     Fault(
         "rows of one direction are no duplicates", "align/curation/duplicates.py",

@@ -13,29 +13,15 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from probes.distribution.clouds import SAMPLE, SWAPPED, centred, squared_distances
-from probes.estimates import (
-    Measured,
-    Null,
-    mean_apart,
-    mean_apart_to_second,
-    pairs_apart,
-    random_signs,
-    upper_p,
-)
+from probes.distribution.clouds import centred, distribution_probe, squared_distances
+from probes.estimates import Measured, Null, mean_apart, mean_apart_to_second, pairs_apart
 from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.space import Probe, Space
-from probes.swapped_sides import clouds_alike
+from probes.nulls import clouds_alike, random_signs, upper_p
+from probes.space import SAMPLE, Probe, Space
 
-_DRAWS = 999
-"""Swaps of the null; all together are two matrix products."""
-
-_SOLVED = 19
-"""Swaps of the null of centred clouds, the fewest for a p of 0.05; each has its own distances."""
-
-_ROUNDING = 1e-6
-"""Values this close, relative to the similarity of far and near items, differ by rounding."""
-
+_DRAWS = 999  # swaps of the null; all together are two matrix products
+_SOLVED = 19  # swaps of the null of centred clouds, the fewest for a p of 0.05
+_ROUNDING = 1e-6  # values this close, relative to the spread of the similarity, are equal
 
 OF_CENTRED = (
     "Means that were made to agree take from MMD² and energy distance what the means of two "
@@ -43,33 +29,6 @@ OF_CENTRED = (
     "null lies below 0."
 )
 """Note to the distances of centred clouds."""
-
-
-class Kernel(NamedTuple):
-    """A similarity that depends on squared distance ``t`` alone.
-
-    Attributes:
-        of: The similarity, ``k(t)``.
-        slope: ``-2 k'(t)``.
-        bend: ``4 k''(t)``.
-        scale: How much the similarity varies over the cloud.
-    """
-
-    of: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
-    bend: Callable[[Tensor], Tensor]
-    scale: float
-
-
-class Distances(NamedTuple):
-    """Squared distances within and across two clouds, ``(n, n)`` each."""
-
-    source: Tensor
-    target: Tensor
-    across: Tensor
-
-
-Chosen = Callable[[Distances, Tensor], Kernel]
 
 
 def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
@@ -81,20 +40,15 @@ def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     median squared distance between items of both sides together. Which source belongs to which
     target plays no part beyond leaving out comparisons within a pair.
 
-    At most 2 and on average exactly 0 where both sides follow one law, so it may be below 0.
-    Centred clouds, ``mmd(*centred(source, target))``, give slightly less than that, since their
-    means agree better than those of two samples would: about ``-1 / n`` on noise. Rotation, a
-    common shift and scaling change nothing.
-
-    Cost ``O(n² d)``.
+    Without unit; at most 2 and on average exactly 0 where both sides follow one law, so it may be
+    below 0. Centred clouds, ``mmd(*centred(source, target))``, give slightly less than that, since
+    their means agree better than those of two samples would: about ``-1 / n`` on noise. Rotation, a
+    common shift and scaling change nothing. Cost ``O(n² d)``.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.
         groups: Group of each pair; pairs of one group are not compared. Each its own if left out.
-
-    Returns:
-        The estimate, without unit.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows, all
@@ -112,23 +66,18 @@ def energy_distance(
 ) -> float:
     """Unbiased energy distance of both clouds; lower is better, 0 is alike.
 
-    ``2 E||z - w|| - E||z - z'|| - E||w - w'||`` over items of different groups. It has no
-    bandwidth. Which source belongs to which target plays no part beyond leaving out comparisons
-    within a pair.
+    ``2 E||z - w|| - E||z - z'|| - E||w - w'||`` over items of different groups, in the units of the
+    embeddings. It has no bandwidth. Which source belongs to which target plays no part beyond
+    leaving out comparisons within a pair.
 
     At most twice the largest distance and on average exactly 0 where both sides follow one law, so
     it may be below 0, as for ``mmd``. Rotation and a common shift change nothing; scaling both
-    sides by ``c`` gives ``c`` as much.
-
-    Cost ``O(n² d)``.
+    sides by ``c`` gives ``c`` as much. Cost ``O(n² d)``.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.
         groups: Group of each pair; pairs of one group are not compared. Each its own if left out.
-
-    Returns:
-        The estimate, in the units of the embeddings.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows, or
@@ -141,34 +90,57 @@ def energy_distance(
     return value * scale
 
 
+class _Kernel(NamedTuple):
+    """A similarity that depends on squared distance ``t`` alone."""
+
+    of: Callable[[Tensor], Tensor]  # the similarity, k(t)
+    slope: Callable[[Tensor], Tensor]  # -2 k'(t)
+    bend: Callable[[Tensor], Tensor]  # 4 k''(t)
+    scale: float  # how much the similarity varies over the cloud
+
+
+class _Distances(NamedTuple):
+    """Squared distances within and across two clouds, ``(n, n)`` each."""
+
+    source: Tensor
+    target: Tensor
+    across: Tensor
+
+
+_Choice = Callable[[_Distances], _Kernel]
+
+
 def _value(
-    source: Matrix,
-    target: Matrix,
-    groups: Sequence[str] | None,
-    choose: Chosen,
+    source: Matrix, target: Matrix, groups: Sequence[str] | None, choose: _Choice
 ) -> tuple[float, float]:
     """The discrepancy of both sides brought near 1 together, and the scale that was taken off."""
     (x, y), scale = near_one(*common_space(source, target))
     codes = codes_of(groups, len(x))
-    distances = _distances(x, y)
-    return mean_apart(_gain(distances, choose(distances, codes)), codes)[0], scale
+    return mean_apart(_compared(x, y, choose)[2], codes)[0], scale
 
 
-def _distances(x: Tensor, y: Tensor) -> Distances:
+def _compared(x: Tensor, y: Tensor, choose: _Choice) -> tuple[_Distances, _Kernel, Tensor]:
+    """Distances, kernel, and similarity within the sides less that across, ``(n, n)``."""
     # Around their common middle, where rounding is least.
     middle = (x.mean(dim=0) + y.mean(dim=0)) / 2
     x, y = x - middle, y - middle
-    return Distances(squared_distances(x, x), squared_distances(y, y), squared_distances(x, y))
+    distances = _Distances(
+        squared_distances(x, x), squared_distances(y, y), squared_distances(x, y)
+    )
+    kernel = choose(distances)
+    across = kernel.of(distances.across)
+    gain = kernel.of(distances.source).add_(kernel.of(distances.target))
+    return distances, kernel, gain.sub_(across).sub_(across.T)
 
 
-def _gaussians(distances: Distances, codes: Tensor) -> Kernel:
+def _gaussians(distances: _Distances) -> _Kernel:
     within = torch.ones_like(distances.across, dtype=torch.bool).triu_(1)
     pooled = [distances.source[within], distances.target[within], distances.across.flatten()]
     median = float(torch.cat(pooled).median())
     if median == 0:
         raise ValueError(
             "the median squared distance sets the width of the kernels and must be above 0; more "
-            f"than half of the distances between the {2 * len(codes)} items are 0. "
+            f"than half of the distances between the {2 * len(within)} items are 0. "
             "Drop repeated items."
         )
 
@@ -181,15 +153,15 @@ def _gaussians(distances: Distances, codes: Tensor) -> Kernel:
             total.add_(wide, alpha=2 ** ((halving - 2) * power))
         return total.div_(5 * median**power)
 
-    return Kernel(lambda t: mean(t, 0), lambda t: mean(t, 1), lambda t: mean(t, 2), scale=1.0)
+    return _Kernel(lambda t: mean(t, 0), lambda t: mean(t, 1), lambda t: mean(t, 2), scale=1.0)
 
 
-def _distance(distances: Distances, codes: Tensor) -> Kernel:
+def _distance(distances: _Distances) -> _Kernel:
     def power(exponent: float) -> Callable[[Tensor], Tensor]:
         # Items that coincide have no direction between them and pull nowhere.
         return lambda t: t.pow(exponent).masked_fill_(t == 0, 0)
 
-    return Kernel(
+    return _Kernel(
         lambda t: t.sqrt().neg_(),
         power(-0.5),
         power(-1.5),
@@ -197,87 +169,62 @@ def _distance(distances: Distances, codes: Tensor) -> Kernel:
     )
 
 
-def _gain(distances: Distances, kernel: Kernel) -> Tensor:
-    """Similarity of pairs within the sides less that across, ``(n, n)`` symmetric."""
-    across = kernel.of(distances.across)
-    return kernel.of(distances.source).add_(kernel.of(distances.target)).sub_(across).sub_(across.T)
-
-
-def _whole(space: Space, choose: Chosen) -> Measured:
+def _measure_whole(space: Space, choose: _Choice) -> Measured:
     sample, rows = space.sample(SAMPLE)
     codes = sample.codes
-    distances = _distances(sample.source, sample.target)
-    kernel = choose(distances, codes)
-    gain = _gain(distances, kernel)
-    value, replicate = mean_apart_to_second(gain, codes)
+    _, kernel, gain = _compared(sample.source, sample.target, choose)
+    found = mean_apart_to_second(gain, codes)
     if space.is_centred:
         # The centroids were made to agree: what is left to test is the shape.
-        shape = _shape_of(space, choose)
+        shape = _measure_shape(space, choose)
         assert shape.null is not None, "it has one in every state"
-        null = Null(shape.null.value + value - shape.value, shape.null.p)
+        null = Null(shape.null.value + found.value - shape.value, shape.null.p)
     else:
-        null = _null(value, gain, kernel, space, codes)
-    return Measured(value, replicate, null=null, rows=rows)
+        # A swap changes the signs of gains and nothing else.
+        signs = random_signs(codes, _DRAWS, space.generator("discrepancy")).to(gain.dtype)
+        sums = ((signs @ gain) * signs).sum(dim=1, dtype=torch.float64)
+        apart = pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
+        null = Null(0.0, upper_p(found.value - _ROUNDING * kernel.scale, sums / apart))
+    return Measured(found.value, found.replicate, null=null, rows=rows)
 
 
-_SHAPES: WeakKeyDictionary[Space, dict[Chosen, Measured]] = WeakKeyDictionary()
+_SHAPES: WeakKeyDictionary[Space, dict[_Choice, Measured]] = WeakKeyDictionary()
 """In a centred state two probes read the same null; it is forgotten with its space."""
 
 
-def _shape_of(space: Space, choose: Chosen) -> Measured:
+def _measure_shape(space: Space, choose: _Choice) -> Measured:
     held = _SHAPES.setdefault(space, {})
     if choose not in held:
         held[choose] = _without_gap(space, choose)
     return held[choose]
 
 
-def _without_gap(space: Space, choose: Chosen) -> Measured:
+def _without_gap(space: Space, choose: _Choice) -> Measured:
     sample, rows = space.sample(SAMPLE)
     codes = sample.codes
     z, w = centred(sample.source, sample.target)
-    distances = _distances(z, w)
-    kernel = choose(distances, codes)
-    gain = _gain(distances, kernel)
+    distances, kernel, gain = _compared(z, w, choose)
     recentred = gain - _drag(z, w, distances, kernel, codes)
     value, _ = mean_apart(gain, codes)
-    null = _null_of_shapes(value, kernel, space, rows, codes, choose)
     middle, moved = mean_apart(recentred, codes)
+    # Distances across change with the means of the swapped clouds, and with them the width of the
+    # kernels, so that each swap is measured as the clouds were.
+    again = []
+    for sides in clouds_alike(space, rows, draws=_SOLVED, purpose="discrepancy", shapes=True):
+        u, v = centred(*sides)
+        again.append(mean_apart(_compared(u.float(), v.float(), choose)[2], codes)[0])
+    under_null = torch.tensor(again, dtype=torch.float64)
+    p = upper_p(value - _ROUNDING * kernel.scale, under_null)
     return Measured(
         value,
         lambda weights: value + moved(weights) - middle,
-        null=null,
+        null=Null(under_null.mean().item(), p),
         rows=rows,
         notes=(OF_CENTRED,),
     )
 
 
-def _null(value: float, gain: Tensor, kernel: Kernel, space: Space, codes: Tensor) -> Null:
-    """What swapped sides give: a swap changes the signs of gains and nothing else."""
-    signs = random_signs(codes, _DRAWS, space.generator("discrepancy")).to(gain.dtype)
-    sums = ((signs @ gain) * signs).sum(dim=1, dtype=torch.float64)
-    apart = pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
-    return Null(0.0, upper_p(value - _ROUNDING * kernel.scale, sums / apart))
-
-
-def _null_of_shapes(
-    value: float, kernel: Kernel, space: Space, rows: Tensor, codes: Tensor, choose: Chosen
-) -> Null:
-    """What swapped sides give where the centroids are set aside.
-
-    Distances across change with the means of the swapped clouds, and with them the width of the
-    kernels, so that each swap is measured as the clouds were.
-    """
-    clouds = clouds_alike(space, rows, draws=_SOLVED, purpose="discrepancy", shapes=True)
-    found = []
-    for sides in clouds:
-        distances = _distances(*(side.float() for side in centred(*sides)))
-        found.append(mean_apart(_gain(distances, choose(distances, codes)), codes)[0])
-    under_null = torch.tensor(found, dtype=torch.float64)
-    p = upper_p(value - _ROUNDING * kernel.scale, under_null)
-    return Null(under_null.mean().item(), p)
-
-
-def _drag(z: Tensor, w: Tensor, distances: Distances, kernel: Kernel, codes: Tensor) -> Tensor:
+def _drag(z: Tensor, w: Tensor, distances: _Distances, kernel: _Kernel, codes: Tensor) -> Tensor:
     """What a gain loses when each cloud is centred again, to first order in the means, ``(n, n)``.
 
     A cloud drawn again has a mean of its own, which centring takes away. With features ``f`` of
@@ -314,26 +261,21 @@ def _drag(z: Tensor, w: Tensor, distances: Distances, kernel: Kernel, codes: Ten
     return half + half.T
 
 
-_INTERVAL = "bootstrap over pairs, to first order, held to the spread of a U-statistic"
-
-
-def _probe(name: str, label: str, choose: Chosen, *, whole: bool) -> Probe:
-    measure = _whole if whole else _shape_of
-    return Probe(
-        name=name,
-        label=label,
-        family="distribution",
-        better="lower",
-        needs="common space",
-        measure=lambda space: measure(space, choose),
-        interval=_INTERVAL if whole else "bootstrap over pairs",
-        null=SWAPPED,
+def _probes(name: str, label: str, choose: _Choice) -> tuple[Probe, Probe]:
+    return (
+        distribution_probe(
+            name=name,
+            label=label,
+            measure=lambda space: _measure_whole(space, choose),
+            interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
+        ),
+        distribution_probe(
+            name=f"{name}_centred",
+            label=f"{label}, centred",
+            measure=lambda space: _measure_shape(space, choose),
+        ),
     )
 
 
-MMD = _probe("mmd", "MMD²", _gaussians, whole=True)
-MMD_CENTRED = _probe("mmd_centred", "MMD², centred", _gaussians, whole=False)
-ENERGY_DISTANCE = _probe("energy_distance", "Energy distance", _distance, whole=True)
-ENERGY_DISTANCE_CENTRED = _probe(
-    "energy_distance_centred", "Energy distance, centred", _distance, whole=False
-)
+MMD, MMD_CENTRED = _probes("mmd", "MMD²", _gaussians)
+ENERGY_DISTANCE, ENERGY_DISTANCE_CENTRED = _probes("energy_distance", "Energy distance", _distance)

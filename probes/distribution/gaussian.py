@@ -11,21 +11,13 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least
-from probes.distribution.clouds import LINEARISED, SWAPPED, Part, exactly_centred, split, spread
+from probes.distribution.clouds import CentredDistance, exactly_centred, squared_distance_probes
 from probes.inputs import Matrix, announce, common_space, near_one
-from probes.space import Probe, Space
 
 K = 64
-"""Principal axes kept: a covariance of this size is known well from the 1,000 pairs of a report."""
+"""Principal axes used: a covariance of this size is known well from the 1,000 pairs of a report."""
 
-_ENOUGH = 10
-"""Pairs per dimension below which the upward bias is strong (methods of the Fréchet distance)."""
-
-_DRAWS = 39
-"""Swaps of the null; each costs two small eigenproblems. 40 make a p of 0.025."""
-
-_RANK = 1e-10
-"""Eigenvalues this small, relative to the largest, are rounding: nothing is divided by them."""
+_ENOUGH = 10  # pairs per dimension below which the upward bias is strong (Fréchet distance)
 
 
 def gaussian_wasserstein(
@@ -35,32 +27,29 @@ def gaussian_wasserstein(
 
     ``||m||² + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)`` where ``m`` is the gap of the centroids and ``A``
     and ``B`` are the covariances, divided by ``n``. It looks at means and covariances and at
-    nothing else; pairing plays no part. The first term is the centroid part and the second the
-    centred part, which ``gaussian_wasserstein(*centred(source, target))`` gives alone.
+    nothing else; pairing plays no part. The second term, the centred part, is
+    ``gaussian_wasserstein(*centred(source, target))``. Its covariances are taken along the ``k``
+    leading principal axes of both centred clouds together, so it is a lower bound of that of the
+    whole space. The first term is always that of the whole space.
 
-    The covariances are taken along the ``k`` leading principal axes of both centred clouds
-    together, so the second term is a lower bound of that of the whole space: differences along
-    other axes do not count. The first term is always that of the whole space.
-
-    At least 0; equal Gaussians give 0. Estimated from ``n`` pairs, equal Gaussians give more than
-    that, about in proportion to ``k / n``: read it against the same with the sides swapped.
-    Rotation and a common shift change nothing; scaling both sides by ``c`` gives ``c²`` as much.
-
-    Cost ``O(n d min(d, 2 n) + n k² + k³)``.
+    In squared units of the embeddings, in float64; at least 0, and 0 for equal Gaussians. Estimated
+    from ``n`` pairs, equal Gaussians give more, about in proportion to ``k / n``: read it against
+    the same with the sides swapped. Rotation and a common shift change nothing; scaling both sides
+    by ``c`` gives ``c²`` as much. Cost ``O(n d min(d, 2 n) + n k² + k³)``.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.
-        k: Principal axes kept, at most; ``None`` keeps the whole space.
+        k: Principal axes, at most; ``None`` takes the whole space.
         shrink: Whether to shrink each covariance towards a multiple of the identity, by the share
             of Ledoit and Wolf. Without, the upward bias is stronger.
-
-    Returns:
-        Squared distance in the units of the embeddings, computed in float64.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows, or
             ``k`` is below 1.
+
+    Warns:
+        UnreliableEstimate: There are fewer than 10 pairs per dimension of the covariances.
 
     Reference:
         Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X; Ledoit and Wolf 2004,
@@ -72,9 +61,9 @@ def gaussian_wasserstein(
     (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
     announce(_notes(len(z), z.shape[1] if k is None else min(k, z.shape[1])))
-    z_held, w_held = _held(z, w, k)
-    width = z.shape[1] if k is None else z_held.shape[1]
-    between = _bures(z_held[None], w_held[None], width=width, shrink=shrink)
+    along_z, along_w = _along(_axes(z, w, k), z, w)
+    width = z.shape[1] if k is None else along_z.shape[1]
+    between = _bures(along_z, along_w, width=width, shrink=shrink)
     return float(gap.square().sum() + between) * scale * scale
 
 
@@ -87,14 +76,12 @@ def _notes(n: int, width: int) -> tuple[str, ...]:
     )
 
 
-def _held(z: Tensor, w: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
-    """Both clouds along the axes that are kept, ``(n, r)`` each."""
-    axes = _axes(z, w, k)
+def _along(axes: Tensor | None, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     return (z, w) if axes is None else (z @ axes, w @ axes)
 
 
 def _axes(z: Tensor, w: Tensor, k: int | None) -> Tensor | None:
-    """The axes that are kept, ``(d, r)``; ``None`` where they are those of the space."""
+    """Leading principal axes of both clouds, ``(d, r)``; ``None`` for those of the space."""
     from scipy.linalg import eigh
 
     n, d = z.shape
@@ -106,62 +93,51 @@ def _axes(z: Tensor, w: Tensor, k: int | None) -> Tensor | None:
         return basis
     last = z.shape[1] - 1
     _, axes = eigh((z.T @ z + w.T @ w).numpy(), subset_by_index=[last - k + 1, last])
-    held = torch.from_numpy(axes)
-    return held if basis is None else basis @ held
+    leading = torch.from_numpy(axes)
+    return leading if basis is None else basis @ leading
 
 
 class _Covariance(NamedTuple):
-    """Shrunk covariances of ``b`` clouds.
+    """A covariance shrunk towards the identity."""
 
-    Attributes:
-        matrix: ``(b, r, r)``.
-        share: Weight of the identity, ``(b,)``.
-        floor: Variance along each axis that the matrix leaves out, ``(b,)``.
-    """
-
-    matrix: Tensor
-    share: Tensor
-    floor: Tensor
+    matrix: Tensor  # (r, r)
+    share: Tensor  # weight of the identity
+    floor: Tensor  # variance along each axis that the matrix leaves out
 
 
 def _covariance(x: Tensor, *, width: int, shrink: bool) -> _Covariance:
-    """Covariances of centred clouds ``(b, n, r)`` that lie in ``width`` dimensions."""
-    n, r = x.shape[1:]
-    plain = x.mT @ x / n
-    norms = x.square().sum(dim=2)
-    level = norms.mean(dim=1) / width
-    squares = plain.square().sum(dim=(1, 2))
-    noise = (norms.square().mean(dim=1) - squares) / n
+    """Covariance of a centred cloud ``(n, r)`` that lies in ``width`` dimensions."""
+    n, r = x.shape
+    plain = x.T @ x / n
+    norms = x.square().sum(dim=1)
+    level = norms.mean() / width
+    squares = plain.square().sum()
+    noise = (norms.square().mean() - squares) / n
     distance = squares - width * level.square()
     # An isotropic cloud equals what it is shrunk to, whatever the share.
     share = (torch.minimum(noise, distance) / distance).where(distance > 0, 0.0) * shrink
     floor = share * level
-    matrix = (1 - share)[:, None, None] * plain + floor[:, None, None] * torch.eye(r).to(plain)
-    return _Covariance(matrix, share, floor)
+    return _Covariance((1 - share) * plain + floor * torch.eye(r).to(plain), share, floor)
 
 
 def _root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     # Rounding takes eigenvalues of a singular covariance below zero, where no root exists.
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.mT
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root
 
 
-def _bures(z: Tensor, w: Tensor, *, width: int, shrink: bool = True) -> Tensor:
-    """Squared distance between centred Gaussians fitted to clouds ``(b, n, r)``; ``(b,)``."""
+def _bures(z: Tensor, w: Tensor, *, width: int, shrink: bool = True) -> float:
+    """Squared distance between centred Gaussians fitted to clouds ``(n, r)``."""
     a, b = (_covariance(x, width=width, shrink=shrink) for x in (z, w))
     # Any factor of A will do in place of its root: the eigenvalues are those of A B.
     factor, failed = torch.linalg.cholesky_ex(a.matrix)
-    if failed.any():
+    if failed:
         factor = _root(a.matrix)
-    roots = torch.linalg.eigvalsh(factor.mT @ b.matrix @ factor).clamp(min=0).sqrt()
-    held: Tensor = _trace(a.matrix) + _trace(b.matrix) - 2 * roots.sum(dim=1)
-    return held + (width - z.shape[2]) * (a.floor.sqrt() - b.floor.sqrt()).square()
-
-
-def _trace(matrix: Tensor) -> Tensor:
-    trace: Tensor = matrix.diagonal(dim1=1, dim2=2).sum(dim=1)
-    return trace
+    roots = torch.linalg.eigvalsh(factor.T @ b.matrix @ factor).clamp(min=0).sqrt()
+    inside = a.matrix.trace() + b.matrix.trace() - 2 * roots.sum()
+    outside = (width - z.shape[1]) * (a.floor.sqrt() - b.floor.sqrt()).square()
+    return float(inside + outside)
 
 
 def _influence(z: Tensor, w: Tensor) -> Tensor:
@@ -172,18 +148,19 @@ def _influence(z: Tensor, w: Tensor) -> Tensor:
     move with the pairs; the principal axes are held.
     """
     n, k = z.shape
-    sides = [(x, _covariance(x[None], width=k, shrink=True)) for x in (z, w)]
+    sides = [(x, _covariance(x, width=k, shrink=True)) for x in (z, w)]
     total = torch.zeros(n).to(z)
     for (x, own), (_, other) in (sides, sides[::-1]):
-        root = _root(other.matrix[0])
-        values, vectors = torch.linalg.eigh(root @ own.matrix[0] @ root)
-        kept = values > _RANK * values[-1]
-        half = (root @ vectors)[:, kept] / values[kept].pow(0.25)
+        root = _root(other.matrix)
+        values, vectors = torch.linalg.eigh(root @ own.matrix @ root)
+        # Eigenvalues this small, relative to the largest, are rounding: nothing is divided by them.
+        above = values > 1e-10 * values[-1]
+        half = (root @ vectors)[:, above] / values[above].pow(0.25)
         slope = torch.eye(k).to(z) - half @ half.T
         plain = x.T @ x / n
         levels = x.square().sum(dim=1) / k
         shrunk = levels.mean() * slope.trace() - (slope * plain).sum()
-        share = own.share[0]
+        share = own.share
         total += (1 - share) * ((x @ slope) * x).sum(dim=1) + share * slope.trace() * levels
         total += shrunk * _influence_on_share(x, plain)
     return total
@@ -207,47 +184,23 @@ def _influence_on_share(x: Tensor, plain: Tensor) -> Tensor:
     return moved - moved.mean()
 
 
-def _part(space: Space) -> Part:
-    z, w, _ = exactly_centred(space.source, space.target)
+def _solve(z: Tensor, w: Tensor) -> CentredDistance:
     axes = _axes(z, w, K)
-    z_held, w_held = (z, w) if axes is None else (z @ axes, w @ axes)
-    k = z_held.shape[1]
+    along = _along(axes, z, w)
+    k = along[0].shape[1]
 
-    def again(a: Tensor, b: Tensor) -> float:
+    def distance(a: Tensor, b: Tensor) -> float:
         # The axes are those of both clouds together, which a swap leaves where they are.
-        held = (side if axes is None else side @ axes for side in (a, b))
-        return float(_bures(*(side[None] for side in held), width=k))
+        return _bures(*_along(axes, a, b), width=k)
 
-    return Part(
-        value=float(_bures(z_held[None], w_held[None], width=k)),
-        influence=_influence(z_held, w_held),
-        again=again,
-        offsets=space.source.double() - space.target.double(),
-        spread=spread(z, w),
-        notes=_notes(space.n, k),
-    )
+    return CentredDistance(distance(z, w), _influence(*along), distance, _notes(len(z), k))
 
 
-_whole, _centred = split(_part, draws=_DRAWS, purpose="gaussian_wasserstein")
-
-GAUSSIAN_WASSERSTEIN = Probe(
-    name="gaussian_wasserstein",
-    label="Gaussian W², shrunk, 64 axes",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_whole,
-    interval=LINEARISED,
-    null=SWAPPED,
-)
-
-GAUSSIAN_WASSERSTEIN_CENTRED = Probe(
-    name="gaussian_wasserstein_centred",
-    label="Gaussian W², centred",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_centred,
-    interval=LINEARISED,
-    null=SWAPPED,
+# Each swap costs two small eigenproblems; 40 values make a p of 0.025.
+GAUSSIAN_WASSERSTEIN, GAUSSIAN_WASSERSTEIN_CENTRED = squared_distance_probes(
+    "gaussian_wasserstein",
+    ("Gaussian W², shrunk, 64 axes", "Gaussian W², centred"),
+    _solve,
+    draws=39,
+    sampled=False,
 )

@@ -9,35 +9,21 @@ from torch import Tensor
 
 from align._checks import check_positive
 from probes.distribution.clouds import (
-    LINEARISED,
-    SAMPLE,
-    SWAPPED,
-    Part,
+    CentredDistance,
     exactly_centred,
-    split,
-    spread,
+    squared_distance_probes,
     squared_distances,
 )
 from probes.inputs import Matrix, announce, common_space, near_one
-from probes.space import Probe, Space
 
 RELATIVE_EPSILON = 0.2
 """Of the median cost. At the usual 0.05 a cloud of a thousand items in hundreds of dimensions is
 transported to itself by leaving everything in place, so that nothing is debiased."""
 
-_TOLERANCE = 1e-4
-"""Mean relative error of the mass that leaves a point; the error of the value is of its square."""
-
+_TOLERANCE = 1e-4  # mean relative error of marginals; the error of the value is of its square
 _STEPS = 2_000
-
-_DRAWS = 19
-"""Swaps of the null, the fewest for a p of 0.05; each solves three transports."""
-
-_LIMIT = 20.0
-"""Scalings are moved into the potentials beyond ``exp(20)``, far from where float32 overflows."""
-
-_STAYS = 0.5
-"""Share of self-transport that does not move, beyond which debiasing has little to take away."""
+_LIMIT = 20.0  # scalings beyond exp(20) go into the potentials, far from where float32 overflows
+_STAYS = 0.5  # share of self-transport in place, beyond which debiasing has little to take away
 
 
 def sinkhorn_divergence(
@@ -49,17 +35,17 @@ def sinkhorn_divergence(
     ``<P, C> + epsilon KL(P | product)`` over plans ``P`` between the clouds, for squared Euclidean
     costs ``C``. Pairing plays no part. ``epsilon`` is ``relative_epsilon`` times the median cost
     between the centred clouds, so it does not grow with the gap, and the divergence is exactly the
-    squared gap of the centroids plus the divergence of the centred clouds, which
-    ``sinkhorn_divergence(*centred(source, target))`` gives alone.
+    squared gap of the centroids plus the divergence of the centred clouds,
+    ``sinkhorn_divergence(*centred(source, target))``.
 
-    At least 0, and 0 only for equal clouds. Two samples of one law give more than 0, and in many
-    dimensions much more unless ``epsilon`` is large: where a point's nearest neighbours are many
-    ``epsilon`` away, transport of a cloud to itself leaves everything in place, and nothing is
-    taken off the cost between two samples. That is announced as unreliable. Read the value against
-    the same with the sides swapped. Rotation and a common shift change nothing; scaling both sides
-    by ``c`` gives ``c²`` as much.
-
-    Cost ``O(n² d)`` and ``O(n²)`` for each of some tens of steps.
+    In squared units of the embeddings; at least 0, and 0 only for equal clouds. Two samples of one
+    law give more than 0, and in many dimensions much more unless ``epsilon`` is large: where a
+    point's nearest neighbours are many ``epsilon`` away, transport of a cloud to itself leaves
+    everything in place, and nothing is taken off the cost between two samples. Read the value
+    against the same with the sides swapped. Rotation and a common shift change nothing; scaling
+    both sides by ``c`` gives ``c²`` as much. Computed in the precision given, at least float32,
+    until the marginals of each plan are off by at most 1e-4 of their mass. Cost ``O(n² d)`` and
+    ``O(n²)`` for each of some tens of steps.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
@@ -67,13 +53,12 @@ def sinkhorn_divergence(
         relative_epsilon: Strength of the entropy, above 0. Towards 0 the value becomes the squared
             Wasserstein distance, with its bias; for large values it sees little but centroids.
 
-    Returns:
-        Squared distance in the units of the embeddings, computed in the precision given, at least
-        float32, until the marginals of each plan are off by at most 1e-4 of their mass.
-
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows,
             ``relative_epsilon`` is not above 0, or the median cost is 0.
+
+    Warns:
+        UnreliableEstimate: ``epsilon`` is too small to debias, or steps did not suffice.
 
     Reference:
         Feydy et al. 2019, arXiv:1810.08278, for the divergence, its sign and the averaged steps of
@@ -83,51 +68,33 @@ def sinkhorn_divergence(
     check_positive("relative_epsilon", relative_epsilon)
     (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
-    costs = _costs(z.to(x.dtype), w.to(x.dtype))
-    solved = _solve(costs, relative_epsilon * _median(costs.across), _TOLERANCE)
+    solved = _divergence(z.to(x.dtype), w.to(x.dtype), relative_epsilon)
     announce(solved.notes)
     return float(gap.square().sum() + solved.value) * scale * scale
 
 
-class Costs(NamedTuple):
-    """Squared distances across and within two clouds, ``(n, n)`` each."""
-
-    across: Tensor
-    source: Tensor
-    target: Tensor
-
-
-def _costs(z: Tensor, w: Tensor) -> Costs:
-    return Costs(squared_distances(z, w), squared_distances(z, z), squared_distances(w, w))
-
-
-def _median(across: Tensor) -> float:
-    median = float(across.median())
-    if median == 0:
-        raise ValueError(
-            "the median cost between the centred clouds sets epsilon and must be above 0; got 0: "
-            f"most of the {len(across)} items of either side are equal. Drop repeated items."
-        )
-    return median
-
-
 class _Solved(NamedTuple):
-    """A divergence; what each source and target adds to it to first order ``(n,)``; and notes.
-
-    The derivative with respect to the weights is the difference of the potentials, ``epsilon``
-    held (Mena and Niles-Weed 2019, arXiv:1905.11882; Feydy et al. 2019).
-    """
+    """A divergence, what each pair adds to it to first order ``(n,)``, and notes."""
 
     value: float
-    on_source: Tensor
-    on_target: Tensor
+    influence: Tensor
     notes: tuple[str, ...]
 
 
-def _solve(costs: Costs, epsilon: float, tolerance: float) -> _Solved:
-    f, g, error = potentials(costs.across, epsilon, tolerance=tolerance, steps=_STEPS)
-    p, p_error = _own_potential(costs.source, epsilon, tolerance)
-    q, q_error = _own_potential(costs.target, epsilon, tolerance)
+def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Solved:
+    cost = squared_distances(z, w)
+    median = float(cost.median())
+    if median == 0:
+        raise ValueError(
+            "the median cost between the centred clouds sets epsilon and must be above 0; got 0: "
+            f"most of the {len(cost)} items of either side are equal. Drop repeated items."
+        )
+    epsilon = relative_epsilon * median
+    f, g, error = potentials(cost, epsilon, tolerance=_TOLERANCE, steps=_STEPS)
+    p, p_error = _own_potential(squared_distances(z, z), epsilon)
+    q, q_error = _own_potential(squared_distances(w, w), epsilon)
+    # The derivative with respect to the weights is the difference of the potentials, epsilon held
+    # (Mena and Niles-Weed 2019, arXiv:1905.11882; Feydy et al. 2019).
     on_source, on_target = f - p, g - q
     # The plan of a cloud to itself puts exp(2 p / epsilon) / n² on each point's place.
     stays = float((torch.cat([p, q]) * 2 / epsilon).exp().mean()) / len(p)
@@ -139,19 +106,19 @@ def _solve(costs: Costs, epsilon: float, tolerance: float) -> _Solved:
             "between samples. Read it against its null, or raise relative_epsilon."
         )
     worst = max(error, p_error, q_error)
-    if worst > tolerance:
+    if worst > _TOLERANCE:
         notes.append(
             f"Sinkhorn iterations stopped after {_STEPS} steps with marginals off by {worst:.1e} "
-            f"of the mass, above {tolerance:.0e}: the value is too low. Raise relative_epsilon."
+            f"of the mass, above {_TOLERANCE:.0e}: the value is too low. Raise relative_epsilon."
         )
     value = float(on_source.double().mean() + on_target.double().mean())
-    return _Solved(value, on_source, on_target, tuple(notes))
+    return _Solved(value, on_source + on_target, tuple(notes))
 
 
 def potentials(
     cost: Tensor, epsilon: float, *, tolerance: float, steps: int
 ) -> tuple[Tensor, Tensor, float]:
-    """Potentials of entropic transport between uniform weights, and what the marginals are off by.
+    """Potentials of entropic transport between uniform weights, and the error of the marginals.
 
     Args:
         cost: ``(n, m)``.
@@ -182,7 +149,11 @@ def potentials(
     return f + epsilon * u.log(), g + epsilon * v.log(), error
 
 
-def _own_potential(cost: Tensor, epsilon: float, tolerance: float) -> tuple[Tensor, float]:
+def _kernel(cost: Tensor, f: Tensor, g: Tensor, epsilon: float) -> Tensor:
+    return torch.sub(f[:, None] + g, cost).div_(epsilon).exp_()
+
+
+def _own_potential(cost: Tensor, epsilon: float) -> tuple[Tensor, float]:
     """The potential, ``(n,)``, of transport of a cloud to itself, and the error of the marginals.
 
     Each step goes half the way, which makes it converge (Feydy et al. 2019).
@@ -195,55 +166,23 @@ def _own_potential(cost: Tensor, epsilon: float, tolerance: float) -> tuple[Tens
         leaving = kernel @ u / n
         error = float((u * leaving - 1).abs().mean())
         u = (u / leaving).sqrt()
-        if error <= tolerance:
+        if error <= _TOLERANCE:
             break
     return epsilon * u.log(), error
 
 
-def _kernel(cost: Tensor, f: Tensor, g: Tensor, epsilon: float) -> Tensor:
-    return torch.sub(f[:, None] + g, cost).div_(epsilon).exp_()
+def _solve(z: Tensor, w: Tensor) -> CentredDistance:
+    def divergence(a: Tensor, b: Tensor) -> _Solved:
+        return _divergence(a.float(), b.float(), RELATIVE_EPSILON)
+
+    value, influence, notes = divergence(z, w)
+    return CentredDistance(value, influence, lambda a, b: divergence(a, b).value, notes)
 
 
-def _divergence(z: Tensor, w: Tensor) -> _Solved:
-    costs = _costs(z.float(), w.float())
-    return _solve(costs, RELATIVE_EPSILON * _median(costs.across), _TOLERANCE)
-
-
-def _part(space: Space) -> Part:
-    sample, rows = space.sample(SAMPLE)
-    z, w, _ = exactly_centred(sample.source, sample.target)
-    solved = _divergence(z, w)
-    return Part(
-        value=solved.value,
-        influence=solved.on_source + solved.on_target,
-        again=lambda a, b: _divergence(a, b).value,
-        offsets=sample.source.double() - sample.target.double(),
-        spread=spread(z, w),
-        rows=rows,
-        notes=solved.notes,
-    )
-
-
-_whole, _centred = split(_part, draws=_DRAWS, purpose="sinkhorn_divergence")
-
-SINKHORN_DIVERGENCE = Probe(
-    name="sinkhorn_divergence",
-    label="Sinkhorn divergence",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_whole,
-    interval=LINEARISED,
-    null=SWAPPED,
-)
-
-SINKHORN_DIVERGENCE_CENTRED = Probe(
-    name="sinkhorn_divergence_centred",
-    label="Sinkhorn divergence, centred",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_centred,
-    interval=LINEARISED,
-    null=SWAPPED,
+# 19 swaps are the fewest for a p of 0.05; each solves three transports.
+SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = squared_distance_probes(
+    "sinkhorn_divergence",
+    ("Sinkhorn divergence", "Sinkhorn divergence, centred"),
+    _solve,
+    draws=19,
 )

@@ -10,22 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least
-from probes.distribution.clouds import (
-    LINEARISED,
-    SAMPLE,
-    SWAPPED,
-    Part,
-    exactly_centred,
-    split,
-    spread,
-)
+from probes.distribution.clouds import CentredDistance, exactly_centred, squared_distance_probes
 from probes.inputs import Matrix, common_space, near_one
-from probes.space import Probe, Space
 
 DIRECTIONS = 500
-
-_DRAWS = 19
-"""Swaps of the null, the fewest for a p of 0.05; each walks through all directions."""
 
 
 def sliced_wasserstein(
@@ -35,17 +23,14 @@ def sliced_wasserstein(
 
     The mean over random lines of the squared Wasserstein distance between the projections, times
     ``d``: a shift by ``m`` then gives ``||m||²``, as for the distance that is not sliced, in every
-    dimension. Pairing plays no part.
+    dimension. Pairing plays no part. The share of the centroids, ``||m||²``, is put in exactly;
+    only the centred part, ``sliced_wasserstein(*centred(source, target))``, rests on the lines
+    drawn: with 500 of them its standard error is a few per cent of it.
 
-    The share of the centroids is known, ``||m||²``, and is put in exactly. Only the centred part,
-    which ``sliced_wasserstein(*centred(source, target))`` gives alone, rests on the lines drawn:
-    with 500 of them its standard error is a few per cent of it.
-
-    At least 0, and 0 only for equal clouds. Two samples of one law give more than 0, with a bias
-    that shrinks like ``1 / n``: read it against the same with the sides swapped. Rotation changes
-    nothing but the lines; scaling both sides by ``c`` gives ``c²`` as much.
-
-    Cost ``O(n d p + p n log n)`` for ``p`` lines.
+    In squared units of the embeddings; at least 0, and 0 only for equal clouds. Two samples of one
+    law give more than 0, with a bias that shrinks like ``1 / n``: read it against the same with the
+    sides swapped. Rotation changes nothing but the lines; scaling both sides by ``c`` gives ``c²``
+    as much. Cost ``O(n d p + p n log n)`` for ``p`` lines.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
@@ -53,16 +38,13 @@ def sliced_wasserstein(
         directions: Lines drawn.
         seed: Seeds the lines.
 
-    Returns:
-        Squared distance in the units of the embeddings.
-
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows, or
             ``directions`` is below 1.
 
     Reference:
-        Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3. The factor ``d`` and the
-        exact share of the centroids are ours.
+        Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3. The factor ``d`` and the exact share of
+        the centroids are ours.
     """
     check_at_least("directions", directions, 1)
     (x, y), scale = near_one(*common_space(source, target))
@@ -72,22 +54,17 @@ def sliced_wasserstein(
     return float(gap.square().sum() + along) * scale * scale
 
 
-class Sorted(NamedTuple):
-    """A cloud along random lines, in order along each.
-
-    Attributes:
-        rising: Coordinates, ``(p, n)``.
-        order: The rows they belong to, ``(p, n)`` int64.
-    """
+class _Sorted(NamedTuple):
+    """A cloud along random lines: coordinates in order, and the rows they are of, ``(p, n)``."""
 
     rising: Tensor
     order: Tensor
 
 
-def _sort(x: Tensor) -> Sorted:
+def _sort(x: Tensor) -> _Sorted:
     # NumPy sorts by vector instructions, PyTorch one number at a time.
     order = torch.from_numpy(np.argsort(x.numpy(), axis=1))
-    return Sorted(x.gather(1, order), order)
+    return _Sorted(x.gather(1, order), order)
 
 
 def _projected(z: Tensor, w: Tensor, directions: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -103,13 +80,11 @@ def _along(rising_z: Tensor, rising_w: Tensor) -> Tensor:
     return (rising_z - rising_w).square().mean(dtype=torch.float64)
 
 
-def _influence(z: Sorted, w: Sorted) -> Tensor:
-    """What each pair contributes to ``_along`` to first order, ``(n,)``.
-
-    The derivative with respect to the weights is the sum of the two potentials. Along a line the
-    slope of a potential at ``x`` is ``2 (x - T(x))`` for the map ``T`` that keeps the order
-    (Santambrogio 2015, doi:10.1007/978-3-319-20828-2, section 2.1).
-    """
+def _influence(z: _Sorted, w: _Sorted) -> Tensor:
+    """What each pair contributes to ``_along`` to first order, ``(n,)``."""
+    # The derivative with respect to the weights is the sum of the two potentials. Along a line the
+    # slope of a potential at x is 2 (x - T(x)) for the map T that keeps the order (Santambrogio
+    # 2015, doi:10.1007/978-3-319-20828-2, section 2.1).
     slope = z.rising - w.rising
     slopes = slope[:, 1:] + slope[:, :-1]
     total = torch.zeros(slope.shape[1]).to(slope)
@@ -121,9 +96,7 @@ def _influence(z: Sorted, w: Sorted) -> Tensor:
     return total / len(slope)
 
 
-def _part(space: Space) -> Part:
-    sample, rows = space.sample(SAMPLE)
-    z, w, _ = exactly_centred(sample.source, sample.target)
+def _solve(z: Tensor, w: Tensor) -> CentredDistance:
     sorted_z, sorted_w = map(_sort, _projected(z, w, DIRECTIONS, 0))
     d = z.shape[1]
 
@@ -131,36 +104,11 @@ def _part(space: Space) -> Part:
         rising = (np.sort(side.float().numpy(), axis=1) for side in _projected(a, b, DIRECTIONS, 0))
         return d * float(_along(*map(torch.from_numpy, rising)))
 
-    return Part(
-        value=d * float(_along(sorted_z.rising, sorted_w.rising)),
-        influence=d * _influence(sorted_z, sorted_w),
-        again=again,
-        offsets=sample.source.double() - sample.target.double(),
-        spread=spread(z, w),
-        rows=rows,
-    )
+    value = d * float(_along(sorted_z.rising, sorted_w.rising))
+    return CentredDistance(value, d * _influence(sorted_z, sorted_w), again)
 
 
-_whole, _centred = split(_part, draws=_DRAWS, purpose="sliced_wasserstein")
-
-SLICED_WASSERSTEIN = Probe(
-    name="sliced_wasserstein",
-    label="Sliced W², times d",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_whole,
-    interval=LINEARISED,
-    null=SWAPPED,
-)
-
-SLICED_WASSERSTEIN_CENTRED = Probe(
-    name="sliced_wasserstein_centred",
-    label="Sliced W², centred",
-    family="distribution",
-    better="lower",
-    needs="common space",
-    measure=_centred,
-    interval=LINEARISED,
-    null=SWAPPED,
+# 19 swaps are the fewest for a p of 0.05; each goes through all directions.
+SLICED_WASSERSTEIN, SLICED_WASSERSTEIN_CENTRED = squared_distance_probes(
+    "sliced_wasserstein", ("Sliced W², times d", "Sliced W², centred"), _solve, draws=19
 )

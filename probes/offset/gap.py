@@ -9,27 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from probes.estimates import (
-    Measured,
-    Null,
-    Replicate,
-    influence_on_squared_mean,
-    linearised,
-    pairs_apart,
-    random_signs,
-    upper_p,
-)
-from probes.inputs import Matrix, check_unit, codes_of, common_space, near_one
+from probes.estimates import Measured, Null, SquaredMean, pairs_apart
+from probes.inputs import Matrix, codes_of, common_space, near_one, unit_pairs
+from probes.nulls import NO_OFFSET, p_of_signs
 from probes.space import Probe, Space
-from probes.swapped_sides import NO_OFFSET
-
-_DRAWS = 499
-"""Swaps of the sides under the null; they cost one product, as much as half of the bootstrap."""
 
 
 def squared_modality_gap(
@@ -55,10 +43,10 @@ def squared_modality_gap(
             or there are fewer than two groups.
 
     Reference:
-        Liang et al. 2022, arXiv:2203.02053 (there without the correction); the
-        correction is that of a U-statistic, Hoeffding 1948, doi:10.1214/aoms/1177730196.
+        Liang et al. 2022, arXiv:2203.02053 (there without the correction); the correction is that
+        of a U-statistic, Hoeffding 1948, doi:10.1214/aoms/1177730196.
     """
-    x, y = _unit_sides(source, target)
+    x, y = unit_pairs(source, target)
     return _difference(x, y, codes_of(groups, len(x))).value
 
 
@@ -112,83 +100,36 @@ def gap_energy_share(
             two groups, or all rows of both sides are one point.
 
     Reference:
-        Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
-        with traces in place of variances.
+        Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here with traces
+        in place of variances.
     """
     (x, y), _ = near_one(*common_space(source, target))
     return _EnergyShare.of(x, y, codes_of(groups, len(x))).value
 
 
+def _difference(x: Tensor, y: Tensor, codes: Tensor) -> SquaredMean:
+    return SquaredMean.of(x.double() - y.double(), codes)
+
+
 @dataclass(frozen=True, eq=False)
-class _SquaredMean:
-    """Squared norm of the mean of grouped rows, without bias, and how it varies.
-
-    Attributes:
-        sums: Sum of the rows of each group, ``(g, d)`` float64.
-        codes: Group code of each row, ``(n,)``.
-        member: A row of each group, ``(g,)``: weights are constant within a group.
-    """
-
-    sums: Tensor
-    codes: Tensor
-    member: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor, codes: Tensor) -> _SquaredMean:
-        g = int(codes.max()) + 1
-        sums = torch.zeros(g, x.shape[1], dtype=torch.float64).index_add_(0, codes, x.double())
-        member = torch.empty(g, dtype=torch.int64).scatter_(0, codes, torch.arange(len(codes)))
-        return cls(sums, codes, member)
-
-    @property
-    def value(self) -> float:
-        whole, own = self.sums.sum(dim=0).square().sum(), self.sums.square().sum()
-        return ((whole - own) / _apart(self.codes)).item()
-
-    def totals(self, of_group: Tensor) -> Tensor:
-        """Sum of ``f_i f_j <x_i, x_j>`` over pairs of different groups for factors ``(b, g)``."""
-        # Factors are small whole numbers, exact in float32; the product is most of the cost.
-        whole = (of_group.float() @ self.sums.float()).double().square().sum(dim=1)
-        return whole - of_group.square() @ self.sums.square().sum(dim=1)
-
-    @cached_property
-    def replicate(self) -> Replicate:
-        """Values under bootstrap weights, as wide as they vary."""
-        influence = influence_on_squared_mean(self.sums, self.codes, self.value)
-        return linearised(self.value, influence)
-
-    def swap_p(self, generator: torch.Generator) -> float:
-        """How often swapping the sides of random groups gives a squared gap as large."""
-        signs = random_signs(self.codes, _DRAWS, generator)
-        return upper_p(self.value, self.totals(signs[:, self.member]) / _apart(self.codes))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _EnergyShare:
     """Between-class share of the variance of both sides.
 
     The total variance is that of the middles of the pairs plus a quarter of the mean square of
     their differences, and swapping the sides of a pair changes neither. So the share orders the
     swaps as the squared gap does, and its p-value is that of the squared gap.
-
-    Attributes:
-        difference: Of ``source - target``.
-        middle: Of ``(source + target) / 2``.
-        power: Sum over each group of the mean square norm of the two sides, ``(g,)`` float64.
-        size: Rows of each group, ``(g,)`` float64.
     """
 
-    difference: _SquaredMean
-    middle: _SquaredMean
-    power: Tensor
-    size: Tensor
+    difference: SquaredMean  # of source - target
+    middle: SquaredMean  # of (source + target) / 2
+    power: Tensor  # sum over each group of the mean square norm of the two sides, (g,) float64
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, codes: Tensor) -> _EnergyShare:
-        middle = _SquaredMean.of((x.double() + y.double()) / 2, codes)
+        middle = SquaredMean.of((x.double() + y.double()) / 2, codes)
         squares = (x.double().square().sum(dim=1) + y.double().square().sum(dim=1)) / 2
-        power = squares.new_zeros(len(middle.member)).index_add_(0, codes, squares)
-        share = cls(_difference(x, y, codes), middle, power, torch.bincount(codes).double())
+        power = squares.new_zeros(len(middle.sums)).index_add_(0, codes, squares)
+        share = cls(_difference(x, y, codes), middle, power)
         if share.total <= torch.finfo(x.dtype).eps * squares.mean().item():
             raise ValueError(
                 "source and target must vary, or differ, for a share of their variance; all rows "
@@ -199,39 +140,37 @@ class _EnergyShare:
 
     @property
     def total(self) -> float:
-        ones = torch.ones(1, len(self.size), dtype=torch.float64)
-        powers: Tensor = self._powers(ones) / _apart(self.middle.codes)
-        return powers.item() - self.middle.value
+        ones = torch.ones(1, len(self.power), dtype=torch.float64)
+        return self._powers(ones).item() / self.middle.apart - self.middle.value
 
     @property
     def value(self) -> float:
         return self.difference.value / 4 / self.total
 
+    @cached_property
+    def _member(self) -> Tensor:
+        """A row of each group, ``(g,)``: weights are constant within a group."""
+        codes = self.middle.codes
+        member = torch.empty(len(self.power), dtype=torch.int64)
+        return member.scatter_(0, codes, torch.arange(len(codes)))
+
     def replicate(self, weights: Tensor) -> Tensor:
-        of_group = weights[:, self.middle.member]
+        of_group = weights[:, self._member]
         whole = self._powers(of_group) - self.middle.totals(of_group)
         between = self.difference.replicate(weights) / 4
         return between / (whole / pairs_apart(weights, self.middle.codes))
 
     def _powers(self, of_group: Tensor) -> Tensor:
         """Sum over pairs of rows of different groups of the mean of their two powers."""
-        of_rows = of_group * self.size
+        of_rows = of_group * self.middle.sizes
         return (of_group * (of_rows.sum(dim=1, keepdim=True) - of_rows)) @ self.power
 
 
-def _unit_sides(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
-    x, y = common_space(source, target)
-    check_unit("source", x)
-    check_unit("target", y)
-    return x, y
-
-
-def _difference(x: Tensor, y: Tensor, codes: Tensor) -> _SquaredMean:
-    return _SquaredMean.of(x.double() - y.double(), codes)
-
-
-def _apart(codes: Tensor) -> Tensor:
-    return pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
+def _null(space: Space, squared: SquaredMean) -> Null:
+    # Gap and share see the same swaps: the two order them alike and must not disagree. The 499 of
+    # them cost one product, as much as half of the bootstrap.
+    generator = space.generator("modality_gap")
+    return Null(0.0, None if space.is_centred else p_of_signs(squared, 499, generator))
 
 
 def _measure_modality_gap(space: Space) -> Measured:
@@ -239,14 +178,9 @@ def _measure_modality_gap(space: Space) -> Measured:
     return Measured(
         math.sqrt(max(squared.value, 0.0)),
         replicate=lambda weights: squared.replicate(weights).clamp(min=0).sqrt(),
-        null=Null(0.0, _p_of_gap(space, squared)),
+        null=_null(space, squared),
         notes=(NO_OFFSET,) if space.is_centred else (),
     )
-
-
-def _p_of_gap(space: Space, squared: _SquaredMean) -> float | None:
-    # Gap and share see the same swaps: the two order them alike and must not disagree.
-    return None if space.is_centred else squared.swap_p(space.generator("modality_gap"))
 
 
 def _measure_gap_energy_share(space: Space) -> Measured:
@@ -254,33 +188,20 @@ def _measure_gap_energy_share(space: Space) -> Measured:
     return Measured(
         share.value,
         replicate=share.replicate,
-        null=Null(0.0, _p_of_gap(space, share.difference)),
+        null=_null(space, share.difference),
         notes=(NO_OFFSET,) if space.is_centred else (),
     )
 
 
-_SWAPPED = "centroids that coincide: 0; p by swapping the two sides of random pairs"
-
-_INTERVAL = "bootstrap over pairs, to first order, held to the spread of a U-statistic"
-
-MODALITY_GAP = Probe(
-    name="modality_gap",
-    label="Centroid gap",
+_probe = partial(
+    Probe,
     family="offset",
     better="lower",
     needs="common space",
-    measure=_measure_modality_gap,
-    interval=_INTERVAL,
-    null=_SWAPPED,
+    interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
+    null="centroids that coincide: 0; p by swapping the two sides of random pairs",
 )
-
-GAP_ENERGY_SHARE = Probe(
-    name="gap_energy_share",
-    label="Gap energy share",
-    family="offset",
-    better="lower",
-    needs="common space",
-    measure=_measure_gap_energy_share,
-    interval=_INTERVAL,
-    null=_SWAPPED,
+MODALITY_GAP = _probe(name="modality_gap", label="Centroid gap", measure=_measure_modality_gap)
+GAP_ENERGY_SHARE = _probe(
+    name="gap_energy_share", label="Gap energy share", measure=_measure_gap_energy_share
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from align._checks import check_k
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, common_space
 from probes.space import K, Probe, Space
 
@@ -21,10 +21,8 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
     eigenvectors of the covariance pooled within the two modalities. In [0, 1]; neither direction
     is better. 0 means that the gap is orthogonal to where the data vary, so that a translation
     leaves retrieval as it was; a random direction gives about ``sqrt(k/d)``. Directions without
-    variance are never principal: fewer than ``k`` are used where the clouds span fewer.
-
-    The gap is the plain difference, noise included: where that noise outweighs the gap, a warning
-    says so. Costs O(n d^2 + d^3).
+    variance are never principal: fewer than ``k`` are used where the clouds span fewer. The gap is
+    the plain difference, noise included. Costs O(n d^2 + d^3).
 
     Args:
         source: Source embeddings, ``(n, d)``; any norm.
@@ -36,58 +34,47 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
         ValueError: The sides are not row-matched finite matrices of one width, ``k`` is out of
             range, the centroids coincide, or both clouds are constant.
 
+    Warns:
+        UnreliableEstimate: The noise of the centroids outweighs the gap.
+
     Reference:
         Chowers et al. 2026, arXiv:2603.29080, who show that a gap vector orthogonal to the
         embeddings does not change retrieval.
     """
     x, y = common_space(source, target)
-    found = _Subspace.of(x, y, torch.arange(len(x)), k)
+    found = _share(x, y, torch.arange(len(x)), k)
     announce(found.notes)
-    return found.value
+    return found.estimate.value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Subspace:
-    """The gap of each pair, in the whole space and in the principal subspace.
+class _Share(NamedTuple):
+    """The share with its influence, the principal directions held fixed, and notes."""
 
-    Attributes:
-        inside: Contribution of each pair to the gap inside the subspace, ``(n, k)`` float64.
-        everywhere: ``source - target``, ``(n, d)`` float64.
-        notes: Why the direction of the gap is not to be trusted, if it is not.
-    """
-
-    inside: Tensor
-    everywhere: Tensor
+    estimate: SmoothEstimate
     notes: tuple[str, ...]
 
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor, codes: Tensor, k: int) -> _Subspace:
-        check_k(k, x.shape[1], of="the number of dimensions")
-        difference = x.double() - y.double()
-        gap = difference.mean(dim=0)
-        scale = max(float(side.double().square().sum(dim=1).mean()) for side in (x, y)) ** 0.5
-        if gap.norm() <= torch.finfo(x.dtype).eps * scale:
-            raise ValueError(
-                "the centroids must differ for the gap to have a direction; they are "
-                f"{gap.norm():.3g} apart. There is no gap here: leave this probe out."
-            )
-        within = torch.cat([side.double() - side.double().mean(dim=0) for side in (x, y)])
-        basis = _principal(within, k, least=(torch.finfo(x.dtype).eps * scale) ** 2)
-        return cls(difference @ basis, difference, _direction_notes(difference, codes))
 
-    @property
-    def value(self) -> float:
-        part, gap = self.inside.mean(dim=0), self.everywhere.mean(dim=0)
-        return float(part.norm() / gap.norm())
-
-    @property
-    def influence(self) -> Tensor:
-        """First-order effect of each pair on the value, the subspace held fixed, ``(n,)``."""
-        part, gap = self.inside.mean(dim=0), self.everywhere.mean(dim=0)
-        along = self.everywhere @ gap / gap.square().sum()
-        if not part.any():
-            return torch.zeros_like(along)
-        return self.value * (self.inside @ part / part.square().sum() - along)
+def _share(x: Tensor, y: Tensor, codes: Tensor, k: int) -> _Share:
+    check_k(k, x.shape[1], of="the number of dimensions")
+    eps = torch.finfo(x.dtype).eps
+    x, y = x.double(), y.double()
+    difference = x - y
+    gap = difference.mean(dim=0)
+    scale = max(float(side.square().sum(dim=1).mean()) for side in (x, y)) ** 0.5
+    if gap.norm() <= eps * scale:
+        raise ValueError(
+            "the centroids must differ for the gap to have a direction; they are "
+            f"{gap.norm():.3g} apart. There is no gap here: leave this probe out."
+        )
+    within = torch.cat([side - side.mean(dim=0) for side in (x, y)])
+    inside = difference @ _principal(within, k, least=(eps * scale) ** 2)
+    part = inside.mean(dim=0)
+    value = float(part.norm() / gap.norm())
+    influence = torch.zeros(len(x)).double()
+    if part.any():
+        along = difference @ gap / gap.square().sum()
+        influence = value * (inside @ part / part.square().sum() - along)
+    return _Share(SmoothEstimate(value, influence), _direction_notes(difference, codes))
 
 
 def _principal(centred: Tensor, k: int, *, least: float) -> Tensor:
@@ -123,14 +110,10 @@ def _measure_gap_orthogonality(space: Space) -> Measured:
     d = space.source.shape[1]
     # Where all directions are principal, the value is 1 whatever the data.
     k = K if K < d else d // 2
-    found = _Subspace.of(space.source, space.target, space.codes, k)
-    fewer = f"The space has {d} dimensions: the top {k} principal directions stand for {K}."
-    return Measured(
-        found.value,
-        replicate=linearised(found.value, found.influence),
-        null=Null(math.sqrt(k / d)),
-        notes=found.notes + ((fewer,) if k < K else ()),
-    )
+    found, notes = _share(space.source, space.target, space.codes, k)
+    if k < K:
+        notes += (f"The space has {d} dimensions: the top {k} principal directions stand for {K}.",)
+    return Measured(found.value, found.replicate, null=Null(math.sqrt(k / d)), notes=notes)
 
 
 GAP_ORTHOGONALITY = Probe(

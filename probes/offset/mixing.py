@@ -1,12 +1,13 @@
 """How the two modalities share neighbourhoods, and what a gallery that holds both gives a user.
 
 Both sides go into one set of ``2n`` items. An item's own group never counts as a neighbour of its
-own modality; whether the partners across count is what tells the quantities here apart.
+own modality; whether the partners across count is what distinguishes the quantities here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,13 +17,10 @@ from align._checks import check_k
 from align.metrics.ranks import Ranks, normalised_gains_at_k
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS
-from probes.estimates import Measured, Null, linearised, mean_of, random_signs, upper_p
-from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.space import K, Probe, Space
-from probes.swapped_sides import NO_OFFSET
-
-_SIZE = 1_000
-"""Pairs measured: neighbourhoods shrink as a set grows, so that values need one size to compare."""
+from probes.estimates import Measured, Null, linearised, mean_of
+from probes.inputs import Matrix, paired_directions
+from probes.nulls import NO_OFFSET, random_signs, upper_p
+from probes.space import SAMPLE, K, Probe, Space
 
 _DRAWS = 499
 """Swaps of the sides under the null."""
@@ -60,9 +58,8 @@ def modality_mixing(
         doi:10.1214/aos/1176350835, whose statistic is one minus this share; they know no pairs, and
         so leave out only the item itself.
     """
-    x, y, codes = _unit_sides(source, target, groups)
-    other = [slots.other.sum(dim=1).double() / k for slots in _neighbours(x, y, codes, k)]
-    return torch.cat(other).mean().item()
+    places = _neighbours(*paired_directions(source, target, groups), k)
+    return torch.cat([each.other.sum(dim=1).double() / k for each in places]).mean().item()
 
 
 def mixed_gallery_ndcg(
@@ -93,8 +90,7 @@ def mixed_gallery_ndcg(
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
         one modality, ours hold both sides of every pair, so that each query has its answer there.
     """
-    x, y, codes = _unit_sides(source, target, groups)
-    return _gains(x, y, codes, k).mean().item()
+    return _gains(*paired_directions(source, target, groups), k).mean().item()
 
 
 def mixed_gallery_share(
@@ -121,44 +117,24 @@ def mixed_gallery_share(
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.
     """
-    x, y, codes = _unit_sides(source, target, groups)
-    own = [slots.own.sum(dim=1).double() / k for slots in _top(x, y, codes, k)]
-    return torch.cat(own).mean().item()
+    places = _top(*paired_directions(source, target, groups), k)
+    return torch.cat([each.own.sum(dim=1).double() / k for each in places]).mean().item()
 
 
 class _Block(NamedTuple):
-    """Cosines of some queries of one side with a gallery that holds both sides.
+    """Cosines of some queries of one side with a gallery that holds both sides."""
 
-    Attributes:
-        rows: Pairs that the queries are of, ``(b,)``.
-        scores: ``(b, 2n)``: first the query's own modality, then the other.
-        mine: Whether a pair is of the query's group, ``(b, n)``.
-    """
-
-    rows: Tensor
-    scores: Tensor
-    mine: Tensor
+    rows: Tensor  # pairs that the queries are of, (b,)
+    scores: Tensor  # (b, 2n): first the query's own modality, then the other
+    mine: Tensor  # whether a pair is of the query's group, (b, n)
 
 
-class _Slots(NamedTuple):
-    """Which of a query's ``k`` places each item takes; rows sum to ``k`` over both tensors.
+class _Places(NamedTuple):
+    """Which of a query's ``k`` places each item takes; rows sum to ``k`` over both tensors."""
 
-    Attributes:
-        rows: Pairs that the queries are of, ``(b,)``.
-        own: Items of the query's modality, ``(b, n)``.
-        other: Items of the other modality, ``(b, n)``.
-    """
-
-    rows: Tensor
-    own: Tensor
-    other: Tensor
-
-
-def _unit_sides(
-    source: Matrix, target: Matrix, groups: Sequence[str] | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    x, y = common_space(source, target)
-    return directions("source", x), directions("target", y), codes_of(groups, len(x))
+    rows: Tensor  # pairs that the queries are of, (b,)
+    own: Tensor  # items of the query's modality, (b, n)
+    other: Tensor  # items of the other modality, (b, n)
 
 
 def _blocks(x: Tensor, y: Tensor, codes: Tensor) -> Iterator[_Block]:
@@ -171,26 +147,26 @@ def _blocks(x: Tensor, y: Tensor, codes: Tensor) -> Iterator[_Block]:
             yield _Block(rows, scores, codes[rows, None] == codes)
 
 
-def _neighbours(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Slots]:
+def _neighbours(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Places]:
     check_k(k, 2 * (len(codes) - _largest(codes)), of="the items outside the largest group")
     for block in _blocks(x, y, codes):
         left_out = torch.cat([block.mine, block.mine], dim=1)
-        yield _slots(block.rows, block.scores.masked_fill_(left_out, -torch.inf), k)
+        yield _placed(block.rows, block.scores.masked_fill_(left_out, -torch.inf), k)
 
 
-def _top(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Slots]:
+def _top(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Iterator[_Places]:
     _check_cut_off(codes, k)
     for block in _blocks(x, y, codes):
         block.scores[:, : len(codes)].masked_fill_(block.mine, -torch.inf)
-        yield _slots(block.rows, block.scores, k)
+        yield _placed(block.rows, block.scores, k)
 
 
-def _slots(rows: Tensor, scores: Tensor, k: int) -> _Slots:
+def _placed(rows: Tensor, scores: Tensor, k: int) -> _Places:
     cut = scores.topk(k, dim=1).values[:, -1:]
     above, tied = scores > cut + PRODUCTS, (scores - cut).abs() <= PRODUCTS
     left = k - above.sum(dim=1, keepdim=True)
     places = above + tied * (left / tied.sum(dim=1, keepdim=True))
-    return _Slots(rows, *places.tensor_split(2, dim=1))
+    return _Places(rows, *places.tensor_split(2, dim=1))
 
 
 def _gains(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Tensor:
@@ -205,8 +181,8 @@ def _gains(x: Tensor, y: Tensor, codes: Tensor, k: int) -> Tensor:
         # More than k rivals ahead need no count: no rank past k gains anything.
         ahead = rivals.topk(k, dim=1).values
         as_high = (ahead[:, None, :] >= best.values[:, :, None] - PRODUCTS).sum(dim=2)
-        places = torch.arange(1, best.values.shape[1] + 1)
-        ranks.append((as_high + places)[places <= wanted[:, None]])
+        order = torch.arange(1, best.values.shape[1] + 1)
+        ranks.append((as_high + order)[order <= wanted[:, None]])
         positives.append(wanted)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(positives).cumsum(0)])
     return normalised_gains_at_k(Ranks(torch.cat(ranks), offsets), k)
@@ -229,40 +205,30 @@ def _expected_gain(codes: Tensor, k: int) -> float:
 
 
 class _Shares(NamedTuple):
-    """What the places of all items say of the modalities in them.
+    """What the places of all items say of the modalities in them."""
 
-    Attributes:
-        own: Mean own-modality share of the two items of each pair, ``(n,)`` float64.
-        other: The same of the other modality.
-        influence: First-order effect of each pair on the mean of ``own``: its own share, and what
-            it does to that of others by being near them. Without it, a place would go to the next
-            item, which is of either modality as the rest of the places are; ``(n,)`` float64.
-        signed: Places of own less places of the other modality, ``(n, n)``. Where signs ``s`` swap
-            the sides of pairs, ``s' signed s`` is the sum over all items of that difference.
-    """
-
-    own: Tensor
-    other: Tensor
+    own: Tensor  # mean own-modality share of the two items of each pair, (n,) float64
+    other: Tensor  # the same of the other modality
+    # First-order effect of each pair on the mean of own, (n,) float64: its own share, and what it
+    # does to that of others by being near them. Without it, a place would go to the next item,
+    # which is of either modality as the rest of the places are.
     influence: Tensor
+    # Places of own less places of the other modality, (n, n). Where signs s swap the sides of
+    # pairs, s' signed s is the sum over all items of that difference.
     signed: Tensor
 
     @classmethod
-    def of(cls, blocks: Iterator[_Slots], n: int, k: int) -> _Shares:
+    def of(cls, blocks: Iterator[_Places], n: int, k: int) -> _Shares:
         own, other = [], []
         signed, received = torch.zeros(n, n), torch.zeros(n)
-        for slots in blocks:
-            own.append(slots.own.sum(dim=1))
-            other.append(slots.other.sum(dim=1))
-            signed[slots.rows] += slots.own - slots.other
-            received += slots.own.sum(dim=0) - own[-1] @ (slots.own + slots.other) / k
+        for places in blocks:
+            own.append(places.own.sum(dim=1))
+            other.append(places.other.sum(dim=1))
+            signed[places.rows] += places.own - places.other
+            received += places.own.sum(dim=0) - own[-1] @ (places.own + places.other) / k
         of_pairs = _per_pair(torch.cat(own)) / k
         influence = of_pairs + received.double() / (2 * k)
         return cls(of_pairs, _per_pair(torch.cat(other)) / k, influence, signed)
-
-    def swap_p(self, codes: Tensor, generator: torch.Generator) -> float:
-        """How often swapping the sides of random groups gives an own share as large."""
-        signs = random_signs(codes, _DRAWS, generator).float()
-        return upper_p(self.signed.sum().item(), ((signs @ self.signed) * signs).sum(dim=1))
 
 
 def _per_pair(of_items: Tensor) -> Tensor:
@@ -271,30 +237,32 @@ def _per_pair(of_items: Tensor) -> Tensor:
 
 
 def _measure_modality_mixing(space: Space) -> Measured:
-    part, rows = space.sample(_SIZE)
-    found = _Shares.of(_neighbours(part.source, part.target, part.codes, K), part.n, K)
-    value = found.other.mean().item()
+    part, rows = space.sample(SAMPLE)
+    shares = _Shares.of(_neighbours(part.source, part.target, part.codes, K), part.n, K)
+    value = shares.other.mean().item()
     p = None
     if not space.is_centred:
-        p = found.swap_p(part.codes, space.generator("modality_mixing"))
+        signs = random_signs(part.codes, _DRAWS, space.generator("modality_mixing")).float()
+        under_null = ((signs @ shares.signed) * signs).sum(dim=1)
+        p = upper_p(shares.signed.sum().item(), under_null)
+    replicate = linearised(value, -shares.influence)
     notes = (NO_OFFSET,) if space.is_centred else ()
-    replicate = linearised(value, -found.influence)
     return Measured(value, replicate, null=Null(0.5, p), rows=rows, notes=notes)
 
 
 def _measure_mixed_gallery_ndcg(space: Space) -> Measured:
-    part, rows = space.sample(_SIZE)
+    part, rows = space.sample(SAMPLE)
     value, replicate = mean_of(_per_pair(_gains(part.source, part.target, part.codes, K)))
     return Measured(value, replicate, null=Null(_expected_gain(part.codes, K)), rows=rows)
 
 
 def _measure_mixed_gallery_share(space: Space) -> Measured:
-    part, rows = space.sample(_SIZE)
-    found = _Shares.of(_top(part.source, part.target, part.codes, K), part.n, K)
-    value = found.own.mean().item()
+    part, rows = space.sample(SAMPLE)
+    shares = _Shares.of(_top(part.source, part.target, part.codes, K), part.n, K)
+    value = shares.own.mean().item()
     own = part.n - torch.bincount(part.codes)[part.codes]
     prior = (own / (own + part.n)).double().mean().item()
-    return Measured(value, linearised(value, found.influence), null=Null(prior), rows=rows)
+    return Measured(value, linearised(value, shares.influence), null=Null(prior), rows=rows)
 
 
 _LINEARISED = "bootstrap over pairs, linearised: up to half too wide"
@@ -310,23 +278,20 @@ MODALITY_MIXING = Probe(
     null="one distribution: 0.5; p by swapping the two sides of random pairs",
 )
 
-MIXED_GALLERY_NDCG = Probe(
+_gallery_probe = partial(Probe, family="pathology", needs="common space")
+
+MIXED_GALLERY_NDCG = _gallery_probe(
     name="mixed_gallery_ndcg",
     label=f"nDCG@{K} in a mixed gallery",
-    family="pathology",
     better="higher",
-    needs="common space",
     measure=_measure_mixed_gallery_ndcg,
     interval="bootstrap over pairs, gallery held fixed",
     null="gallery in random order",
 )
-
-MIXED_GALLERY_SHARE = Probe(
+MIXED_GALLERY_SHARE = _gallery_probe(
     name="mixed_gallery_share",
     label=f"Own modality in top {K} of a mixed gallery",
-    family="pathology",
     better="neither",
-    needs="common space",
     measure=_measure_mixed_gallery_share,
     interval=_LINEARISED,
     null="gallery in random order: own-modality share of the gallery",

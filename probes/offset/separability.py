@@ -9,19 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from align.data.splits import folds as deal
-from probes.estimates import Measured, Null, linearised, random_signs, upper_p
-from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.space import Probe, Space
-from probes.swapped_sides import NO_OFFSET
-
-_SIZE = 1_000
-"""Pairs measured: a classifier that sees more items separates them better."""
+from probes.estimates import Measured, Null, linearised
+from probes.inputs import Matrix, codes_of, common_space, folds_of, near_one
+from probes.nulls import NO_OFFSET, random_signs, upper_p
+from probes.space import SAMPLE, Probe, Space
 
 _FOLDS = 5
-
-_DRAWS = 199
-"""Swaps of the sides under the null, each with classifiers of its own."""
+_DRAWS = 199  # swaps of the sides under the null, each with classifiers of its own
 
 _LEAST_SHRINKAGE = 1e-6
 """Of the covariance towards a sphere: keeps it invertible in float64 where rows are duplicates."""
@@ -72,25 +66,18 @@ def modality_classifier_auc(
         doi:10.1214/15-EJS1035.
     """
     (x, y), _ = near_one(*common_space(source, target))
-    tests = _tests(x, y, codes_of(groups, len(x)), folds, seed)
-    return _placements(tests).mean().item()
+    return _placements(_tests(x, y, codes_of(groups, len(x)), folds, seed)).mean().item()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Test:
-    """One fold, scored by the classifier of the others, whichever way their pairs are turned.
+    """One fold, scored by the classifier of the others, whichever way their pairs are turned."""
 
-    Attributes:
-        held: Pairs of the fold, ``(m,)``.
-        others: Pairs that the classifier is trained on, ``(t,)``.
-        difference: Source minus target of the training pairs, ``(t, d)`` float64.
-        solved: Items of the fold, source before target, times the inverse of the covariance of
-            the training items, ``(2m, d)`` float64.
-    """
-
-    held: Tensor
-    others: Tensor
-    difference: Tensor
+    held_out: Tensor  # pairs of the fold, (m,)
+    others: Tensor  # pairs that the classifier is trained on, (t,)
+    difference: Tensor  # source minus target of the training pairs, (t, d) float64
+    # Items of the fold, source before target, times the inverse of the covariance of the training
+    # items, (2m, d) float64.
     solved: Tensor
 
     def scores(self, signs: Tensor) -> Tensor:
@@ -101,9 +88,14 @@ class _Test:
         """
         return (signs[:, self.others] @ self.difference) @ self.solved.T
 
+    def lead(self, n: int) -> Tensor:
+        """Score of each source item less that of each target item of the fold, ``(m, m)``."""
+        first, second = self.scores(torch.ones(1, n, dtype=torch.float64))[0].tensor_split(2)
+        return first[:, None] - second
+
 
 def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_Test]:
-    fold = torch.from_numpy(deal([str(code) for code in codes.tolist()], folds, seed=seed))
+    fold = folds_of(codes, folds, seed=seed)
     items = torch.cat([x, y]).double()
     power = items.square().sum(dim=1).mean().item()
     items -= items.mean(dim=0)
@@ -122,8 +114,8 @@ def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_
             )
         solved = torch.cholesky_solve(mine.T, torch.linalg.cholesky(covariance)).T
         first, second = rest.tensor_split(2)
-        held, others = (fold == i).nonzero().flatten(), (fold != i).nonzero().flatten()
-        tests.append(_Test(held, others, first - second, solved))
+        inside, others = (fold == i).nonzero().flatten(), (fold != i).nonzero().flatten()
+        tests.append(_Test(inside, others, first - second, solved))
     return tests
 
 
@@ -143,11 +135,11 @@ def _shrunk_covariance(items: Tensor, scatter: Tensor) -> Tensor:
 
 def _placements(tests: Sequence[_Test]) -> Tensor:
     """Share of the other modality of its fold on the right side of each item, ``(2, n)``."""
-    placed = torch.zeros(2, _pairs_of(tests), dtype=torch.float64)
+    placed = torch.zeros(2, sum(len(test.held_out) for test in tests), dtype=torch.float64)
     for test in tests:
-        lead = _lead(test, len(placed[0]))
+        lead = test.lead(placed.shape[1])
         wins = (lead > 0).double() + (lead == 0).double() / 2
-        placed[0, test.held], placed[1, test.held] = wins.mean(dim=1), wins.mean(dim=0)
+        placed[0, test.held_out], placed[1, test.held_out] = wins.mean(dim=1), wins.mean(dim=0)
     return placed
 
 
@@ -160,8 +152,8 @@ def _influence(tests: Sequence[_Test], placed: Tensor) -> Tensor:
     """
     influence = placed.sum(dim=0)
     for test in tests:
-        m = len(test.held)
-        lead = _lead(test, len(influence))
+        m = len(test.held_out)
+        lead = test.lead(len(influence))
         width = 1.06 * lead.std(correction=0) * m ** (-1 / 5)
         if width == 0:
             continue  # All items of the fold tie; so do they after a small turn.
@@ -172,35 +164,25 @@ def _influence(tests: Sequence[_Test], placed: Tensor) -> Tensor:
     return influence
 
 
-def _lead(test: _Test, n: int) -> Tensor:
-    """Score of each source item less that of each target item of the fold, ``(m, m)``."""
-    first, second = test.scores(torch.ones(1, n, dtype=torch.float64))[0].tensor_split(2)
-    return first[:, None] - second
-
-
-def _pairs_of(tests: Sequence[_Test]) -> int:
-    return sum(len(test.held) for test in tests)
-
-
 def _swapped_areas(tests: Sequence[_Test], signs: Tensor) -> Tensor:
     """AUC where the sides of pairs with sign -1 are swapped before training and test, ``(b,)``."""
     areas = torch.zeros(len(signs), dtype=torch.float64)
     for test in tests:
-        m = len(test.held)
+        m = len(test.held_out)
         scores = test.scores(signs)
         in_order = scores.sort(dim=1).values
         below = torch.searchsorted(in_order, scores) + torch.searchsorted(
             in_order, scores, right=True
         )
         first, second = (below.double() / 2).tensor_split(2, dim=1)
-        own = torch.where(signs[:, test.held] > 0, first, second)
+        own = torch.where(signs[:, test.held_out] > 0, first, second)
         # Rank sum of Mann and Whitney; the fold counts by its pairs.
         areas += own.sum(dim=1) / m - m / 2
     return areas / signs.shape[1]
 
 
 def _measure_modality_classifier_auc(space: Space) -> Measured:
-    part, rows = space.sample(_SIZE)
+    part, rows = space.sample(SAMPLE)
     groups = int(part.codes.max()) + 1
     folds = min(_FOLDS, groups)
     tests = _tests(part.source, part.target, part.codes, folds, part.seed)

@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 
 from align.scoring.inner_products import inner_products
-from probes.permutations import random_pairings
-from probes.space import Search, Space
+from probes.nulls import random_pairings
+from probes.space import SearchSides, Space
 
-DRAWS = 199
-"""Random pairings behind a p-value, whose floor is 1 / 200."""
+DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200
+_ENTRIES = 1 << 22  # scores of random partners held at a time
 
-_ENTRIES = 1 << 22
-"""Scores of random partners held at a time."""
-
-_HELD: WeakKeyDictionary[Space, Tensor] = WeakKeyDictionary()
+_RANKS: WeakKeyDictionary[Space, Tensor] = WeakKeyDictionary()
 """Five probes and a figure read the same ranks; they are forgotten with their space."""
 
 
@@ -31,36 +28,29 @@ def random_ranks(space: Space) -> Tensor:
     together are found together or not at all, and one of them does better by chance alone only
     where they are far apart. A random order of the gallery knows nothing of that.
 
-    Args:
-        space: The pairs, with their searches.
-
     Returns:
-        ``(DRAWS, 2 n)`` int32: of targets asked for by sources, and of sources asked for by
-        targets.
+        ``(DRAWS, 2 n)`` int32: of targets searched by sources, and of sources searched by targets.
     """
-    if space not in _HELD:
+    if space not in _RANKS:
         pairings = random_pairings(space.codes, DRAWS, space.generator("random partners"))
         forth, back = space.searches
-        _HELD[space] = torch.cat(
+        _RANKS[space] = torch.cat(
             [
                 _first_ranks(forth, space.codes, pairings),
                 _first_ranks(back, space.codes, pairings.argsort(dim=1), turned=True),
             ],
             dim=1,
         )
-    return _HELD[space]
+    return _RANKS[space]
 
 
 def partner_groups(
     codes: Tensor, pairings: Tensor, *, turned: bool
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Who the group of each row is paired with, some rows at a time.
+    """Who the group of each row is paired with, some rows at a time, for ``(draws, n)`` pairings.
 
-    Args:
-        codes: Group code of each pair, ``(n,)`` int64.
-        pairings: Partner of each row, ``(draws, n)`` int64.
-        turned: Whether partners are of the side that groups are named by: those of a row are then
-            the group of its own partner, and else the partners of its own group.
+    Where they are ``turned``, partners are of the side that groups are named by: those of a row
+    are then the group of its own partner, and else the partners of its own group.
 
     Yields:
         Rows ``(b,)``; their partners ``(draws, b, r)`` int64, filled up to the largest group; and
@@ -79,11 +69,11 @@ def partner_groups(
 
 
 def _first_ranks(
-    search: Search, codes: Tensor, pairings: Tensor, *, turned: bool = False
+    search: SearchSides, codes: Tensor, pairings: Tensor, *, turned: bool = False
 ) -> Tensor:
     """Rank of the best of the rows that a query is paired with, ``(draws, n)`` int32."""
     n = len(codes)
-    found = torch.empty(len(pairings), n, dtype=torch.int32)
+    ranks = torch.empty(len(pairings), n, dtype=torch.int32)
     for block, partners, there in partner_groups(codes, pairings, turned=turned):
         scores = inner_products(search.queries[block], search.gallery)
         rising = torch.from_numpy(np.sort(scores.numpy(), axis=1))
@@ -92,8 +82,8 @@ def _first_ranks(
         best = own.amax(dim=2)
         below = torch.searchsorted(rising, best.T.contiguous()).T
         # All that score at least as high, less the partners among them, and the best one itself.
-        found[:, block] = (n - below - (own == best[:, :, None]).sum(dim=2) + 1).int()
-    return found
+        ranks[:, block] = (n - below - (own == best[:, :, None]).sum(dim=2) + 1).int()
+    return ranks
 
 
 def _members(codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,20 +7,18 @@ of size n² is needed for a value or its bootstrap.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart, upper_p
-from probes.inputs import Matrix, codes_of, common_space, directions
-from probes.permutations import random_pairings
+from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart
+from probes.inputs import Matrix, paired_directions
+from probes.nulls import random_pairings, upper_p
 from probes.space import Probe, Space
 
-_DRAWS = 199
-"""Random pairings behind a p-value; its floor is 1/201."""
-
-_ROUNDING = 1e-6
-"""One less a cosine, where it is below this, is rounding of float32 vectors."""
+_DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200
+_ROUNDING = 1e-6  # one less a cosine, where it is below this, is rounding of float32 vectors
 
 
 def mean_margin(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
@@ -39,7 +37,7 @@ def mean_margin(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, or all pairs are of one group.
     """
-    return _margin(*_unit_pairs(source, target, groups))[0]
+    return _margin(*paired_directions(source, target, groups))[0]
 
 
 def relative_modality_gap(
@@ -68,22 +66,14 @@ def relative_modality_gap(
         not compared with itself; here pairs of one group are left out as well, and partners that
         coincide give 0 (the authors' code puts 0.001 in place of a distance of 0).
     """
-    return _relative_gap(*_unit_pairs(source, target, groups))[0]
+    return _relative_gap(*paired_directions(source, target, groups))[0]
 
 
 def mean_product_apart(x: Tensor, y: Tensor, codes: Tensor) -> tuple[float, Replicate]:
-    """Mean inner product of a row of ``x`` with a row of ``y`` of another group.
+    """Mean inner product of a row of ``x`` with a row of ``y`` of another group, and replicates.
 
-    The sum over all pairs of rows is the product of both sums, less that of each group. Cost
-    O(n d), and O(b n d) for the replicates of ``b`` draws.
-
-    Args:
-        x: ``(n, d)``.
-        y: ``(n, d)``; may be ``x`` itself.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``.
-
-    Returns:
-        The mean and its exact value under each row of weights, both summed in float64.
+    Both are exact, and summed in float64: the sum over all pairs of rows is the product of both
+    sums, less that of each group. Cost O(n d), and O(b n d) for the replicates of ``b`` draws.
     """
     of_group = torch.zeros(int(codes.max()) + 1, y.shape[1], dtype=torch.float64)
     of_group.index_add_(0, codes, y.double())
@@ -104,23 +94,12 @@ def p_of_mean_cosine(space: Space) -> float:
 
     The margin, the relative gap and the squared distance of pairs move with that mean alone when
     partners are exchanged, and so share p.
-
-    Args:
-        space: Pairs in a common space.
     """
     rows = torch.arange(space.n)
     partners = random_pairings(space.codes, _DRAWS, space.generator("random pairing"))
     # The true pairing is one more row, so that equal means are equal to the last bit.
     cosines = space.cross[rows, torch.cat([rows[None], partners])].double().mean(dim=1)
     return upper_p(cosines[0].item(), cosines[1:])
-
-
-def _unit_pairs(
-    source: Matrix, target: Matrix, groups: Sequence[str] | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    x, y = common_space(source, target)
-    codes = codes_of(groups, len(x))
-    return directions("source", x), directions("target", y), codes
 
 
 def _margin(x: Tensor, y: Tensor, codes: Tensor) -> tuple[float, Replicate]:
@@ -164,23 +143,20 @@ def _measure_relative_modality_gap(space: Space) -> Measured:
     return Measured(value, replicate, null=Null(expected, p_of_mean_cosine(space)))
 
 
-MEAN_MARGIN = Probe(
+_probe = partial(Probe, family="pairing", needs="common space")
+
+MEAN_MARGIN = _probe(
     name="mean_margin",
     label="Margin of true over false pairs",
-    family="pairing",
     better="higher",
-    needs="common space",
     scale="spread",
     measure=_measure_mean_margin,
     null="random pairing: 0",
 )
-
-RELATIVE_MODALITY_GAP = Probe(
+RELATIVE_MODALITY_GAP = _probe(
     name="relative_modality_gap",
     label="Relative modality gap",
-    family="pairing",
     better="lower",
-    needs="common space",
     measure=_measure_relative_modality_gap,
     null="random pairing",
 )

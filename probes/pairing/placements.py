@@ -6,6 +6,7 @@ Ties count half, so that vectors which all coincide come out at chance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,23 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align.scoring.inner_products import inner_products
-from probes.estimates import Measured, Null, Replicate, upper_p
-from probes.inputs import Matrix, codes_of, common_space, directions
+from probes.estimates import Measured, Null, Replicate
+from probes.inputs import Matrix, paired_directions
+from probes.nulls import random_pairings, upper_p
 from probes.pairing.chance import partner_groups
-from probes.permutations import random_pairings
 from probes.space import Probe, Space
 
-_ROWS = 512
-"""Rows of cosines compared at a time: a block stays in the cache."""
-
-_DRAWS = 199
-"""Random pairings behind a p-value, whose floor is 1 / 200."""
-
-_COSINES = 1 << 20
-"""Cosines that a pair's place among all of them is read from, at most."""
-
-_ROUNDING = 1e-9
-"""Sums of fractions that differ by less are equal."""
+_ROWS = 512  # rows of cosines compared at a time: a block stays in the cache
+_DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200
+_COSINES = 1 << 20  # cosines that a pair's place among all of them is read from, at most
+_ROUNDING = 1e-9  # sums of fractions that differ by less are equal
 
 
 def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
@@ -69,8 +63,7 @@ def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = No
         groups: Group name of each pair: items of the own group are neither closer nor farther.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width with directions,
-            ``groups`` do not fit, or all pairs are of one group.
+        ValueError: As for ``matching_auc``.
 
     Reference:
         Liu et al. 2019, doi:10.4230/LIPIcs.WABI.2019.10, by Euclidean distance, which orders unit
@@ -95,16 +88,14 @@ def fractions_closer(
         groups: Group name of each pair: items of the own group are neither closer nor farther.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width with directions,
-            ``groups`` do not fit, or all pairs are of one group.
+        ValueError: As for ``matching_auc``.
     """
     return _closer(*_cosines(source, target, groups))[0]
 
 
 def _cosines(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tuple[Tensor, Tensor]:
-    x, y = common_space(source, target)
-    codes = codes_of(groups, len(x))
-    return inner_products(directions("source", x), directions("target", y)), codes
+    x, y, codes = paired_directions(source, target, groups)
+    return inner_products(x, y), codes
 
 
 def _blocks(cross: Tensor, codes: Tensor, fill: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -119,15 +110,11 @@ def _others(codes: Tensor) -> Tensor:
 
 
 def _product(value: float, *parts: tuple[Tensor, Tensor]) -> Replicate:
-    """Replicates as the value times, for each role of a pair, what came over what is expected.
+    """Replicates: the value times, for each role of a pair, what came over what is expected.
 
-    To first order this is the bootstrap of the double or triple mean itself, and it stays on the
-    right side of 0 where a sum of influences would not.
-
-    Args:
-        value: The estimate on all pairs, a mean of counts.
-        parts: For each role, what the pairs have to do with the counts, and what they would if all
-            had the same to do with them, both ``(n,)`` float64 and of the same sum.
+    To first order this is the bootstrap of the double or triple mean of counts itself, and it
+    stays on the right side of 0 where a sum of influences would not. A part is what came and what
+    is expected, both ``(n,)`` float64 and of the same sum.
     """
 
     def replicate(weights: Tensor) -> Tensor:
@@ -241,14 +228,7 @@ def _p_of_closer(space: Space) -> float:
 
 
 def _sums_closer(cross: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool = False) -> Tensor:
-    """Sum over rows of the fraction of items closer than the partner, ``(draws,)`` float64.
-
-    Args:
-        cross: Cosines of rows with all items, ``(n, n)``.
-        codes: Group code of each pair, ``(n,)`` int64.
-        pairings: Partner of each row, ``(draws, n)``.
-        turned: As for ``partner_groups``.
-    """
+    """Sum over rows of the fraction of items closer than the partner, ``(draws,)`` float64."""
     total = torch.zeros(len(pairings), dtype=torch.float64)
     for block, partners, there in partner_groups(codes, pairings, turned=turned):
         scores = cross[block]
@@ -277,24 +257,17 @@ def _measure_foscttm(space: Space) -> Measured:
     return Measured(fractions.mean().item(), replicate, null=Null(0.5, _p_of_closer(space)))
 
 
-MATCHING_AUC = Probe(
+_probe = partial(
+    Probe,
+    family="pairing",
+    needs="common space",
+    interval="bootstrap over pairs, to first order",
+    null="random pairing: 0.5",
+)
+MATCHING_AUC = _probe(
     name="matching_auc",
     label="AUC of true against false pairs",
-    family="pairing",
     better="higher",
-    needs="common space",
     measure=_measure_matching_auc,
-    interval="bootstrap over pairs, to first order",
-    null="random pairing: 0.5",
 )
-
-FOSCTTM = Probe(
-    name="foscttm",
-    label="FOSCTTM",
-    family="pairing",
-    better="lower",
-    needs="common space",
-    measure=_measure_foscttm,
-    interval="bootstrap over pairs, to first order",
-    null="random pairing: 0.5",
-)
+FOSCTTM = _probe(name="foscttm", label="FOSCTTM", better="lower", measure=_measure_foscttm)

@@ -1,7 +1,8 @@
 """Does a search find the partner: ranks in both directions, against partners drawn at random.
 
 Definitions are those of ``align.metrics.ranks``: the score is an inner product, ties count against
-us, and any gallery row of the query's group is right. All of it depends on the size of the gallery.
+us, and any gallery row of the query's group is right. All of it depends on the size of the gallery,
+is a mean of source searching target and of target searching source, and costs O(n² d).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from align._checks import check_k
 from align.metrics import ranks as ranking
 from align.metrics.bootstrap import weighted_median
 from align.metrics.ranks import Ranks
-from probes.estimates import Measured, Null, mean_of, upper_p
-from probes.inputs import Matrix, codes_of, common_space, near_one
+from probes.estimates import Measured, Null, mean_of
+from probes.inputs import Matrix, codes_of, common_space, each_near_one
+from probes.nulls import upper_p
 from probes.pairing.chance import DRAWS, random_ranks
 from probes.space import Probe, Space
 
@@ -30,10 +32,9 @@ def recall_at_k(
 ) -> float:
     """Share of queries with their partner in the top ``k``, both directions; higher is better.
 
-    The mean of source searching target and of target searching source, in [0, 1]. Where pairs have
-    groups, others call this hit rate@k or Success@k, and ``recall`` recall@k. A random order
-    of the gallery gives ``k / n``; with ``p`` pairs in the query's group, one less the chance that
-    none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``. Cost O(n² d).
+    In [0, 1]. Where pairs have groups, others call this hit rate@k or Success@k, and ``recall``
+    recall@k. A random order of the gallery gives ``k / n``; with ``p`` pairs in the query's group,
+    one less the chance that none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -48,9 +49,7 @@ def recall_at_k(
     Reference:
         ``align.metrics.ranks.recall_at_k``.
     """
-    forth, back = _ranks(source, target, groups)
-    check_k(k, len(forth))
-    return (ranking.recall_at_k(forth, k) + ranking.recall_at_k(back, k)) / 2
+    return _mean(source, target, groups, ranking.recall_at_k, k)
 
 
 def recall(
@@ -59,9 +58,8 @@ def recall(
     """Share of a query's partners in its top ``k``, both directions; higher is better.
 
     Recall@k as information retrieval defines it: of ``p`` pairs in the query's group, how many of
-    the ``p`` partners come, where ``recall_at_k`` asks for one. The mean over queries and over both
-    directions, in [0, 1], at most ``k / p``. A random order of the gallery gives ``k / n``. Cost
-    O(n² d).
+    the ``p`` partners come, where ``recall_at_k`` asks for one. In [0, 1], at most ``k / p``. A
+    random order of the gallery gives ``k / n``.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -70,15 +68,12 @@ def recall(
         groups: Group name of each pair: all partners within the group are right.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
-            do not fit, or all pairs are of one group.
+        ValueError: As for ``recall_at_k``.
 
     Reference:
         ``align.metrics.ranks.recall``.
     """
-    forth, back = _ranks(source, target, groups)
-    check_k(k, len(forth))
-    return (ranking.recall(forth, k) + ranking.recall(back, k)) / 2
+    return _mean(source, target, groups, ranking.recall, k)
 
 
 def mean_reciprocal_rank(
@@ -87,7 +82,6 @@ def mean_reciprocal_rank(
     """Mean of one over the rank of the partner, both directions; higher is better.
 
     In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups.
-    Cost O(n² d).
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -95,21 +89,19 @@ def mean_reciprocal_rank(
         groups: Group name of each pair: the best partner within the group counts.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
-            fit, or all pairs are of one group.
+        ValueError: As for ``recall_at_k``.
 
     Reference:
         ``align.metrics.ranks.mean_reciprocal_rank``.
     """
-    forth, back = _ranks(source, target, groups)
-    return (ranking.mean_reciprocal_rank(forth) + ranking.mean_reciprocal_rank(back)) / 2
+    return _mean(source, target, groups, ranking.mean_reciprocal_rank)
 
 
 def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
     """Median rank of the partner, mean of both directions; lower is better.
 
     At least 1, which is perfect. A random order of the gallery gives ``(n + 1) / 2`` without
-    groups. Cost O(n² d).
+    groups.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -117,21 +109,19 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
         groups: Group name of each pair: the best partner within the group counts.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
-            fit, or all pairs are of one group.
+        ValueError: As for ``recall_at_k``.
 
     Reference:
         ``align.metrics.ranks.median_rank``.
     """
-    forth, back = _ranks(source, target, groups)
-    return (ranking.median_rank(forth) + ranking.median_rank(back)) / 2
+    return _mean(source, target, groups, ranking.median_rank)
 
 
 def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> Tensor:
     """Recall at every cut-off 1, 2, ..., n, mean of both directions, ``(n,)``; higher is better.
 
     Entry ``k - 1`` is ``recall_at_k``; the last is 1. A random order gives the straight line
-    ``k / n`` without groups. Float64. Cost O(n² d).
+    ``k / n`` without groups. Float64.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -139,33 +129,39 @@ def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
         groups: Group name of each pair: any partner within the group is right.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
-            fit, or all pairs are of one group.
+        ValueError: As for ``recall_at_k``.
     """
     forth, back = _ranks(source, target, groups)
     first = torch.cat([forth.first, back.first])
-    found: Tensor = torch.bincount(first, minlength=len(forth) + 1)[1:].cumsum(0)
-    return found.double() / len(first)
+    hits: Tensor = torch.bincount(first, minlength=len(forth) + 1)[1:].cumsum(0)
+    return hits.double() / len(first)
 
 
 def _ranks(source: Matrix, target: Matrix, groups: Sequence[str] | None) -> tuple[Ranks, Ranks]:
-    x, y = (near_one(side)[0][0] for side in common_space(source, target))
+    x, y = each_near_one(*common_space(source, target))
     codes = codes_of(groups, len(x))
-    return (
-        ranking.rank_positives(x, y, codes, codes),
-        ranking.rank_positives(y, x, codes, codes),
-    )
+    return ranking.rank_positives(x, y, codes, codes), ranking.rank_positives(y, x, codes, codes)
 
 
-def chance_of_metric(space: Space, of_ranks: Callable[[Tensor], Tensor]) -> Null:
-    """What a mean of a function of ranks is where partners are drawn at random, and p.
+def _mean(
+    source: Matrix,
+    target: Matrix,
+    groups: Sequence[str] | None,
+    metric: Callable[..., float],
+    *cut_off: int,
+) -> float:
+    """``metric`` of the ranks, and of the cut-off if it has one, in both directions."""
+    forth, back = _ranks(source, target, groups)
+    for k in cut_off:
+        check_k(k, len(forth))
+    return (metric(forth, *cut_off) + metric(back, *cut_off)) / 2
+
+
+def _chance(space: Space, of_ranks: Callable[[Tensor], Tensor]) -> Null:
+    """The null of a mean of ``of_ranks``, which keeps the shape of ranks; higher is better.
 
     Exact where each pair is its own group and nothing ties: the rank is then any of 1 to n. Else
     the mean of the random pairings.
-
-    Args:
-        space: The pairs.
-        of_ranks: What is averaged over both directions; higher is better. Keeps the shape.
     """
     forth, back = space.ranks
     seen = of_ranks(torch.cat([forth.first, back.first])).mean().item()
@@ -180,7 +176,7 @@ def chance_of_metric(space: Space, of_ranks: Callable[[Tensor], Tensor]) -> Null
 def _measure_recall(space: Space, *, k: int) -> Measured:
     forth, back = space.ranks
     value, replicate = mean_of((ranking.hits_at_k(forth, k) + ranking.hits_at_k(back, k)) / 2)
-    return Measured(value, replicate, null=chance_of_metric(space, lambda r: (r <= k).double()))
+    return Measured(value, replicate, null=_chance(space, lambda r: (r <= k).double()))
 
 
 def _measure_mean_reciprocal_rank(space: Space) -> Measured:
@@ -188,7 +184,7 @@ def _measure_mean_reciprocal_rank(space: Space) -> Measured:
     value, replicate = mean_of(
         (ranking.reciprocal_ranks(forth) + ranking.reciprocal_ranks(back)) / 2
     )
-    return Measured(value, replicate, null=chance_of_metric(space, lambda r: 1 / r.double()))
+    return Measured(value, replicate, null=_chance(space, lambda r: 1 / r.double()))
 
 
 def _measure_median_rank(space: Space) -> Measured:
@@ -205,41 +201,29 @@ def _measure_median_rank(space: Space) -> Measured:
     return Measured(value, replicate, null=Null(expected, upper_p(-value, -drawn)))
 
 
-_INTERVAL = "bootstrap over pairs, each query keeps its rank"
-_NULL = "partners drawn at random, groups whole"
+_probe = partial(
+    Probe,
+    family="pairing",
+    needs="search",
+    interval="bootstrap over pairs, each query keeps its rank",
+    null="partners drawn at random, groups whole",
+)
 
 RECALL_AT_1, RECALL_AT_5, RECALL_AT_10 = (
-    Probe(
+    _probe(
         name=f"recall_at_{k}",
         label=f"Recall@{k}",
-        family="pairing",
         better="higher",
-        needs="search",
         measure=partial(_measure_recall, k=k),
-        interval=_INTERVAL,
-        null=_NULL,
     )
     for k in (1, 5, 10)
 )
-
-MEAN_RECIPROCAL_RANK = Probe(
+MEAN_RECIPROCAL_RANK = _probe(
     name="mean_reciprocal_rank",
     label="Mean reciprocal rank",
-    family="pairing",
     better="higher",
-    needs="search",
     measure=_measure_mean_reciprocal_rank,
-    interval=_INTERVAL,
-    null=_NULL,
 )
-
-MEDIAN_RANK = Probe(
-    name="median_rank",
-    label="Median rank",
-    family="pairing",
-    better="lower",
-    needs="search",
-    measure=_measure_median_rank,
-    interval=_INTERVAL,
-    null=_NULL,
+MEDIAN_RANK = _probe(
+    name="median_rank", label="Median rank", better="lower", measure=_measure_median_rank
 )

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.estimates import Measured, Null, held_to_spread, linearised, mean_of
-from probes.inputs import Matrix, check_unit, codes_of, common_space, matrix
+from probes.estimates import Measured, Null, SmoothEstimate, held_to_spread, mean_of
+from probes.inputs import Matrix, check_unit, codes_of, matrix, unit_pairs
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
-from probes.space import Probe, Space
+from probes.space import Probe, Side, Space, for_each_side
 
 _T = 2.0
 """Sharpness of the kernel in the paper's experiments and in the report."""
@@ -37,7 +36,7 @@ def alignment(source: Matrix, target: Matrix) -> float:
     Reference:
         Wang and Isola 2020, arXiv:2005.10242, section 4, with exponent 2.
     """
-    return _squared_distances(*_unit_sides(source, target)).mean().item()
+    return _squared_distances(*unit_pairs(source, target)).mean().item()
 
 
 def pair_distance(source: Matrix, target: Matrix) -> float:
@@ -57,7 +56,7 @@ def pair_distance(source: Matrix, target: Matrix) -> float:
         Schrodi et al. 2024, arXiv:2404.07983, the instance-wise counterpart of the distance of
         centroids.
     """
-    return _squared_distances(*_unit_sides(source, target)).sqrt().mean().item()
+    return _squared_distances(*unit_pairs(source, target)).sqrt().mean().item()
 
 
 def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None) -> float:
@@ -84,7 +83,7 @@ def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None)
     rows = matrix("x", x, least=2)
     check_unit("x", rows)
     check_positive("t", t)
-    return _log_mean_kernel(rows @ rows.T, codes_of(groups, len(rows)), t)[0]
+    return _log_mean_kernel(rows @ rows.T, codes_of(groups, len(rows)), t).value
 
 
 def cross_uniformity(
@@ -111,33 +110,21 @@ def cross_uniformity(
         Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, the cross-modal uniformity, with the
         kernel of Wang and Isola 2020, arXiv:2005.10242.
     """
-    x, y = _unit_sides(source, target)
+    x, y = unit_pairs(source, target)
     check_positive("t", t)
-    return _log_mean_kernel(x @ y.T, codes_of(groups, len(x)), t)[0]
-
-
-def _unit_sides(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
-    x, y = common_space(source, target)
-    check_unit("source", x)
-    check_unit("target", y)
-    return x, y
+    return _log_mean_kernel(x @ y.T, codes_of(groups, len(x)), t).value
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return (x.double() - y.double()).square().sum(dim=1)
 
 
-def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> tuple[float, Tensor]:
-    """Log of the mean of ``exp(2 t (cos - 1))`` over rows of different groups.
+def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> SmoothEstimate:
+    """Log of the mean of ``exp(2 t (cos - 1))`` over rows of different groups; overwrites cosines.
 
-    With it, the influence of each pair, ``(n,)``, through its row and its column. Weighing the
-    double sum itself would overstate the spread: the chance part of each kernel value would come
-    in twice over, and what is left of that is taken off as in ``held_to_spread``.
-
-    Args:
-        cosines: ``(n, n)``; overwritten.
-        codes: Group code of each row, ``(n,)`` int64.
-        t: Sharpness of the kernel.
+    A pair has influence through its row and its column. Weighing the double sum itself would
+    overstate the spread: the chance part of each kernel value would come in twice over, and what
+    is left of that is taken off as in ``held_to_spread``.
     """
     cosines.masked_fill_(codes[:, None] == codes, -torch.inf)
     # Relative to the closest pair: for a large t nothing but that pair is left of the sum.
@@ -152,7 +139,8 @@ def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> tuple[float, T
     of_rows = (sums / (2 * others) - mean).square() @ others
     left = squares.item() - others.sum().item() * mean**2 - 2 * of_rows.item()
     second = 2 * max(left, 0.0) / (others.sum().item() * mean) ** 2
-    return math.log(mean) + 2 * t * (top - 1), held_to_spread(influence, codes, second)
+    value = math.log(mean) + 2 * t * (top - 1)
+    return SmoothEstimate(value, held_to_spread(influence, codes, second))
 
 
 def _uniform_on_sphere(d: int) -> float:
@@ -175,57 +163,39 @@ def _measure_alignment(space: Space) -> Measured:
     return Measured(value, replicate, null=Null(2 - 2 * strangers, p_of_mean_cosine(space)))
 
 
-def _measure_uniformity(space: Space, *, side: Literal["source", "target"]) -> Measured:
-    rows = space.source if side == "source" else space.target
-    value, influence = _log_mean_kernel(rows @ rows.T, space.codes, _T)
-    return Measured(
-        value, linearised(value, influence), null=Null(_uniform_on_sphere(rows.shape[1]))
-    )
+def _measure_uniformity(space: Space, *, side: Side) -> Measured:
+    rows = space.side(side)
+    found = _log_mean_kernel(rows @ rows.T, space.codes, _T)
+    return Measured(found.value, found.replicate, null=Null(_uniform_on_sphere(rows.shape[1])))
 
 
 def _measure_cross_uniformity(space: Space) -> Measured:
-    value, influence = _log_mean_kernel(space.cross.clone(), space.codes, _T)
+    found = _log_mean_kernel(space.cross.clone(), space.codes, _T)
     null = Null(_uniform_on_sphere(space.source.shape[1]))
-    return Measured(value, linearised(value, influence), null=null)
+    return Measured(found.value, found.replicate, null=null)
 
 
-_INTERVAL = "bootstrap over pairs, to first order"
-_SPHERE = "uniform on the sphere"
+_probe = partial(Probe, family="pairing", better="lower")
+_of_kernel = partial(_probe, scale="width", interval="bootstrap over pairs, to first order")
 
-ALIGNMENT = Probe(
+ALIGNMENT = _probe(
     name="alignment",
     label="Alignment",
-    family="pairing",
-    better="lower",
     needs="common space",
     scale="spread",
     measure=_measure_alignment,
     null="random pairing",
 )
-
-UNIFORMITY_SOURCE, UNIFORMITY_TARGET = (
-    Probe(
-        name=f"uniformity_{side}",
-        label=f"Uniformity of {side}",
-        family="pairing",
-        better="lower",
-        needs="sides",
-        scale="width",
-        measure=partial(_measure_uniformity, side=side),
-        interval=_INTERVAL,
-        null=_SPHERE,
-    )
-    for side in ("source", "target")
+UNIFORMITY_SOURCE, UNIFORMITY_TARGET = for_each_side(
+    partial(_of_kernel, needs="sides", null="uniform on the sphere"),
+    "uniformity",
+    "Uniformity of",
+    _measure_uniformity,
 )
-
-CROSS_UNIFORMITY = Probe(
+CROSS_UNIFORMITY = _of_kernel(
     name="cross_uniformity",
     label="Uniformity across sides",
-    family="pairing",
-    better="lower",
     needs="common space",
-    scale="width",
     measure=_measure_cross_uniformity,
-    interval=_INTERVAL,
     null="uniform on the sphere, sides independent",
 )

@@ -14,19 +14,13 @@ from torch import Tensor
 
 from align._checks import check_k, check_length
 from align.data.splits import group_codes
-from probes.estimates import Measured, Null, linearised, upper_p
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, common_space, near_one
-from probes.permutations import random_pairings
-from probes.space import Probe, Space
-
-_SIZE = 1_000
-"""Pairs measured: the chance agreement of clusters depends on how many items there are."""
+from probes.nulls import random_pairings, upper_p
+from probes.space import SAMPLE, Probe, Space
 
 _DRAWS = 199
 """Permutations of the labels under the null."""
-
-_STARTS = 4
-"""Runs of k-means, the best of which is kept."""
 
 
 def cluster_v_measure(
@@ -86,7 +80,7 @@ def cluster_probe(labels: Sequence[str], *, clusters: int | None = None) -> Prob
                 f"labels must be those of the pairs measured, one each, {space.n}; got "
                 f"{len(labels)}. Make the probe from the labels that are left after sampling."
             )
-        part, rows = space.sample(_SIZE)
+        part, rows = space.sample(SAMPLE)
         codes = _label_codes([labels[row] for row in rows.tolist()])
         table = _Table.of(part.source, part.target, codes, clusters, space.seed)
         permuted = table.permuted(part.codes, space.generator("cluster_v_measure"))
@@ -111,19 +105,15 @@ class _Table:
     """Labels against clusters.
 
     An entropy is the mean surprise of an item, minus the log of the share that is like it.
-
-    Attributes:
-        labels: Label of each pair, ``(n,)`` int64.
-        clusters: Cluster of the source item and of the target item of each pair, ``(2, n)`` int64.
     """
 
-    labels: Tensor
-    clusters: Tensor
+    labels: Tensor  # of each pair, (n,) int64
+    clusters: Tensor  # of the source item and of the target item of each pair, (2, n) int64
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, labels: Tensor, clusters: int | None, seed: int) -> _Table:
-        wanted = int(labels.max()) + 1 if clusters is None else clusters
-        return cls(labels, _k_means(torch.cat([x, y]), wanted, seed).reshape(2, -1))
+        k = int(labels.max()) + 1 if clusters is None else clusters
+        return cls(labels, _k_means(torch.cat([x, y]), k, seed).reshape(2, -1))
 
     @property
     def value(self) -> float:
@@ -172,7 +162,7 @@ def _k_means(items: Tensor, clusters: int, seed: int) -> Tensor:
 
     different = len(np.unique(items.numpy(), axis=0))
     check_k(clusters, different, name="clusters", of="the number of different rows")
-    model = KMeans(clusters, n_init=_STARTS, random_state=seed).fit(items.numpy())
+    model = KMeans(clusters, n_init=4, random_state=seed).fit(items.numpy())
     return torch.from_numpy(model.labels_.astype(np.int64))
 
 

@@ -5,57 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, matrix, near_one
-from probes.space import Probe, Space
-
-Side = Literal["source", "target"]
+from probes.space import Probe, Side, Space, for_each_side
 
 _NEARLY = 0.99
 """Share of its dimensions that an isotropic sample shows, from which on it stands for its cloud."""
 
 
-class Estimate(NamedTuple):
-    """A function of the covariance of some rows, and what each row contributes to it.
-
-    Attributes:
-        value: The function on all rows.
-        influence: ``n`` times its derivative with respect to the weight of each row, ``(n,)``.
-    """
-
-    value: float
-    influence: Tensor
-
-
 def participation_ratio(x: Matrix) -> float:
     """Number of dimensions that carry the variance, large ones counting most.
 
-    ``(sum l)^2 / sum l^2`` for the eigenvalues ``l`` of the covariance: 1 if all variance lies
-    along one axis, ``d`` if it is the same along all. A fall at one width, as by training, means
-    collapse; between widths the value moves by itself. A sample of ``n`` rows of an isotropic cloud
-    gives about ``v d / (v + d - 1)`` with ``v = n - 1``: it is the sample's value that is measured,
-    and what its interval is of, not the cloud's. Invariant to rotation, shift and scale.
-    Costs O(n d min(n, d)).
+    ``(sum l)^2 / sum l^2`` for the eigenvalues ``l`` of the covariance, in [1, min(n - 1, d)]: 1 if
+    all variance lies along one axis, ``d`` if it is the same along all. A fall at one width, as by
+    training, means collapse; between widths the value moves by itself. A sample of ``n`` rows of an
+    isotropic cloud gives about ``v d / (v + d - 1)`` with ``v = n - 1``: it is the sample's value
+    that is measured, and what its interval is of, not the cloud's. Invariant to rotation, shift and
+    scale. Costs O(n d min(n, d)).
 
     Args:
         x: One embedding per row, ``(n, d)``.
 
-    Returns:
-        A number in [1, min(n - 1, d)]. With ``n < 2 d`` it is well below that of the cloud the
-        rows come from, and ``UnreliableEstimate`` is warned.
-
     Raises:
         ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
+
+    Warns:
+        UnreliableEstimate: With ``n < 2 d`` the value is well below that of the cloud.
 
     Reference:
         Gao et al. 2017, doi:10.1101/214262, for the covariance of the rows.
     """
-    ((rows,), _) = near_one(matrix("x", x, least=2))
+    (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
     return participation(rows).value
 
@@ -63,25 +47,20 @@ def participation_ratio(x: Matrix) -> float:
 def effective_rank(x: Matrix) -> float:
     """Number of dimensions that the variance fills.
 
-    ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``: 1 if
-    all variance lies along one axis, ``d`` if it is the same along all. Small eigenvalues count
-    for more than in the participation ratio, which it is never below. A fall at one
-    width, as by training, means collapse; between widths the value moves by itself. A sample of
-    ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
-    ``a`` is the smaller of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993,
-    doi:10.1103/PhysRevLett.71.1291): it is the sample's value that is measured, and what its
-    interval is of, not the cloud's. Invariant to rotation, shift and scale. Costs
-    O(n d min(n, d)).
+    ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``. Small
+    eigenvalues count for more than in ``participation_ratio``, which it is never below and with
+    which it shares range, meaning, invariances and cost. A sample of ``n`` rows of an isotropic
+    cloud gives about ``a exp(-a / (2 b))``, where ``a`` is the smaller of ``n - 1`` and ``d`` and
+    ``b`` the larger (Page 1993, doi:10.1103/PhysRevLett.71.1291): again the sample's value.
 
     Args:
         x: One embedding per row, ``(n, d)``.
 
-    Returns:
-        A number in [1, min(n - 1, d)]. With ``n < 2 d`` it is well below that of the cloud the
-        rows come from, and ``UnreliableEstimate`` is warned.
-
     Raises:
         ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
+
+    Warns:
+        UnreliableEstimate: With ``n < 2 d`` the value is well below that of the cloud.
 
     Reference:
         Roy and Vetterli 2007, EUSIPCO, definition 1, with the covariance as the matrix whose
@@ -89,7 +68,7 @@ def effective_rank(x: Matrix) -> float:
         ``x`` itself, uncentred: the roots of the eigenvalues, which are more even, so that it
         reads higher.
     """
-    ((rows,), _) = near_one(matrix("x", x, least=2))
+    (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
     return _spectral_entropy(rows).value
 
@@ -107,11 +86,7 @@ def too_few_rows(x: Tensor) -> tuple[str, ...]:
 
 
 def of_sample(x: Tensor) -> tuple[str, ...]:
-    """A note that a spectrum is that of these rows, where it is far from that of their cloud.
-
-    Args:
-        x: ``(n, d)``.
-    """
+    """A note that a spectrum is that of these rows ``(n, d)``, if far from that of their cloud."""
     n, d = x.shape
     shown = isotropic_participation(n, d)
     if n < 2 * d or shown > _NEARLY * d:
@@ -123,7 +98,7 @@ def of_sample(x: Tensor) -> tuple[str, ...]:
     )
 
 
-def participation(x: Tensor) -> Estimate:
+def participation(x: Tensor) -> SmoothEstimate:
     """The participation ratio of the covariance of ``x``, ``(n, d)``.
 
     Raises:
@@ -138,7 +113,7 @@ def participation(x: Tensor) -> Estimate:
     # Of each row: its squared length, and its variance under the covariance of all.
     lengths = rows.square().sum(dim=1, dtype=torch.float64)
     value = (lengths.mean().square() / spread.mean()).item()
-    return Estimate(value, 2 * value * (lengths / lengths.mean() - spread / spread.mean()))
+    return SmoothEstimate(value, 2 * value * (lengths / lengths.mean() - spread / spread.mean()))
 
 
 def isotropic_participation(n: int, d: int) -> float:
@@ -146,7 +121,7 @@ def isotropic_participation(n: int, d: int) -> float:
     return (n - 1) * d / (n + d - 2)
 
 
-def _spectral_entropy(x: Tensor) -> Estimate:
+def _spectral_entropy(x: Tensor) -> SmoothEstimate:
     rows = _centred(x)
     n, d = rows.shape
     if d <= n:
@@ -156,13 +131,13 @@ def _spectral_entropy(x: Tensor) -> Estimate:
         eigenvalues, axes = torch.linalg.eigh(rows @ rows.T / n)
         scores = axes.square() * eigenvalues * n
     # Rounding leaves eigenvalues of about zero on either side of it; none of them counts.
-    held = eigenvalues > 0
-    shares = eigenvalues[held].double() / eigenvalues[held].sum(dtype=torch.float64)
+    positive = eigenvalues > 0
+    total = eigenvalues[positive].sum(dtype=torch.float64)
+    shares = eigenvalues[positive].double() / total
     logs = shares.log()
     entropy = -(shares * logs).sum()
-    total = eigenvalues[held].sum(dtype=torch.float64)
-    influence = -(scores[:, held].double() @ (logs + entropy)) * entropy.exp() / total
-    return Estimate(entropy.exp().item(), influence)
+    influence = -(scores[:, positive].double() @ (logs + entropy)) * entropy.exp() / total
+    return SmoothEstimate(entropy.exp().item(), influence)
 
 
 def _isotropic_rank(n: int, d: int) -> float:
@@ -182,24 +157,21 @@ def _centred(x: Tensor) -> Tensor:
     return (rows / rows.abs().max()).to(x.dtype)
 
 
-def _measure(
+def measured_spectrum(
     space: Space,
     *,
     side: Side,
-    estimate: Callable[[Tensor], Estimate],
+    estimate: Callable[[Tensor], SmoothEstimate],
     isotropic: Callable[[int, int], float],
 ) -> Measured:
-    x = space.source if side == "source" else space.target
-    value, influence = estimate(x)
-    return Measured(
-        value,
-        linearised(value, influence),
-        null=Null(isotropic(*x.shape)),
-        notes=of_sample(x),
-    )
+    """A function of the spectrum of one side, beside what it is for isotropic ``(n, d)``."""
+    x = space.side(side)
+    found = estimate(x)
+    null = Null(isotropic(*x.shape))
+    return Measured(found.value, found.replicate, null=null, notes=of_sample(x))
 
 
-_probe = partial(
+spectrum_probe = partial(
     Probe,
     family="pathology",
     better="neither",
@@ -207,26 +179,15 @@ _probe = partial(
     interval="bootstrap over pairs, to first order: of the sample's value; wide rather than narrow",
     null="isotropic sample of the same size",
 )
-_participation = partial(_measure, estimate=participation, isotropic=isotropic_participation)
-_rank = partial(_measure, estimate=_spectral_entropy, isotropic=_isotropic_rank)
-
-PARTICIPATION_SOURCE = _probe(
-    name="participation_ratio_source",
-    label="Participation ratio, source",
-    measure=partial(_participation, side="source"),
+PARTICIPATION_SOURCE, PARTICIPATION_TARGET = for_each_side(
+    spectrum_probe,
+    "participation_ratio",
+    "Participation ratio,",
+    partial(measured_spectrum, estimate=participation, isotropic=isotropic_participation),
 )
-PARTICIPATION_TARGET = _probe(
-    name="participation_ratio_target",
-    label="Participation ratio, target",
-    measure=partial(_participation, side="target"),
-)
-EFFECTIVE_RANK_SOURCE = _probe(
-    name="effective_rank_source",
-    label="Effective rank, source",
-    measure=partial(_rank, side="source"),
-)
-EFFECTIVE_RANK_TARGET = _probe(
-    name="effective_rank_target",
-    label="Effective rank, target",
-    measure=partial(_rank, side="target"),
+EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET = for_each_side(
+    spectrum_probe,
+    "effective_rank",
+    "Effective rank,",
+    partial(measured_spectrum, estimate=_spectral_entropy, isotropic=_isotropic_rank),
 )

@@ -10,29 +10,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
-from probes.inputs import Matrix, matrix, near_one
+from probes.estimates import Measured, Null, SmoothEstimate
+from probes.inputs import Matrix, queries_and_gallery
 from probes.neighbours import closest
 from probes.space import K, Probe, Space
-
-_HUB = 2
-"""A hub is found at least this many times as often as the average item."""
 
 
 def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
     """How many queries have each gallery row among their ``k`` best; ``(m,)`` int64.
 
-    The mean is ``q k / m`` whatever the embeddings. Of gallery rows that score equally the one
-    with the lower index takes the place. Costs O(q m d), in blocks.
+    In ``[0, q]``; the mean is ``q k / m`` whatever the embeddings. Of gallery rows that score
+    equally the one with the lower index takes the place. Costs O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product:
+        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product:
             pass unit-norm rows for a search by cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         k: Neighbourhood size, ``1 <= k <= m``.
-
-    Returns:
-        Counts in ``[0, q]``, on the device of the gallery.
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``k`` is out of range.
@@ -40,30 +34,22 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, the quantity ``N_k``.
     """
-    asking, searched = (
-        near_one(matrix(name, side))[0][0]
-        for name, side in (("queries", queries), ("gallery", gallery))
-    )
-    dtype = torch.promote_types(asking.dtype, searched.dtype)
-    hits = closest(asking.to(dtype), searched.to(dtype), k=k)
-    return _counts(hits, len(searched))
+    x, y = queries_and_gallery(queries, gallery)
+    return torch.bincount(closest(x, y, k=k).flatten(), minlength=len(y))
 
 
 def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     """Skewness of the k-occurrence over the gallery; lower is better.
 
-    ``E (N - mean)^3 / (E (N - mean)^2)^(3/2)``. 0 means that items are found equally often or vary
-    evenly; large values mean that a few hubs crowd the top k of many queries, which caps recall@k
-    whatever the adapter. A random order gives ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``,
-    close to 0. Costs O(q m d), in blocks.
+    The third standardised moment, ``E (N - mean)^3 / (E (N - mean)^2)^(3/2)``. 0 means that items
+    are found equally often or vary evenly; large values mean that a few hubs crowd the top k of
+    many queries, which caps recall@k whatever the adapter. A random order gives
+    ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``, close to 0. Costs O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        queries: Embeddings of the side that searches, ``(q, d)``; unit norm for cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         k: Neighbourhood size, ``1 <= k <= m``.
-
-    Returns:
-        The third standardised moment, dimensionless; 0.0 where all counts are equal.
 
     Raises:
         ValueError: As for ``k_occurrence``.
@@ -75,18 +61,15 @@ def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
 
 def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
-    """Share of gallery items that no query has in its top ``k``; lower is better.
+    """Share of gallery items that no query has in its top ``k``, in [0, 1); lower is better.
 
     A random order leaves out ``(1 - k / m)^q``. With ``q k < m`` some items must be left out: at
     least ``1 - q k / m`` of them. Costs O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        queries: Embeddings of the side that searches, ``(q, d)``; unit norm for cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         k: Neighbourhood size, ``1 <= k <= m``.
-
-    Returns:
-        A share in [0, 1).
 
     Raises:
         ValueError: As for ``k_occurrence``.
@@ -98,19 +81,16 @@ def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
 
 def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
-    """Share of all places in a top ``k`` that are taken by hubs; lower is better.
+    """Share of all places in a top ``k`` that are taken by hubs, in [0, 1]; lower is better.
 
     A hub is found at least twice as often as the average item. A random order gives the share of
     places held in the upper tail of a binomial law with ``q`` trials and chance ``k / m``: 0.7 %
     for 10 places in a gallery of 1,000 and as many queries. Costs O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        queries: Embeddings of the side that searches, ``(q, d)``; unit norm for cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         k: Neighbourhood size, ``1 <= k <= m``.
-
-    Returns:
-        A share in [0, 1].
 
     Raises:
         ValueError: As for ``k_occurrence``.
@@ -121,24 +101,21 @@ def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
         rises with the hubs that it is to catch.
     """
     counts = k_occurrence(queries, gallery, k=k).double()
-    return (counts[counts >= _HUB * counts.mean()].sum() / counts.sum()).item()
+    return (counts[counts >= 2 * counts.mean()].sum() / counts.sum()).item()
 
 
 def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     """Share of places that would have to move for all items to be found equally often.
 
-    ``sum |N - mean N| / (2 sum N)``; lower is better. 0 is equality, and ``1 - k / m`` means that
-    the same ``k`` items answer every query. Unlike the skewness it reads as a share and does not
-    hang on the few largest counts. A random order gives the mean absolute deviation of a binomial
-    count over twice its mean, about ``0.4 / sqrt(q k / m)``. Costs O(q m d), in blocks.
+    ``sum |N - mean N| / (2 sum N)``, in [0, 1); lower is better. 0 is equality, and ``1 - k / m``
+    means that the same ``k`` items answer every query. Unlike the skewness it reads as a share and
+    does not hang on the few largest counts. A random order gives the mean absolute deviation of a
+    binomial count over twice its mean, about ``0.4 / sqrt(q k / m)``. Costs O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        queries: Embeddings of the side that searches, ``(q, d)``; unit norm for cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         k: Neighbourhood size, ``1 <= k <= m``.
-
-    Returns:
-        A share in [0, 1).
 
     Raises:
         ValueError: As for ``k_occurrence``.
@@ -150,21 +127,11 @@ def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
 
 class _Summary(NamedTuple):
-    """A mean over the gallery of something about the counts, and how it moves.
-
-    Attributes:
-        value: The summary.
-        slope: ``m`` times its derivative with respect to each count, ``(m,)``.
-        level: What having an item once more would add, times ``m``, ``(m,)``.
-    """
+    """A mean over the gallery of something about the counts, and how it moves."""
 
     value: float
-    slope: Tensor
-    level: Tensor
-
-
-def _counts(hits: Tensor, m: int) -> Tensor:
-    return torch.bincount(hits.flatten(), minlength=m)
+    slope: Tensor  # m times its derivative with respect to each count, (m,)
+    level: Tensor  # what having an item once more would add, times m, (m,)
 
 
 def _skewness(counts: Tensor) -> _Summary:
@@ -190,27 +157,19 @@ def _robin_hood(counts: Tensor) -> _Summary:
     return _Summary(value.item(), slope, level)
 
 
-def _antihubs(hits: Tensor, codes: Tensor) -> _Summary:
-    counts = _counts(hits, len(codes)).double()
+def _antihubs(counts: Tensor, hits: Tensor, codes: Tensor) -> _Summary:
     missed = (counts == 0).double()
-    asking = codes.repeat_interleave(hits.shape[1])
+    queries = codes.repeat_interleave(hits.shape[1])
     first, last = (
-        torch.full_like(codes, -1).scatter_reduce(0, hits.flatten(), asking, by, include_self=False)
+        torch.full_like(codes, -1).scatter_reduce(
+            0, hits.flatten(), queries, by, include_self=False
+        )
         for by in ("amin", "amax")
     )
     # An item that only one group finds becomes an anti-hub without that group: the jackknife, which
     # Efron and Stein 1981 show to err on the wide side, as no derivative exists.
     slope = -(1 / counts).masked_fill((counts == 0) | (first != last), 0)
     return _Summary(missed.mean().item(), slope, missed - missed.mean())
-
-
-def _influence(summary: _Summary, hits: Tensor, codes: Tensor) -> Tensor:
-    """What each pair adds: its query by what it finds, its gallery item by how often it is found.
-
-    An item never comes without the queries of its own group, so those do not count as news.
-    """
-    own = codes[hits] == codes[:, None]
-    return summary.slope[hits].masked_fill(own, 0).sum(dim=1) + summary.level
 
 
 def _random_skewness(n: int) -> float:
@@ -236,32 +195,30 @@ def _random_robin_hood(n: int) -> float:
 def _measure(
     space: Space,
     *,
-    ways: tuple[int, ...],
-    summarise: Callable[[Tensor, Tensor], _Summary],
+    searches: tuple[int, ...],
+    summarise: Callable[[Tensor, Tensor, Tensor], _Summary],
     expected: Callable[[int], float],
 ) -> Measured:
-    """The mean over the searches ``ways``: 0 searches target, 1 searches source."""
-    found = [space.retrieved[way] for way in ways]
-    summaries = [summarise(hits, space.codes) for hits in found]
-    influences = [
-        _influence(summary, hits, space.codes)
-        for summary, hits in zip(summaries, found, strict=True)
-    ]
-    value = sum(summary.value for summary in summaries) / len(summaries)
-    replicate = linearised(value, torch.stack(influences).mean(dim=0))
-    return Measured(value, replicate, null=Null(expected(space.n)))
+    """The mean over some of both searches: number 0 searches the target, 1 the source."""
+    codes, values, influences = space.codes, [], []
+    for hits in (space.retrieved[number] for number in searches):
+        counts = torch.bincount(hits.flatten(), minlength=len(codes)).double()
+        value, slope, level = summarise(counts, hits, codes)
+        values.append(value)
+        # A pair adds its query by what it finds, and its gallery item by how often it is found. An
+        # item never comes without the queries of its own group, so those do not count as news.
+        own = codes[hits] == codes[:, None]
+        influences.append(slope[hits].masked_fill(own, 0).sum(dim=1) + level)
+    found = SmoothEstimate(sum(values) / len(values), torch.stack(influences).mean(dim=0))
+    return Measured(found.value, found.replicate, null=Null(expected(space.n)))
 
 
 _skewness_of = partial(
-    _measure,
-    summarise=lambda hits, codes: _skewness(_counts(hits, len(codes)).double()),
-    expected=_random_skewness,
+    _measure, summarise=lambda counts, *_: _skewness(counts), expected=_random_skewness
 )
 _antihubs_of = partial(_measure, summarise=_antihubs, expected=_random_antihubs)
 _robin_hood_of = partial(
-    _measure,
-    summarise=lambda hits, codes: _robin_hood(_counts(hits, len(codes)).double()),
-    expected=_random_robin_hood,
+    _measure, summarise=lambda counts, *_: _robin_hood(counts), expected=_random_robin_hood
 )
 
 _probe = partial(
@@ -272,29 +229,24 @@ _probe = partial(
     interval="bootstrap over pairs, to first order: up to twice too wide where there are no hubs",
     null="random order",
 )
-
-HUBNESS_FORTH = _probe(
-    name="hubness_skewness_target",
-    label="Hubness skewness, target searched",
-    measure=partial(_skewness_of, ways=(0,)),
+HUBNESS_FORTH, HUBNESS_BACK = (
+    _probe(
+        name=f"hubness_skewness_{side}",
+        label=f"Hubness skewness, {side} searched",
+        measure=partial(_skewness_of, searches=(number,)),
+    )
+    for number, side in enumerate(("target", "source"))
 )
-HUBNESS_BACK = _probe(
-    name="hubness_skewness_source",
-    label="Hubness skewness, source searched",
-    measure=partial(_skewness_of, ways=(1,)),
-)
-ANTIHUBS_FORTH = _probe(
-    name="antihub_share_target",
-    label="Anti-hub share, target searched",
-    measure=partial(_antihubs_of, ways=(0,)),
-)
-ANTIHUBS_BACK = _probe(
-    name="antihub_share_source",
-    label="Anti-hub share, source searched",
-    measure=partial(_antihubs_of, ways=(1,)),
+ANTIHUBS_FORTH, ANTIHUBS_BACK = (
+    _probe(
+        name=f"antihub_share_{side}",
+        label=f"Anti-hub share, {side} searched",
+        measure=partial(_antihubs_of, searches=(number,)),
+    )
+    for number, side in enumerate(("target", "source"))
 )
 ROBIN_HOOD = _probe(
     name="robin_hood_index",
     label="Robin Hood index, both directions",
-    measure=partial(_robin_hood_of, ways=(0, 1)),
+    measure=partial(_robin_hood_of, searches=(0, 1)),
 )

@@ -10,17 +10,13 @@ from torch import Tensor
 from align.scoring.topk import nearest
 from probes.estimates import Measured
 from probes.inputs import Matrix, matrix, near_one
-from probes.pathology.dimension import Side
-from probes.space import Probe, Space
+from probes.space import Probe, Side, Space, for_each_side
 
 SAMPLE = 2000
 """Pairs measured on: the cost grows with the square, and the error is then about 2 % already."""
 
-_BLOCK = 1024
-"""Rows whose neighbours are looked up at a time."""
-
-_EQUAL = 0.25
-"""Largest share of rows that may be as far from the second neighbour as from the first."""
+_BLOCK = 1024  # rows whose neighbours are looked up at a time
+_EQUAL = 0.25  # most of the rows that may be as far from the second neighbour as from the first
 
 
 def two_nn(x: Matrix) -> float:
@@ -29,16 +25,14 @@ def two_nn(x: Matrix) -> float:
     With ``r1`` and ``r2`` the distances of a row to its two nearest neighbours, ``r2 / r1`` has
     the law ``F = 1 - (r2 / r1)^-dimension`` wherever the density is even over that range. The
     dimension is the slope of the line through the origin fitted to ``-log(1 - i / n)`` over the
-    sorted ``log(r2 / r1)``, without the largest tenth. Neither direction is better, and there is
-    no null. It looks at the scale of neighbours, which shrinks as rows are added: compare it at
-    equal ``n`` only. Above about 10 dimensions it reads low, as edges are near everywhere.
-    Invariant to rotation, shift and scale. Costs O(n^2 d), in blocks.
+    sorted ``log(r2 / r1)``, without the largest tenth: a positive number, not bounded by ``d``.
+    Neither direction is better, and there is no null. It looks at the scale of neighbours, which
+    shrinks as rows are added: compare it at equal ``n`` only. Above about 10 dimensions it reads
+    low, as edges are near everywhere. Invariant to rotation, shift and scale. Costs O(n^2 d), in
+    blocks.
 
     Args:
         x: One embedding per row, ``(n, d)``, ``n >= 3``, no two rows equal.
-
-    Returns:
-        A positive number, not bounded by ``d``.
 
     Raises:
         ValueError: ``x`` is not a finite matrix of at least three rows, a row is as good as equal
@@ -50,7 +44,7 @@ def two_nn(x: Matrix) -> float:
         maximum of the likelihood, ``n`` over the sum of the logarithms, uses all ratios; a few
         pairs of almost equal rows are enough to spoil it.
     """
-    ((rows,), _) = near_one(matrix("x", x, least=3))
+    (rows,), _ = near_one(matrix("x", x, least=3))
     logs = _log_ratios(rows).sort().values
     return _slopes(logs, torch.ones(1, len(logs), dtype=torch.float64)).item()
 
@@ -64,14 +58,14 @@ def _log_ratios(x: Tensor) -> Tensor:
     centred = centred / scale
     # An inner product that orders as the distance does: x·y - y·y / 2.
     halves = centred.square().sum(dim=1, keepdim=True) / 2
-    asking = torch.cat([centred, torch.ones_like(halves)], dim=1)
-    searched = torch.cat([centred, -halves], dim=1)
+    queries = torch.cat([centred, torch.ones_like(halves)], dim=1)
+    gallery = torch.cat([centred, -halves], dim=1)
     blocks = []
     for block in torch.split(torch.arange(len(rows)), _BLOCK):
-        found = nearest(asking[block], searched, k=3).indices
+        near = nearest(queries[block], gallery, k=3).indices
         # The products only name the neighbours: close rows cancel in them, but not in a difference.
-        gaps = torch.linalg.vector_norm((rows[block, None] - rows[found]) / scale, dim=2)
-        gaps.masked_fill_(found == block[:, None], torch.inf)
+        gaps = torch.linalg.vector_norm((rows[block, None] - rows[near]) / scale, dim=2)
+        gaps.masked_fill_(near == block[:, None], torch.inf)
         blocks.append(gaps.sort(dim=1).values[:, :2])
     first, second = torch.cat(blocks).unbind(dim=1)
     _check_apart(first)
@@ -100,8 +94,8 @@ def _check_apart(first: Tensor) -> None:
 def _slopes(logs: Tensor, weights: Tensor) -> Tensor:
     """Slope of the fit when the ``i``-th smallest of ``logs`` comes ``weights[:, i]`` times."""
     total = weights.sum(dim=1, keepdim=True)
-    kept = (9 * total / 10).floor()
-    upto = torch.minimum(weights.cumsum(dim=1), kept)
+    most = (9 * total / 10).floor()
+    upto = torch.minimum(weights.cumsum(dim=1), most)
     # Sum of -log(1 - i / total) over i = 1 .. upto.
     heights = upto * total.log() - torch.lgamma(total) + torch.lgamma(total - upto)
     start = torch.zeros_like(total)
@@ -111,10 +105,10 @@ def _slopes(logs: Tensor, weights: Tensor) -> Tensor:
 
 def _measure(space: Space, *, side: Side) -> Measured:
     sample, rows = space.sample(SAMPLE)
-    x = sample.source if side == "source" else sample.target
+    x = sample.side(side)
     distinct = _first_of_equals(x)
     logs, order = _log_ratios(matrix(f"the distinct rows of {side}", x[distinct], least=3)).sort()
-    held = distinct[order]
+    in_order = distinct[order]
     repeats = len(x) - len(distinct)
     notes = (
         f"{repeats} of {len(x)} rows of {side} repeat another row; each distinct row was taken "
@@ -122,7 +116,7 @@ def _measure(space: Space, *, side: Side) -> Measured:
     )
     return Measured(
         _slopes(logs, torch.ones(1, len(logs), dtype=torch.float64)).item(),
-        lambda weights: _slopes(logs, weights[:, held]),
+        lambda weights: _slopes(logs, weights[:, in_order]),
         rows=None if sample is space else rows,
         notes=notes if repeats else (),
     )
@@ -137,21 +131,15 @@ def _first_of_equals(x: Tensor) -> Tensor:
     return first.sort().values
 
 
-_probe = partial(
-    Probe,
-    family="pathology",
-    better="neither",
-    needs="sides",
-    interval="bootstrap over pairs, neighbours held: a little narrow",
-)
-
-TWO_NN_SOURCE = _probe(
-    name="two_nn_source",
-    label="Intrinsic dimension (TwoNN), source",
-    measure=partial(_measure, side="source"),
-)
-TWO_NN_TARGET = _probe(
-    name="two_nn_target",
-    label="Intrinsic dimension (TwoNN), target",
-    measure=partial(_measure, side="target"),
+TWO_NN_SOURCE, TWO_NN_TARGET = for_each_side(
+    partial(
+        Probe,
+        family="pathology",
+        better="neither",
+        needs="sides",
+        interval="bootstrap over pairs, neighbours held: a little narrow",
+    ),
+    "two_nn",
+    "Intrinsic dimension (TwoNN),",
+    _measure,
 )

@@ -13,9 +13,9 @@ from torch import Tensor
 from align._checks import check_at_least, check_k, check_no_zero_rows, check_paired, check_positive
 from align.scoring.ties import PRODUCTS, first_largest
 from probes.estimates import Measured, Null, mean_of
-from probes.inputs import Matrix, announce, matrix, near_one
+from probes.inputs import Matrix, announce, queries_and_gallery
 from probes.neighbours import closest
-from probes.space import Probe, Search, Space
+from probes.space import Probe, SearchSides, Space
 
 SAMPLE = 2000
 """Pairs measured on: the cost grows with the square, and a share is then known to 0.02."""
@@ -29,30 +29,21 @@ WIDTH, CODES = 4, 16
 _ENTRIES = 1 << 21
 """Scores of vectors against centroids held at a time; about what a cache holds."""
 
-_STEPS = 5
-"""Rounds of k-means for a codebook; more of them leave the agreement where it is."""
-
-_ROWS_PER_CODE = 39
-"""Rows that a codebook entry needs to be fitted rather than remembered; the rule of Faiss."""
-
 
 def top_1_agreement(
     queries: Matrix, gallery: Matrix, changed_queries: Matrix, changed_gallery: Matrix
 ) -> float:
-    """Share of queries whose best gallery row stays after a change; higher is better.
+    """Share of queries whose best gallery row stays after a change, in [0, 1]; higher is better.
 
     1 means that nobody would notice; an unrelated order agrees for ``1 / m``. Of rows that score
     equally the one with the lower index is the best; rows that are equal are still two rows, so
     pass each item once. Costs two searches, O(q m d), in blocks.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         changed_queries: The same queries after the change, ``(q, d')``.
         changed_gallery: The same gallery after the change, ``(m, d')``.
-
-    Returns:
-        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite, or do not fit together.
@@ -68,18 +59,15 @@ def noise_agreement(
 ) -> float:
     """Share of queries whose best gallery row stays when noise is added to all vectors.
 
-    Each vector gets Gaussian noise of ``sigma`` times its own norm in expectation, ``sigma ||x|| /
-    sqrt(d)`` per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Invariant
-    to scale, and to rotation up to the draw. Costs two searches, O(q m d), in blocks.
+    As ``top_1_agreement``. Each vector gets Gaussian noise of ``sigma`` times its own norm in
+    expectation, ``sigma ||x|| / sqrt(d)`` per coordinate. Invariant to scale, and to rotation up to
+    the draw.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         sigma: Length of the noise relative to the vector, > 0. 0.1 turns a vector by 6 degrees.
         seed: Seeds the noise.
-
-    Returns:
-        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``sigma`` is not
@@ -92,16 +80,12 @@ def noise_agreement(
 def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
     """Share of queries whose best gallery row stays when the gallery is stored in 8 bits.
 
-    Each row is divided by its largest magnitude over 127 and rounded; queries stay as they are.
-    Higher is better; an unrelated order agrees for ``1 / m``. Costs two searches, O(q m d), in
-    blocks.
+    As ``top_1_agreement``. Each row is divided by its largest magnitude over 127 and rounded;
+    queries stay as they are.
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
         gallery: Embeddings of the side that is searched, ``(m, d)``, no row all zeros.
-
-    Returns:
-        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or a gallery row is all
@@ -117,28 +101,26 @@ def pq_agreement(
 ) -> float:
     """Share of queries whose best gallery row stays when the gallery is product-quantised.
 
-    The columns are cut into runs of ``width``, and in each run a row is replaced by the nearest of
-    ``codes`` centroids, fitted to the gallery by k-means; queries stay as they are. The default
-    keeps 1 bit per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Not
-    invariant to rotation: that is what rotations learned before quantising are for. Costs
-    O(q m d + m d codes).
+    As ``top_1_agreement``. The columns are cut into runs of ``width``, and in each run a row is
+    replaced by the nearest of ``codes`` centroids, fitted to the gallery by k-means; queries stay
+    as they are. The default keeps 1 bit per coordinate. Not invariant to rotation: that is what
+    rotations learned before quantising are for. Costs O(q m d + m d codes).
 
     Args:
-        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
         width: Coordinates per code, at least 1; the last run is shorter if it does not divide
             ``d``.
-        codes: Centroids per run, ``1 <= codes <= m``. With fewer than 39 rows per centroid they
-            remember the gallery, the share looks better than in a large gallery, and
-            ``UnreliableEstimate`` is warned.
+        codes: Centroids per run, ``1 <= codes <= m``.
         seed: Seeds the rows that k-means starts from.
-
-    Returns:
-        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``width`` or ``codes``
             is out of range.
+
+    Warns:
+        UnreliableEstimate: With fewer than 39 rows per centroid, which then remember the gallery,
+            the share looks better than in a large gallery.
 
     Reference:
         Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57, asymmetric distances (section
@@ -151,32 +133,23 @@ def pq_agreement(
     return _agreement(search, _in_codes(search, width, codes, seed))
 
 
-def _search(queries: Matrix, gallery: Matrix) -> Search:
-    asking, searched = (
-        near_one(matrix(name, side))[0][0]
-        for name, side in (("queries", queries), ("gallery", gallery))
-    )
-    dtype = torch.promote_types(asking.dtype, searched.dtype)
-    return Search(asking.to(dtype), searched.to(dtype))
+def _search(queries: Matrix, gallery: Matrix) -> SearchSides:
+    return SearchSides(*queries_and_gallery(queries, gallery))
 
 
-def _best(search: Search) -> Tensor:
+def _best(search: SearchSides) -> Tensor:
     return closest(search.queries, search.gallery, k=1)[:, 0]
 
 
-def _agreement(before: Search, after: Search) -> float:
-    return _same(_best(before), _best(after)).mean().item()
+def _agreement(before: SearchSides, after: SearchSides) -> float:
+    return (_best(before) == _best(after)).double().mean().item()
 
 
-def _same(before: Tensor, after: Tensor) -> Tensor:
-    return (before == after).double()
-
-
-def _with_noise(search: Search, sigma: float, seed: int) -> Search:
+def _with_noise(search: SearchSides, sigma: float, seed: int) -> SearchSides:
     check_positive("sigma", sigma)
     generator = torch.Generator().manual_seed(seed)
     queries, gallery = (_shaken(side, sigma, generator) for side in search)
-    return Search(queries, gallery)
+    return SearchSides(queries, gallery)
 
 
 def _shaken(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
@@ -185,12 +158,12 @@ def _shaken(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     return x + drawn * lengths * (sigma / math.sqrt(x.shape[1]))
 
 
-def _in_int8(search: Search) -> Search:
+def _in_int8(search: SearchSides) -> SearchSides:
     step = search.gallery.abs().amax(dim=1, keepdim=True) / 127
-    return Search(search.queries, (search.gallery / step).round() * step)
+    return SearchSides(search.queries, (search.gallery / step).round() * step)
 
 
-def _in_codes(search: Search, width: int, codes: int, seed: int) -> Search:
+def _in_codes(search: SearchSides, width: int, codes: int, seed: int) -> SearchSides:
     m, d = search.gallery.shape
     # Zeros fill up the last run: they add nothing to a distance, and are cut off again.
     filled = F.pad(search.gallery, (0, -d % width))
@@ -198,23 +171,20 @@ def _in_codes(search: Search, width: int, codes: int, seed: int) -> Search:
     start = torch.randperm(m, generator=torch.Generator().manual_seed(seed))[:codes]
     per_chunk = max(1, _ENTRIES // (m * codes))
     decoded = [_quantised(chunk, start) for chunk in torch.split(runs, per_chunk)]
-    return Search(search.queries, torch.cat(decoded).transpose(0, 1).reshape(m, -1)[:, :d])
+    return SearchSides(search.queries, torch.cat(decoded).transpose(0, 1).reshape(m, -1)[:, :d])
 
 
 def _quantised(runs: Tensor, start: Tensor) -> Tensor:
     """Each vector replaced by the nearest of the centroids fitted to its run, ``(s, m, width)``.
 
-    Args:
-        runs: ``s`` sets of ``m`` vectors, ``(s, m, width)``.
-        start: Rows that the centroids start from, ``(codes,)`` int64. A centroid that loses all
-            its vectors stays where it is.
+    Centroids start from the rows ``start``, and one that loses all its vectors stays where it is.
     """
     s, _, width = runs.shape
     # Distances are the same from anywhere, and differ most from each other seen from the middle.
     middle = runs.mean(dim=1, keepdim=True)
     runs = runs - middle
     centroids = runs[:, start]
-    for _ in range(_STEPS):
+    for _ in range(5):  # More rounds leave the agreement where it is.
         member = _nearest_centroid(runs, centroids)
         at = (member + len(start) * torch.arange(s)[:, None]).flatten()
         sums = runs.new_zeros(s * len(start), width).index_add_(0, at, runs.flatten(0, 1))
@@ -234,28 +204,29 @@ def _nearest_centroid(runs: Tensor, centroids: Tensor) -> Tensor:
 
 
 def _few_rows(m: int, codes: int) -> tuple[str, ...]:
-    wanted = _ROWS_PER_CODE * codes
-    if m >= wanted:
+    # Rows that a codebook entry needs to be fitted rather than remembered: the rule of Faiss.
+    enough = 39 * codes
+    if m >= enough:
         return ()
     return (
         f"codebooks of {codes} centroids fitted to {m} rows partly remember them: product "
-        f"quantisation looks better than it is in a large gallery. Take at least {wanted} rows.",
+        f"quantisation looks better than it is in a large gallery. Take at least {enough} rows.",
     )
 
 
 def _measure(
     space: Space,
     *,
-    change: Callable[[Search, int], Search],
+    change: Callable[[SearchSides, int], SearchSides],
     notes_for: Callable[[int], tuple[str, ...]] = lambda m: (),
 ) -> Measured:
     """Agreement before and after ``change``, averaged over both searches of a space."""
     sample, rows = space.sample(SAMPLE)
-    kept = [
-        _same(found[:, 0], _best(change(search, space.seed)))
-        for found, search in zip(sample.retrieved, sample.searches, strict=True)
+    same = [
+        (best[:, 0] == _best(change(search, space.seed))).double()
+        for best, search in zip(sample.retrieved, sample.searches, strict=True)
     ]
-    value, replicate = mean_of(torch.stack(kept).mean(dim=0))
+    value, replicate = mean_of(torch.stack(same).mean(dim=0))
     return Measured(
         value,
         replicate,

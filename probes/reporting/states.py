@@ -11,9 +11,9 @@ from torch import Tensor
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from align.data.splits import folds, group_codes
 from probes.inputs import directions
+from probes.nulls import centred_directions
 from probes.reporting.model import Column
-from probes.space import Search, Space, whole_groups
-from probes.swapped_sides import centred_directions
+from probes.space import SearchSides, Space, whole_groups
 
 CENTRING_FOLDS = 5
 
@@ -141,11 +141,11 @@ def states(
     spaces["aligned"] = aligned
     if hasattr(adapter, "queries") and hasattr(adapter, "gallery"):
         corrected = (
-            Search(
+            SearchSides(
                 _float(adapter.queries(source, side="source")),
                 _float(adapter.gallery(target, side="target")),
             ),
-            Search(
+            SearchSides(
                 _float(adapter.queries(target, side="target")),
                 _float(adapter.gallery(source, side="source")),
             ),
@@ -198,7 +198,7 @@ def _float(x: Tensor) -> Tensor:
     return torch.as_tensor(x).detach().cpu().float()
 
 
-def _same(a: Search, b: Search) -> bool:
+def _same(a: SearchSides, b: SearchSides) -> bool:
     return all(
         x.shape == y.shape and torch.allclose(x, y, atol=1e-6) for x, y in zip(a, b, strict=True)
     )

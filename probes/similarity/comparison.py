@@ -58,10 +58,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A metric minus that of the reference on the same pairs.
+    """A metric minus that of the reference on the same pairs; positive where that is worse.
 
     Attributes:
-        value: The difference; positive where the reference is worse.
+        value: The difference.
         low: Lower bound of the paired 95 % bootstrap interval over groups.
         high: Upper bound.
         p: Two-sided p-value of the randomisation test over groups, in (0, 1].
@@ -78,7 +78,7 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredSimilarity:
     """One similarity.
 
     Attributes:
@@ -94,7 +94,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimilarityComparison:
-    """Similarities judged on the same pairs; ``print`` shows a Markdown table and the conclusion.
+    """Similarities scored on the same pairs; ``print`` shows a Markdown table and the conclusion.
 
     Attributes:
         reference: The similarity that the others are compared with.
@@ -106,7 +106,7 @@ class SimilarityComparison:
     """
 
     reference: str
-    judged: tuple[Judged, ...]
+    judged: tuple[ScoredSimilarity, ...]
     ranks: Mapping[str, Tensor]
     gallery: int
     groups: int
@@ -212,8 +212,8 @@ def compare_similarities(
     }
     codes = codes_of(test.groups, len(test))
     source, target = test.source.float(), test.target.float()
-    found = {name: match_ranks(each, source, target, codes) for name, each in similarities.items()}
-    return compare_ranks(found, test.groups, learned=learned, seed=seed)
+    ranks = {name: match_ranks(each, source, target, codes) for name, each in similarities.items()}
+    return compare_ranks(ranks, test.groups, learned=learned, seed=seed)
 
 
 def compare_ranks(
@@ -224,7 +224,7 @@ def compare_ranks(
     learned: Mapping[str, Learned] | None = None,
     seed: int = 0,
 ) -> SimilarityComparison:
-    """Similarities judged by ranks that they gave to the same pairs, in one space or in several.
+    """Similarities compared by ranks that they gave to the same pairs, in one space or in several.
 
     Args:
         ranks: ``match_ranks`` of each similarity, ``(n, 2)`` int64, by name; or ``(n, 2 t)`` for
@@ -243,17 +243,17 @@ def compare_ranks(
             f"ranks must hold {reference!r} and another similarity to compare it with; got "
             f"{list(ranks)}. Name one of them as the reference."
         )
-    for name, found in ranks.items():
-        if found.shape != (len(groups), ranks[reference].shape[-1]):
+    for name, given in ranks.items():
+        if given.shape != (len(groups), ranks[reference].shape[-1]):
             raise ValueError(
                 f"ranks of {name!r} must be a row for each of {len(groups)} pairs, with as many "
-                f"columns as those of {reference!r}; got {tuple(found.shape)}. "
+                f"columns as those of {reference!r}; got {tuple(given.shape)}. "
                 "Rank the same pairs with every similarity."
             )
     codes = torch.from_numpy(group_codes(groups))
-    values = {name: _values(found) for name, found in ranks.items()}
+    values = {name: _values(given) for name, given in ranks.items()}
     judged = tuple(
-        Judged(
+        ScoredSimilarity(
             name,
             _scores(each, codes, seed),
             None if name == reference else _gains(each, values[reference], codes, seed),

@@ -1,6 +1,8 @@
 """Two similarities with parameters to learn: a network that sees the pair, and a bilinear form.
 
-Nothing is checked to be of unit norm, but the starts below are scaled for rows that are.
+Nothing is checked to be of unit norm, but the starts below are scaled for rows that are. Both raise
+``ValueError`` for sides that are not finite matrices of their widths, queries ``(q, d_source)`` and
+a gallery ``(m, d_target)``.
 
 Reference:
     Xu and Leiva 2025, arXiv:2506.08774, compare the standard similarities with two learned ones.
@@ -22,14 +24,9 @@ from probes.similarity.standard import padded
 START_TEMPERATURE = 0.05
 """A bilinear form starts with scores of about a cosine divided by this."""
 
-_ROWS = 4
-"""Queries that a network scores at a time."""
-
-_ENTRIES = 1 << 21
-"""Differences of pairs that a network holds at a time; bounds its memory."""
-
-_TILE = 64
-"""Gallery rows are scored in multiples of this, so that equal rows score equally."""
+_ROWS = 4  # queries that a network scores at a time
+_ENTRIES = 1 << 21  # differences of pairs that a network holds at a time; bounds its memory
+_TILE = 64  # gallery rows are scored in multiples of this, so that equal rows score equally
 
 
 class PairMLP(nn.Module):
@@ -58,11 +55,7 @@ class PairMLP(nn.Module):
         self.second = _linear(hidden, 1, generator, bias=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores of row-matched pairs, ``(n, d)`` and ``(n, d)`` to ``(n,)``.
-
-        Raises:
-            ValueError: The sides are not row-matched finite matrices of that width.
-        """
+        """Scores of row-matched pairs, ``(n, d)`` and ``(n, d)`` to ``(n,)``."""
         check_paired(x, y)
         x, y = self._scaled(x, y)
         features = torch.cat([x, y, (x - y).abs(), x * y], dim=1)
@@ -70,17 +63,7 @@ class PairMLP(nn.Module):
         return scores
 
     def all_pairs(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores of each ``x`` with each ``y`` of a batch, ``(q, m)``; differentiable.
-
-        Holds ``q m d`` numbers.
-
-        Args:
-            x: ``(q, d)``.
-            y: ``(m, d)``.
-
-        Raises:
-            ValueError: The sides are not finite matrices of that width.
-        """
+        """Scores of each ``x`` with each ``y``, ``(q, m)``; differentiable. Holds ``q m d``."""
         x, y = self._scaled(x, y)
         of_x, of_y = self._single(x, y)
         return self._pairs(x, y, of_x, of_y)
@@ -89,25 +72,19 @@ class PairMLP(nn.Module):
     def scores(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """The same as ``all_pairs`` without gradients, in blocks of bounded memory; ``(q, m)``.
 
-        Cost O(q m d hidden). Rows that are equal score equally, on either side.
-
-        Args:
-            queries: ``(q, d)``, of the side that was ``x`` in training.
-            gallery: ``(m, d)``.
-
-        Raises:
-            ValueError: The sides are not finite matrices of that width.
+        Cost O(q m d hidden). Rows that are equal score equally, on either side. The queries are of
+        the side that was ``x`` in training.
         """
         x, y = (padded(rows) for rows in self._scaled(queries, gallery))
         of_x, of_y = self._single(x, y)
         columns = max(1, _ENTRIES // (_ROWS * self.d * _TILE)) * _TILE
         blocks = zip(torch.split(x, _ROWS), torch.split(of_x, _ROWS), strict=True)
         tiles = list(zip(torch.split(y, columns), torch.split(of_y, columns), strict=True))
-        found = [
+        scores = [
             torch.cat([self._pairs(block, tile, of_block, of_tile) for tile, of_tile in tiles], 1)
             for block, of_block in blocks
         ]
-        return torch.cat(found)[: len(queries), : len(gallery)]
+        return torch.cat(scores)[: len(queries), : len(gallery)]
 
     def _scaled(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         check_matrix("queries", x, d=self.d)
@@ -152,14 +129,8 @@ class LowRankBilinear(nn.Module):
     def random(cls, d_source: int, d_target: int, *, rank: int, generator: torch.Generator) -> Self:
         """A start that knows nothing: normal entries of variance ``1 / (temperature rank)``.
 
-        Args:
-            d_source: Width of the side that is ``x``.
-            d_target: Width of the other.
-            rank: Columns of each factor, at least 1.
-            generator: Source of the entries.
-
         Raises:
-            ValueError: ``rank`` is below 1 or above a width.
+            ValueError: ``rank``, the columns of each factor, is below 1 or above a width.
         """
         check_k(rank, min(d_source, d_target), name="rank", of="the smaller width")
         scale = (START_TEMPERATURE * rank) ** -0.5
@@ -168,18 +139,14 @@ class LowRankBilinear(nn.Module):
 
     @classmethod
     def inner_product(cls, rows: Tensor, *, rank: int) -> Self:
-        """A start at the inner product in the leading principal directions of some rows.
+        """A start at the inner product in the leading principal directions of rows, ``(n, d)``.
 
         ``U = V``, orthogonal columns. With ``rank = d`` this is the inner product itself, divided
         by the temperature; with fewer columns, what is left of it after a projection that keeps
-        most of the rows' squared norm.
-
-        Args:
-            rows: Rows of both sides in their common space, ``(n, d)``.
-            rank: Columns of each factor, in ``[1, d]``.
+        most of the squared norm of the rows, which are of both sides in their common space.
 
         Raises:
-            ValueError: ``rows`` is not a finite matrix, or ``rank`` is out of range.
+            ValueError: ``rows`` is not a finite matrix, or ``rank`` is not in ``[1, d]``.
         """
         check_matrix("rows", rows)
         check_k(rank, rows.shape[1], name="rank", of="the width")
@@ -189,25 +156,13 @@ class LowRankBilinear(nn.Module):
         return cls(factor, factor)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores of row-matched pairs, ``(n, d_source)`` and ``(n, d_target)`` to ``(n,)``.
-
-        Raises:
-            ValueError: The sides are not row-matched finite matrices of those widths.
-        """
+        """Scores of row-matched pairs, ``(n, d_source)`` and ``(n, d_target)`` to ``(n,)``."""
         check_paired(x, y)
         left, right = self._projected(x, y)
         return (left * right).sum(dim=1)
 
     def all_pairs(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scores of each ``x`` with each ``y``, ``(q, m)``; differentiable.
-
-        Args:
-            x: ``(q, d_source)``.
-            y: ``(m, d_target)``.
-
-        Raises:
-            ValueError: The sides are not finite matrices of those widths.
-        """
+        """Scores of each ``x`` with each ``y``, ``(q, m)``; differentiable."""
         left, right = self._projected(x, y)
         return left @ right.T
 
@@ -216,13 +171,6 @@ class LowRankBilinear(nn.Module):
         """The same as ``all_pairs`` without gradients, equal rows scoring equally; ``(q, m)``.
 
         Cost O((q d_source + m d_target + q m) rank).
-
-        Args:
-            queries: ``(q, d_source)``.
-            gallery: ``(m, d_target)``.
-
-        Raises:
-            ValueError: The sides are not finite matrices of those widths.
         """
         self._check(queries, gallery)
         left = padded(queries) @ self.source_factor

@@ -1,7 +1,9 @@
 """The four standard similarities of two embeddings, each of all queries with all gallery rows.
 
-All are symmetric and higher where two rows are more alike, so distances come out negative. Rows
-that are equal score equally to the last bit, on either side, so that a tie is a tie.
+All are symmetric and higher where two rows are more alike, so distances come out negative: at most
+0, and 0 for equal rows only. Rows that are equal score equally to the last bit, on either side, so
+that a tie is a tie. All take queries ``(q, d)`` and a gallery ``(m, d)`` to ``(q, m)``, float32 or
+wider, at a cost of O(q m d), and raise ``ValueError`` unless both are finite matrices of one width.
 
 Reference:
     Xu and Leiva 2025, arXiv:2506.08774, table 1, compare these four.
@@ -22,50 +24,30 @@ from probes.inputs import Matrix, directions, matrix
 Similarity = Callable[[Tensor, Tensor], Tensor]
 """Queries ``(q, d_source)``, gallery ``(m, d_target)`` to scores ``(q, m)``; higher is closer."""
 
-_ENTRIES = 1 << 17
-"""Terms of the chi-square sum held at a time: few enough to stay in a processor's cache."""
-
-_TILE = 64
-"""Rows are padded to a multiple of this: matrix products sum what is left over in another way."""
+_ENTRIES = 1 << 17  # terms of the chi-square sum held at a time, few enough to stay in a cache
+_TILE = 64  # rows are padded to a multiple: matrix products sum what is left over in another way
 
 
 @torch.no_grad()
 def cosine(queries: Matrix, gallery: Matrix) -> Tensor:
     """Cosine of the angle between rows, ``<x, y> / (||x|| ||y||)``; higher is more alike.
 
-    In [-1, 1]; 0 for directions that have nothing to do with each other. Cost O(q m d).
-
-    Args:
-        queries: ``(q, d)``, no row all zeros.
-        gallery: ``(m, d)``, no row all zeros.
-
-    Returns:
-        ``(q, m)``, float32 or wider.
+    In [-1, 1]; 0 for directions that have nothing to do with each other.
 
     Raises:
-        ValueError: The sides are not finite matrices of one width, or a row is all zeros.
+        ValueError: The sides do not fit, or a row is all zeros.
     """
     x, y = _sides(queries, gallery)
-    found = inner_products(padded(directions("queries", x)), directions("gallery", y))
-    return found[: len(x)]
+    scores = inner_products(padded(directions("queries", x)), directions("gallery", y))
+    return scores[: len(x)]
 
 
 @torch.no_grad()
 def euclidean(queries: Matrix, gallery: Matrix) -> Tensor:
     """Minus the Euclidean distance, ``-sqrt(sum_i (x_i - y_i)^2)``; higher is more alike.
 
-    At most 0, and 0 for equal rows only. Rows of unit norm come in the same order as by the
-    cosine: the squared distance is then ``2 - 2 cos``. Cost O(q m d).
-
-    Args:
-        queries: ``(q, d)``.
-        gallery: ``(m, d)``.
-
-    Returns:
-        ``(q, m)``, float32 or wider.
-
-    Raises:
-        ValueError: The sides are not finite matrices of one width.
+    Rows of unit norm come in the same order as by the cosine: the squared distance is then
+    ``2 - 2 cos``.
     """
     x, y = _sides(queries, gallery)
     # The short way by inner products loses half of the digits of small distances.
@@ -74,20 +56,7 @@ def euclidean(queries: Matrix, gallery: Matrix) -> Tensor:
 
 @torch.no_grad()
 def manhattan(queries: Matrix, gallery: Matrix) -> Tensor:
-    """Minus the Manhattan distance, ``-sum_i |x_i - y_i|``; higher is more alike.
-
-    At most 0, and 0 for equal rows only. A rotation of both sides changes it. Cost O(q m d).
-
-    Args:
-        queries: ``(q, d)``.
-        gallery: ``(m, d)``.
-
-    Returns:
-        ``(q, m)``, float32 or wider.
-
-    Raises:
-        ValueError: The sides are not finite matrices of one width.
-    """
+    """Minus the Manhattan distance, ``-sum_i |x_i - y_i|``; a rotation changes it."""
     x, y = _sides(queries, gallery)
     return -torch.cdist(x, y, p=1.0)
 
@@ -96,20 +65,12 @@ def manhattan(queries: Matrix, gallery: Matrix) -> Tensor:
 def chi_square(queries: Matrix, gallery: Matrix) -> Tensor:
     """Minus the chi-square distance, ``-sum_i (x_i - y_i)^2 / (x_i + y_i)``; higher is more alike.
 
-    A coordinate where both are 0 adds 0. At most 0, and 0 for equal rows only; a rotation changes
-    it. It is made for histograms: entries must not be negative. Embeddings of any sign go through
-    ``positive_and_negative_parts`` first. Cost O(q m d) with a division for each term; no more
-    than a block of the ``q m d`` terms is held.
-
-    Args:
-        queries: ``(q, d)``, no entry negative.
-        gallery: ``(m, d)``, no entry negative.
-
-    Returns:
-        ``(q, m)``, float32 or wider.
+    A coordinate where both are 0 adds 0. A rotation changes it. It is made for histograms: entries
+    must not be negative, so embeddings of any sign go through ``positive_and_negative_parts``
+    first. Each term costs a division; no more than a block of the ``q m d`` terms is held.
 
     Raises:
-        ValueError: The sides are not finite matrices of one width, or an entry is negative.
+        ValueError: The sides do not fit, or an entry is negative.
 
     Reference:
         Puzicha, Buhmann, Rubner and Tomasi 1999, doi:10.1109/ICCV.1999.790412, where each row is
@@ -131,22 +92,13 @@ def chi_square(queries: Matrix, gallery: Matrix) -> Tensor:
 
 
 def positive_and_negative_parts(x: Matrix) -> Tensor:
-    """``max(x, 0)`` and ``max(-x, 0)`` side by side: no entry negative and nothing lost.
+    """``max(x, 0)`` and ``max(-x, 0)`` side by side, ``(n, 2 d)``, of entries of any sign.
 
     Of rows so split, the chi-square distance is ``sum_i (x_i - y_i)^2 / (|x_i| + |y_i|)``. How
     the paper makes its embeddings non-negative is not known to us. We split signs since that
     needs no data, keeps zero where it was, and commutes with scaling; a shift by a training
     minimum is not defined for a later row that falls below it, and a softplus is so nearly a
     straight line on the entries of unit vectors that a Euclidean distance is left.
-
-    Args:
-        x: ``(n, d)``, entries of any sign.
-
-    Returns:
-        ``(n, 2 d)``, float32 or wider.
-
-    Raises:
-        ValueError: ``x`` is not a finite matrix.
 
     Reference:
         Shang, Sohn, Almeida and Lee 2016, arXiv:1603.05201, eq. 3 (CReLU).
@@ -168,7 +120,7 @@ def match_ranks(similarity: Similarity, source: Tensor, target: Tensor, codes: T
         codes: Group code of each pair, ``(n,)`` int64; rows of one group match each other.
 
     Returns:
-        ``(n, 2)`` int64: of targets asked for by sources, and of sources asked for by targets.
+        ``(n, 2)`` int64: of targets searched by sources, and of sources searched by targets.
 
     Raises:
         ValueError: The scores are not a finite ``(n, n)`` matrix.
@@ -180,11 +132,7 @@ def match_ranks(similarity: Similarity, source: Tensor, target: Tensor, codes: T
 
 
 def padded(x: Tensor) -> Tensor:
-    """``x`` with rows of zeros below, so that a matrix product treats all its rows alike.
-
-    Args:
-        x: ``(n, d)``.
-    """
+    """``x`` ``(n, d)`` with rows of zeros below, so that a product treats all its rows alike."""
     return F.pad(x, (0, 0, 0, -len(x) % _TILE))
 
 

@@ -25,9 +25,9 @@ from probes.similarity.learned import LowRankBilinear, PairMLP, PairSimilarity
 from probes.similarity.standard import match_ranks
 
 MIN_GROUPS = 20
-CHECK_EVERY = 10  # updates between two looks at the pairs held out
-PATIENCE = 8  # looks without a new best before a plan is given up
-HELD_OUT, GALLERY = 0.2, 250  # share of the pairs that plans are judged on, and at most how many
+CHECK_EVERY = 10  # updates between two scorings of the pairs held out
+PATIENCE = 8  # scorings without a new best before a plan is given up
+HELD_OUT, GALLERY = 0.2, 250  # share of the pairs that plans are scored on, and most of them
 WEIGHT_DECAY = 0.1
 
 Start = Callable[[Tensor, Tensor, torch.Generator], PairSimilarity]
@@ -35,22 +35,13 @@ Start = Callable[[Tensor, Tensor, torch.Generator], PairSimilarity]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """One way to train a similarity.
+    """One way to train a similarity."""
 
-    Attributes:
-        name: What a reader sees.
-        start: Makes it from the training sources and targets, ``(n, d_source)`` and
-            ``(n, d_target)``, and a generator.
-        learning_rate: Of AdamW, constant.
-        batch: Groups in a batch, one pair of each.
-        steps: Most updates.
-    """
-
-    name: str
-    start: Start
-    learning_rate: float
-    batch: int
-    steps: int
+    name: str  # what a reader sees
+    start: Start  # makes it from training sources and targets, (n, d) each, and a generator
+    learning_rate: float  # of AdamW, constant
+    batch: int  # groups in a batch, one pair of each
+    steps: int  # most updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class Attempt:
     Attributes:
         plan: Its name.
         steps: Updates after which it was best; 0 is the start.
-        mean_reciprocal_rank: Mean of both directions then, in (0, 1]. The best of many looks at
+        mean_reciprocal_rank: Mean of both directions then, in (0, 1]. The best of many scorings on
             few pairs is too high.
         gallery: Pairs held out.
     """
@@ -150,11 +141,11 @@ def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) ->
     _check(train, plans)
     part, held_out = train.split(test=min(HELD_OUT, GALLERY / len(train)), seed=seed)
     pairs = _Pairs(part)
-    found = [_attempt(plan, pairs, held_out, seed) for plan in plans]
-    at = first_best([attempt.mean_reciprocal_rank for attempt in found])
-    looks = found[at].steps // CHECK_EVERY
-    (similarity,) = islice(_descent(plans[at], _Pairs(train), seed), looks, looks + 1)
-    return Learned(similarity, found[at], tuple(found))
+    tried = [_attempt(plan, pairs, held_out, seed) for plan in plans]
+    best = first_best([attempt.mean_reciprocal_rank for attempt in tried])
+    checks = tried[best].steps // CHECK_EVERY
+    (similarity,) = islice(_descent(plans[best], _Pairs(train), seed), checks, checks + 1)
+    return Learned(similarity, tried[best], tuple(tried))
 
 
 class _Pairs:
@@ -195,19 +186,19 @@ def _descent(plan: Plan, pairs: _Pairs, seed: int) -> Iterator[PairSimilarity]:
 
 
 def _attempt(plan: Plan, pairs: _Pairs, held_out: PairedEmbeddings, seed: int) -> Attempt:
-    """Train until the held-out pairs are ranked no better for ``PATIENCE`` looks."""
+    """Train until the held-out pairs are ranked no better for ``PATIENCE`` scorings."""
     codes = torch.from_numpy(group_codes(held_out.groups))
-    best, best_look = -1.0, 0
-    for look, similarity in enumerate(_descent(plan, pairs, seed)):
+    best, best_check = -1.0, 0
+    for check, similarity in enumerate(_descent(plan, pairs, seed)):
         ranks = match_ranks(
             similarity.scores, held_out.source.float(), held_out.target.float(), codes
         )
-        found = mean_reciprocal_rank(ranks.flatten())
-        if found > best:
-            best, best_look = found, look
-        if look - best_look >= PATIENCE:
+        score = mean_reciprocal_rank(ranks.flatten())
+        if score > best:
+            best, best_check = score, check
+        if check - best_check >= PATIENCE:
             break
-    return Attempt(plan.name, best_look * CHECK_EVERY, best, len(held_out))
+    return Attempt(plan.name, best_check * CHECK_EVERY, best, len(held_out))
 
 
 def _check(train: PairedEmbeddings, plans: tuple[Plan, ...]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_k
-from probes.estimates import Measured, Null, linearised, upper_p
-from probes.inputs import Matrix, codes_of, near_one, pairs
-from probes.space import Probe, Space
+from probes.estimates import Measured, Null, Replicate, linearised
+from probes.inputs import Matrix, codes_of, each_near_one, pairs
+from probes.nulls import upper_p
+from probes.space import SAMPLE, Probe, Space
 from probes.structure.components import leading_components
 from probes.structure.held_out import (
     FOLDS,
     INTERVAL,
     REFITTED,
-    SAMPLE,
     HeldOut,
     held_out,
     in_sample,
@@ -28,8 +29,10 @@ from probes.structure.held_out import (
     whitened_folds,
 )
 
-_DIMS = 32
-"""Leading canonical directions of the report."""
+_DIMS = 32  # leading canonical directions of the report
+_RIDGE = 1.0  # in units of the mean eigenvalue of each covariance; where align.rcca starts as well
+_DRAWS = 39  # random pairings behind the null, each fitted anew: 40 make a p of 0.025
+_LEVEL = 0.95  # share of random pairings that stay below the null in every direction
 
 _COMPONENTS = 128
 """Principal components of each side that are searched for canonical directions.
@@ -37,15 +40,6 @@ _COMPONENTS = 128
 With 1,000 pairs more components gain next to no held-out correlation: they are not fitted on
 enough. With these the null can fit each random pairing anew.
 """
-
-_RIDGE = 1.0
-"""In units of the mean eigenvalue of each covariance; where ``align.rcca`` starts as well."""
-
-_DRAWS = 39
-"""Random pairings behind the null, each fitted anew: 40 make a p of 0.025."""
-
-_LEVEL = 0.95
-"""Share of random pairings that stay below the null in every direction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +101,8 @@ def canonical_spectrum(
             there are.
         ridge: In units of the mean eigenvalue of each covariance, >= 0; at 0 more pairs than
             components are needed to fit on.
-        groups: Group names, ``n`` of them; a group is never split over folds, each pair is its
-            own group if left out.
+        groups: Group name of each pair; a group is never split over folds, each pair is its own
+            group if left out.
         seed: Seeds the folds and the random pairings.
 
     Raises:
@@ -122,23 +116,17 @@ def canonical_spectrum(
         error over all directions, as in Winkler et al. 2020,
         doi:10.1016/j.neuroimage.2020.117065; folds and components are ours.
     """
-    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=FOLDS))
+    x, y = each_near_one(*pairs(source, target, least=FOLDS))
     check_at_least("ridge", ridge, 0)
     return _fit(x, y, codes_of(groups, len(x)), dims, ridge, seed).spectrum
 
 
 class _Fit(NamedTuple):
-    """The spectrum, and what its intervals and p-values need.
+    """The spectrum, and what its intervals and p-values need."""
 
-    Attributes:
-        seen: Held-out projections of the pairs as they are.
-        under_null: Held-out correlations of random pairings, ``(draws, k)``.
-        train: Correlations on the pairs fitted on, ``(k,)``.
-    """
-
-    seen: HeldOut
-    under_null: Tensor
-    train: Tensor
+    seen: HeldOut  # projections of the pairs as they are
+    under_null: Tensor  # held-out correlations of random pairings, (draws, k)
+    train: Tensor  # correlations on the pairs fitted on, (k,)
 
     @property
     def spectrum(self) -> CanonicalSpectrum:
@@ -155,12 +143,12 @@ def _fit(
     if dims is None:
         dims = min(_DIMS, most)
     check_k(dims, most, name="dims", of="the components of the smaller side")
-    parts = whitened_folds(x, y, codes, ridge=ridge, seed=seed)
-    pairings = pairings_within(parts, codes, _DRAWS, torch.Generator().manual_seed(seed))
+    folds = whitened_folds(x, y, codes, ridge=ridge, seed=seed)
+    pairings = pairings_within(folds, codes, _DRAWS, torch.Generator().manual_seed(seed))
     return _Fit(
-        held_out(parts, dims=dims),
-        torch.stack([held_out(parts, dims=dims, pairing=rows).correlations for rows in pairings]),
-        in_sample(parts, dims=dims),
+        held_out(folds, dims=dims),
+        torch.stack([held_out(folds, dims=dims, pairing=rows).correlations for rows in pairings]),
+        in_sample(folds, dims=dims),
     )
 
 
@@ -176,25 +164,22 @@ def _fit_of(space: Space) -> _Fit:
 
 
 def canonical_spectrum_of(space: Space) -> CanonicalSpectrum:
-    """The spectrum that a report shows, of at most 1,000 of the pairs.
-
-    Args:
-        space: Pairs in one state, five groups of them at least.
-    """
+    """The spectrum that a report shows, of at most 1,000 of the pairs; five groups at least."""
     return _fit_of(space).spectrum
+
+
+def _measured(space: Space, value: float, replicate: Replicate, null: Null) -> Measured:
+    drawn, rows = space.sample(SAMPLE)
+    return Measured(value, replicate, null=null, rows=rows, notes=(of_fits(drawn.n),))
 
 
 def _measure_energy(space: Space) -> Measured:
     fit = _fit_of(space)
     value = fit.spectrum.energy
     under_null = fit.under_null.square().sum(dim=1)
-    return Measured(
-        value,
-        linearised(value, REFITTED * fit.seen.influence @ (2 * fit.seen.correlations)),
-        null=Null(under_null.mean().item(), upper_p(value, under_null)),
-        rows=space.sample(SAMPLE).rows,
-        notes=(of_fits(space.sample(SAMPLE).space.n),),
-    )
+    influence = REFITTED * fit.seen.influence @ (2 * fit.seen.correlations)
+    null = Null(under_null.mean().item(), upper_p(value, under_null))
+    return _measured(space, value, linearised(value, influence), null)
 
 
 def _measure_dims(space: Space) -> Measured:
@@ -207,43 +192,25 @@ def _measure_dims(space: Space) -> Measured:
 
     above = (fit.under_null > spectrum.null).sum(dim=1).double()
     p = upper_p(spectrum.held_out.max().item(), fit.under_null.amax(dim=1))
-    return Measured(
-        float(spectrum.dims_above_null),
-        replicate,
-        null=Null(above.mean().item(), p),
-        rows=space.sample(SAMPLE).rows,
-        notes=(of_fits(space.sample(SAMPLE).space.n),),
+    return _measured(
+        space, float(spectrum.dims_above_null), replicate, Null(above.mean().item(), p)
     )
 
 
-def _probe(
-    name: str, label: str, measure: Callable[[Space], Measured], interval: str, null: str
-) -> Probe:
-    return Probe(
-        name=name,
-        label=label,
-        family="structure",
-        better="higher",
-        needs="sides",
-        scale="width",
-        measure=measure,
-        interval=interval,
-        null=null,
-    )
-
+_probe = partial(Probe, family="structure", better="higher", needs="sides", scale="width")
 
 CANONICAL_ENERGY = _probe(
-    "canonical_energy",
-    f"Held-out canonical energy, {_DIMS} directions",
-    _measure_energy,
-    INTERVAL,
-    "pairs matched at random",
+    name="canonical_energy",
+    label=f"Held-out canonical energy, {_DIMS} directions",
+    measure=_measure_energy,
+    interval=INTERVAL,
+    null="pairs matched at random",
 )
-
 CANONICAL_DIMS = _probe(
-    "canonical_dims",
-    f"Canonical directions above null, of {_DIMS}",
-    _measure_dims,
-    "bootstrap over held-out pairs, to first order, fits and null held fixed; a whole number",
-    "pairs matched at random; p of the largest correlation",
+    name="canonical_dims",
+    label=f"Canonical directions above null, of {_DIMS}",
+    measure=_measure_dims,
+    interval="bootstrap over held-out pairs, to first order, fits and null held fixed; a whole "
+    "number",
+    null="pairs matched at random; p of the largest correlation",
 )

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.estimates import Measured, Null, Replicate, linearised, upper_p
-from probes.inputs import Matrix, announce, codes_of, near_one, pairs
-from probes.permutations import matrix_products, random_pairings
-from probes.space import Probe, Space
-from probes.structure.deviations import deviations
+from probes.estimates import Measured, Null, SmoothEstimate
+from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
+from probes.nulls import matrix_products, random_pairings, upper_p
+from probes.space import SAMPLE, Probe, Space
+from probes.structure.components import deviations
 
-_LINEAR_SAMPLE = 5000
-"""Pairs of the report for the linear kernel, whose cost grows with the pairs only."""
-
-_RBF_SAMPLE = 2000
-"""Pairs of the report for the Gaussian kernel, whose time and memory grow with their square."""
-
-_SHUFFLED = 1000
-"""Pairs that a p-value is found on: each random pairing visits all pairs of them."""
-
-_DRAWS = 99
-"""Random pairings behind a p-value."""
-
-_EQUIDISTANT = 1e-6
-"""A squared kernel this small after centring, next to what it was before, is rounding."""
+_DRAWS = 99  # random pairings behind a p-value; each visits all pairs of SAMPLE pairs
+_EQUIDISTANT = 1e-6  # a squared kernel this small after centring, next to before, is rounding
 
 
 def linear_cka(
@@ -43,20 +30,17 @@ def linear_cka(
 
     ``HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))`` with ``K = X X'``, ``L = Y Y'`` and the unbiased
     estimator of HSIC, ``(tr KL + 1'K1 1'L1 / ((n - 1)(n - 2)) - 2 1'KL1 / (n - 2)) / (n (n - 3))``
-    with zero diagonals. 1 means equal up to rotation, shift and scale, to which it is invariant; 0
-    means unrelated, and estimates of 0 are as often negative. The widths may differ. Cost:
-    O(n d^2), or O(n^2 d) where that is less.
+    with zero diagonals. In [-1, 1]: 1 means equal up to rotation, shift and scale, to which it is
+    invariant; 0 means unrelated, and estimates of 0 are as often negative. The widths may differ.
+    Cost: O(n d^2), or O(n^2 d) where that is less.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, n >= 4.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
-        unbiased: Whether to use the unbiased estimator; the other, ``||X'Y||^2``, is positive for
-            unrelated sides and tends to 1 once n is below the widths.
-        groups: Group names, ``n`` of them; the first pair of each group is used, since both
+        unbiased: Whether to use the unbiased estimator; the other, ``||X'Y||^2``, in [0, 1], is
+            positive for unrelated sides and tends to 1 once n is below the widths.
+        groups: Group name of each pair; the first pair of each group is used, since both
             estimators take pairs for independent. Each pair is its own group if left out.
-
-    Returns:
-        Alignment in [-1, 1], below 0 by noise only; in [0, 1] if not unbiased.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices, groups do not fit, there are
@@ -85,25 +69,20 @@ def rbf_cka(
     """Centred kernel alignment with Gaussian kernels, unbiased; higher is better.
 
     As ``linear_cka`` with ``K_ij = exp(-||x_i - x_j||^2 / (2 s^2))``, where ``s`` is ``bandwidth``
-    times the median distance within that side. Small bandwidths look at close pairs only. 1 means
-    equal up to rotation, shift and scale, to which it is invariant; 0 means unrelated, and
-    estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time and O(n^2)
-    memory; pass a sample of a few thousand pairs where there are more.
+    times the median distance within that side. Small bandwidths look at close pairs only. In
+    [-1, 1]: 1 means equal up to rotation, shift and scale, to which it is invariant; 0 means
+    unrelated, and estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time
+    and O(n^2) memory; pass a sample of a few thousand pairs where there are more.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, n >= 4.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         bandwidth: In units of the median distance, > 0.
-        groups: Group names, ``n`` of them; the first pair of each group is used, since the
-            estimator takes pairs for independent. Each pair is its own group if left out.
-
-    Returns:
-        Alignment in [-1, 1], below 0 by noise only.
+        groups: Group name of each pair, as for ``linear_cka``.
 
     Raises:
-        ValueError: The sides are not row-matched finite matrices, groups do not fit, there are
-            fewer than 4 pairs to use, ``bandwidth`` is not above 0, more than half of the
-            distances within a side are 0, or its rows are all equally far apart.
+        ValueError: As for ``linear_cka``, ``bandwidth`` is not above 0, or more than half of the
+            distances within a side are 0.
 
     Warns:
         UnreliableEstimate: n is below twice the larger width.
@@ -118,27 +97,16 @@ def rbf_cka(
     return _gaussian(x, y, bandwidth=bandwidth).value
 
 
-class _Alignment(NamedTuple):
-    """CKA, and what each pair adds to it to first order, ``(n,)`` float64."""
-
-    value: float
-    influence: Tensor
-
-
 def _independent(
     source: Matrix, target: Matrix, groups: Sequence[str] | None
 ) -> tuple[Tensor, Tensor]:
-    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=4))
+    x, y = each_near_one(*pairs(source, target, least=4))
     first = _first_of_groups(codes_of(groups, len(x)))
     return x[first], y[first]
 
 
 def _first_of_groups(codes: Tensor) -> Tensor:
-    """The first row of each group, ``(g,)`` int64.
-
-    Raises:
-        ValueError: There are fewer groups than the estimator needs pairs.
-    """
+    """The first row of each group, ``(g,)`` int64, of at least as many as the estimator needs."""
     sizes = torch.bincount(codes)
     if len(sizes) < 4:
         raise ValueError(
@@ -158,7 +126,7 @@ def _notes(x: Tensor, y: Tensor) -> tuple[str, ...]:
     )
 
 
-def _linear(x: Tensor, y: Tensor, *, unbiased: bool = True) -> _Alignment:
+def _linear(x: Tensor, y: Tensor, *, unbiased: bool = True) -> SmoothEstimate:
     x, y = deviations("source", x), deviations("target", y)
     xy, xx, yy = _products(x, y), _products(x, x), _products(y, y)
     if unbiased:
@@ -169,12 +137,12 @@ def _linear(x: Tensor, y: Tensor, *, unbiased: bool = True) -> _Alignment:
     return _alignment(xy, xx, yy)
 
 
-def _gaussian(x: Tensor, y: Tensor, *, bandwidth: float = 1.0) -> _Alignment:
+def _gaussian(x: Tensor, y: Tensor, *, bandwidth: float = 1.0) -> SmoothEstimate:
     k, m = _gaussian_kernel("source", x, bandwidth), _gaussian_kernel("target", y, bandwidth)
     return _alignment((k * m).sum(dim=1), k.square().sum(dim=1), m.square().sum(dim=1))
 
 
-def _alignment(xy: Tensor, xx: Tensor, yy: Tensor) -> _Alignment:
+def _alignment(xy: Tensor, xx: Tensor, yy: Tensor) -> SmoothEstimate:
     """CKA from what each pair contributes to the three HSIC, each ``(n,)`` up to one factor.
 
     A pair moves HSIC by twice its contribution: it stands in the rows and in the columns.
@@ -183,7 +151,7 @@ def _alignment(xy: Tensor, xx: Tensor, yy: Tensor) -> _Alignment:
     scale = (xx.mean() * yy.mean()).sqrt()
     value = xy.mean() / scale
     influence = 2 * xy / scale - value * (xx / xx.mean() + yy / yy.mean())
-    return _Alignment(value.item(), influence)
+    return SmoothEstimate(value.item(), influence)
 
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
@@ -197,20 +165,16 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
 def _unbiased(products: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """What each pair contributes to ``n (n - 3) / n`` times the unbiased HSIC, ``(n,)`` float64.
 
-    Song's terms where the rows have zero mean: each row of a kernel with its diagonal set to zero
-    then sums to minus what stood on the diagonal, ``a`` or ``b``, and no Gram matrix is needed.
-
-    Args:
-        products: Row sums with the diagonal, ``(n,)``.
-        a: Squared norms of the one side, ``(n,)`` float64.
-        b: Squared norms of the other, ``(n,)`` float64.
+    Song's terms where the rows have zero mean, from row sums with the diagonal and from squared
+    norms of both sides: each row of a kernel with its diagonal set to zero then sums to minus what
+    stood on the diagonal, ``a`` or ``b``, and no Gram matrix is needed.
     """
     n = len(a)
     means = (a * b.sum() + b * a.sum()) / (2 * (n - 1) * (n - 2))
     return products.double() - n / (n - 2) * a * b + means
 
 
-def _gaussian_kernel(name: str, x: Tensor, bandwidth: float) -> Tensor:
+def _gaussian_kernel(name: str, x: Tensor, bandwidth: float = 1.0) -> Tensor:
     """Gaussian kernel after ``_centre``, ``(n, n)``."""
     x = deviations(name, x)
     norms = x.square().sum(dim=1)
@@ -232,13 +196,9 @@ def _gaussian_kernel(name: str, x: Tensor, bandwidth: float) -> Tensor:
 def _centre(kernel: Tensor) -> Tensor:
     """``kernel``, overwritten: rows and columns sum to zero, the diagonal is left out; ``(n, n)``.
 
-    The unbiased HSIC is the sum of the products of two such matrices over ``n (n - 3)``.
-
-    Args:
-        kernel: Symmetric with a zero diagonal, ``(n, n)``.
-
-    Reference:
-        Székely and Rizzo 2014, doi:10.1214/14-AOS1255, definition 2.
+    The kernel is symmetric with a zero diagonal. The unbiased HSIC is the sum of the products of
+    two such matrices over ``n (n - 3)`` (Székely and Rizzo 2014, doi:10.1214/14-AOS1255,
+    definition 2).
     """
     n = len(kernel)
     rows = kernel.sum(dim=0) / (n - 2)
@@ -259,9 +219,32 @@ def _linear_kernel(name: str, x: Tensor) -> Tensor:
     return _centre((x @ x.T).fill_diagonal_(0))
 
 
+def _measure(
+    space: Space,
+    *,
+    purpose: str,
+    size: int,
+    estimate: Callable[[Tensor, Tensor], SmoothEstimate],
+    kernel: Callable[[str, Tensor], Tensor],
+) -> Measured:
+    drawn, rows = space.sample(size)
+    first = _first_of_groups(drawn.codes)
+    x, y = drawn.source[first], drawn.target[first]
+    found = estimate(x, y)
+    replicate = found.replicate
+    return Measured(
+        found.value,
+        # A group is drawn as often as the one pair of it that is used.
+        lambda weights: replicate(weights[:, first]),
+        null=Null(0.0, _p_value(space, kernel, purpose)),
+        rows=rows,
+        notes=_notes(x, y),
+    )
+
+
 def _p_value(space: Space, kernel: Callable[[str, Tensor], Tensor], purpose: str) -> float:
     """p by random pairing; HSIC of each side with itself stays as it is and can be left out."""
-    drawn = space.sample(_SHUFFLED).space
+    drawn = space.sample(SAMPLE).space
     first = _first_of_groups(drawn.codes)
     k, m = kernel("source", drawn.source[first]), kernel("target", drawn.target[first])
     as_seen = torch.arange(len(first))
@@ -270,54 +253,28 @@ def _p_value(space: Space, kernel: Callable[[str, Tensor], Tensor], purpose: str
     return upper_p(seen, matrix_products(k, m, pairings))
 
 
-def _replicate(found: _Alignment, first: Tensor) -> Replicate:
-    """A group is drawn as often as the one pair of it that is used."""
-    of_first = linearised(found.value, found.influence)
-
-    def replicate(weights: Tensor) -> Tensor:
-        return of_first(weights[:, first])
-
-    return replicate
-
-
-def _measure_linear_cka(space: Space) -> Measured:
-    drawn, rows = space.sample(_LINEAR_SAMPLE)
-    first = _first_of_groups(drawn.codes)
-    x, y = drawn.source[first], drawn.target[first]
-    found = _linear(x, y)
-    null = Null(0.0, _p_value(space, _linear_kernel, "linear_cka"))
-    return Measured(found.value, _replicate(found, first), null=null, rows=rows, notes=_notes(x, y))
-
-
-def _measure_rbf_cka(space: Space) -> Measured:
-    drawn, rows = space.sample(_RBF_SAMPLE)
-    first = _first_of_groups(drawn.codes)
-    x, y = drawn.source[first], drawn.target[first]
-    found = _gaussian(x, y)
-    null = Null(0.0, _p_value(space, partial(_gaussian_kernel, bandwidth=1.0), "rbf_cka"))
-    return Measured(found.value, _replicate(found, first), null=null, rows=rows, notes=_notes(x, y))
-
-
-_NULL = f"random pairing: 0; p on at most {_SHUFFLED:,} pairs"
-
-LINEAR_CKA = Probe(
+_probe = partial(
+    Probe,
+    family="structure",
+    better="higher",
+    needs="sides",
+    null=f"random pairing: 0; p on at most {SAMPLE:,} pairs",
+)
+LINEAR_CKA = _probe(
     name="linear_cka",
     label="CKA, linear",
-    family="structure",
-    better="higher",
-    needs="sides",
-    measure=_measure_linear_cka,
+    # The cost grows with the pairs only.
+    measure=partial(
+        _measure, purpose="linear_cka", size=5000, estimate=_linear, kernel=_linear_kernel
+    ),
     interval="bootstrap over pairs, to first order",
-    null=_NULL,
 )
-
-RBF_CKA = Probe(
+RBF_CKA = _probe(
     name="rbf_cka",
     label="CKA, Gaussian kernel",
-    family="structure",
-    better="higher",
-    needs="sides",
-    measure=_measure_rbf_cka,
+    # Time and memory grow with the square of the pairs.
+    measure=partial(
+        _measure, purpose="rbf_cka", size=2000, estimate=_gaussian, kernel=_gaussian_kernel
+    ),
     interval="bootstrap over pairs, to first order, bandwidths held fixed",
-    null=_NULL,
 )

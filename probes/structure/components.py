@@ -1,11 +1,27 @@
-"""The leading principal components of one side, which take no pairing."""
+"""Rows less their mean, and the leading principal components of one side; neither takes pairing."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from probes.structure.deviations import deviations
+
+def deviations(name: str, x: Tensor) -> Tensor:
+    """Rows of ``x`` less their mean, ``(n, d)``.
+
+    Raises:
+        ValueError: All rows are one point, up to rounding.
+    """
+    apart = x - x.mean(dim=0)
+    largest = float(torch.linalg.vector_norm(x, dim=1).max())
+    # So many machine epsilons, next to the norms, are what rounding leaves.
+    rounding = 8 * torch.finfo(x.dtype).eps * largest
+    if float(torch.linalg.vector_norm(apart, dim=1).max()) <= rounding:
+        raise ValueError(
+            f"{name} must vary; all {len(x)} rows are one point up to rounding, of norm "
+            f"{largest:.4g}. Check the encoder: it gave the same vector for every item."
+        )
+    return apart
 
 
 def leading_components(name: str, x: Tensor, k: int) -> Tensor:
@@ -13,28 +29,16 @@ def leading_components(name: str, x: Tensor, k: int) -> Tensor:
 
     A side of ``k`` dimensions or less is centred only: a rotation of it holds nothing new.
 
-    Args:
-        name: What to call it in a message.
-        x: ``(n, d)``.
-        k: Most components to keep.
-
     Raises:
         ValueError: All rows are one point.
     """
     x = deviations(name, x)
     n, d = x.shape
-    if d <= k:
-        return x
-    return _scores(x, min(k, n - 1))[0]
+    return x if d <= k else _scores(x, min(k, n - 1))[0]
 
 
 def components_holding(name: str, x: Tensor, variance: float) -> Tensor:
-    """Scores on the fewest components that hold a share of the variance, ``(n, k)``.
-
-    Args:
-        name: What to call it in a message.
-        x: ``(n, d)``.
-        variance: Share to hold, in (0, 1].
+    """Scores on the fewest components that hold a share of the variance in (0, 1], ``(n, k)``.
 
     Raises:
         ValueError: All rows are one point.

@@ -7,11 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from align.data.splits import folds
-from probes.permutations import random_pairings
-
-SAMPLE = 1000
-"""Pairs of a report: held-out correlations rise with the pairs fitted on, so n is kept fixed."""
+from probes.inputs import folds_of
+from probes.nulls import random_pairings
 
 FOLDS = 5
 
@@ -24,48 +21,31 @@ is taken as ``1 / FOLDS + 1 / (FOLDS - 1)`` times that of a fold, and not as ``1
 fitted on).
 """
 
-
 INTERVAL = "bootstrap over held-out pairs, to first order, widened for fits that share pairs"
 
 
 def of_fits(n: int) -> str:
-    """The note that held-out correlations depend on how many pairs were fitted on.
-
-    Args:
-        n: Pairs in all folds.
-    """
+    """The note that held-out correlations of ``n`` pairs depend on how many were fitted on."""
     return (
         f"Held-out correlations are those of fits on {n * (FOLDS - 1) // FOLDS} pairs, and so are "
         "their intervals: fits on more pairs would find more."
     )
 
 
-class Fold(NamedTuple):
-    """Both sides of all pairs, as the pairs outside one fold scale them.
+class WhitenedFold(NamedTuple):
+    """Both sides of all pairs, as the pairs outside one fold scale them."""
 
-    Attributes:
-        inside: Rows of the fold, ``(r,)`` int64.
-        outside: The other rows, ``(n - r,)`` int64.
-        x: Source, whitened outside the fold, ``(n, d_source)``.
-        y: Target, whitened outside the fold, ``(n, d_target)``.
-    """
-
-    inside: Tensor
-    outside: Tensor
-    x: Tensor
-    y: Tensor
+    inside: Tensor  # rows of the fold, (r,) int64
+    outside: Tensor  # the other rows, (n - r,) int64
+    x: Tensor  # source, whitened outside the fold, (n, d_source)
+    y: Tensor  # target, whitened outside the fold, (n, d_target)
 
 
 class HeldOut(NamedTuple):
-    """Projections of each pair by a fit that did not see it.
+    """Projections of each pair by a fit that did not see it, columns of unit norm."""
 
-    Attributes:
-        a: Projections of the source, columns of unit norm, ``(n, k)`` float64.
-        b: Projections of the target, likewise.
-    """
-
-    a: Tensor
-    b: Tensor
+    a: Tensor  # of the source, (n, k) float64
+    b: Tensor  # of the target, likewise
 
     @property
     def correlations(self) -> Tensor:
@@ -79,82 +59,71 @@ class HeldOut(NamedTuple):
         return len(self.a) * (self.a * self.b - self.correlations / 2 * own)
 
 
-def whitened_folds(x: Tensor, y: Tensor, codes: Tensor, *, ridge: float, seed: int) -> list[Fold]:
-    """``FOLDS`` folds, with both sides whitened by the pairs outside each.
+def whitened_folds(
+    x: Tensor, y: Tensor, codes: Tensor, *, ridge: float, seed: int
+) -> list[WhitenedFold]:
+    """``FOLDS`` folds of whole groups, with both sides whitened by the pairs outside each.
 
     Args:
         x: Source embeddings, ``(n, d_source)``.
         y: Target embeddings, ``(n, d_target)``.
-        codes: Group code of each pair, ``(n,)`` int64 in ``0 .. g - 1``; no group is split.
+        codes: Group code of each pair, ``(n,)`` int64 in ``0 .. g - 1``.
         ridge: In units of the mean eigenvalue of each covariance, >= 0.
         seed: Seeds the folds.
 
     Raises:
         ValueError: There are fewer groups than folds, or a covariance has no inverse.
     """
-    number = torch.from_numpy(folds([str(code) for code in codes.tolist()], FOLDS, seed=seed))
-    found = []
+    number = folds_of(codes, FOLDS, seed=seed)
+    folds = []
     for fold in range(FOLDS):
         inside, outside = (number == fold).nonzero()[:, 0], (number != fold).nonzero()[:, 0]
-        sides = (
-            _whitened(name, side, outside, ridge) for name, side in (("source", x), ("target", y))
-        )
-        found.append(Fold(inside, outside, *sides))
-    return found
+        sides = _whitened("source", x, outside, ridge), _whitened("target", y, outside, ridge)
+        folds.append(WhitenedFold(inside, outside, *sides))
+    return folds
 
 
 def pairings_within(
-    parts: list[Fold], codes: Tensor, draws: int, generator: torch.Generator
+    folds: list[WhitenedFold], codes: Tensor, draws: int, generator: torch.Generator
 ) -> Tensor:
-    """Random pairings that leave each pair in its fold, ``(draws, n)`` int64.
+    """Random pairings of whole groups that leave each pair in its fold, ``(draws, n)`` int64.
 
     Neither side of a fold changes then, nor its whitening.
-
-    Args:
-        parts: As ``whitened_folds`` gives them.
-        codes: Group code of each pair, ``(n,)`` int64; groups stay whole.
-        draws: Number of pairings.
-        generator: Source of the pairings.
     """
     pairings = torch.empty(draws, len(codes), dtype=torch.int64)
-    for part in parts:
-        own = torch.unique(codes[part.inside], return_inverse=True)[1]
-        pairings[:, part.inside] = part.inside[random_pairings(own, draws, generator)]
+    for fold in folds:
+        own = torch.unique(codes[fold.inside], return_inverse=True)[1]
+        pairings[:, fold.inside] = fold.inside[random_pairings(own, draws, generator)]
     return pairings
 
 
-def held_out(parts: list[Fold], *, dims: int, pairing: Tensor | None = None) -> HeldOut:
+def held_out(folds: list[WhitenedFold], *, dims: int, pairing: Tensor | None = None) -> HeldOut:
     """Fit canonical directions outside each fold and project the fold.
 
     Each fold is centred by itself: what is left is how it varies along the directions.
 
     Args:
-        parts: As ``whitened_folds`` gives them.
-        dims: Directions kept, at most the smaller width.
+        folds: As ``whitened_folds`` gives them.
+        dims: Number of directions, at most the smaller width.
         pairing: Target row of each source row, ``(n,)`` int64; its own if left out.
     """
-    n = len(parts[0].x)
-    a, b = parts[0].x.new_empty(2, n, dims)
-    for inside, outside, x, y in parts:
+    n = len(folds[0].x)
+    a, b = folds[0].x.new_empty(2, n, dims)
+    for inside, outside, x, y in folds:
         paired = y if pairing is None else y.index_select(0, pairing)
         u, v = _leading(x[outside].T @ paired[outside], dims)
         a[inside], b[inside] = _centred(x[inside] @ u), _centred(paired[inside] @ v)
     return HeldOut(_unit_columns(a.double()), _unit_columns(b.double()))
 
 
-def in_sample(parts: list[Fold], *, dims: int) -> Tensor:
-    """Canonical correlations on the pairs outside a fold, mean over folds, ``(dims,)`` float64.
-
-    Args:
-        parts: As ``whitened_folds`` gives them.
-        dims: Directions kept, at most the smaller width.
-    """
+def in_sample(folds: list[WhitenedFold], *, dims: int) -> Tensor:
+    """Canonical correlations on the pairs outside a fold, mean over folds, ``(dims,)`` float64."""
     total = torch.zeros(dims, dtype=torch.float64)
-    for _, outside, x, y in parts:
+    for _, outside, x, y in folds:
         x, y = x[outside], y[outside]
         u, v = _leading(x.T @ y, dims)
         total += (_unit_columns((x @ u).double()) * _unit_columns((y @ v).double())).sum(dim=0)
-    return total / len(parts)
+    return total / len(folds)
 
 
 def _whitened(name: str, x: Tensor, outside: Tensor, ridge: float) -> Tensor:

@@ -10,42 +10,31 @@ from torch import Tensor
 from align._checks import check_k
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, largest_first
-from probes.estimates import Measured, Null, linearised, upper_p
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.permutations import random_pairings
-from probes.space import K, Probe, Space
+from probes.nulls import random_pairings, upper_p
+from probes.space import SAMPLE, K, Probe, Space
 
-SAMPLE = 1000
-"""Pairs that neighbourhoods are compared on: the overlap falls as n grows, so n is kept fixed."""
-
-_DRAWS = 199
-"""Random pairings behind a p-value."""
-
-_SCORES = 2**24
-"""Cosines held at a time."""
+_DRAWS = 199  # random pairings behind a p-value
+_SCORES = 2**24  # cosines held at a time
 
 
 def neighbours(unit: Tensor, codes: Tensor, k: int) -> Tensor:
     """The ``k`` rows of other groups that are closest in cosine, best first, ``(n, k)`` int64.
 
-    Of rows that are equally close, up to 1e-6, the one with the lower index comes first.
-
-    Args:
-        unit: Unit-norm embeddings, ``(n, d)``.
-        codes: Group code of each row, ``(n,)`` int64 in ``0 .. g - 1``, at least two groups.
-        k: Neighbours per row.
+    Rows are of unit norm. Of those equally close, up to 1e-6, the lower index comes first.
 
     Raises:
         ValueError: A group leaves fewer than ``k`` rows outside it.
     """
     largest = int(torch.bincount(codes).max())
     check_k(k, len(unit) - largest, of="the pairs outside the largest group")
-    found = []
+    nearest = []
     for rows in torch.split(torch.arange(len(unit)), max(1, _SCORES // len(unit))):
         scores = inner_products(unit[rows], unit)
         scores.masked_fill_(codes[rows, None] == codes, -torch.inf)
-        found.append(largest_first(scores, k, within=PRODUCTS))
-    return torch.cat(found)
+        nearest.append(largest_first(scores, k, within=PRODUCTS))
+    return torch.cat(nearest)
 
 
 def neighbour_overlaps(
@@ -53,13 +42,13 @@ def neighbour_overlaps(
 ) -> Tensor:
     """Share of each pair's ``k`` nearest neighbours on which both sides agree; ``(n,)`` float64.
 
-    Their mean is ``mutual_knn``, where the arguments are described.
+    Their mean is ``mutual_knn``, which takes the same arguments.
 
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         k: Neighbourhood size.
-        groups: Group names, ``n`` of them; pairs of one group are never neighbours.
+        groups: Group name of each pair.
 
     Raises:
         ValueError: As for ``mutual_knn``.
@@ -75,21 +64,18 @@ def mutual_knn(
 ) -> float:
     """Mean overlap of the k nearest neighbours of each pair in the two spaces; higher is better.
 
-    ``mean_i |kNN_source(i) ∩ kNN_target(i)| / k`` with cosine neighbours. 1 means that both
-    spaces agree on every neighbourhood; unrelated spaces give ``k / (n - 1)`` (with groups, the
-    mean of ``k / (n - size of the pair's group)``). It falls as n grows, so compare values of one
-    n only: the report fixes n = 1,000 and sets the null beside the value. Invariant to rotation
+    ``mean_i |kNN_source(i) ∩ kNN_target(i)| / k`` with cosine neighbours, in [0, 1]. 1 means that
+    both spaces agree on every neighbourhood; unrelated spaces give ``k / (n - 1)`` (with groups,
+    the mean of ``k / (n - size of the pair's group)``). It falls as n grows, so compare values of
+    one n only: the report fixes n = 1,000 and sets the null beside the value. Invariant to rotation
     and scale of either side, not to a shift. The widths may differ. Cost: O(n^2 d).
 
     Args:
         source: Source embeddings, ``(n, d_source)``, no zero rows.
         target: Target embeddings of the same ``n`` pairs, ``(n, d_target)``, no zero rows.
         k: Neighbourhood size, at most the number of pairs outside the largest group.
-        groups: Group names, ``n`` of them; pairs of one group are never neighbours of each other,
+        groups: Group name of each pair; pairs of one group are never neighbours of each other,
             each pair is its own group if left out.
-
-    Returns:
-        Overlap in [0, 1].
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows, groups do not
@@ -110,16 +96,10 @@ def _shared(x: Tensor, y: Tensor) -> Tensor:
 def _influence(x: Tensor, y: Tensor) -> Tensor:
     """What leaving a pair out takes from the sum of overlaps, up to a constant; ``(n,)`` float64.
 
-    Its own overlap goes, and in each neighbour set that held it the next neighbour moves up. The
-    jackknife of this is too wide rather than too narrow; neighbour sets held fixed would miss the
-    second part and give intervals that cover too rarely.
-
-    Args:
-        x: ``k + 1`` nearest neighbours of each pair in the source, best first, ``(n, k + 1)``.
-        y: The same in the target.
-
-    Reference:
-        Efron and Stein 1981, doi:10.1214/aos/1176345462.
+    Its own overlap goes, and in each neighbour set that held it the next neighbour moves up: so
+    ``x`` and ``y`` hold ``k + 1`` neighbours. The jackknife of this (Efron and Stein 1981,
+    doi:10.1214/aos/1176345462) is too wide rather than too narrow; neighbour sets held fixed would
+    miss the second part and give intervals that cover too rarely.
     """
     (x, next_x), (y, next_y) = ((side[:, :-1], side[:, -1:]) for side in (x, y))
     enters_y = (y == next_x).any(dim=1, keepdim=True).double().expand(x.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,8 +13,8 @@ from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, falling_order
 from probes.estimates import Measured, Null, mean_of
 from probes.inputs import Matrix, codes_of, directions, matrix
-from probes.space import K, Probe, Space
-from probes.structure.neighbourhoods import SAMPLE, neighbours
+from probes.space import SAMPLE, K, Probe, Side, Space, for_each_side
+from probes.structure.neighbourhoods import neighbours
 
 _ROWS = 1024
 """Rows scored at a time; bounds memory whatever n."""
@@ -29,18 +28,16 @@ def trustworthiness(
     ``1 - mean_i sum_j max(r(i, j) - k, 0) / worst`` over the ``k`` nearest neighbours ``j`` of
     ``i`` after the map, with ``r(i, j)`` the rank of ``j`` among the neighbours of ``i`` before
     it, by cosine. ``worst`` is the largest sum there could be, ``k (2n - 3k - 1) / 2`` where
-    ``k < n / 2``. 1 means that no strangers were brought near; neighbours at random give about
-    0.5. Invariant to rotation and scale on either side of the map. Cost: O(n^2 (d + k)).
+    ``k < n / 2``. In [0, 1]; 1 means that no strangers were brought near, and neighbours at random
+    give about 0.5. Invariant to rotation and scale on either side of the map.
+    Cost: O(n^2 (d + k)).
 
     Args:
         before: One side before the map, ``(n, d_before)``, no zero rows.
         after: The same items after it, ``(n, d_after)``, no zero rows.
         k: Neighbourhood size, below the number of items outside the largest group.
-        groups: Group names, ``n`` of them; items of one group are never neighbours of each other
-            and have no rank, each item is its own group if left out.
-
-    Returns:
-        Trustworthiness in [0, 1].
+        groups: Group name of each item; items of one group are never neighbours of each other and
+            have no rank, each item is its own group if left out.
 
     Raises:
         ValueError: The matrices are not row-matched, finite and without zero rows, groups do not
@@ -51,7 +48,7 @@ def trustworthiness(
         and unequal groups by the same argument. Ties: the lower row is the nearer.
     """
     x, y, codes = _checked(before, after, groups)
-    return _kept(x, y, codes, k).mean().item()
+    return _preserved(x, y, codes, k).mean().item()
 
 
 def continuity(
@@ -60,16 +57,13 @@ def continuity(
     """How far the neighbours before a map stay neighbours after it; higher is better.
 
     ``trustworthiness`` with before and after exchanged: 1 means that no neighbours were torn
-    apart; neighbours at random give about 0.5. Cost: O(n^2 (d + k)).
+    apart; neighbours at random give about 0.5.
 
     Args:
         before: One side before the map, ``(n, d_before)``, no zero rows.
         after: The same items after it, ``(n, d_after)``, no zero rows.
         k: Neighbourhood size, below the number of items outside the largest group.
-        groups: Group names, ``n`` of them, as for ``trustworthiness``.
-
-    Returns:
-        Continuity in [0, 1].
+        groups: Group name of each item, as for ``trustworthiness``.
 
     Raises:
         ValueError: As for ``trustworthiness``.
@@ -78,7 +72,7 @@ def continuity(
         Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.
     """
     x, y, codes = _checked(before, after, groups)
-    return _kept(y, x, codes, k).mean().item()
+    return _preserved(y, x, codes, k).mean().item()
 
 
 def _checked(
@@ -93,21 +87,14 @@ def _checked(
     return directions("before", x), directions("after", y), codes_of(groups, len(x))
 
 
-def _kept(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
-    """1 less the excess ranks in ``ranked`` of each row's neighbours in ``near``; ``(n,)`` float64.
-
-    Args:
-        ranked: Unit norm, where the ranks are counted, ``(n, d)``.
-        near: Unit norm, where the neighbours are taken, ``(n, d')``.
-        codes: Group code of each row, ``(n,)`` int64.
-        k: Neighbourhood size.
-    """
+def _preserved(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
+    """1 less the excess ranks in ``ranked`` of the neighbours in ``near``, ``(n,)`` float64."""
     others = len(codes) - torch.bincount(codes)[codes]
     check_k(k, int(others.min()) - 1, of="one less than the items outside the largest group")
-    found = neighbours(near, codes, k)
+    nearest = neighbours(near, codes, k)
     excess = torch.cat(
         [
-            (_ranks(ranked, codes, rows, found[rows]) - k).clamp_min(0).sum(dim=1)
+            (_ranks(ranked, codes, rows, nearest[rows]) - k).clamp_min(0).sum(dim=1)
             for rows in torch.split(torch.arange(len(codes)), _ROWS)
         ]
     )
@@ -135,33 +122,27 @@ def _by_chance(others: Tensor, k: int) -> float:
     return (1 - k * (m - k) * (m - k + 1) / (2 * m) / _worst(others, k)).mean().item()
 
 
-def _measure(space: Space, *, side: Literal["source", "target"], backwards: bool) -> Measured:
+def _measure(space: Space, *, side: Side, backwards: bool) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     first = drawn if drawn.before is None else drawn.before
-    before, after = getattr(first, side), getattr(drawn, side)
-    kept = (
-        _kept(after, before, drawn.codes, K) if backwards else _kept(before, after, drawn.codes, K)
-    )
-    value, replicate = mean_of(kept)
+    sides = first.side(side), drawn.side(side)
+    value, replicate = mean_of(_preserved(*(sides[::-1] if backwards else sides), drawn.codes, K))
     others = drawn.n - torch.bincount(drawn.codes)[drawn.codes]
     return Measured(value, replicate, null=Null(_by_chance(others, K)), rows=rows)
 
 
-def _probe(label: str, side: Literal["source", "target"], *, backwards: bool) -> Probe:
-    return Probe(
-        name=f"{label.lower()}_{side}",
-        label=f"{label}, {side}",
-        family="structure",
-        better="higher",
-        needs="sides",
-        scale="raw",
-        measure=partial(_measure, side=side, backwards=backwards),
-        interval="bootstrap over pairs, neighbour sets held fixed",
-        null="random neighbours",
-    )
-
-
-TRUSTWORTHINESS_SOURCE = _probe("Trustworthiness", "source", backwards=False)
-TRUSTWORTHINESS_TARGET = _probe("Trustworthiness", "target", backwards=False)
-CONTINUITY_SOURCE = _probe("Continuity", "source", backwards=True)
-CONTINUITY_TARGET = _probe("Continuity", "target", backwards=True)
+_probe = partial(
+    Probe,
+    family="structure",
+    better="higher",
+    needs="sides",
+    scale="raw",
+    interval="bootstrap over pairs, neighbour sets held fixed",
+    null="random neighbours",
+)
+TRUSTWORTHINESS_SOURCE, TRUSTWORTHINESS_TARGET = for_each_side(
+    _probe, "trustworthiness", "Trustworthiness,", partial(_measure, backwards=False)
+)
+CONTINUITY_SOURCE, CONTINUITY_TARGET = for_each_side(
+    _probe, "continuity", "Continuity,", partial(_measure, backwards=True)
+)

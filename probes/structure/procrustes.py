@@ -7,25 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised, upper_p
-from probes.inputs import Matrix, announce, near_one, pairs
-from probes.permutations import random_pairings
-from probes.space import Probe, Space
-from probes.structure.deviations import deviations
+from probes.estimates import Measured, Null, linearised
+from probes.inputs import Matrix, announce, each_near_one, pairs
+from probes.nulls import random_pairings, upper_p
+from probes.space import SAMPLE, Probe, Space
+from probes.structure.components import deviations
 
-_SAMPLE = 1000
-"""Pairs of the report: the distance falls as n falls, so n is kept fixed."""
-
-_DRAWS = 19
-"""Random pairings behind the null, the fewest for a p of 0.05."""
-
-_FEW_DRAWS = 5
-"""Random pairings on sides wider than ``_WIDE``: they nearly agree, and each takes a second."""
-
+_DRAWS = 19  # random pairings behind the null, the fewest for a p of 0.05
+_FEW_DRAWS = 5  # on sides wider than the next: these nearly agree, and each takes a second
 _WIDE = 512
-
-_HARDLY = 1.98
-"""Distance of random pairings from which on the rotation fits next to nothing of the noise."""
+_HARDLY = 1.98  # distance of random pairings from which on rotations fit next to no noise
 
 
 def procrustes_distance(source: Matrix, target: Matrix) -> float:
@@ -33,17 +24,14 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
 
     Each side is centred and scaled to unit Frobenius norm; then ``2 - 2 ||X'Y||_*`` with the
     nuclear norm, the smallest ``||X Q - Y||_F^2`` over orthogonal Q, the narrower side padded with
-    zero columns. 0 means equal up to rotation, shift and scale, to which it is invariant; 2 means
-    that no direction of one side varies with any of the other. Unrelated sides give less than 2:
-    the rotation fits noise, all the more with fewer pairs or larger widths, so read the value
-    against its null. The widths may differ. Cost: O(n d^2 + d^3).
+    zero columns. In [0, 2]: 0 means equal up to rotation, shift and scale, to which it is
+    invariant; 2 means that no direction of one side varies with any of the other. Unrelated sides
+    give less than 2: the rotation fits noise, all the more with fewer pairs or larger widths, so
+    read the value against its null. The widths may differ. Cost: O(n d^2 + d^3).
 
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
-
-    Returns:
-        Distance in [0, 2].
 
     Raises:
         ValueError: The sides are not row-matched finite matrices, or all rows of a side are one
@@ -57,23 +45,16 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
         arXiv:2108.01661, section 3 (the distance). ``scipy.spatial.procrustes`` scales one side
         best as well, and so gives ``1 - (1 - distance / 2)^2``.
     """
-    x, y = (near_one(side)[0][0] for side in pairs(source, target))
+    x, y = each_near_one(*pairs(source, target))
     announce(_notes(x, y))
     return _rotate(x, y).value
 
 
 class _Rotated(NamedTuple):
-    """The distance, and both sides as it compares them.
-
-    Attributes:
-        value: The distance.
-        influence: What each pair adds to it to first order, ``(n,)``.
-        x: Centred source of unit Frobenius norm, ``(n, d_source)``.
-        y: The same of the target, ``(n, d_target)``.
-    """
+    """The distance, and both sides as it compares them: centred, of unit Frobenius norm."""
 
     value: float
-    influence: Tensor
+    influence: Tensor  # what each pair adds to the value to first order, (n,)
     x: Tensor
     y: Tensor
 
@@ -109,7 +90,7 @@ def _notes(x: Tensor, y: Tensor) -> tuple[str, ...]:
 
 
 def _measure_procrustes_distance(space: Space) -> Measured:
-    drawn, rows = space.sample(_SAMPLE)
+    drawn, rows = space.sample(SAMPLE)
     found = _rotate(drawn.source, drawn.target)
     width = min(found.x.shape[1], found.y.shape[1])
     pairings = random_pairings(

@@ -9,22 +9,14 @@ import torch
 from torch import Tensor
 
 from align.scoring.inner_products import inner_products
-from probes.estimates import Measured, Null, linearised, upper_p
+from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.permutations import matrix_products, random_pairings
-from probes.space import Probe, Space
+from probes.nulls import matrix_products, random_pairings, upper_p
+from probes.space import SAMPLE, Probe, Space
 
-_SAMPLE = 1000
-"""Pairs of the report: half a million similarities a side, which a sort handles in 0.1 s."""
-
-_DRAWS = 99
-"""Random pairings behind a p-value; the cost of each grows with the square of the pairs."""
-
-_ROUNDING = 1e-6
-"""Cosines that all lie this close together differ by rounding only."""
-
-_LEVEL = 2.0**-18
-"""Cosines are ranked in steps of this, so that rounding does not tie or untie them."""
+_DRAWS = 99  # random pairings behind a p-value; the cost grows with the square of the pairs
+_ROUNDING = 1e-6  # cosines that all lie this close together differ by rounding only
+_LEVEL = 2.0**-18  # cosines are ranked in steps of this, so that rounding decides no tie
 
 
 @torch.no_grad()
@@ -32,20 +24,17 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     """Rank correlation of the similarities within each of the two sides; higher is better.
 
     Spearman's correlation of the upper triangles of the two cosine matrices, ties at their mean
-    rank; what lies in one step of 4e-6 is tied. 1 means that both sides order all similarities
-    alike, 0 that the sides are unrelated; negative values mean opposite orders. Invariant to
-    rotation and scale of either side, not to a shift. The widths may differ. Cost:
+    rank; what lies in one step of 4e-6 is tied. In [-1, 1]: 1 means that both sides order all
+    similarities alike, 0 that the sides are unrelated, and negative values opposite orders.
+    Invariant to rotation and scale of either side, not to a shift. The widths may differ. Cost:
     O(n^2 (d + log n)) time and O(n^2) memory; pass a sample of a few thousand pairs where there are
     more.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, no zero rows, n >= 4.
         target: Target embeddings of the same pairs, ``(n, d_target)``, no zero rows.
-        groups: Group names, ``n`` of them; similarities within a group are left out, each pair
-            is its own group if left out.
-
-    Returns:
-        Correlation in [-1, 1].
+        groups: Group name of each pair; similarities within a group are left out, each pair is its
+            own group if left out.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows, groups do not
@@ -61,19 +50,12 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
 
 
 class _Fit(NamedTuple):
-    """RSA with what its interval and its null need.
-
-    Attributes:
-        value: The correlation.
-        apart: Entries of the upper triangle of different groups, ``(n, n)`` bool, m of them.
-        x: Ranks of the source, standardised, ``(m,)`` float64.
-        y: Ranks of the target, likewise.
-    """
+    """RSA with what its interval and its null need."""
 
     value: float
-    apart: Tensor
-    x: Tensor
-    y: Tensor
+    apart: Tensor  # entries of the upper triangle of different groups, (n, n) bool, m of them
+    x: Tensor  # ranks of the source, standardised, (m,) float64
+    y: Tensor  # ranks of the target, likewise
 
     @property
     def influence(self) -> Tensor:
@@ -121,7 +103,7 @@ def _symmetric(values: Tensor, apart: Tensor) -> Tensor:
 
 
 def _measure_rsa(space: Space) -> Measured:
-    drawn, rows = space.sample(_SAMPLE)
+    drawn, rows = space.sample(SAMPLE)
     fit = _rsa(drawn.source, drawn.target, drawn.codes)
     # An entry within a group holds 0, the mean rank, and so adds nothing under any pairing.
     a, b = (_symmetric(side.float(), fit.apart) for side in (fit.x, fit.y))

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from probes.estimates import Measured, Null, linearised
-from probes.inputs import Matrix, announce, codes_of, near_one, pairs
-from probes.space import Probe, Space
+from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
+from probes.space import SAMPLE, Probe, Space
 from probes.structure.components import components_holding
 from probes.structure.held_out import (
     FOLDS,
     INTERVAL,
     REFITTED,
-    SAMPLE,
     HeldOut,
     held_out,
     of_fits,
@@ -23,9 +22,7 @@ from probes.structure.held_out import (
 )
 
 _VARIANCE = 0.99
-
-_RIDGE = 1e-4
-"""Just enough to invert a covariance, in units of its mean eigenvalue."""
+_RIDGE = 1e-4  # just enough to invert a covariance, in units of its mean eigenvalue
 
 
 @torch.no_grad()
@@ -42,21 +39,18 @@ def svcca(
     Each side keeps the principal components that hold ``variance`` of its variance, which takes no
     pairing; plain CCA between them is fitted on four of five folds and read on the fifth, as in
     ``canonical_spectrum``; the mean is over as many directions as the smaller side has components.
-    1 means that the kept subspaces are linear images of each other, 0 that the sides are
-    unrelated. In-sample, as first proposed, it tends to 1 for any data once n is below twice the
-    width. Invariant to rotation, shift and scale of either side. The widths may differ. Cost:
+    In [-1, 1]: 1 means that the kept subspaces are linear images of each other, 0 that the sides
+    are unrelated. In-sample, as first proposed, it tends to 1 for any data once n is below twice
+    the width. Invariant to rotation, shift and scale of either side. The widths may differ. Cost:
     O(folds (n d^2 + d^3)).
 
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         variance: Share of the variance of each side to keep, in (0, 1].
-        groups: Group names, ``n`` of them; a group is never split over folds, each pair is its
-            own group if left out.
+        groups: Group name of each pair; a group is never split over folds, each pair is its own
+            group if left out.
         seed: Seeds the folds.
-
-    Returns:
-        Correlation in [-1, 1].
 
     Raises:
         ValueError: The sides are not row-matched finite matrices, groups do not fit, a side is
@@ -69,7 +63,7 @@ def svcca(
         Raghu et al. 2017, arXiv:1706.05806, section 2; held out here, and with a ridge of 1e-4
         mean eigenvalues to invert the covariances.
     """
-    x, y = (near_one(side)[0][0] for side in pairs(source, target, least=FOLDS))
+    x, y = each_near_one(*pairs(source, target, least=FOLDS))
     codes = codes_of(groups, len(x))
     if not 0 < variance <= 1:
         raise ValueError(
@@ -93,8 +87,8 @@ def _svcca(
             f"SVCCA keeps {widths[0]} and {widths[1]} principal components and fits on "
             f"{fitted_on} pairs: on fewer than {sum(widths)} its directions are arbitrary.",
         )
-    parts = whitened_folds(x, y, codes, ridge=_RIDGE, seed=seed)
-    return held_out(parts, dims=min(widths)), notes
+    folds = whitened_folds(x, y, codes, ridge=_RIDGE, seed=seed)
+    return held_out(folds, dims=min(widths)), notes
 
 
 def _measure_svcca(space: Space) -> Measured:

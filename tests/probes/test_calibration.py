@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from align.adapters.closed_form.procrustes import procrustes
 from align.data.embeddings import PairedEmbeddings
+from probes.nulls import NO_OFFSET
 from probes.reporting.report import report
-from probes.swapped_sides import NO_OFFSET
 
 N, D = 300, 12
 SEEDS = (0, 1)

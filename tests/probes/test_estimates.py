@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.metrics.bootstrap import resamples
-from probes.estimates import linearised, mean_apart, mean_of, pairs_apart, random_signs, upper_p
+from probes.estimates import linearised, mean_apart, mean_of, pairs_apart
 
 CODES = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 5])
 
@@ -72,18 +72,3 @@ def test_a_linearised_square_moves_as_the_square_does(rng):
     exact = (weights @ values / 4000).square()
     torch.testing.assert_close(replicate(weights), exact, rtol=1e-4, atol=0)
     assert replicate(weights).std() == pytest.approx(2 * 5 / 4000**0.5, rel=0.2)
-
-
-def test_signs_are_shared_by_a_group_and_fair(rng):
-    signs = random_signs(CODES, 2000, rng)
-    assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    assert (signs[:, 0] == signs[:, 1]).all() and (signs[:, 3] == signs[:, 5]).all()
-    assert signs.mean(dim=0).abs().max() < 0.1
-    assert (signs[:, 0] * signs[:, 2]).mean().abs() < 0.1
-
-
-def test_p_counts_the_value_seen_and_ties():
-    under_null = torch.tensor([0.0, 1.0, 2.0, 3.0])
-    assert upper_p(2.0, under_null) == 3 / 5
-    assert upper_p(9.0, under_null) == 1 / 5
-    assert upper_p(-1.0, under_null) == 1.0

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.evaluation import evaluate
-from probes.space import K, Search, Space, whole_groups
+from probes.space import K, SearchSides, Space, whole_groups
 
 
 def clouds(rng, n=60, d=8, groups=None):
@@ -37,7 +37,7 @@ def test_states_of_the_same_pairs_draw_the_same_sample(rng):
 
 def test_a_sample_carries_the_corrected_search_along(rng):
     plain = clouds(rng)
-    wide = tuple(Search(torch.cat([a, a], 1), torch.cat([b, b], 1)) for a, b in plain.searches)
+    wide = tuple(SearchSides(torch.cat([a, a], 1), torch.cat([b, b], 1)) for a, b in plain.searches)
     corrected = Space(plain.source, plain.target, plain.codes, 3, corrected=wide)
     drawn, rows = corrected.sample(20)
     torch.testing.assert_close(drawn.searches[1].gallery, wide[1].gallery[rows])

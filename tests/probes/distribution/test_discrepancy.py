@@ -17,8 +17,7 @@ from probes.distribution.discrepancy import (
     energy_distance,
     mmd,
 )
-from probes.estimates import random_signs
-from probes.swapped_sides import deviations_to_swap
+from probes.nulls import deviations_to_swap, random_signs
 from tests.probes.paired_clouds import (
     UNEVEN,
     drawn_rows,

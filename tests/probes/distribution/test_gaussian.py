@@ -75,7 +75,7 @@ def test_fewer_rows_than_dimensions_change_nothing_but_the_cost(shrink):
     expected = squared_gap(source, 3 * target) + bures(*covariances)
     found = gaussian_wasserstein(source, 3 * target, k=None, shrink=shrink)
     assert found == pytest.approx(expected, rel=1e-6)
-    assert gaussian._held(source, target, None)[0].shape == (7, 14)
+    assert gaussian._axes(source, target, None).shape == (40, 14)
 
 
 @small_is_fine

@@ -10,7 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from align.data.splits import folds as deal
-from probes.estimates import random_signs
+from probes.nulls import random_signs
 from probes.offset.gap import gap_energy_share
 from probes.offset.separability import (
     MODALITY_CLASSIFIER_AUC,

@@ -23,7 +23,7 @@ from probes.pairing.retrieval import (
     recall_at_k,
     recall_curve,
 )
-from probes.space import Search, Space
+from probes.space import SearchSides, Space
 from tests.probes.paired_clouds import (
     UNEVEN,
     crossing,
@@ -146,7 +146,10 @@ def test_ranks_of_the_true_partners_are_those_of_the_ranking(rng):
     for codes in (torch.arange(20), torch.arange(20) // 2, UNEVEN):
         source, target = crossing(rng, 20)
         own = torch.arange(20)[None]
-        for search, turned in ((Search(source, target), False), (Search(target, source), True)):
+        for search, turned in (
+            (SearchSides(source, target), False),
+            (SearchSides(target, source), True),
+        ):
             found = _first_ranks(search, codes, own, turned=turned)[0]
             assert found.tolist() == ranking.rank_positives(*search, codes, codes).first.tolist()
 
@@ -207,7 +210,7 @@ def test_one_large_group_that_finds_itself_is_one_piece_of_evidence():
 
 def test_a_corrected_search_is_measured_as_it_is_searched(rng):
     plain = space_of(*noisy_pairs(rng, 40, noise=0.5))
-    spoiled = Search(plain.source, plain.target.roll(1, 0))
+    spoiled = SearchSides(plain.source, plain.target.roll(1, 0))
     corrected = Space(
         plain.source, plain.target, plain.codes, corrected=(spoiled, plain.searches[1])
     )

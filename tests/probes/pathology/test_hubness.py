@@ -23,7 +23,7 @@ from probes.pathology.hubness import (
     k_occurrence,
     robin_hood_index,
 )
-from probes.space import K, Search, Space
+from probes.space import K, SearchSides, Space
 
 PROBES = [HUBNESS_FORTH, HUBNESS_BACK, ANTIHUBS_FORTH, ANTIHUBS_BACK, ROBIN_HOOD]
 SUMMARIES = [hubness_skewness, antihub_share, hub_share, robin_hood_index]
@@ -135,7 +135,7 @@ def test_probes_give_the_values_of_the_functions(rng):
 
 def test_a_corrected_search_is_measured_as_it_searches(rng):
     plain = crowded(rng)
-    corrected = (Search(plain.target, plain.source), Search(plain.source, plain.target))
+    corrected = (SearchSides(plain.target, plain.source), SearchSides(plain.source, plain.target))
     swapped = Space(plain.source, plain.target, plain.codes, corrected=corrected)
     for one, other in ((HUBNESS_FORTH, HUBNESS_BACK), (ANTIHUBS_FORTH, ANTIHUBS_BACK)):
         assert one.measure(swapped).value == other.measure(plain).value

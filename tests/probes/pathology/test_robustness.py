@@ -21,7 +21,7 @@ from probes.pathology.robustness import (
     pq_agreement,
     top_1_agreement,
 )
-from probes.space import Search, Space
+from probes.space import SearchSides, Space
 
 PROBES = [
     (NOISE_AGREEMENT, noise_agreement),
@@ -100,7 +100,7 @@ def test_little_noise_changes_nothing_and_much_leaves_chance(rng):
 
 def test_noise_has_the_length_asked_for_relative_to_each_vector(rng):
     x = torch.randn(400, 50, generator=rng) * torch.arange(1, 401)[:, None]
-    noisy = robustness._with_noise(Search(x, 2 * x), 0.3, 0)
+    noisy = robustness._with_noise(SearchSides(x, 2 * x), 0.3, 0)
     for before, after in zip((x, 2 * x), noisy, strict=True):
         lengths = (after - before).norm(dim=1) / before.norm(dim=1)
         assert lengths.square().mean().sqrt().item() == pytest.approx(0.3, rel=0.02)
@@ -119,7 +119,7 @@ def test_the_scale_of_the_vectors_plays_no_part(measure, rng):
 
 def test_int8_rounds_to_127_steps_of_the_largest_magnitude():
     gallery = torch.tensor([[127.0, 0.4, -3.6], [-0.127, 0.0635 + 1e-4, 0.0]])
-    stored = robustness._in_int8(Search(torch.ones(1, 3), gallery)).gallery
+    stored = robustness._in_int8(SearchSides(torch.ones(1, 3), gallery)).gallery
     expected = torch.tensor([[127.0, 0, -4], [-0.127, 0.064, 0.0]])
     torch.testing.assert_close(stored, expected)
     # 0.4 is lost: the second query cannot tell the two rows apart any more, and the first can.
@@ -143,7 +143,7 @@ def test_planted_centroids_are_found_in_every_run(rng):
     gallery = torch.cat(runs, dim=1)[:, :5]
     exact = []
     for seed in range(12):
-        decoded = robustness._in_codes(Search(gallery, gallery), 2, 3, seed).gallery
+        decoded = robustness._in_codes(SearchSides(gallery, gallery), 2, 3, seed).gallery
         assert decoded.shape == gallery.shape
         exact += [torch.allclose(decoded[:, a:b], gallery[:, a:b]) for a, b in ((0, 2), (4, 5))]
     # From rows that start in one cluster, k-means may stay there.
@@ -152,7 +152,7 @@ def test_planted_centroids_are_found_in_every_run(rng):
 
 def test_each_row_is_replaced_by_the_nearest_centroid_of_its_run(rng):
     gallery = torch.randn(90, 7, generator=rng, dtype=torch.float64)
-    decoded = robustness._in_codes(Search(gallery, gallery), 3, 5, 0).gallery
+    decoded = robustness._in_codes(SearchSides(gallery, gallery), 3, 5, 0).gallery
     for a, b in ((0, 3), (3, 6), (6, 7)):
         centroids = decoded[:, a:b].unique(dim=0)
         assert len(centroids) <= 5
@@ -167,17 +167,17 @@ def test_each_row_is_replaced_by_the_nearest_centroid_of_its_run(rng):
 
 def test_chunks_of_runs_change_nothing(rng, monkeypatch):
     gallery = torch.randn(70, 10, generator=rng)
-    whole = robustness._in_codes(Search(gallery, gallery), 3, 4, 0).gallery
+    whole = robustness._in_codes(SearchSides(gallery, gallery), 3, 4, 0).gallery
     monkeypatch.setattr(robustness, "_ENTRIES", 300)
     torch.testing.assert_close(
-        robustness._in_codes(Search(gallery, gallery), 3, 4, 0).gallery, whole
+        robustness._in_codes(SearchSides(gallery, gallery), 3, 4, 0).gallery, whole
     )
 
 
 def test_a_centroid_that_loses_all_its_rows_stays_and_can_win_some_back():
     # Both centroids start on the common row, so one is empty until the other has moved.
     gallery = torch.tensor([[101.0]] * 700 + [[100.2]] * 5)
-    decoded = robustness._in_codes(Search(gallery, gallery), 1, 2, 0).gallery
+    decoded = robustness._in_codes(SearchSides(gallery, gallery), 1, 2, 0).gallery
     torch.testing.assert_close(decoded, gallery)
     assert pq_agreement(torch.eye(2), torch.tensor([[1.0, 2.0]]).repeat(700, 1)) == 1.0
 
@@ -234,7 +234,7 @@ def test_large_spaces_are_sampled_and_corrected_searches_kept(probe, measure, rn
     plain = views(rng, groups=40, noise=2.0)
     bias = torch.rand(80, 1, generator=rng)
     corrected = tuple(
-        Search(torch.cat([q, torch.ones(80, 1)], 1), torch.cat([g, -bias], 1))
+        SearchSides(torch.cat([q, torch.ones(80, 1)], 1), torch.cat([g, -bias], 1))
         for q, g in plain.searches
     )
     space = Space(plain.source, plain.target, plain.codes, seed=7, corrected=corrected)

@@ -18,7 +18,7 @@ from probes.structure.canonical import (
     canonical_spectrum,
     canonical_spectrum_of,
 )
-from probes.structure.held_out import Fold, held_out
+from probes.structure.held_out import WhitenedFold, held_out
 from tests.probes.paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weights_of
 
 BOTH = pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_with_few_pairs_all_components_are_kept(rng):
 def test_a_wide_side_is_solved_through_the_narrow_one(rng):
     x, rows = torch.randn(10, 60_000, generator=rng), torch.arange(10)
     # The other way would hold 14 GB.
-    found = held_out([Fold(rows[:5], rows[5:], x, x[:, :2])] * 2, dims=2)
+    found = held_out([WhitenedFold(rows[:5], rows[5:], x, x[:, :2])] * 2, dims=2)
     assert found.a.shape == (10, 2)
 
 

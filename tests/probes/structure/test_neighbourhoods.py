@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.permutations import random_pairings
+from probes.nulls import random_pairings
 from probes.structure.neighbourhoods import MUTUAL_KNN, SAMPLE, mutual_knn, neighbour_overlaps
 from tests.probes.paired_clouds import (
     UNEVEN,

@@ -1,4 +1,11 @@
-"""Sides of random pairs swapped: what a probe gives where both sides follow one law."""
+"""Pairs drawn at random and sides swapped: what a probe gives where there is nothing to find.
+
+Random pairings are the null of probes that ask whether partners belong together. Swapped sides are
+the null of those that ask which side is which: where both sides follow one law, a statistic of the
+swapped clouds has the law of that of the clouds seen, and p is exact if the two are computed alike.
+
+``codes`` are the group codes of pairs, ``(n,)`` int64 in ``0 .. g - 1``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from probes.estimates import random_signs
+from probes.estimates import SquaredMean
 from probes.inputs import directions
 from probes.space import Space
 
@@ -18,17 +25,58 @@ NO_OFFSET = (
 """Note to what looks at the offset of sides that were centred."""
 
 
-def swapped(x: Tensor, y: Tensor, signs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both sides with those of some pairs swapped, one pair of matrices ``(n, d)`` per draw.
+def upper_p(value: float, under_null: Tensor) -> float:
+    """Share of values under the null, ``(draws,)``, at least as large; the one seen counts too.
 
-    Where both sides follow one law, a statistic of what comes out has the law of the statistic of
-    what went in, whatever it is: p is then exact, if the two are computed alike.
-
-    Args:
-        x: ``(n, d)``.
-        y: ``(n, d)``.
-        signs: +1 or -1 for each pair and draw, as ``random_signs`` gives them, ``(draws, n)``.
+    Reference:
+        Phipson and Smyth 2010, doi:10.2202/1544-6115.1585.
     """
+    return (int((under_null >= value).sum()) + 1) / (len(under_null) + 1)
+
+
+def random_pairings(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    """Target row that each source row is paired with in random pairings, ``(draws, n)`` int64.
+
+    Groups are put in a random order and keep the order of their rows, so that groups of one size
+    are exchanged whole: the captions of a photo do not pass for independent evidence.
+    """
+    keys = torch.rand(draws, int(codes.max()) + 1, generator=generator, dtype=torch.float64)
+    drawn = torch.empty(draws, len(codes), dtype=torch.int64)
+    drawn[:, codes.argsort(stable=True)] = keys[:, codes].argsort(dim=1, stable=True)
+    return drawn
+
+
+def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
+    """Sum of ``a`` times ``b`` entry by entry, ``b`` paired anew; ``(draws,)`` float64.
+
+    The statistic of the Mantel test up to a constant, of matrices ``(n, n)`` within each side.
+
+    Reference:
+        Mantel 1967, Cancer Research 27:209-220.
+    """
+    flat = a.flatten()
+    # index_select is six times faster than b[rows][:, rows].
+    sums = [
+        torch.dot(flat, b.index_select(0, rows).index_select(1, rows).flatten())
+        for rows in pairings
+    ]
+    return torch.stack(sums).double()
+
+
+def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    """Signs, one per group and draw, ``(draws, n)`` float64; -1 swaps the sides of a pair."""
+    signs = torch.randint(2, (draws, int(codes.max()) + 1), generator=generator)
+    return (signs.double() * 2 - 1)[:, codes]
+
+
+def p_of_signs(squared: SquaredMean, draws: int, generator: torch.Generator) -> float:
+    """How often random signs of whole groups give a squared mean as large."""
+    signs = random_signs(torch.arange(len(squared.sums)), draws, generator)
+    return upper_p(squared.value, squared.totals(signs) / squared.apart)
+
+
+def swapped(x: Tensor, y: Tensor, signs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both sides ``(n, d)`` with those of some pairs swapped, for each row of ``signs``."""
     for drawn in signs:
         as_seen = (drawn > 0)[:, None]
         yield torch.where(as_seen, x, y), torch.where(as_seen, y, x)
@@ -45,23 +93,14 @@ def _shapes_swapped(
 
 
 def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Both clouds around their own means, with the spread that the centring took given back.
+    """Clouds ``(n, d)`` float64 around their own means, to be swapped and centred again.
 
-    The null of a statistic that does not see the centroids has to leave them aside: pairs are
-    centred, swapped and centred again. But centring takes the mean of the differences of partners
-    from them, and centring again takes what would be another one, so that swapped clouds have less
-    spread than those that were measured. A distance between samples has a spread of its own that
-    is smaller than this loss, and would exceed its null nearly always. So the differences get back
-    what they lost on average: those of a group of ``r`` of ``n`` pairs lost the share ``r / n`` of
-    the variance of their mean.
-
-    Args:
-        source: ``(n, d)``.
-        target: ``(n, d)``.
-        codes: Group code of each pair, ``(n,)`` int64 in ``0 .. g - 1``; groups are swapped whole.
-
-    Returns:
-        Two clouds ``(n, d)`` float64, to be swapped and then centred.
+    The null of a statistic that does not see the centroids has to leave them aside. But centring
+    takes the mean of the differences of partners, and centring again takes another one, so that
+    swapped clouds have less spread than those measured. A distance between samples has a spread of
+    its own that is smaller than this loss, and would exceed its null nearly always. So the
+    differences get back what they lost on average: those of a group of ``r`` of ``n`` pairs lost
+    the share ``r / n`` of the variance of their mean. Groups are to be swapped whole.
 
     Reference:
         MacKinnon and White 1985, doi:10.1016/0304-4076(85)90158-7, for residuals divided by the
@@ -80,11 +119,6 @@ def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[T
 
 def centred_directions(name: str, x: Tensor, folds: Tensor) -> Tensor:
     """Rows less the mean of the other folds, divided by their norms; ``(n, d)`` float32.
-
-    Args:
-        name: What to call the side in a message.
-        x: ``(n, d)``.
-        folds: Fold of each row, ``(n,)`` int64, two folds at least.
 
     Raises:
         ValueError: A row is at that mean and has no direction.
@@ -126,7 +160,4 @@ def clouds_alike(
     if rows is not None:
         x, y, signs = x[rows], y[rows], signs[:, rows]
         codes = torch.unique(codes[rows], return_inverse=True)[1]
-    if shapes:
-        yield from _shapes_swapped(x, y, codes, signs)
-    else:
-        yield from swapped(x, y, signs)
+    yield from _shapes_swapped(x, y, codes, signs) if shapes else swapped(x, y, signs)

@@ -1,11 +1,11 @@
-"""Random pairings: all of them, equally often, groups whole."""
+"""Random pairings and signs: all of them, equally often, groups whole; and p-values."""
 
 from collections import Counter
 
 import pytest
 import torch
 
-from probes.permutations import matrix_products, random_pairings
+from probes.nulls import matrix_products, random_pairings, random_signs, upper_p
 from tests.probes.paired_clouds import UNEVEN
 
 
@@ -38,3 +38,18 @@ def test_products_visit_rows_and_columns_as_paired(rng):
         for rows in pairings
     ]
     assert matrix_products(a, b, pairings).tolist() == pytest.approx(by_hand)
+
+
+def test_signs_are_shared_by_a_group_and_fair(rng):
+    signs = random_signs(UNEVEN, 2000, rng)
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    assert (signs[:, 1] == signs[:, 2]).all() and (signs[:, 4] == signs[:, 6]).all()
+    assert signs.mean(dim=0).abs().max() < 0.1
+    assert (signs[:, 0] * signs[:, 2]).mean().abs() < 0.1
+
+
+def test_p_counts_the_value_seen_and_ties():
+    under_null = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    assert upper_p(2.0, under_null) == 3 / 5
+    assert upper_p(9.0, under_null) == 1 / 5
+    assert upper_p(-1.0, under_null) == 1.0

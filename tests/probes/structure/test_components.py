@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.structure.deviations import deviations
+from probes.structure.components import deviations
 
 
 @given(seed=st.integers(0, 2**20), n=st.integers(1, 60), scale=st.floats(1e-3, 1e3))
