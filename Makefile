@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-shuffled test-arithmetic test-notebooks test-integrations mutants lint bench clean
+.PHONY: demo test test-arithmetic test-notebooks test-integrations mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -17,23 +17,19 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready
 	$(BIN)/python -m experiments.demo
 
+# SEED=7 runs the tests in a random order, the same for the same seed: no test may lean on another.
+ORDER := $(if $(SEED),-p randomly -p no:cacheprovider --randomly-seed $(SEED) --randomly-dont-reset-seed)
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
-
-# The same in a random order: no test may lean on another.
-SEED ?= $(shell date +%s)
-test-shuffled: $(VENV)/.ready
-	@echo "shuffled with SEED=$(SEED)"
-	$(BIN)/python -m pytest -p randomly -p "no:cacheprovider" --randomly-seed $(SEED) --randomly-dont-reset-seed \
-		--numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
+	$(BIN)/python -m pytest $(ORDER) --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
 
 # Tests that touch arithmetic, on the instructions and threads of other machines: rounding decides nothing.
-ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses \
-	tests/metrics/test_ranks.py \
-	tests/fitting/multi_vector/test_initialization.py tests/fitting/multi_vector/test_fit.py tests/fitting/model_selection/test_gallery_correction.py tests/curation/test_coupling.py \
+ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses tests/metrics/test_ranks.py \
+	tests/fitting/multi_vector/test_initialization.py tests/fitting/multi_vector/test_fit.py \
+	tests/fitting/model_selection/test_gallery_correction.py tests/experiments/test_coupling.py \
 	tests/retrieval/test_cascade.py tests/retrieval/test_nudge.py tests/curation/test_duplicates.py \
-	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/structure/test_neighbourhoods.py \
-	tests/probes/offset/test_mixing.py tests/probes/structure/test_rsa.py tests/probes/pathology/test_robustness.py
+	tests/probes/test_equals.py tests/probes/test_extremes.py tests/probes/offset/test_mixing.py \
+	tests/probes/structure/test_neighbourhoods.py tests/probes/structure/test_rsa.py \
+	tests/probes/pathology/test_robustness.py
 test-arithmetic: $(VENV)/.ready
 	for machine in "default 2" "avx2 1"; do set -- $$machine; \
 		echo "$$1, threads: $$2"; \
@@ -55,7 +51,7 @@ $(VENV)/.integrations: $(VENV)/.ready
 	touch $@
 
 test-integrations: $(VENV)/.integrations
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/contracts
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/integrations
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
