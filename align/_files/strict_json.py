@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from align._files.atomic import told
+from align._files.codec import Schema
 
 LARGEST_FILE = 64 * 2**20  # bytes; no file of settings comes near
 DEEPEST = 64  # nested lists and objects
 
 
-def read_json(path: Path, schema: str, *, again: str) -> dict[str, Any]:
-    """The object in a JSON file, without the ``schema`` that it must name.
+def read_json(path: Path, schema: Schema, *, again: str) -> tuple[dict[str, Any], bool]:
+    """The object in a JSON file, and whether it is of a newer minor version of its schema.
 
     Args:
         path: The file, or a link to it.
@@ -42,13 +43,17 @@ def read_json(path: Path, schema: str, *, again: str) -> dict[str, Any]:
         raise ValueError(
             f"{path.name} must be JSON in UTF-8; reading it failed with: {error}. {again}"
         ) from error
-    found = data.get("schema") if isinstance(data, dict) else None
-    if found != schema:
-        raise ValueError(
-            f"{path.name} must be an object whose schema is {schema!r}; got {repr(found)[:80]}. "
-            "Load it with the version of isthmus that wrote it."
-        )
-    return {key: value for key, value in data.items() if key != "schema"}
+    newer = schema.is_newer(data.get("schema") if isinstance(data, dict) else None, path.name)
+    return data, newer
+
+
+def is_of(path: Path, schema: Schema) -> bool:
+    """Whether there is a whole JSON file of this schema."""
+    try:
+        read_json(path, schema, again="")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def parse(text: str) -> Any:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from align._files.atomic import atomic_file
+from align._files.codec import Schema
 from align._files.strict_json import check_regular, unreadable
 
 DIGEST, SCHEMA = "sha256", "schema"
@@ -39,7 +40,7 @@ def digest_of(tensors: Mapping[str, Tensor | None], words: Mapping[str, str] | N
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], *, schema: str, words: Mapping[str, str]
+    path: Path, tensors: Mapping[str, Tensor], *, schema: Schema, words: Mapping[str, str]
 ) -> None:
     """Write or replace a file of tensors, whole or not at all, with a digest of all of it.
 
@@ -52,7 +53,7 @@ def write_tensors(
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
-    said = {**words, SCHEMA: schema}
+    said = {**words, SCHEMA: str(schema)}
     with atomic_file(path) as scratch:
         save(tensors, scratch, {**said, DIGEST: digest_of(tensors, said)})
 
@@ -117,9 +118,13 @@ def open_tensors(
 
 
 def read_tensors(
-    path: Path, *, schema: str, again: str, mapped: bool = False, check: bool = True
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What ``write_tensors`` wrote, on the CPU: the tensors, and the other words of the header.
+    path: Path, *, schema: Schema, again: str, mapped: bool = False, check: bool = True
+) -> tuple[dict[str, Tensor], dict[str, str], bool]:
+    """What ``write_tensors`` wrote, on the CPU.
+
+    Returns:
+        The tensors, the other words of the header, and whether the file is of a newer minor
+        version of its schema.
 
     Args:
         path: The file.
@@ -134,10 +139,7 @@ def read_tensors(
         ValueError: It is damaged, or of another kind or version.
     """
     tensors, words = open_tensors(path, again=again, mapped=mapped)
-    if words.get(SCHEMA) != schema:
-        raise ValueError(
-            f"{str(path)!r} must have schema {schema!r}; got schema {words.get(SCHEMA)!r}. {again}"
-        )
+    newer = schema.is_newer(words.get(SCHEMA), repr(str(path)), again)
     digest = words.pop(DIGEST, None)
     if check and digest != digest_of(tensors, words):
         raise ValueError(
@@ -145,4 +147,4 @@ def read_tensors(
             f"was damaged or changed. {again}"
         )
     del words[SCHEMA]
-    return tensors, words
+    return tensors, words, newer

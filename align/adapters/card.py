@@ -6,10 +6,33 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from align.adapters.card_rules import check
+from align._files.codec import Rule, decode
+from align.adapters.artifact.schema import AGAIN
 from align.data.embeddings import PairedEmbeddings
+
+LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
+LONGEST = 100_000  # characters of a text
+
+
+def _whole(words: str, low: int) -> Rule:
+    return Rule(words, lambda v: type(v) is int and low <= v <= LARGEST)
+
+
+Text = Annotated[
+    str,
+    Rule(
+        f"a text of at most {LONGEST} characters",
+        lambda v: isinstance(v, str) and len(v) <= LONGEST,
+    ),
+]
+Whole = Annotated[int, _whole("a whole number", -LARGEST)]
+Count = Annotated[int, _whole(f"a whole number in [0, {LARGEST}]", 0)]
+Size = Annotated[int, _whole("a whole number, at least 1", 1)]
+Share = Annotated[
+    float, Rule("a number in [0, 1]", lambda v: type(v) in (int, float) and 0 <= v <= 1)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +54,15 @@ class Candidate:
         chance_at_10: Recall at 10 of a random order, likewise.
     """
 
-    stage: str
-    name: str
-    mrr: float
+    stage: Text
+    name: Text
+    mrr: Share
     low: float
     high: float
-    recall_at_10: float
+    recall_at_10: Share
     chosen: bool = False
-    chance_mrr: float | None = None
-    chance_at_10: float | None = None
+    chance_mrr: Share | None = None
+    chance_at_10: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +91,23 @@ class Card:
             ``"instruction"``, of those that one line can name (``align.encoders.spec``).
     """
 
-    method: str
-    n_pairs: int
-    d_source: int
-    d_target: int
-    n_groups: int = 0
-    n_unpaired: tuple[int, int] = (0, 0)
-    source_fingerprint: str | None = None
-    target_fingerprint: str | None = None
-    seed: int | None = None
-    folds: tuple[int, int] = (0, 0)
-    fold_gallery: int = 0
+    method: Text
+    n_pairs: Count
+    d_source: Size
+    d_target: Size
+    n_groups: Count = 0
+    n_unpaired: tuple[Count, Count] = (0, 0)
+    source_fingerprint: Text | None = None
+    target_fingerprint: Text | None = None
+    seed: Whole | None = None
+    folds: tuple[Count, Count] = (0, 0)
+    fold_gallery: Count = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     candidates: Sequence[Candidate] = ()
-    verdict: str = ""
+    verdict: Text = ""
     better_than_chance: bool | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    encoders: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, Text] = field(default_factory=dict)
+    encoders: Mapping[str, Text] = field(default_factory=dict)
 
     def of_encoders(self, pairs: PairedEmbeddings) -> Self:
         """The same, where it does not know its encoders with those of ``pairs``."""
@@ -100,23 +123,18 @@ class Card:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any], *, newer: bool = False) -> Self:
         """Read what ``to_dict`` wrote.
+
+        Args:
+            data: By the names of the fields.
+            newer: Whether to ignore unknown fields.
 
         Raises:
             ValueError: A field is unknown, missing, or not of its type or range.
         """
-        check("a card", cls, data)
-        for entry in data["candidates"]:
-            check("a candidate of a card", Candidate, entry)
-        return cls(
-            **{
-                **data,
-                "n_unpaired": tuple(data["n_unpaired"]),
-                "folds": tuple(data["folds"]),
-                "candidates": tuple(Candidate(**entry) for entry in data["candidates"]),
-            }
-        )
+        card: Self = decode(cls, data, "a card", AGAIN, newer=newer)
+        return card
 
 
 def installed_versions() -> dict[str, str]:

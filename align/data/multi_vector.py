@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_dense
+from align._files.codec import Schema
 from align._files.tensors import read_tensors, write_tensors
 from align.data.arrays import dense_tensor
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INT8_MAX = 127
 Tokens = Tensor | np.ndarray[Any, Any]
-_SCHEMA = "isthmus-multivector-2"
+_SCHEMA = Schema("isthmus-multivector", 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -307,10 +308,11 @@ class MultiVector:
             ValueError: The file is damaged or was not written by ``save``.
         """
         again = "Write it again with MultiVector.save."
-        tensors, _ = read_tensors(
+        tensors, _, newer = read_tensors(
             Path(path).expanduser(), schema=_SCHEMA, again=again, mapped=True, check=check
         )
-        if not {"tokens", "offsets"} <= set(tensors) <= {"tokens", "offsets", "scales"}:
+        known = {"tokens", "offsets"}
+        if not known <= set(tensors) or (not newer and set(tensors) - known - {"scales"}):
             raise ValueError(
                 f"{str(path)!r} must hold tokens, offsets and perhaps scales; got "
                 f"{sorted(tensors)}. {again}"

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from align._files.codec import Schema, decode, dumps
 from probes.reporting.model import ReportValues
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from align.data.pairs import Pairs
     from probes.reporting.html.plots import Figure
 
-SCHEMA = 2
+SCHEMA = Schema("", 2)
 """Version of the JSON; raised whenever a field changes its name or meaning."""
 
 FORMATS = (".html", ".md", ".json", ".txt")
@@ -97,10 +98,9 @@ class Report(ReportValues):
         no more. They follow from the rest, so that ``from_json`` works them out anew.
         """
         from probes.reporting.before_after import headlines
-        from probes.reporting.schema import dumps
 
         derived = {
-            "schema": SCHEMA,
+            "schema": SCHEMA.value,
             "caution": self.caution,
             "verdict": self.verdict,
             "headline": headlines(self),
@@ -117,18 +117,12 @@ class Report(ReportValues):
         Raises:
             ValueError: It is not JSON, of another schema version, or a field does not fit.
         """
-        from probes.reporting.schema import decode
-
         data = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
-        if schema != SCHEMA:
-            raise ValueError(
-                f"a report must be of schema {SCHEMA}; got {schema!r}. "
-                "Read it with the version of isthmus that wrote it."
-            )
+        newer = SCHEMA.is_newer(schema, "a report")
         for derived in ("caution", "verdict", "headline"):
             data.pop(derived, None)
-        report: Self = decode(cls, data)
+        report: Self = decode(cls, data, "report", "make the report again", newer=newer)
         return report
 
     def save(self, path: str | Path, pairs: Pairs | None = None) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from align._files.codec import decode, dumps
 from probes.reporting.model import Column, Reading
-from probes.reporting.schema import decode, dumps
 from probes.space import Space
 
 
@@ -59,7 +59,7 @@ class ResultsFile:
             return
         for line in lines[1:]:
             if line.pop("digest", None) == _digest(line):
-                result = decode(ProbeResult, line["outcome"], at="resumed result")
+                result = decode(ProbeResult, line["outcome"], "a resumed result", "remove the file")
                 self._results[line["state"], line["probe"]] = result
         # The end of the file may be a line cut short, which must not run into the next.
         with path.open("a", encoding="utf-8") as file:

@@ -8,7 +8,6 @@ import torch
 
 import align
 from align.adapters.card import Candidate, Card, installed_versions
-from align.adapters.card_rules import RULES
 
 CARD = Card(
     "rcca(ridge=(3, 1), power=0.5)",
@@ -64,7 +63,9 @@ def test_unknown_and_missing_fields_are_named():
 def test_unknown_and_missing_fields_of_a_candidate_are_named():
     data = CARD.to_dict()
     data["candidates"][0]["colour"] = data["candidates"][0].pop("mrr")
-    with pytest.raises(ValueError, match=r"a candidate .*unknown: \['colour'\], missing: \['mrr'"):
+    with pytest.raises(
+        ValueError, match=r"candidates\[\] .*unknown: \['colour'\], missing: \['mrr'"
+    ):
         Card.from_dict(data)
 
 
@@ -110,12 +111,7 @@ def test_each_field_of_a_hostile_card_is_refused_by_name_or_comes_back_equal(kin
     assert accepted < 0.3 * len(fields(kind)) * len(HOSTILE)
 
 
-def test_every_type_of_a_field_has_a_rule():
-    for kind in (Card, Candidate):
-        assert {str(field.type) for field in fields(kind)} <= set(RULES)
-
-
 @pytest.mark.parametrize("data", [None, [], "card", 3], ids=repr)
 def test_what_is_no_object_is_no_card(data):
-    with pytest.raises(ValueError, match="a card must be an object; got a"):
+    with pytest.raises(ValueError, match="a card must be an object; got"):
         Card.from_dict(data)

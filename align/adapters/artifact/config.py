@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from align._files.codec import Rule, read_fields
 from align.adapters.artifact.schema import (
+    AGAIN,
     FLAG,
     NUMBER,
     NUMBERS,
@@ -20,8 +22,6 @@ from align.adapters.artifact.schema import (
     SIZE,
     SIZES,
     SLOT,
-    Rule,
-    fields,
 )
 from align.adapters.card import Card
 from align.adapters.components import Components
@@ -234,13 +234,18 @@ def describe(components: Components) -> Config:
     return described
 
 
-def build(config: Mapping[str, Any], card: Card) -> Components:
+def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Components:
     """The parts that ``describe`` described, their tensors on the meta device: shapes only.
+
+    Args:
+        config: As ``describe`` gave it.
+        card: Of the same adapter.
+        newer: Whether to ignore unknown fields.
 
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.
     """
-    components: Components = _built(config, "config.json", _ALL)
+    components: Components = _built(config, "config.json", _ALL, newer)
     source, target = components.source_map, components.target_map
     widths: Any = [source.d_in, target.d_in]
     if widths != [card.d_source, card.d_target]:
@@ -274,7 +279,7 @@ def _described(value: Any) -> Any:
     return value
 
 
-def _built(config: Mapping[str, Any], at: str, kinds: tuple[Kind, ...]) -> Any:
+def _built(config: Mapping[str, Any], at: str, kinds: tuple[Kind, ...], newer: bool) -> Any:
     [*named] = [kind for kind in kinds if kind.name in (None, config.get("kind"))]
     if not named:
         raise ValueError(
@@ -283,15 +288,16 @@ def _built(config: Mapping[str, Any], at: str, kinds: tuple[Kind, ...]) -> Any:
         )
     kind = named[0]
     rest = {name: value for name, value in config.items() if kind.name is None or name != "kind"}
-    values = dict(zip(kind.rules, fields(rest, at, **kind.rules), strict=True))
+    read = read_fields(rest, at, AGAIN, kind.rules, newer=newer)
+    values = dict(zip(kind.rules, read, strict=True))
     inside = f"{at}." if at != "config.json" else ""
     for name, value in values.items():
         within = (_LINEAR,) if kind.made is WeightedMap else _INSIDE.get(name, ())
         if isinstance(value, Mapping):
-            values[name] = _built(value, f"{inside}{name}", within)
+            values[name] = _built(value, f"{inside}{name}", within, newer)
         elif kind.rules[name] is OBJECTS:
             values[name] = [
-                _built(each, f"{inside}{name}.{i}", within) for i, each in enumerate(value)
+                _built(each, f"{inside}{name}.{i}", within, newer) for i, each in enumerate(value)
             ]
     made = kind.build(**values)
     parts = values.get("parts")

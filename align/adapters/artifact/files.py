@@ -12,33 +12,27 @@ import torch
 from torch import Tensor
 
 from align._files.atomic import Layout, atomic_folder, read_whole, settled
-from align._files.strict_json import read_json, to_json
+from align._files.codec import Schema, read_fields
+from align._files.strict_json import is_of, read_json, to_json
 from align._files.tensors import digest_of, open_tensors
 from align._files.tensors import save as save_tensors
 from align.adapters.artifact.config import build, describe
 from align.adapters.artifact.model_card import model_card
-from align.adapters.artifact.schema import DIGEST, OBJECT, fields
+from align.adapters.artifact.schema import AGAIN as _AGAIN
+from align.adapters.artifact.schema import DIGEST, OBJECT
 from align.adapters.card import Card
 from align.adapters.components import Components
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, README)
-CONFIG_SCHEMA = "isthmus-adapter-1"
-CARD_SCHEMA = "isthmus-card-1"
+CONFIG_SCHEMA = Schema("isthmus-adapter", 1)
+CARD_SCHEMA = Schema("isthmus-card", 1)
 AGAIN = "Save or download the adapter again."
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def _is_adapter(folder: Path) -> bool:
-    try:
-        read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-LAYOUT = Layout("adapter", frozenset(FILES), _is_adapter)
+LAYOUT = Layout("adapter", frozenset(FILES), lambda folder: is_of(folder / CONFIG, CONFIG_SCHEMA))
 
 
 def save(components: Components, card: Card, folder: str | Path) -> None:
@@ -68,13 +62,13 @@ def save(components: Components, card: Card, folder: str | Path) -> None:
     state = components.module().state_dict()
     tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
     check_tensors("the adapter", tensors, build(config, card).module().state_dict())
-    said = {"schema": CARD_SCHEMA, **card.to_dict()}
+    said = {"schema": CARD_SCHEMA.value, **card.to_dict()}
     texts = {
         CARD: to_json(said, again="Replace it before saving."),
         README: model_card(components, card),
     }
     digests = {"weights": digest_of(tensors), "card": json_digest(said)}
-    texts[CONFIG] = sealed({"schema": CONFIG_SCHEMA, **config, "digests": digests})
+    texts[CONFIG] = sealed({"schema": CONFIG_SCHEMA.value, **config, "digests": digests})
     with atomic_folder(path, LAYOUT) as scratch:
         save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
         for name, text in texts.items():
@@ -94,20 +88,15 @@ def _read(folder: Path) -> tuple[Components, Card]:
             f"{str(folder)!r} lacks {', '.join(missing)}. "
             "Pass the folder that adapter.save wrote."
         )
-    config = read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
-    said = {name: config.pop(name, None) for name in ("digests", "sha256")}
-    said_of_card = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)
-    card = Card.from_dict(said_of_card)
-    components = build(config, card)
+    config, newer = read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
+    card_fields, card_newer = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)
+    card = Card.from_dict(without(card_fields, "schema"), newer=card_newer)
+    components = build(without(config, "schema", "digests", "sha256"), card, newer=newer)
     module = components.module()
     tensors, _ = open_tensors(folder / WEIGHTS, again=AGAIN)
     check_tensors(WEIGHTS, tensors, module.state_dict())
-    digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
-    weights, card_digest = fields(digests, f"{CONFIG}.digests", weights=DIGEST, card=DIGEST)
-    check_digest(
-        CONFIG, whole, {"schema": CONFIG_SCHEMA, **config, "digests": digests}, beside=CONFIG
-    )
-    check_digest(CARD, card_digest, {"schema": CARD_SCHEMA, **said_of_card}, beside=CONFIG)
+    weights, card_digest = check_config(CONFIG, config, "weights", "card")
+    check_digest(CARD, card_digest, card_fields, beside=CONFIG)
     if digest_of(tensors) != weights:
         raise ValueError(changed(WEIGHTS, CONFIG))
     module.load_state_dict(tensors, assign=True)
@@ -116,7 +105,7 @@ def _read(folder: Path) -> tuple[Components, Card]:
 
 def saved_digest(folder: Path) -> str:
     """The digest, in ``config.json``, of all of the adapter that ``save`` wrote to ``folder``."""
-    return str(read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN).get("sha256"))
+    return str(read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)[0].get("sha256"))
 
 
 def json_digest(data: Mapping[str, object]) -> str:
@@ -129,6 +118,20 @@ def sealed(data: Mapping[str, Any]) -> str:
     again = "Replace it before saving."
     to_json(data, again=again)
     return to_json({**data, "sha256": json_digest(data)}, again=again)
+
+
+def check_config(name: str, config: Mapping[str, Any], *others: str) -> list[str]:
+    """The digests of other files that ``sealed`` settings hold, once their own is right."""
+    seal = {each: config.get(each) for each in ("digests", "sha256")}
+    digests, whole = read_fields(seal, name, _AGAIN, {"digests": OBJECT, "sha256": DIGEST})
+    found = read_fields(digests, f"{name}.digests", _AGAIN, dict.fromkeys(others, DIGEST))
+    check_digest(name, whole, without(config, "sha256"), beside=name)
+    return found
+
+
+def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The other fields of an object."""
+    return {name: value for name, value in data.items() if name not in names}
 
 
 def check_digest(name: str, digest: str, data: Mapping[str, object], *, beside: str) -> None:

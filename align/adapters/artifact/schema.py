@@ -1,20 +1,15 @@
-"""Fields of a ``config.json``, checked one by one: a file that was edited is refused by name."""
+"""What fields of a saved adapter may hold."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from align._files.codec import Rule
 
 LARGEST = 2**30  # sizes beyond this are damage, and would overflow the size of a tensor
-
-
-class Rule(NamedTuple):
-    """What a field must hold, in words and as a test."""
-
-    words: str
-    holds: Callable[[Any], bool]
 
 
 def _is_number(value: Any) -> bool:
@@ -52,31 +47,3 @@ OBJECT_OR_NULL = Rule("an object or null", lambda value: value is None or _is_ob
 
 
 AGAIN = "save or download the adapter again"
-
-
-def fields(config: Mapping[str, Any], at: str, again: str = AGAIN, /, **rules: Rule) -> list[Any]:
-    """The values of exactly these fields, in this order, each as its rule says.
-
-    Args:
-        config: An object that was read.
-        at: What to call it.
-        again: What to do where it is damaged.
-        **rules: What each field must hold.
-
-    Raises:
-        ValueError: A field is unknown, missing, or holds something else.
-    """
-    unknown, missing = sorted(set(config) - set(rules)), sorted(set(rules) - set(config))
-    if unknown or missing:
-        raise ValueError(
-            f"{at} must have exactly the fields {sorted(rules)}; "
-            f"unknown: {unknown}, missing: {missing}. "
-            "Load it with the version of isthmus that wrote it."
-        )
-    for name, rule in rules.items():
-        if not rule.holds(config[name]):
-            raise ValueError(
-                f"{at}.{name} must be {rule.words}; got {repr(config[name])[:80]}. "
-                f"The file is damaged or was edited: {again}."
-            )
-    return [config[name] for name in rules]

@@ -11,18 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from align._files.atomic import Layout, atomic_folder
-from align._files.strict_json import read_json, to_json
+from align._files.codec import Rule, Schema, read_fields
+from align._files.strict_json import is_of, read_json, to_json
 from align._files.tensors import digest_of, open_tensors
 from align._files.tensors import save as save_tensors
 from align.adapters.artifact.files import (
     FILES,
     changed,
-    check_digest,
+    check_config,
     check_tensors,
     saved_digest,
     sealed,
+    without,
 )
-from align.adapters.artifact.schema import DIGEST, LARGEST, OBJECT, fields
+from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, SIZE
 from align.adapters.multi_vector.aspects import (
     Aspects,
     Heads,
@@ -33,24 +35,30 @@ from align.adapters.multi_vector.aspects import (
 )
 
 WEIGHTS, CONFIG, ADAPTER = "meta_tokens.safetensors", "meta_tokens.json", "adapter"
-SCHEMA = "isthmus-meta-tokens-1"
-AGAIN = "Save the head again."
-_FIELDS = {"asking", "mix", "source", "target", "card"}
-
-
-def _is_head(folder: Path) -> bool:
-    try:
-        read_json(folder / CONFIG, SCHEMA, again=AGAIN)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
+SCHEMA = Schema("isthmus-meta-tokens", 1)
+AGAIN = "save the head again"
 LAYOUT = Layout(
     "head",
     frozenset({WEIGHTS, CONFIG, *(f"{ADAPTER}/{name}" for name in FILES)}),
-    _is_head,
+    lambda folder: is_of(folder / CONFIG, SCHEMA),
 )
+
+
+def _shape_of(length: int) -> Rule:
+    # One tensor may have all of these sizes, and none can have more elements than that.
+    return Rule(
+        f"{length} whole numbers in [1, {LARGEST}], whose product is at most {LARGEST}**2",
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == length
+            and all(map(SIZE.holds, value))
+            and math.prod(value) <= LARGEST**2
+        ),
+    )
+
+
+_MATRIX, _MATRICES = _shape_of(2), _shape_of(3)
+_FLOAT = Rule("a finite number", lambda value: type(value) is float and math.isfinite(value))
 
 
 class Learned(nn.Module):
@@ -112,86 +120,56 @@ def save(
         save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
         save_adapter(scratch / ADAPTER)
         digests = {"weights": digest_of(tensors), "adapter": saved_digest(scratch / ADAPTER)}
-        text = sealed({"schema": SCHEMA, **config, "digests": digests})
+        text = sealed({"schema": SCHEMA.value, **config, "digests": digests})
         (scratch / CONFIG).write_text(text, encoding="utf-8")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The fields of ``meta_tokens.json``, digests included."""
+def read_config(path: Path) -> tuple[dict[str, Any], Learned]:
+    """The fields of ``meta_tokens.json``, and what it describes: shapes only.
+
+    Raises:
+        FileNotFoundError: A file of a head is missing.
+        OSError: It cannot be read.
+        ValueError: It is damaged or of another version.
+    """
     missing = [name for name in (WEIGHTS, CONFIG, ADAPTER) if not (path / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"a head is a folder with {WEIGHTS}, {CONFIG} and {ADAPTER}/; "
             f"{str(path)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
         )
-    config = read_json(path / CONFIG, SCHEMA, again=AGAIN)
-    _check_config({name: config[name] for name in config if name not in ("digests", "sha256")})
-    return config
+    config, newer = read_json(path / CONFIG, SCHEMA, again=f"{AGAIN.capitalize()}.")
+    rules = {
+        "asking": SIZE,
+        "mix": _FLOAT,
+        "source": OBJECT_OR_NULL,
+        "target": OBJECT_OR_NULL,
+        "card": OBJECT,
+    }
+    plain = without(config, "schema", "digests", "sha256")
+    read_fields(plain, CONFIG, AGAIN, rules, newer=newer)
+    return config, build(config, newer=newer)
 
 
 def read_weights(path: Path, config: dict[str, Any], learned: Learned) -> None:
     """Put the weights into ``learned``, once every file has the digest that ``config`` holds."""
-    tensors, _ = open_tensors(path / WEIGHTS, again=AGAIN)
+    tensors, _ = open_tensors(path / WEIGHTS, again=f"{AGAIN.capitalize()}.")
     check_tensors(WEIGHTS, tensors, learned.state_dict())
-    said = {name: config.get(name) for name in ("digests", "sha256")}
-    digests, whole = fields(said, CONFIG, digests=OBJECT, sha256=DIGEST)
-    weights, adapter = fields(digests, f"{CONFIG}.digests", weights=DIGEST, adapter=DIGEST)
-    rest = {name: value for name, value in config.items() if name != "sha256"}
-    check_digest(CONFIG, whole, {"schema": SCHEMA, **rest}, beside=CONFIG)
-    held = {
-        WEIGHTS: (digest_of(tensors), weights),
-        ADAPTER: (saved_digest(path / ADAPTER), adapter),
-    }
-    for name, (found, wanted) in held.items():
-        if found != wanted:
-            raise ValueError(changed(name, CONFIG))
+    weights, adapter = check_config(CONFIG, config, "weights", "adapter")
+    if digest_of(tensors) != weights:
+        raise ValueError(changed(WEIGHTS, CONFIG))
+    if saved_digest(path / ADAPTER) != adapter:
+        raise ValueError(changed(ADAPTER, CONFIG))
     learned.load_state_dict(tensors, assign=True)
 
 
-def _check_config(config: dict[str, Any]) -> None:
-    if set(config) != _FIELDS:
-        raise ValueError(
-            f"{CONFIG} must have exactly the fields {sorted(_FIELDS)}; got {sorted(config)}. "
-            "Load it with the version of isthmus that wrote it."
-        )
-    kinds = {"asking": int, "mix": float, "card": dict}
-    wrong = [name for name, kind in kinds.items() if type(config[name]) is not kind]
-    wrong += [side for side in ("source", "target") if not _fits(config[side])]
-    if wrong:
-        raise ValueError(
-            f"{CONFIG} must hold what save wrote; {wrong[0]} is {config[wrong[0]]!r}. "
-            "The file is damaged or was edited: save the head again."
-        )
-
-
-def _fits(described: object) -> bool:
-    """Whether this is what ``_describe`` can give."""
-    match described:
-        case None:
-            return True
-        case {"kind": "heads", "shape": [_, _, _] as sizes, **rest}:
-            pass
-        case {
-            "kind": "tokens",
-            "reduction": [_, d] as reduction,
-            "queries": [_, key] as queries,
-            "weight": [value, _] as weight,
-            **rest,
-        } if d == key == value:
-            sizes = [*reduction, *queries, *weight]
-        case {
-            "kind": "selected",
-            "reduction": [_, d] as reduction,
-            "count": count,
-            "weight": [value, _] as weight,
-            **rest,
-        } if d == value:
-            sizes = [*reduction, count, *weight]
-        case _:
-            return False
-    fits = not rest and all(type(size) is int and 1 <= size <= LARGEST for size in sizes)
-    # One tensor has all three sizes of heads, and none can have more elements than this.
-    return fits and (len(sizes) != 3 or math.prod(sizes) <= LARGEST**2)
+def build(config: dict[str, Any], *, newer: bool = False) -> Learned:
+    """What is learned in a head, of the described shapes, on the meta device: shapes only."""
+    sides = [
+        None if config[side] is None else _empty(config[side], f"{CONFIG}.{side}", newer)
+        for side in ("source", "target")
+    ]
+    return Learned(nn.Parameter(_shape()), *sides)
 
 
 def _describe(part: Aspects | None) -> dict[str, Any] | None:
@@ -200,38 +178,37 @@ def _describe(part: Aspects | None) -> dict[str, Any] | None:
         return None
     if isinstance(part, Heads):
         return {"kind": "heads", "shape": list(part.weight.shape)}
-    reduction, resampler = part.reduction, part.resampler
+    reduction, resampler = list(part.reduction.basis.shape), part.resampler
+    weight = list(resampler.weight.shape)
     if isinstance(resampler, Selector):
-        return {
-            "kind": "selected",
-            "reduction": list(reduction.basis.shape),
-            "count": resampler.count,
-            "weight": list(resampler.weight.shape),
-        }
-    return {
-        "kind": "tokens",
-        "reduction": list(reduction.basis.shape),
-        "queries": list(resampler.queries.shape),
-        "weight": list(resampler.weight.shape),
-    }
+        count = resampler.count
+        return {"kind": "selected", "reduction": reduction, "count": count, "weight": weight}
+    queries = list(resampler.queries.shape)
+    return {"kind": "tokens", "reduction": reduction, "queries": queries, "weight": weight}
 
 
-def build(config: dict[str, Any]) -> Learned:
-    """What is learned in a head, of the described shapes, on the meta device: shapes only."""
-    return Learned(nn.Parameter(_shape()), _empty(config["source"]), _empty(config["target"]))
-
-
-def _empty(described: dict[str, Any] | None) -> Aspects | None:
-    if described is None:
-        return None
-    if described["kind"] == "heads":
-        count, d, width = described["shape"]
+def _empty(described: dict[str, Any], at: str, newer: bool) -> Aspects:
+    kind, rest = described.get("kind"), without(described, "kind")
+    if kind == "heads":
+        [(count, d, width)] = read_fields(rest, at, AGAIN, {"shape": _MATRICES}, newer=newer)
         return Heads(_shape(d), _shape(count, d, width))
-    reduction = Reduction(_shape(described["reduction"][0]), _shape(*described["reduction"]))
-    weight = _shape(*described["weight"])
-    if described["kind"] == "selected":
-        return TokenAspects(reduction, Selector(weight, count=described["count"]))
-    return TokenAspects(reduction, Resampler(_shape(*described["queries"]), weight))
+    if kind not in ("tokens", "selected"):
+        raise ValueError(
+            f"{at}.kind must be heads, tokens or selected; got {repr(kind)[:80]}. "
+            "Load it with the version of isthmus that wrote it."
+        )
+    own = {"queries": _MATRIX} if kind == "tokens" else {"count": SIZE}
+    rules = {"reduction": _MATRIX, **own, "weight": _MATRIX}
+    reduction, resampler, weight = read_fields(rest, at, AGAIN, rules, newer=newer)
+    if reduction[1] != weight[0] or (kind == "tokens" and resampler[1] != weight[0]):
+        raise ValueError(
+            f"{at}.weight must be of as many rows as the reduction has columns, and queries as "
+            f"wide; got {described}. The file is damaged or was edited: {AGAIN}."
+        )
+    reduced = Reduction(_shape(reduction[0]), _shape(*reduction))
+    if kind == "selected":
+        return TokenAspects(reduced, Selector(_shape(*weight), count=resampler))
+    return TokenAspects(reduced, Resampler(_shape(*resampler), _shape(*weight)))
 
 
 def _shape(*sizes: int) -> Tensor:

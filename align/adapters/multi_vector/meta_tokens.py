@@ -201,8 +201,7 @@ def load_meta_tokens(folder: str | Path) -> MetaTokens:
 
 
 def _read(path: Path) -> MetaTokens:
-    config = files.read_config(path)
-    learned = files.build(config)
+    config, learned = files.read_config(path)
     head = MetaTokens(
         # An absolute path cannot be taken for the name of an adapter on the hub.
         load((path / files.ADAPTER).absolute()),

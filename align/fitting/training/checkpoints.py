@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from align._files.codec import Schema
 from align._files.strict_json import parse
 from align._files.tensors import digest_of, read_tensors, write_tensors
 
-SCHEMA = "isthmus-training-2"
+SCHEMA = Schema("isthmus-training", 2)
 Identity = Mapping[str, str]
 """What a run is of, by name: its settings and digests of what it started from."""
 
@@ -57,7 +58,7 @@ def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, A
         ValueError: The file is damaged, of another version, or of another run.
     """
     again = "Pass another path, or remove this file to train from the start."
-    tensors, words = read_tensors(path, schema=SCHEMA, again=again)
+    tensors, words, _ = read_tensors(path, schema=SCHEMA, again=again)
     try:
         theirs, numbers = parse(words["identity"]), parse(words["numbers"])
         if not isinstance(theirs, dict) or not isinstance(numbers, dict):

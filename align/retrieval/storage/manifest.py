@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from align._files.atomic import atomic_file
+from align._files.codec import Rule, Schema, decode
 from align._files.strict_json import parse
-from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, Rule, fields
 from align.data.sides import Side
 from align.retrieval.storage.folder import (
     ADAPTER,
@@ -30,13 +30,36 @@ from align.retrieval.storage.folder import (
     name_pattern,
     open_file,
 )
-from align.retrieval.storage.segment import STORED
 
-SCHEMA = 2
+SCHEMA = Schema("", 2)
 _AGAIN = "restore the folder from a copy, or rebuild the index"
+
+
+def _text(words: str, pattern: str) -> Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+    return Rule(words, holds)
+
+
+def _whole(low: int, high: int) -> Rule:
+    return Rule(
+        f"a whole number in [{low}, {high}]",
+        lambda value: type(value) is int and low <= value <= high,
+    )
+
 
 Stored = Literal["float16", "bfloat16", "float32", "int8"]
 AdapterKind = Literal["adapter", "meta tokens"] | None
+Count = Annotated[int, _whole(0, 2**62)]
+Width = Annotated[int, _whole(1, 2**30)]
+Checksum = Annotated[str, _text("32 hexadecimal digits", "[0-9a-f]{32}")]
+# A name of a file of an adapter begins with no dot, so that none leads upwards.
+_PATHS = {each: f"{each}/{name_pattern(each)}" for each in (SEGMENTS, DELETIONS)}
+_PATHS[ADAPTER] = rf"{ADAPTER}(/\w[\w.-]*){{1,2}}"
+FilePath = Annotated[
+    str, _text("the path of a file that an index wrote", "|".join(_PATHS.values()))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +72,9 @@ class File:
         checksum: BLAKE2b of its bytes, 128 bits as hexadecimal digits.
     """
 
-    path: str
-    size: int
-    checksum: str
+    path: FilePath
+    size: Count
+    checksum: Checksum
 
     @classmethod
     def of(cls, folder: Path, path: Path) -> File:
@@ -106,8 +129,8 @@ class Entry:
     """
 
     file: File
-    items: int
-    deleted: int = 0
+    items: Annotated[int, _whole(1, 2**62)]
+    deleted: Count = 0
     deletions: File | None = None
 
 
@@ -123,16 +146,14 @@ class Manifest:
             tokens; ``None`` where items come as vectors of the index's own space.
         files: The files of the adapter.
         segments: In the order of adding.
-        schema: Version of the layout of the folder.
     """
 
     side: Side
     dtype: Stored
-    dim: int | None
+    dim: Width | None
     adapter: AdapterKind
     files: tuple[File, ...]
     segments: tuple[Entry, ...]
-    schema: int = SCHEMA
 
     @property
     def held(self) -> tuple[File, ...]:
@@ -164,19 +185,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise ValueError(
             f"{path} must be JSON that an index wrote; reading it failed with: {error}. {RESTORE}"
         ) from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if type(schema) is not int or schema != SCHEMA:
-        raise ValueError(
-            f"{path} must have schema {SCHEMA}; got {str(schema)[:200]}. "
-            "Read it with the version of this package that wrote it, or rebuild the index."
-        )
-    return _manifest(found)
+    schema = found.pop("schema", None) if isinstance(found, dict) else None
+    newer = SCHEMA.is_newer(schema, str(path))
+    manifest: Manifest = decode(Manifest, found, MANIFEST, _AGAIN, newer=newer)
+    _check_whole(manifest)
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest in ``folder`` by ``manifest``, whole or not at all."""
     with atomic_file(folder / MANIFEST) as scratch:
-        scratch.write_text(json.dumps(asdict(manifest), indent=1))
+        scratch.write_text(json.dumps({"schema": SCHEMA.value, **asdict(manifest)}, indent=1))
 
 
 @contextmanager
@@ -223,80 +242,32 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
             lock.release()
 
 
-def _matches(pattern: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-
-def _between(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _path_in(subfolder: str) -> Rule:
-    words = f"the path of a file that an index wrote to {subfolder}"
-    return Rule(words, _matches(f"{subfolder}/{name_pattern(subfolder)}"))
-
-
-_COUNT = Rule("a whole number in [0, 2**62)", _between(0, 2**62 - 1))
-_ITEMS = Rule("a whole number in [1, 2**62)", _between(1, 2**62 - 1))
-_CHECKSUM = Rule("32 hexadecimal digits", _matches("[0-9a-f]{32}"))
-_SIDE = Rule('"source" or "target"', lambda value: value in ("source", "target"))
-_DTYPE = Rule(f"one of {sorted(STORED)}", lambda value: isinstance(value, str) and value in STORED)
-_DIM = Rule(
-    f"null or a whole number in [1, {LARGEST}]",
-    lambda value: value is None or _between(1, LARGEST)(value),
-)
-_KIND = Rule('"adapter", "meta tokens" or null', lambda v: v in (None, "adapter", "meta tokens"))
-_OBJECTS = Rule(
-    "a list of objects", lambda value: isinstance(value, list) and all(map(OBJECT.holds, value))
-)
-# A name begins with no dot, so that none leads upwards.
-_OF_ADAPTER = Rule(f"the path of a file in {ADAPTER}", _matches(rf"{ADAPTER}(/\w[\w.-]*){{1,2}}"))
-
-
-def _manifest(found: dict[str, Any]) -> Manifest:
-    """A manifest of which every field is as an index writes it."""
-    rules = {"side": _SIDE, "dtype": _DTYPE, "dim": _DIM, "adapter": _KIND}
-    rules |= {"files": _OBJECTS, "segments": _OBJECTS, "schema": _COUNT}
-    side, dtype, dim, kind, files, segments, schema = fields(found, MANIFEST, _AGAIN, **rules)
-    made = Manifest(
-        side,
-        dtype,
-        dim,
-        kind,
-        tuple(_file(file, f"files[{at}]", _OF_ADAPTER) for at, file in enumerate(files)),
-        tuple(_entry(entry, f"segments[{at}]") for at, entry in enumerate(segments)),
-        schema,
-    )
-    paths = [file.path for file in made.held]
+def _check_whole(manifest: Manifest) -> None:
+    """Raise ``ValueError`` where fields of a manifest do not fit together."""
+    paths = [file.path for file in manifest.held]
+    placed = [(ADAPTER, file) for file in manifest.files]
+    for entry in manifest.segments:
+        placed.append((SEGMENTS, entry.file))
+        placed += [(DELETIONS, entry.deletions)] if entry.deletions is not None else []
     wrong = {
         "name each file once": len(set(paths)) < len(paths),
-        "name files of an adapter if and only if it has one": (kind is None) == bool(files),
-        "say how wide vectors are where it holds any": dim is None and len(segments) > 0,
+        "name every file in the folder of its kind": any(
+            re.fullmatch(_PATHS[subfolder], file.path) is None for subfolder, file in placed
+        ),
+        "name files of an adapter if and only if it has one": (
+            (manifest.adapter is None) != (not manifest.files)
+        ),
+        "say how wide vectors are where it holds any": (
+            manifest.dim is None and len(manifest.segments) > 0
+        ),
+        "name the file of the deletions of a segment if and only if it has some, not above its "
+        "items": any(
+            entry.deleted > entry.items or (entry.deleted > 0) != (entry.deletions is not None)
+            for entry in manifest.segments
+        ),
     }
     for rule, is_broken in wrong.items():
         if is_broken:
             raise ValueError(
                 f"{MANIFEST} must {rule}; it does not. The file is damaged or was edited: {_AGAIN}."
             )
-    return made
-
-
-def _file(found: dict[str, Any], at: str, where: Rule) -> File:
-    rules = {"path": where, "size": _COUNT, "checksum": _CHECKSUM}
-    return File(*fields(found, f"{MANIFEST} {at}", _AGAIN, **rules))
-
-
-def _entry(found: dict[str, Any], at: str) -> Entry:
-    rules = {"file": OBJECT, "items": _ITEMS, "deleted": _COUNT, "deletions": OBJECT_OR_NULL}
-    file, items, deleted, gone = fields(found, f"{MANIFEST} {at}", _AGAIN, **rules)
-    if deleted > items or (deleted > 0) != (gone is not None):
-        raise ValueError(
-            f"{MANIFEST} {at} must name the file of its deletions if and only if there are some, "
-            f"at most {items}; got {deleted}. The file is damaged or was edited: {_AGAIN}."
-        )
-    return Entry(
-        _file(file, f"{at}.file", _path_in(SEGMENTS)),
-        items,
-        deleted,
-        None if gone is None else _file(gone, f"{at}.deletions", _path_in(DELETIONS)),
-    )

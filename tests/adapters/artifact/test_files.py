@@ -8,7 +8,7 @@ from torch import nn
 
 import align
 from align.adapters.adapter import Adapter
-from align.adapters.artifact.files import FILES
+from align.adapters.artifact.files import FILES, json_digest, sealed
 from align.adapters.card import Card
 from align.adapters.closed_form.asif import asif
 from align.adapters.closed_form.centering import centering
@@ -195,9 +195,9 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
     [
         (
             lambda c: c.update(schema="isthmus-adapter-9"),
-            "schema is 'isthmus-adapter-1'; got 'isth",
+            "schema 'isthmus-adapter-1'; got 'isth",
         ),
-        (lambda c: c.pop("schema"), "schema is 'isthmus-adapter-1'; got None"),
+        (lambda c: c.pop("schema"), "schema 'isthmus-adapter-1'; got None"),
         (lambda c: c.update(colour=1), r"config.json must have exactly.*unknown: \['colour'\]"),
         (
             lambda c: c.pop("reference"),
@@ -296,7 +296,7 @@ def test_a_config_that_was_changed_is_refused(saved, change, message):
     [
         (
             lambda c: c.update(schema="isthmus-card-9"),
-            "schema is 'isthmus-card-1'; got 'isthmus-card-9",
+            "schema 'isthmus-card-1'; got 'isthmus-card-9",
         ),
         (lambda c: c.update(colour=1), r"a card must have exactly .* unknown: \['colour'\]"),
         (lambda c: c.pop("seed"), r"a card must have exactly .* missing: \['seed'\]"),
@@ -311,7 +311,7 @@ def test_a_card_that_was_changed_is_refused(saved, change, message):
 @pytest.mark.parametrize("text", ['{"schema": ', '"schema"', "[1]", b"\xff\xfe", "[" * 100_000])
 def test_json_that_is_damaged_is_refused(saved, text):
     (saved / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=r"config.json must be (JSON in UTF-8|an object whose)"):
+    with pytest.raises(ValueError, match=r"config.json must be (JSON in UTF-8)|must have schema"):
         align.load(saved)
 
 
@@ -368,3 +368,20 @@ def test_a_linear_map_of_a_strided_weight_gives_the_same_bits(tmp_path, rng):
     adapter.save(tmp_path / "adapter")
     x = torch.randn(17, 65, generator=rng)
     assert align.load(tmp_path / "adapter").source(x).equal(adapter.source(x))
+
+
+def test_fields_that_a_newer_minor_version_added_are_ignored(saved, square):
+    expected = align.load(saved).gallery(square[1])
+    card = json.loads((saved / "card.json").read_text())
+    card.update(schema="isthmus-card-1.2", more=1)
+    (saved / "card.json").write_text(json.dumps(card))
+    config = json.loads((saved / "config.json").read_text())
+    config.update(schema="isthmus-adapter-1.1", more={"a": [1]})
+    config["source_map"]["more"] = None
+    config["digests"].update(card=json_digest(card))
+    del config["sha256"]
+    (saved / "config.json").write_text(sealed(config))
+    assert align.load(saved).gallery(square[1]).equal(expected)
+    edit(saved / "config.json", lambda c: c.update(schema="isthmus-adapter-2"))
+    with pytest.raises(ValueError, match=r"got 'isthmus-adapter-2'. It is newer: install"):
+        align.load(saved)

@@ -276,7 +276,7 @@ def test_half_written_weights_are_refused(saved):
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\x00"], ids=repr)
 def test_damaged_settings_are_refused(text, saved):
     (saved / CONFIG).write_text(text)
-    with pytest.raises(ValueError, match=r"meta_tokens\.json must be (JSON|an object)"):
+    with pytest.raises(ValueError, match=r"meta_tokens\.json must (be JSON|have schema)"):
         load_meta_tokens(saved)
 
 
@@ -331,7 +331,7 @@ SELECTED = {"kind": "selected", "reduction": [7, 5], "count": 3, "weight": [5, 4
 )
 def test_settings_that_save_cannot_have_written_are_refused(wrong, saved):
     edit(saved / CONFIG, lambda data: data.update(wrong))
-    with pytest.raises(ValueError, match=f"must hold what save wrote; {next(iter(wrong))} is"):
+    with pytest.raises(ValueError, match=rf"meta_tokens.json.{next(iter(wrong))}.* must (be|have)"):
         load_meta_tokens(saved)
 
 
@@ -400,5 +400,5 @@ def test_nothing_in_a_head_is_run(rng, tmp_path):
 def test_heads_larger_than_any_tensor_are_refused(rng, tmp_path):
     made(("heads", "heads"), rng=rng).head.save(tmp_path / "head")
     edit(tmp_path / "head" / CONFIG, lambda data: data["source"].update(shape=[2**30] * 3))
-    with pytest.raises(ValueError, match=r"must hold what save wrote; source is"):
+    with pytest.raises(ValueError, match=r"source.shape must be 3 whole numbers .* whose product"):
         load_meta_tokens(tmp_path / "head")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from align._files.codec import Schema
 from align._files.tensors import read_tensors, write_tensors
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.trainable import residual
@@ -134,7 +135,7 @@ def test_a_damaged_checkpoint_is_refused(pairs, start, tmp_path):
     with pytest.raises(ValueError, match=r"must be a whole safetensors file; .* remove this file"):
         train(start, pairs, config=CONFIG, checkpoint=path)
     save_file({"x": torch.ones(1)}, path)
-    with pytest.raises(ValueError, match=r"must have schema 'isthmus-training-2'; got schema None"):
+    with pytest.raises(ValueError, match=r"must have schema 'isthmus-training-2'; got None"):
         train(start, pairs, config=CONFIG, checkpoint=path)
 
 
@@ -186,7 +187,7 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_refused_or_changes_nothing(
 @pytest.mark.parametrize("words", [{}, {"identity": "{}"}, {"identity": "[]", "numbers": "{"}])
 def test_a_checkpoint_that_lacks_what_a_run_needs_is_refused(pairs, start, tmp_path, words):
     path = tmp_path / "training.safetensors"
-    write_tensors(path, {"x": torch.ones(1)}, schema="isthmus-training-2", words=words)
+    write_tensors(path, {"x": torch.ones(1)}, schema=Schema("isthmus-training", 2), words=words)
     with pytest.raises(ValueError, match=r"a checkpoint must say what it is of"):
         train(start, pairs, config=CONFIG, checkpoint=path)
 
@@ -194,9 +195,9 @@ def test_a_checkpoint_that_lacks_what_a_run_needs_is_refused(pairs, start, tmp_p
 def test_a_checkpoint_without_some_of_the_tensors_is_refused(pairs, start, tmp_path):
     path = tmp_path / "training.safetensors"
     train(start, pairs, config=CONFIG, checkpoint=path)
-    again = {"schema": "isthmus-training-2", "again": ""}
-    tensors, words = read_tensors(path, **again)
+    again = {"schema": Schema("isthmus-training", 2), "again": ""}
+    tensors, words, _ = read_tensors(path, **again)
     del tensors["generator"]
-    write_tensors(path, tensors, schema="isthmus-training-2", words=words)
+    write_tensors(path, tensors, schema=Schema("isthmus-training", 2), words=words)
     with pytest.raises(ValueError, match=r"it lacks \['generator'\]"):
         train(start, pairs, config=CONFIG, checkpoint=path)

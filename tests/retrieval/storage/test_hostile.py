@@ -370,5 +370,5 @@ def test_paths_in_a_manifest_cannot_lead_out_of_the_folder(folder):
             Index.open(folder)
     for name in ("adapter/../index.json", "/etc/passwd", "adapter/.hidden", "adapter//x", "x/y"):
         path.write_text(json.dumps(put(manifest, ("files", 0, "path"), name)))
-        with pytest.raises(ValueError, match=r"path must be the path of a file in adapter"):
+        with pytest.raises(ValueError, match=r"path must be the path of a file that an index"):
             Index.open(folder)
