@@ -30,8 +30,8 @@ FORMATS = (".html", ".md", ".json", ".txt")
 class Report(ReportValues):
     """The modality gap of some held-out pairs: raw, centred, aligned, and what it means.
 
-    ``print(report)`` shows the table and the verdict. Made by ``probes.report``. It extends its
-    values, rather than holding them, so that what renders them needs to know no ``Report``.
+    ``print(report)`` shows the table and the verdict. Made by ``probes.report``. Its fields are
+    those of ``ReportValues``; what renders them takes these values and knows no ``Report``.
     """
 
     @property
@@ -150,9 +150,6 @@ class Report(ReportValues):
 
 def check_format(path: str | Path) -> str:
     """The ending of a file that a report can be saved as.
-
-    Args:
-        path: The file.
 
     Raises:
         ValueError: The name ends in something else.

@@ -19,15 +19,12 @@ Numbers = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of one probe in one state of the pairs.
+    """One value of one probe in one state, on ``n`` of the pairs.
 
     Attributes:
-        value: The estimate.
-        low: Lower 95 % bound, or ``None`` where no interval could be made.
-        high: Upper 95 % bound.
+        low: Lower 95 % bound, and ``high`` the upper; ``None`` where no interval could be made.
         null: Expected value with nothing there, or ``None``.
         p: Chance of such a value under the null, or ``None``.
-        n: Pairs it was measured on.
         notes: Why it is not to be trusted, if it is not.
     """
 
@@ -51,16 +48,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One probe in every state.
+    """One probe in every state; from ``name`` to ``null`` as in ``Probe``.
 
     Attributes:
-        name: Identifier of the probe.
-        label: What a reader sees.
-        family: The question it belongs to.
-        better: Which direction is better.
-        scale: What a value depends on besides the question; see ``Probe.scale``.
-        interval: How the intervals were made.
-        null: What the null is; empty if there is none.
         readings: The value in each state where it is defined.
         undefined: Why it is not defined, in each state where it is not.
         change: Aligned minus raw, where both are defined and share their draws.
@@ -83,12 +73,9 @@ class Failure:
     """A query whose own match came late.
 
     Attributes:
-        id: The pair.
-        direction: What was searched.
+        id: The pair; ``score`` is that of its own match.
         rank: Place of the best match, 1 is best.
-        score: Score of its own pair.
-        best_id: The pair whose item came first instead.
-        best_score: Its score.
+        best_id: The pair whose item came first instead; ``best_score`` is its score.
     """
 
     id: str
@@ -101,14 +88,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A gallery item that is among the best of many queries.
-
-    Attributes:
-        id: The pair of the item.
-        direction: What was searched.
-        count: Queries that have it in their top k.
-        wrong: Those of them that it does not belong to.
-    """
+    """The item of pair ``id``, in the top k of ``count`` queries, ``wrong`` of them of others."""
 
     id: str
     direction: Direction
@@ -125,10 +105,9 @@ class Provenance:
         pairs: Pairs measured; also the size of the gallery.
         groups: Groups among them.
         rules: Which pairs were left out and by which rule, whole sentences.
-        source_dim: Width of source vectors.
-        target_dim: Width of target vectors.
-        source_encoder: Fingerprint of the source encoder, or ``None`` if unknown.
-        target_encoder: Fingerprint of the target encoder, or ``None`` if unknown.
+        source_dim: Width of source vectors; ``target_dim`` that of target vectors.
+        source_encoder: Fingerprint of the source encoder, or ``None`` if unknown; likewise
+            ``target_encoder``.
         adapter: How the adapter describes itself, or ``None`` without one.
         trained: How many of the pairs measured the adapter was trained on, or ``None`` without an
             adapter or where it does not remember.
@@ -160,14 +139,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Clouds:
-    """Some items of both sides in two views.
-
-    Attributes:
-        source: Coordinates of source items on the first two principal axes of both sides together.
-        target: The same of target items.
-        source_along_gap: Coordinate of source items along the line through the two centroids.
-        target_along_gap: The same of target items.
-    """
+    """Items of both sides on their first two principal axes, and on the line of the centroids."""
 
     source: Points
     target: Points
@@ -177,12 +149,9 @@ class Clouds:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How the cosines of true and of false pairs are spread.
+    """How the cosines of true pairs, and of false ones (pairs of different groups), are spread.
 
-    Attributes:
-        edges: Bounds of the bins, ``(b + 1,)``.
-        true: Density of true pairs in each bin, ``(b,)``; integrates to 1.
-        false: Density of pairs of different groups.
+    ``edges`` are the bounds of the bins, ``(b + 1,)``; densities, ``(b,)``, integrate to 1.
     """
 
     edges: Numbers
@@ -201,12 +170,9 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CanonicalCorrelations:
-    """Canonical correlations, one per dimension.
+    """Canonical correlations, one per dimension, on held-out pairs and on the pairs of the fit.
 
-    Attributes:
-        held_out: On pairs that the directions were not fitted on.
-        train: On the pairs that they were fitted on.
-        null: What 95 % of shuffled pairings stay below, held out as well.
+    ``null`` is what 95 % of shuffled pairings stay below, held out as well.
     """
 
     held_out: Numbers
@@ -219,12 +185,9 @@ class View:
     """What the figures show of one state; ``None`` where it is not defined.
 
     Attributes:
-        clouds: Both clouds.
-        cosines: Cosines of true and false pairs.
         recall: Recall against k, mean of both directions; the null is a random order.
         occurrence: k-occurrence of gallery items against their place, most frequent first, both
             directions pooled; x is the share of items; the null is a random order.
-        spectrum: The canonical correlations.
     """
 
     clouds: Clouds | None
@@ -285,13 +248,10 @@ class ReportValues:
         return "None of these pairs were trained on."
 
     def row(self, name: str) -> ReportRow:
-        """The row of one probe.
-
-        Args:
-            name: Identifier of the probe.
+        """The row of the probe of that name.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: There is none.
         """
         for row in self.rows:
             if row.name == name:

@@ -13,11 +13,10 @@ from probes.reporting.model import Clouds, Curve, Histogram, ReportValues, View
 
 
 class Caption(NamedTuple):
-    """The words that belong to a figure.
+    """The words that belong to a figure; in all of them ``{pairs}`` and ``{k}`` are numbers.
 
     Attributes:
-        title: Its heading.
-        text: How to read it, in plain sentences; ``{pairs}`` and ``{k}`` stand for numbers.
+        text: How to read it, in plain sentences.
         seen: What it shows, for readers who cannot see it, up to the numbers of each state.
         pick: Takes from a view what the figure shows of it.
         numbers: The numbers of what was picked, given the ``k`` of the report.

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-_PIXELS = 1.4
-"""Per point: the labels get the size of small text on a page."""
-
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _HREF = "{http://www.w3.org/1999/xlink}href"
-_PAINT = ("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width")
 
 
 def inline_svg(text: str, *, name: str, label: str, variables: Mapping[str, str]) -> str:
@@ -30,32 +26,29 @@ def inline_svg(text: str, *, name: str, label: str, variables: Mapping[str, str]
     root = ElementTree.fromstring(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-    for parent, child in list(_children(root)):
-        if child.tag in ("metadata", "style"):
-            parent.remove(child)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in ("metadata", "style"):
+                parent.remove(child)
     for element in root.iter():
         _unstyle(element, variables)
     for element in root.iter("g"):
         _share_paint(element)
     _rename(root, name.replace(" ", "-"))
     width, height = root.get("viewBox", "").split()[2:]
-    attributes = {
-        "viewBox": f"0 0 {width} {height}",
-        "width": f"{_PIXELS * float(width):.0f}",
-        "height": f"{_PIXELS * float(height):.0f}",
-        "stroke-linejoin": "round",
-        "role": "img",
-        "aria-label": label,
-    }
+    pixels = 1.4  # per point: the labels get the size of small text on a page
     root.attrib.clear()
-    root.attrib.update(attributes)
+    root.attrib.update(
+        {
+            "viewBox": f"0 0 {width} {height}",
+            "width": f"{pixels * float(width):.0f}",
+            "height": f"{pixels * float(height):.0f}",
+            "stroke-linejoin": "round",
+            "role": "img",
+            "aria-label": label,
+        }
+    )
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
-
-
-def _children(root: Element) -> Iterator[tuple[Element, Element]]:
-    for parent in root.iter():
-        for child in parent:
-            yield parent, child
 
 
 def _unstyle(element: Element, variables: Mapping[str, str]) -> None:
@@ -94,7 +87,7 @@ def _share_paint(group: Element) -> None:
     marks = list(group)
     if len(marks) < 2 or any(mark.tag != "use" for mark in marks):
         return
-    for key in _PAINT:
+    for key in ("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width"):
         values = {mark.get(key) for mark in marks}
         if len(values) == 1 and None not in values:
             group.set(key, values.pop() or "")
@@ -106,15 +99,15 @@ def _rename(root: Element, name: str) -> None:
     """Number the ids that something refers to, and drop the others."""
     numbers: dict[str, str] = {}
 
-    def renamed(old: str) -> str:
-        return numbers.setdefault(old, f"{name}-{len(numbers) + 1}")
+    def renamed(reference: re.Match[str]) -> str:
+        return "#" + numbers.setdefault(reference[1], f"{name}-{len(numbers) + 1}")
 
     for element in root.iter():
         if _HREF in element.attrib:
-            element.set("href", f"#{renamed(element.attrib.pop(_HREF)[1:])}")
-        clip = re.fullmatch(r"url\(#(.+)\)", element.get("clip-path", ""))
-        if clip:
-            element.set("clip-path", f"url(#{renamed(clip[1])})")
+            element.set("href", element.attrib.pop(_HREF))
+        for key in ("href", "clip-path"):
+            if key in element.attrib:
+                element.set(key, re.sub("#([^)]+)", renamed, element.attrib[key]))
     for element in root.iter():
         old = element.attrib.pop("id", None)
         if old in numbers:

@@ -29,18 +29,11 @@ from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
-    from probes.reporting.model import Direction, Reading, ReportValues
+    from probes.reporting.model import Reading, ReportValues
 
 
 class Drawing(NamedTuple):
-    """A figure with its words.
-
-    Attributes:
-        svg: The drawing.
-        title: Its heading.
-        caption: How to read it.
-        is_narrow: Whether it has one panel only, and may shrink to the width of a telephone.
-    """
+    """A figure with its words; a narrow one may shrink to the width of a telephone."""
 
     svg: Markup
     title: str
@@ -60,20 +53,17 @@ def page(report: ReportValues, pairs: Pairs | None = None) -> str:
         ValueError: The report names an id that is not among the pairs.
     """
     item = None if pairs is None else item_renderer(pairs, report)
-    drawn = figures(report)
-    return render(
-        report,
-        item,
-        [
-            Drawing(
-                Markup(as_inline_svg(name, drawn[name], label=seen(name, report))),
-                words.title,
-                caption(name, report),
-                is_narrow=drawn[name].get_figwidth() < 5,  # inches
-            )
-            for name, words in CAPTIONS.items()
-        ],
-    )
+    made = figures(report)
+    drawings = [
+        Drawing(
+            Markup(as_inline_svg(name, made[name], label=seen(name, report))),
+            words.title,
+            caption(name, report),
+            is_narrow=made[name].get_figwidth() < 5,  # inches: one panel
+        )
+        for name, words in CAPTIONS.items()
+    ]
+    return render(report, item, drawings)
 
 
 def render(
@@ -81,13 +71,7 @@ def render(
     item: Callable[[Side, str], Markup] | None = None,
     drawings: Iterable[Drawing] = (),
 ) -> str:
-    """The page with these items and drawings.
-
-    Args:
-        report: The report.
-        item: Makes HTML of the item of a side and an id; ids alone without.
-        drawings: The figures; none by default.
-    """
+    """The page with these drawings, and with the items that ``item`` makes of a side and an id."""
     style, script = (Markup(_resource(name)) for name in ("page.css", "page.js"))
     # Text of users is escaped; should that ever fail, the browser still runs and loads nothing.
     policy = (
@@ -126,7 +110,6 @@ def _template() -> Template:
         "bounds": bounds,
         "chance": _chance,
         "describe_change": describe_change,
-        "sides": _sides,
     }
     return environment.from_string(_resource("page.html.jinja"))
 
@@ -141,11 +124,6 @@ def _resource(name: str) -> str:
 
 def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _sides(direction: Direction) -> tuple[Side, Side]:
-    """The side of the queries and the side that is searched."""
-    return ("source", "target") if direction == "source to target" else ("target", "source")
 
 
 def _chance(reading: Reading) -> str:

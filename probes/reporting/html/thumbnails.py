@@ -13,22 +13,12 @@ from align.data.pictures import check_size, opened
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EDGE = 96
-"""Longest side in pixels."""
-
-_GROUND = (200, 200, 200, 255)
-"""What shows through: light enough for black drawings and dark enough for white ones."""
+EDGE = 96  # longest side in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture as a data URI.
-
-    Attributes:
-        uri: JPEG, base64, without the metadata of the original.
-        width: In pixels.
-        height: In pixels.
-    """
+    """A picture as a data URI: JPEG, base64, without the metadata of the original."""
 
     uri: str
     width: int
@@ -36,12 +26,9 @@ class Thumbnail:
 
 
 def thumbnail(item: Path | Image) -> Thumbnail | None:
-    """The picture made small and turned upright, or ``None`` if it cannot be read.
+    """The picture, or the first frame of it, made small and turned upright; a copy.
 
-    Of an animation, the first frame.
-
-    Args:
-        item: A file, or a picture, which stays as it is.
+    ``None`` if it cannot be read.
     """
     try:
         if isinstance(item, Path):
@@ -63,8 +50,10 @@ def _small(image: Image) -> Thumbnail:
     # A JPEG is decoded at the smaller size; turned upright afterwards, as the box is square.
     image.thumbnail((EDGE, EDGE))
     upright = ImageOps.exif_transpose(image).convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", upright.size, _GROUND), upright).convert("RGB")
-    held = io.BytesIO()
-    flat.save(held, format="JPEG", quality=82)
-    uri = "data:image/jpeg;base64," + b64encode(held.getvalue()).decode()
+    # What shows through is light enough for black drawings and dark enough for white ones.
+    ground = Image.new("RGBA", upright.size, (200, 200, 200, 255))
+    flat = Image.alpha_composite(ground, upright).convert("RGB")
+    jpeg = io.BytesIO()
+    flat.save(jpeg, format="JPEG", quality=82)
+    uri = "data:image/jpeg;base64," + b64encode(jpeg.getvalue()).decode()
     return Thumbnail(uri, flat.width, flat.height)
