@@ -24,12 +24,8 @@ class Headline:
     """One of the few values that a reader came for: raw before, aligned after.
 
     Attributes:
-        name: Identifier of the probe.
-        label: What a reader sees.
-        better: Which direction is better.
         before: The raw reading, or ``None`` where it is not defined or nothing came after it.
-        after: The aligned reading; the raw one without an adapter.
-        state: The state of ``after``.
+        after: The aligned reading, or the raw one without an adapter, as ``state`` says.
         no_before: Why there is no raw value beside an aligned one, in a few words; empty where
             there is one.
         corrected: The reading with the search corrected, if there is one.
@@ -118,8 +114,7 @@ class BeforeAfter:
 
     Attributes:
         before: The raw reading, or ``None`` where that is the last one or not defined.
-        after: The last reading, the control left aside.
-        state: The state of ``after``.
+        after: The last reading, that of ``state``; the control left aside.
         aligned: The aligned reading, or ``None``: what ``change`` leads to.
         change: Aligned minus raw, if both are defined.
     """
@@ -129,16 +124,6 @@ class BeforeAfter:
     state: Column
     aligned: Reading | None
     change: Change | None
-
-    @property
-    def is_beyond_null(self) -> bool:
-        """Whether the last value differs from what chance gives."""
-        return differs_from_null(self.after)
-
-    @property
-    def excess(self) -> float:
-        """The last value, less what chance gives."""
-        return excess(self.after)
 
     @property
     def has_fallen(self) -> bool:
@@ -186,23 +171,6 @@ def before_after(report: ReportValues, name: str) -> BeforeAfter | None:
     return BeforeAfter(first, row.readings[last], last, row.readings.get("aligned"), row.change)
 
 
-def differs_from_null(reading: Reading) -> bool:
-    """Whether a value differs from what chance gives: by its p, or else by its interval.
-
-    One without p, null or interval differs from nothing.
-    """
-    if reading.p is not None:
-        return reading.p <= 0.05
-    if reading.null is None or reading.low is None or reading.high is None:
-        return False
-    return not reading.low <= reading.null <= reading.high
-
-
-def excess(reading: Reading) -> float:
-    """The value, less what chance gives, or less 0 where that is not known."""
-    return reading.value - (reading.null or 0)
-
-
 def describe_change(
     row: ReportRow, report: ReportValues
 ) -> tuple[str, Literal["better", "worse", ""]]:
@@ -214,10 +182,6 @@ def describe_change(
     value was at chance, or beyond it, before and after. The last is for offset and distribution,
     whose best value is that of chance: a classifier of modality with an AUC of 0.2 is no better
     news than one of 0.5.
-
-    Args:
-        row: A row with a change.
-        report: The report.
     """
     change = row.change
     assert change is not None  # rows without a change have no such cell
@@ -239,7 +203,7 @@ def describe_change(
         if abs(after.null - before.null) > 0.1 * abs(change.value):
             return "changed, as did chance", ""
         if row.family in ("offset", "distribution"):
-            gain = min(sign * excess(after), 0) - min(sign * excess(before), 0)
+            gain = min(sign * after.excess, 0) - min(sign * before.excess, 0)
     if gain == 0:
         return "at chance before and after", ""
     return ("better", "better") if gain > 0 else ("worse", "worse")

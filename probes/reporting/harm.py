@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probes.reporting.before_after import BeforeAfter, before_after, differs_from_null
+from probes.reporting.before_after import BeforeAfter, before_after
 from probes.reporting.formatting import number
 from probes.reporting.model import Column, ReportValues
 
@@ -59,7 +59,7 @@ def _loss(label: str, lost: BeforeAfter) -> str:
     null = lost.aligned.null
     if null is None:
         return f"The adapter harms retrieval: {fall}."
-    if differs_from_null(lost.aligned) and lost.aligned.value > null:
+    if lost.aligned.is_beyond_null and lost.aligned.value > null:
         return f"The adapter harms retrieval: {fall}, by chance {number(null)}."
     return f"The adapter destroys the pairing: {fall}, where chance gives {number(null)}."
 

@@ -36,6 +36,20 @@ class Reading:
     n: int
     notes: tuple[str, ...]
 
+    @property
+    def is_beyond_null(self) -> bool:
+        """Whether the value differs from what chance gives: by its p, or else by its interval."""
+        if self.p is not None:
+            return self.p <= 0.05
+        if self.null is None or self.low is None or self.high is None:
+            return False
+        return not self.low <= self.null <= self.high
+
+    @property
+    def excess(self) -> float:
+        """The value, less what chance gives, or less 0 where that is not known."""
+        return self.value - (self.null or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -22,9 +22,8 @@ class ProbeResult:
     """What one probe gave in one state.
 
     Attributes:
-        reading: The reading, or ``None`` where the probe is not defined.
+        reading: The reading, or ``None`` where the probe is not defined, for the ``reason`` given.
         draws: Its values under the bootstrap draws, ``None`` where there are none.
-        reason: Why it is not defined; empty where it is.
     """
 
     reading: Reading | None
@@ -84,12 +83,7 @@ class ResultsFile:
 
 
 def key_of(spaces: Iterable[Space], *words: object) -> str:
-    """A digest of every vector and group of the states, and of ``words``.
-
-    Args:
-        spaces: The states.
-        *words: Seed, versions, and whatever else changes a result.
-    """
+    """A digest of every vector and group of the states, and of what else changes a result."""
     digest = blake2b(repr(words).encode(), digest_size=16)
     for space in spaces:
         searched = [side for search in space.searches for side in search]

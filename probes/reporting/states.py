@@ -100,11 +100,6 @@ def states(
     Rows are divided by their norms: all probes look at directions. The centred state subtracts
     means of the other folds, so that no pair is centred by itself.
 
-    Args:
-        paired: Pairs, as ``measurable`` leaves them.
-        adapter: What aligns them, or ``None``.
-        seed: Seeds folds, samples and nulls.
-
     Raises:
         ValueError: A row is all zeros, or the adapter refuses the vectors or maps them to a space
             of two widths.

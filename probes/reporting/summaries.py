@@ -42,12 +42,12 @@ def view(space: Space) -> View:
 
 
 def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[Failure]:
-    """The worst-ranked queries of both directions, worst first.
+    """The worst-ranked queries of a state that can be searched, worst first.
 
     Args:
-        space: A state that can be searched.
+        space: The state.
         ids: Names of the pairs, ``n``.
-        most: Largest number in each direction.
+        most: Largest number in each of the two directions.
     """
     listed = []
     for direction, search, ranks in zip(_DIRECTIONS, space.searches, space.ranks, strict=True):
@@ -62,13 +62,7 @@ def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[Failure
 
 
 def hubs(space: Space, ids: tuple[str, ...], most: int = 10) -> list[Hub]:
-    """The gallery items that are in the top ``K`` of most queries, most frequent first.
-
-    Args:
-        space: A state that can be searched.
-        ids: Names of the pairs, ``n``.
-        most: Number in each direction.
-    """
+    """The gallery items that are in the top ``K`` of most queries, as ``failures`` takes them."""
     listed = []
     for direction, retrieved in zip(_DIRECTIONS, space.retrieved, strict=True):
         counts = torch.bincount(retrieved.flatten(), minlength=space.n)

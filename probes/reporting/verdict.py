@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from probes.reporting.before_after import BeforeAfter, before_after, differs_from_null, excess
+from probes.reporting.before_after import BeforeAfter, before_after
 from probes.reporting.harm import collapse, harm
 from probes.reporting.model import ReportValues
 
@@ -39,7 +39,7 @@ def _offset(report: ReportValues) -> str:
     share = before_after(report, "gap_energy_share")
     if share is None:
         return ""
-    if not share.is_beyond_null:
+    if not share.after.is_beyond_null:
         finding = "the centroids coincide as far as can be told"
     elif _offset_is_small(share):
         finding = "the centroids nearly coincide, though not by chance"
@@ -70,7 +70,7 @@ def _mixing(report: ReportValues) -> str:
 
 def _is_sorted(mixing: BeforeAfter | None) -> bool:
     """Whether items lie nearer to their own side, beyond chance and by more than can matter."""
-    if mixing is None or mixing.after.null is None or not mixing.is_beyond_null:
+    if mixing is None or mixing.after.null is None or not mixing.after.is_beyond_null:
         return False
     return mixing.after.value < mixing.after.null - 0.05
 
@@ -82,11 +82,11 @@ def _distribution(report: ReportValues) -> str:
     chance = f" ({shape.by_chance[2:]}{shape.p})" if shape.by_chance else ""
     if _shapes_differ(shape):
         finding = "differ in shape"
-        if shape.before and shape.has_fallen and shape.excess < excess(shape.before):
+        if shape.before and shape.has_fallen and shape.after.excess < shape.before.excess:
             finding += ", less than before"
-    elif not shape.is_beyond_null or shape.excess <= 0:
+    elif not shape.after.is_beyond_null or shape.after.excess <= 0:
         finding = "do not differ in shape beyond chance"
-    elif shape.excess <= _SMALL_EXCESS:
+    elif shape.after.excess <= _SMALL_EXCESS:
         finding = "do not differ in shape by more than matters"
     else:
         finding = "do not differ in shape for certain, nor are they surely alike"
@@ -104,7 +104,7 @@ def _shapes_differ(shape: BeforeAfter) -> bool:
     """
     after = shape.after
     is_sure = after.low is None or after.null is None or after.low > after.null
-    return shape.is_beyond_null and is_sure and shape.excess > _SMALL_EXCESS
+    return shape.after.is_beyond_null and is_sure and shape.after.excess > _SMALL_EXCESS
 
 
 def _pairing(report: ReportValues) -> str:
@@ -133,12 +133,12 @@ def _pairs_are_found(
             continue
         if (
             measured.after.null is None
-            or not measured.is_beyond_null
-            or measured.excess * sign <= 0
+            or not measured.after.is_beyond_null
+            or measured.after.excess * sign <= 0
         ):
             return "no"
     # Seldom is below a tenth of the recall that there is above chance.
-    if recall is not None and recall.excess < 0.1 * (1 - (recall.after.null or 0)):
+    if recall is not None and recall.after.excess < 0.1 * (1 - (recall.after.null or 0)):
         return "seldom"
     return "yes"
 
@@ -169,7 +169,7 @@ def _conclusion(report: ReportValues) -> str:
     if share is None or (recall is None and closer is None):
         return _without_a_common_space(report)
     found = _pairs_are_found(recall, closer)
-    offset_is_gone = _offset_is_small(share) or not share.is_beyond_null
+    offset_is_gone = _offset_is_small(share) or not share.after.is_beyond_null
     if found == "no":
         if offset_is_gone and "aligned" in report.columns:
             return "However near the clouds are, the two sides are not aligned."
@@ -203,12 +203,12 @@ def _what_is_left(report: ReportValues, share: BeforeAfter, offset_is_gone: bool
     the = "On these pairs the" if report.caution else "The"
     if shape is None:
         return f"{the} offset is gone and pairs are found across."
-    if shape.is_beyond_null and shape.excess > _SMALL_EXCESS:
+    if shape.after.is_beyond_null and shape.after.excess > _SMALL_EXCESS:
         return (
             f"{the} offset is gone and pairs are found across; "
             "whether the clouds differ in shape is not certain."
         )
-    if share.before is not None and not differs_from_null(share.before):
+    if share.before is not None and not share.before.is_beyond_null:
         return f"{the} clouds lie together as they did, and pairs are found more often."
     return f"{the} gap is closed in offset and in shape, and pairs are found across it."
 

@@ -92,9 +92,6 @@ def figures(report: ReportValues) -> dict[str, Figure]:
     A state whose two sides lie in different spaces has a panel that says so. A state that shows
     nothing new (a correction of the search moves no vectors) has none.
 
-    Args:
-        report: The report.
-
     Raises:
         ImportError: matplotlib is not installed.
     """
@@ -105,17 +102,16 @@ def figures(report: ReportValues) -> dict[str, Figure]:
             "figures and pages need matplotlib, which is not installed. Run "
             "`pip install 'isthmus[report]'`, or use to_markdown() or to_json()."
         ) from error
-    drawn = {
-        "clouds": _clouds,
-        "along the gap": _along_the_gap,
-        "cosines": _cosines,
-        "k-occurrence": _occurrence,
-        "canonical spectrum": _spectrum,
-        "recall": _recall,
-    }
     # The reader's own style must neither show in the figures nor be changed by them.
     with style.context(["default", _STYLE]):
-        return {name: draw(report) for name, draw in drawn.items()}
+        return {
+            "clouds": _clouds(report),
+            "along the gap": _along_the_gap(report),
+            "cosines": _cosines(report),
+            "k-occurrence": _occurrence(report),
+            "canonical spectrum": _spectrum(report),
+            "recall": _recall(report),
+        }
 
 
 def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:
@@ -143,10 +139,6 @@ def by_state(
     """Each state with what is shown of it, ``None`` before the first state that has any.
 
     The control comes last and is left out where the raw state is not defined: nor is it.
-
-    Args:
-        report: The report.
-        pick: Takes from a view what is to be shown.
     """
     states = [(column, pick(report.views[column])) for column in report.columns]
     first = next((at for at, (_, shown) in enumerate(states) if shown is not None), len(states))
