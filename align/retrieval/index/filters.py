@@ -20,7 +20,7 @@ Where = Mapping[str, Any]
 """For each field a value to equal, several values to be one of, or a function that says of a value
 whether it suits. Several values come as a list, tuple, set, range, array, ``Series``, or anything
 else that can be gone through, such as the keys of a dictionary; a dictionary is one value.
-``"modality"`` is a field of every item that has one."""
+An item without the field does not suit. ``"modality"`` is a field of every item that has one."""
 
 Condition = Callable[[Any], bool]
 

@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from align._checks import as_list, check_at_least, check_k, check_side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
-from align.data.sides import Side, other_side
+from align.data.sides import Side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
 from align.retrieval.index.candidates import First, StageCache
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
 from align.retrieval.index.inputs import as_packed, check_rows
-from align.retrieval.index.lookup import StoredItems, items_at, locate, without
+from align.retrieval.index.lookup import (
+    StoredItems,
+    check_absent,
+    count_modalities,
+    items_at,
+    locate,
+    without,
+)
 from align.retrieval.index.search import check_options, search
 from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter, save_adapter
 from align.retrieval.storage.folder import check_new, remove_others
 from align.retrieval.storage.id_table import IdTable, check_ids, check_texts, is_utf8
 from align.retrieval.storage.manifest import Manifest, Stored, one_writer, write_manifest
-from align.retrieval.storage.metadata import Records, modality_name
-from align.retrieval.storage.segment import STORED, Segment, stored
+from align.retrieval.storage.metadata import Records
+from align.retrieval.storage.segment import STORED, Segment, check_dtype, stored
 from align.retrieval.storage.segments import (
     Group,
     LiveSegment,
-    check_readable,
     in_memory,
     merge_all,
     merge_small,
     one_each,
     read_segments,
-    stays,
-    write_group,
-    write_marks,
+    write_groups,
 )
 
 
 class Index:
     """Items of one side under string ids, with one vector each or several; searches are exact.
 
-    Changes are seen by the next search and kept by the next ``save``, which writes what is new and
-    replaces the manifest last: a process killed while it saves leaves the last saved state. Small
-    saves are merged, so that many leave few files. ``open`` maps the files, so that a large index
-    costs memory only where it is read. One process writes at a time; others may search meanwhile,
-    and see what was saved after ``refresh``.
+    Changes are seen by the next search and kept by the next ``save``; a process killed while it
+    saves leaves the last saved state. Small saves are merged, so that many leave few files.
+    ``open`` maps the files, so that a large index costs memory only where it is read. One process
+    writes at a time; others may search meanwhile, and see what was saved after ``refresh``.
 
     Attributes:
         side: The side that the items belong to; queries come from the other.
@@ -59,19 +59,11 @@ class Index:
         dim: Width of a vector, or ``None`` before the first item.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        adapter: AnyAdapter | None,
-        side: Side,
-        dtype: Stored,
-        *,
-        budget: int | None = None,
-    ) -> None:
+    def __init__(self, path: Path, adapter: AnyAdapter | None, side: Side, dtype: Stored) -> None:
         self.side = side
         self.adapter = adapter
         self.dtype = dtype
-        self.budget = budget
+        self.budget: int | None = None
         self.dim: int | None = None
         self._path = path
         # In the order of adding: first what is in the folder, then what is not yet.
@@ -93,22 +85,18 @@ class Index:
         Args:
             path: Folder to save to. It may hold other files, but none of the names that an index
                 gives to its own: ``index.json``, ``segments``, ``deletions``, ``adapter``.
-            adapter: A fitted adapter or head of meta tokens, kept inside the index; without one,
-                items and queries come as vectors of one space.
-            side: The side that the items belong to; queries come from the other.
+            adapter: Adapter or head of meta tokens, saved with the index; ``None`` if items and
+                queries come as vectors of one space.
+            side: The side that the items belong to.
             dtype: How to store vectors. int8 takes a quarter of float32.
 
         Raises:
             ValueError: ``side`` or ``dtype`` is another.
             FileExistsError: The folder holds an index, or something of those names.
-            NotADirectoryError: It is a file, or a subfolder of an index in it is a link.
+            NotADirectoryError: It is a file, or one of those names is a link.
         """
         check_side(side)
-        if dtype not in STORED:
-            raise ValueError(
-                f"dtype must be one of {sorted(STORED)}; got {dtype!r}. "
-                "Name one of them as a string."
-            )
+        check_dtype(dtype)
         folder = Path(path).expanduser()
         check_new(folder)
         return cls(folder, adapter, side, dtype)
@@ -118,15 +106,14 @@ class Index:
         """The index as it was last saved, with its adapter; files are mapped, not read.
 
         The adapter and the marks of what is deleted are compared with their checksums. Of a mapped
-        segment only the size, the header and how its parts fit together are checked, so that a cut
-        or foreign file is refused: a flipped bit in a vector changes scores until ``verify``, which
-        reads all files, names it. ``save`` and ``compact`` compare a segment before they write its
-        items anew, so that damage is never copied.
+        segment only the size and the header are checked, so that a cut or foreign file is refused:
+        a flipped bit in a vector changes scores until ``verify``, which reads all files, names it.
+        ``save`` and ``compact`` compare a segment before they copy from it.
 
         Args:
             path: Folder that ``save`` wrote.
             budget: Vectors of each item to read into memory, the first ones; nothing can be changed
-                then. All vectors, mapped from disk, if left out.
+                then. All, mapped from disk, if left out.
 
         Raises:
             FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
@@ -138,8 +125,8 @@ class Index:
             check_at_least("budget", budget, 1)
         folder = Path(path).expanduser()
         manifest, segments = read_segments(folder, {}, budget)
-        adapter = load_adapter(folder, manifest)
-        index = cls(folder, adapter, manifest.side, manifest.dtype, budget=budget)
+        index = cls(folder, load_adapter(folder, manifest), manifest.side, manifest.dtype)
+        index.budget = budget
         index._take_over(manifest, segments)
         return index
 
@@ -154,8 +141,7 @@ class Index:
     def __iter__(self) -> Iterator[str]:
         """The ids, in the order of adding."""
         for each in self._segments:
-            rows = range(len(each.segment)) if each.alive is None else np.flatnonzero(each.alive)
-            yield from (each.segment.ids[int(row)] for row in rows)
+            yield from (each.segment.ids[row] for row in each.rows())
 
     @property
     def nbytes(self) -> int:
@@ -165,12 +151,7 @@ class Index:
     @property
     def modalities(self) -> dict[str | None, int]:
         """How many items there are of each modality, ``None`` for those that have none."""
-        counts = np.zeros(256, dtype=np.int64)
-        for each in self._segments:
-            codes = each.segment.records.modality
-            codes = codes if each.dead is None else codes[~each.dead]
-            counts += np.bincount(codes, minlength=256)
-        return {modality_name(code): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
+        return count_modalities(self._segments)
 
     def add(
         self,
@@ -191,8 +172,8 @@ class Index:
             modality: A name of ``Modality`` for each item, such as ``"image"``, or one for all.
 
         Raises:
-            TypeError: An id is not a string, metadata is not what JSON can write, or one id, one
-                item or one mapping stands where several are wanted.
+            TypeError: An id is no string, metadata is not what JSON can write, or one id, item or
+                mapping stands where several are wanted.
             ValueError: An id repeats or is in the index, the adapter refuses the items, their width
                 is another, a vector is not finite in the dtype of the index, a modality is unknown,
                 or lengths differ. Nothing is added then.
@@ -201,12 +182,7 @@ class Index:
         self._check_whole()
         ids = as_list("ids", ids)
         new = self._new_segment(ids, items, metadata, modality)
-        there = [id for id, at in zip(ids, locate(self._segments, ids), strict=True) if at]
-        if there:
-            raise ValueError(
-                f"every id can be added once; {len(there)} are in the index already, the first "
-                f"{there[:5]}. Use update to replace those, or name the new items differently."
-            )
+        check_absent(self._segments, ids)
         self._append(new)
 
     def update(
@@ -251,7 +227,7 @@ class Index:
         Raises:
             KeyError: An id is not in the index.
             TypeError: ``ids`` is one id, or one is no string.
-            ValueError: There are no ids, which leaves nothing to get.
+            ValueError: There are no ids.
         """
         ids = as_list("ids", ids)
         if not len(ids):
@@ -270,55 +246,40 @@ class Index:
         candidates: int | None = None,
         first: First | None = None,
     ) -> list[list[Hit]]:
-        """The ``k`` best items for each query, best first.
-
-        Of equal scores the item that was added first comes first; an updated item counts as added
-        at its update.
+        """The ``k`` best items for each query, best first; of equal scores the one added first.
 
         Args:
             queries: Embeddings from the encoder of the other side, ``(q, d_other)``; or ``q``
                 packed queries in the index's own space. Without an adapter, matrices are too.
-            k: Hits per query, ``1 <= k <= len(index)``.
-            where: For each field of the metadata, or ``"modality"``, a value to equal, several
-                values to be one of (a list, set, range, array or anything that can be gone
-                through), or a function that says of a value whether it suits. An item without the
-                field does not suit. There are fewer hits where fewer than ``k`` items suit.
+            k: Hits per query, ``1 <= k <= len(index)``; there are fewer where fewer items suit.
+            where: For each field of the metadata, or ``"modality"``, a value, several values, or a
+                function that says of a value whether it suits; see ``filters.Where``.
             standardize: Score by how far an item is above the mean of the scores of its modality
                 for the query, in standard deviations, so that no modality crowds out the others.
-                See ``z_scores.best_standardized``.
-            budget: Vectors used of each query and each item, the first ones; all if left out, and
-                all of an item that has fewer.
+            budget: Vectors used of each query and each item, the first ones; all if left out.
             candidates: Items per query that are scored, chosen by ``first``; all if left out,
                 which is exact. ``candidates_for`` measures how many are needed.
             first: What chooses candidates: that many first vectors of each query and item, (1, 1)
                 if left out; a fixed dimensional encoding; or a function that makes a
-                ``FirstStage`` of a ``MultiVector``, called once for each segment. What it keeps of
-                the items stays in memory for the next search with the same one; so name a
-                function, since each ``lambda`` is another.
+                ``FirstStage`` of a ``MultiVector``, called once for each segment. What it keeps
+                stays in memory for the same ``first``: name a function, each ``lambda`` is another.
 
         Raises:
             OSError: A file of the index was cut since it was opened.
             TypeError: ``where`` is no mapping of names, or holds what metadata cannot.
-            ValueError: ``where`` has a field that no item has, or a modality that does not exist;
-                the index is empty; ``k``, ``candidates`` or ``budget`` is out of range; the adapter
-                refuses the queries; their width is another; or there is a ``first`` without
-                ``candidates``, or ``standardize`` with them.
+            ValueError: ``where`` has a field that no item has, or an unknown modality; the index is
+                empty; an option is out of range or does not go with others; the adapter refuses the
+                queries, or their width is another.
         """
         if not len(self):
             raise ValueError("an index needs items to search; it holds none. Call add first.")
         check_k(k, len(self), of="the number of items in the index")
-        check_options(budget, candidates, first, standardize)
-        if budget is not None and self.budget is not None and budget[1] > self.budget:
-            raise ValueError(
-                f"this index was opened with the first {self.budget} vectors of each item; "
-                f"got budget {budget}. Lower its second number, or open more of the index."
-            )
+        check_options(budget, candidates, first, standardize, opened=self.budget)
         check_rows("queries", queries)
-        adapter, side = self.adapter, other_side(self.side)
-        project = None if adapter is None else partial(adapter.queries, side=side)
+        packed = as_packed("queries", queries, self.adapter, self.side, self.dim)
         return search(
             self._segments,
-            Queries(as_packed("queries", queries, project, self.dim), budget),
+            Queries(packed, budget),
             k=k,
             where=where,
             standardize=standardize,
@@ -334,31 +295,26 @@ class Index:
         the index wrote and no longer needs are removed; no others are.
 
         Raises:
-            FileExistsError: The folder had no index, and holds something of the names that one
-                gives to its own.
-            NotADirectoryError: A subfolder is a link.
-            OSError: The folder cannot be written, as on a full disk; what was last saved stays.
-            RuntimeError: Another process is saving to the folder, or has saved since this index
-                read it.
-            ValueError: A segment that is to be merged does not hold the bytes that were written;
-                nothing is changed then.
+            OSError: The folder cannot be written, as on a full disk, or holds a link or file of
+                others under a name of the index's own. What was last saved stays.
+            RuntimeError: Another process is saving to the folder, or has saved since.
+            ValueError: A segment to be merged does not hold the bytes that were written.
         """
         with one_writer(self._path, self._manifest):
-            saved = [each for each in self._segments if each.is_saved]
-            on_disk = 0 if self._manifest is None else len(self._manifest.segments)
-            if self._manifest is None or not len(saved) == len(self._segments) == on_disk:
-                self._commit(merge_small([*one_each(self._old()), *merge_all(self._new())]))
+            now = tuple(each.entry if each.is_saved else None for each in self._segments)
+            if self._manifest is None or now != self._manifest.segments:
+                saved, unsaved = self._split()
+                self._commit(merge_small([*one_each(saved), *merge_all(unsaved)]))
 
     def compact(self) -> None:
         """Save, drop what is deleted, and merge the segments; mapped files stay readable.
 
         What remains is one segment, or one for each run of items that have one vector or several.
-        Items are copied a few at a time; some tens of bytes for each are held meanwhile.
+        Some tens of bytes for each item are held meanwhile.
 
         Raises:
-            OSError: As for ``save``.
-            RuntimeError: As for ``save``, or the index was opened truncated.
-            ValueError: As for ``save``, of any segment.
+            OSError: As for ``save``; so are ``RuntimeError`` and ``ValueError``.
+            RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         with one_writer(self._path, self._manifest):
@@ -386,37 +342,27 @@ class Index:
     def verify(self) -> list[str]:
         """What is wrong with the saved files, in words; nothing if every byte is as it was written.
 
-        All files are read, the adapter's and the deletions' too, and compared with the checksums
-        that the manifest had when this index was opened or saved.
+        All are read and compared with the checksums of when the index was opened or saved.
 
         Raises:
             RuntimeError: The index was never saved.
         """
         if self._manifest is None:
             raise RuntimeError("verify reads saved files; this index has none. Call save first.")
-        found = [file.problem(self._path) for file in self._manifest.held]
-        return [problem for problem in found if problem is not None]
+        return [found for file in self._manifest.held if (found := file.problem(self._path))]
 
-    def _old(self) -> list[LiveSegment]:
-        """What is in the folder."""
-        return [each for each in self._segments if each.entry is not None]
-
-    def _new(self) -> list[LiveSegment]:
-        """What is not there yet."""
-        return [each for each in self._segments if each.entry is None]
+    def _split(self) -> tuple[list[LiveSegment], list[LiveSegment]]:
+        """What is in the folder, and what is not there yet."""
+        count = sum(each.entry is not None for each in self._segments)
+        return self._segments[:count], self._segments[count:]
 
     def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
         """Make these groups the index, on disk and here; the caller holds the lock."""
-        keep = [stays(group, compacting=compacting) for group in groups]
-        check_readable([group for group, own in zip(groups, keep, strict=True) if not own])
         if self._manifest is None:
             kind, files = save_adapter(self._path, self.adapter)
         else:
             kind, files = self._manifest.adapter, self._manifest.files
-        written = [
-            write_marks(self._path, group[0]) if own else write_group(self._path, group)
-            for group, own in zip(groups, keep, strict=True)
-        ]
+        written = write_groups(self._path, groups, compacting=compacting)
         entries = tuple(each.entry for each in written if each.entry is not None)
         manifest = Manifest(self.side, self.dtype, self.dim, kind, files, entries)
         write_manifest(self._path, manifest)
@@ -437,16 +383,15 @@ class Index:
         check_rows("items", items)
         check_ids(ids, len(items))
         records = Records.of(len(items), metadata, modality)
-        adapter = self.adapter
-        project = None if adapter is None else partial(adapter.gallery, side=self.side)
-        vectors = stored(as_packed("items", items, project, self.dim), STORED[self.dtype])
+        packed = as_packed("items", items, self.adapter, self.side, self.dim)
+        vectors = stored(packed, STORED[self.dtype])
         return LiveSegment(Segment.of(vectors, IdTable.of(ids), records))
 
     def _append(self, new: LiveSegment) -> None:
         if len(new):
             self.dim = new.segment.dim
-            groups = merge_small(one_each([*self._new(), new]))
-            self._segments = [*self._old(), *map(in_memory, groups)]
+            saved, unsaved = self._split()
+            self._segments = [*saved, *map(in_memory, merge_small(one_each([*unsaved, new])))]
 
     def _check_whole(self) -> None:
         if self.budget is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from align._checks import check_matrix
 from align.data.embeddings import Embeddings, Vectors, as_tensor
 from align.data.multi_vector import MultiVector
+from align.data.sides import Side, other_side
+from align.retrieval.storage.adapter_files import AnyAdapter
 
 
 def check_rows(name: str, vectors: object) -> None:
@@ -42,32 +44,36 @@ def check_rows(name: str, vectors: object) -> None:
 
 @torch.no_grad()
 def as_packed(
-    name: str,
+    name: Literal["items", "queries"],
     rows: Vectors | MultiVector,
-    project: Callable[[Vectors], Tensor | MultiVector] | None,
+    adapter: AnyAdapter | None,
+    side: Side,
     dim: int | None,
 ) -> MultiVector:
     """Items or queries as packed vectors in the space of an index.
 
     Args:
-        name: What to call them in an error.
+        name: What they are.
         rows: ``n`` embeddings of an encoder, or ``n`` packed items, which are in that space.
-        project: Takes embeddings into that space; ``None`` where they are in it.
+        adapter: Takes embeddings into that space; ``None`` where they are in it.
+        side: The side that the items of the index belong to.
         dim: Width of the index, ``None`` before its first item.
 
     Raises:
-        ValueError: ``project`` refuses them, they are no finite matrix, or their width is another.
+        ValueError: The adapter refuses them, they are no finite matrix, or their width is another.
     """
     if len(rows) == 0 and name == "items":
         return MultiVector(torch.empty(0, dim or 0), torch.zeros(1, dtype=torch.int64))
     if isinstance(rows, MultiVector):
         found = rows
-    elif project is not None:
-        found = packed(project(rows))
-    else:
+    elif adapter is None:
         matrix = as_tensor(rows)
         check_matrix(name, matrix)
         found = packed(matrix)
+    elif name == "items":
+        found = packed(adapter.gallery(rows, side=side))
+    else:
+        found = packed(adapter.queries(rows, side=other_side(side)))
     if dim is not None and found.dim != dim:
         raise ValueError(
             f"{name} must have width {dim}, as the items in this index; "

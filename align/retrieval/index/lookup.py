@@ -71,6 +71,25 @@ def locations_of(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Lo
     return [at for at in found if at is not None]
 
 
+def check_absent(segments: Sequence[LiveSegment], ids: Sequence[str]) -> None:
+    """Raise ``ValueError`` if an item is there."""
+    there = [id for id, at in zip(ids, locate(segments, ids), strict=True) if at is not None]
+    if there:
+        raise ValueError(
+            f"every id can be added once; {len(there)} are in the index already, the first "
+            f"{there[:5]}. Use update to replace those, or name the new items differently."
+        )
+
+
+def count_modalities(segments: Sequence[LiveSegment]) -> dict[str | None, int]:
+    """How many live items there are of each modality."""
+    counts = np.zeros(256, dtype=np.int64)
+    for each in segments:
+        codes = each.segment.records.modality
+        counts += np.bincount(codes if each.dead is None else codes[~each.dead], minlength=256)
+    return {modality_name(code): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
+
+
 def without(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[LiveSegment]:
     """The segments with these items deleted; ``KeyError`` where one is not there."""
     gone: dict[int, list[int]] = {}

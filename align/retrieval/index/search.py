@@ -18,9 +18,17 @@ from align.scoring.topk import Neighbours, merge_neighbours
 
 
 def check_options(
-    budget: Budget | None, candidates: int | None, first: First | None, standardize: bool
+    budget: Budget | None,
+    candidates: int | None,
+    first: First | None,
+    standardize: bool,
+    *,
+    opened: int | None,
 ) -> None:
-    """Raise ``ValueError`` unless the options of a search go together and the budget is one."""
+    """Raise ``ValueError`` unless the options of a search go together and the budget is one.
+
+    ``opened`` is the number of vectors of each item that the index was opened with.
+    """
     if first is not None and candidates is None:
         raise ValueError(
             "first chooses candidates, whose number must be given; got none. "
@@ -31,7 +39,9 @@ def check_options(
             "standardized scores need the scores of all items; got "
             f"candidates={candidates}, which leaves most without one. Leave either out."
         )
-    if budget is not None and not (
+    if budget is None:
+        return
+    if not (
         isinstance(budget, (tuple, list))
         and len(budget) == 2
         and all(type(r) is int and r > 0 for r in budget)
@@ -39,6 +49,11 @@ def check_options(
         raise ValueError(
             "budget must be a pair (r_q, r_c) of whole numbers, each at least 1; "
             f"got {budget!r}. Say how many vectors of each query and of each item to use."
+        )
+    if opened is not None and budget[1] > opened:
+        raise ValueError(
+            f"this index was opened with the first {opened} vectors of each item; "
+            f"got budget {budget}. Lower its second number, or open more of the index."
         )
 
 

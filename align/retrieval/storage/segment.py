@@ -278,6 +278,14 @@ def _check_tensors(path: Path, held: Mapping[str, Tensor]) -> None:
         )
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise ``ValueError`` unless ``dtype`` is a way to store vectors."""
+    if dtype not in STORED:
+        raise ValueError(
+            f"dtype must be one of {sorted(STORED)}; got {dtype!r}. Name one of them as a string."
+        )
+
+
 def stored(items: MultiVector, dtype: torch.dtype) -> MultiVector:
     """A copy on the CPU in another dtype, int8 included, whose vectors are finite.
 

@@ -57,6 +57,14 @@ class LiveSegment:
         """Whether the folder holds it as it is: what is deleted never comes back."""
         return self.entry is not None and self.entry.deleted == self.deleted
 
+    def rows(self) -> list[int]:
+        """The rows of the items that are not deleted."""
+        return (
+            list(range(len(self.segment)))
+            if self.dead is None
+            else np.flatnonzero(~self.dead).tolist()
+        )
+
     def without(self, rows: Array) -> LiveSegment:
         """The same with ``rows``, of which there are some, deleted as well."""
         dead = np.zeros(len(self.segment), dtype=bool) if self.dead is None else self.dead.copy()
@@ -213,21 +221,36 @@ def _check_entry(segment: Segment, manifest: Manifest, entry: Entry) -> None:
             raise ValueError(f"{entry.file.path} must {wanted}; got {got}. {RESTORE}")
 
 
-def stays(group: Group, *, compacting: bool = False) -> bool:
-    """Whether it is one segment whose file stays, beside marks if not compacting."""
-    return len(group) == 1 and group[0].entry is not None and not (compacting and group[0].deleted)
+def write_groups(
+    folder: Path, groups: Sequence[Group], *, compacting: bool = False
+) -> list[LiveSegment]:
+    """Put what is not on disk there, one segment for each group; files that are there stay.
+
+    A segment alone that was written before gets marks of what is deleted, unless compacting.
+
+    Raises:
+        OSError: A file was cut, or cannot be read or written.
+        ValueError: A file that is written anew does not hold the bytes that were written.
+    """
+    stay = [
+        len(group) == 1 and group[0].entry is not None and not (compacting and group[0].deleted)
+        for group in groups
+    ]
+    for group, stays in zip(groups, stay, strict=True):
+        if not stays:
+            _check_readable(group)
+    return [
+        _write_marks(folder, group[0]) if stays else _write_segment(folder, group)
+        for group, stays in zip(groups, stay, strict=True)
+    ]
 
 
-def check_readable(groups: Sequence[Group]) -> None:
+def _check_readable(group: Group) -> None:
     """Raise unless all that is to be read whole and written anew is as it was written.
 
     Damage that is copied would get a checksum of its own, and nobody could tell any more.
-
-    Raises:
-        OSError: A file was cut, or cannot be read.
-        ValueError: A file does not hold the bytes that were written.
     """
-    for each in (each for group in groups for each in group):
+    for each in group:
         each.segment.check_there()
         file = each.segment.file
         if each.entry is None or file is None:
@@ -242,7 +265,7 @@ def check_readable(groups: Sequence[Group]) -> None:
             )
 
 
-def write_marks(folder: Path, live: LiveSegment) -> LiveSegment:
+def _write_marks(folder: Path, live: LiveSegment) -> LiveSegment:
     """Put the marks of what is deleted on disk under a new name, where they are not yet."""
     if live.entry is None or live.dead is None or live.is_saved:
         return live
@@ -253,7 +276,7 @@ def write_marks(folder: Path, live: LiveSegment) -> LiveSegment:
     return replace(live, entry=replace(live.entry, deleted=live.deleted, deletions=marks))
 
 
-def write_group(folder: Path, group: Group) -> LiveSegment:
+def _write_segment(folder: Path, group: Group) -> LiveSegment:
     """Write one segment, and map it, so that what was in memory can go."""
     path = folder / SEGMENTS / f"{uuid.uuid4().hex}{SUFFIXES[SEGMENTS]}"
     with atomic_file(path) as scratch:

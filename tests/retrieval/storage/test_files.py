@@ -34,7 +34,7 @@ def test_opened_vectors_are_mapped_and_not_read(rng, tmp_path):
         assert part.segment.ids.names.data.base is not None
 
 
-@pytest.mark.parametrize("step", ["write_group", "write_manifest"])
+@pytest.mark.parametrize("step", ["write_groups", "write_manifest"])
 def test_a_kill_while_saving_leaves_the_last_saved_state(rng, tmp_path, monkeypatch, step):
     documents, queries = ragged(9, rng), ragged(2, rng)
     index = Index.create(tmp_path, dtype="float32")
@@ -42,7 +42,7 @@ def test_a_kill_while_saving_leaves_the_last_saved_state(rng, tmp_path, monkeypa
     index.save()
     index.add(names(4, 5), documents[5:])
 
-    def killed(*args):
+    def killed(*args, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
