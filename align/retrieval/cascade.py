@@ -22,9 +22,6 @@ _BYTES = 64 << 20
 _ENTRIES = 1 << 22
 """Ranks of a first stage held at a time while a number of candidates is chosen."""
 
-_LEVEL = 0.95
-"""Confidence of the lower bound of a ``CandidateChoice``."""
-
 
 def cascade(
     queries: MultiVector,
@@ -35,7 +32,7 @@ def cascade(
     first: FirstStage,
     budget: Budget | None = None,
 ) -> Neighbours:
-    """The ``k`` best by MaxSim among the documents that a first stage puts forward.
+    """The ``k`` best by MaxSim among the documents that a first stage proposes.
 
     Scores are exact, and of equal ones the lower row comes first, as ``topk`` has it; a document
     is missed only if the first stage ranks it below ``candidates``.
@@ -57,10 +54,8 @@ def cascade(
     """
     check_candidates(k, candidates, len(documents))
     check_same(first, documents)
-    found = propose(first, queries, candidates).indices
-    return rescore(
-        queries, found, documents.take, k=k, rows=rows_at_a_time(documents), budget=budget
-    )
+    rows, proposed = rows_at_a_time(documents), propose(first, queries, candidates).indices
+    return rescore(queries, proposed, documents.take, k=k, rows=rows, budget=budget)
 
 
 @torch.no_grad()
@@ -73,7 +68,7 @@ def rescore(
     rows: int,
     budget: Budget | None = None,
 ) -> Neighbours:
-    """The ``k`` best by MaxSim among the candidates of each query.
+    """The ``k`` best by MaxSim among the candidates of each query; of equal scores the lower row.
 
     Args:
         queries: ``q`` packed queries.
@@ -81,22 +76,19 @@ def rescore(
         take: Documents in, by rising row, ``(r,)`` int64, and their vectors out.
         k: Neighbours per query, ``1 <= k <= n``.
         rows: Documents taken at a time.
-        budget: Vectors used of each query and each document; all if left out.
-
-    Returns:
-        ``values`` and ``indices``, both ``(q, k)``; of equal scores the lower row comes first.
+        budget: As for ``cascade``.
     """
     values = [torch.empty(0, k, device=candidates.device)]
     indices = [candidates[:0, :k]]
     # Cut here: maxsim refuses a budget beyond the longest of just these few items.
-    asked = queries if budget is None else queries.prefix(budget[0])
+    queries = queries if budget is None else queries.prefix(budget[0])
 
     def cut(documents: MultiVector) -> MultiVector:
         return documents if budget is None else documents.prefix(budget[1])
 
     # Rising rows are read in the order in which they lie, and keep ties in that order.
     for number, found in enumerate(candidates.sort(dim=1).values):
-        query = asked[number : number + 1]
+        query = queries[number : number + 1]
         scores = torch.cat([maxsim(query, cut(take(part))) for part in found.split(rows)], dim=1)
         if bool(scores.isnan().any()):
             raise ValueError(
@@ -144,17 +136,17 @@ def candidates_for(
     rank in the first stage decides, and the smallest number is found without trying any.
 
     The choice looks at the sample, so new queries may agree less than ``recall``: for a promise,
-    ask for a ``recall`` at which ``lower`` is high enough. The bound is Wilson's for as many
+    choose a ``recall`` at which ``lower`` is high enough. The bound is Wilson's for as many
     yes-or-no trials as there are queries. A share has at most the variance of a yes-or-no with
     the same mean, so the bound errs on the low side; queries are taken as independent.
 
     Args:
         queries: Sample queries, at least one.
-        documents: ``m`` packed documents of the same width and device.
+        documents: As for ``cascade``, and so are ``first`` and ``budget``.
         k: Neighbours per query, ``1 <= k <= m``.
         recall: Mean share of the exact top ``k`` to reach on these queries, in (0, 1].
         first: Made from the same documents by ``first_stage``.
-        budget: Vectors used by MaxSim of each query and each document; all if left out.
+        budget: Vectors used by MaxSim; all if left out.
 
     Raises:
         ValueError: There are no queries, ``k`` or ``recall`` is out of range, or ``first`` is of
@@ -194,10 +186,7 @@ def cascade_flops(
     first: FirstStage,
     budget: Budget | None = None,
 ) -> float:
-    """Floating-point operations of ``cascade``, candidates taken to be of average length.
-
-    Scoring every document takes ``maxsim_flops`` of the same arguments.
-    """
+    """Floating-point operations of ``cascade``, candidates taken to be of average length."""
     share = candidates / len(documents)
     return first.flops(queries) + share * maxsim_flops(queries, documents, budget=budget)
 
@@ -238,11 +227,11 @@ def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Te
 
 
 def _agreement(ranks: Tensor, candidates: int) -> float:
-    """Share of the exact top that is among as many candidates."""
     return int((ranks <= candidates).sum()) / ranks.numel()
 
 
 def _wilson_lower(share: float, trials: int) -> float:
-    z = NormalDist().inv_cdf(_LEVEL)
+    """The one-sided 95 % bound of Wilson 1927."""
+    z = NormalDist().inv_cdf(0.95)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     return max(0.0, (share + z * z / (2 * trials) - spread) / (1 + z * z / trials))

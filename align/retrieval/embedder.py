@@ -83,7 +83,7 @@ class Embedder(Generic[VectorsT]):
 
         Args:
             adapter: A fitted adapter, or a head of meta tokens.
-            source: Encoder of the source side, the one that the adapter was fitted on.
+            source: Encoder of the source side that the adapter was fitted on.
             target: Encoder of the target side, likewise.
             instructions: Encoder of instructions, if the adapter takes any.
             store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
@@ -117,8 +117,8 @@ class Embedder(Generic[VectorsT]):
         """The encoder of a side.
 
         Raises:
-            ValueError: ``side`` is neither side, or the encoder was not given and the card of the
-                adapter does not say how to build it, or names Python code to do so.
+            ValueError: ``side`` is neither side, or the encoder was not given and the card does not
+                say how to build it, or names Python code to do so.
         """
         check_side(side)
         return self._encoder(side)
@@ -137,10 +137,10 @@ class Embedder(Generic[VectorsT]):
         Args:
             items: ``n`` texts, or ``pathlib.Path`` or PIL images, as the encoder of ``side`` takes.
                 A text that names a picture, such as ``"dog.jpg"``, is taken for the picture.
-            side: The side that the queries are of.
+            side: The side of the items.
             modality: Modality of each item, or of all, where the encoder is of several; and
                 ``"text"`` for a text that names a picture and is meant as a text.
-            instruction: What to look for, if the adapter takes instructions and queries are
+            instruction: What to look for, if the adapter takes instructions and the items are
                 sources.
             progress: Show a bar.
 
@@ -149,16 +149,15 @@ class Embedder(Generic[VectorsT]):
 
         Raises:
             TypeError: ``items`` is one item.
-            ValueError: An item does not suit the encoder, a text names a picture and no encoder
-                of the side takes pictures, a modality is missing, the encoder is not the one that
-                the adapter was fitted on, it gives no token states and a head needs them, or there
-                is an instruction that the adapter cannot take.
+            ValueError: An item does not suit the encoder, a text names a picture and no encoder of
+                the side takes pictures, a modality is missing, the encoder is not the one that the
+                adapter was fitted on or gives no token states where a head needs them, or the
+                adapter takes no instruction.
         """
-        return self.to_queries(
-            self.encode(
-                items, side=side, modality=modality, instruction=instruction, progress=progress
-            )
+        encoded = self.encode(
+            items, side=side, modality=modality, instruction=instruction, progress=progress
         )
+        return self.to_queries(encoded)
 
     def gallery(
         self,
@@ -182,9 +181,7 @@ class Embedder(Generic[VectorsT]):
     ) -> Encoded:
         """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``.
 
-        Raises:
-            TypeError: As for ``queries``.
-            ValueError: As for ``queries``.
+        Arguments and errors are those of ``queries``.
         """
         if side == "target" and instruction is not None:
             raise ValueError(
@@ -209,15 +206,11 @@ class Embedder(Generic[VectorsT]):
         return Encoded(side, raw, embeddings, tokens, kinds)
 
     def to_queries(self, encoded: Encoded) -> VectorsT:
-        """Query vectors of encoded items, for ``gallery`` vectors of the other side.
-
-        Raises:
-            ValueError: The encoder is not the one that the adapter was fitted on.
-        """
+        """Query vectors of encoded items; ``ValueError`` if the encoder is not the fitted one."""
         return self._project("queries", encoded)
 
     def to_gallery(self, encoded: Encoded) -> VectorsT:
-        """Gallery vectors of encoded items; as ``to_queries`` otherwise."""
+        """Gallery vectors of encoded items, likewise."""
         return self._project("gallery", encoded)
 
     def _project(self, role: str, encoded: Encoded) -> VectorsT:
@@ -230,7 +223,7 @@ class Embedder(Generic[VectorsT]):
     def _tokens(
         self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool
     ) -> MultiVector | None:
-        """Token states of items that suit the encoder, if this side of a head draws on any."""
+        """Token states, if this side of a head draws on any."""
         if not isinstance(getattr(self._space, f"{side}_aspects", None), TokenAspects):
             return None
         if not isinstance(encoder, TokenEncoder):

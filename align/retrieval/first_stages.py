@@ -46,15 +46,14 @@ class PrefixStage:
         return len(self.documents)
 
     def __call__(self, queries: MultiVector, n: int) -> Neighbours:
-        asked = queries.prefix(self.query_budget)
-        one_each = all(len(side.tokens) == len(side) for side in (asked, self.documents))
+        queries = queries.prefix(self.query_budget)
+        one_each = all(len(side.tokens) == len(side) for side in (queries, self.documents))
         if one_each and self.documents.tokens.dtype == torch.float32:
             # MaxSim of one vector with another is their inner product, which is found faster.
-            return nearest(asked.to(dtype=torch.float32).tokens, self.documents.tokens, k=n)
-        return topk(asked, self.documents, n)
+            return nearest(queries.to(dtype=torch.float32).tokens, self.documents.tokens, k=n)
+        return topk(queries, self.documents, n)
 
     def flops(self, queries: MultiVector) -> int:
-        """Floating-point operations that scoring all documents for these queries takes."""
         return maxsim_flops(queries.prefix(self.query_budget), self.documents)
 
 
@@ -77,7 +76,6 @@ class EncodingStage:
         return nearest(self.fde.queries(queries), self.vectors, k=n)
 
     def flops(self, queries: MultiVector) -> int:
-        """Floating-point operations of encoding these queries and scoring all documents."""
         products = 2 * len(queries) * len(self) * self.fde.width
         return products + self.fde.encoding_flops(len(queries.tokens))
 
@@ -100,14 +98,13 @@ def first_stage(documents: MultiVector, first: FDE | Budget = (1, 1)) -> FirstSt
 
 
 def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
-    """What a first stage puts forward, checked: it may be anybody's.
+    """The ``n`` documents that a first stage proposes for each query, checked: it may be anybody's.
 
-    Its scores may be infinite, with a minus for items that it only fills up with; NaN has no place
-    in an order and is refused.
+    Scores may be infinite, with a minus for items that only fill up.
 
     Raises:
-        ValueError: It does not put ``n`` of its items forward for each query, each once, with
-            scores that can be sorted.
+        ValueError: It does not propose ``n`` of its items for each query, each once, with scores
+            that can be sorted.
     """
     found = stage(queries, n)
     shape = (len(queries), n)
@@ -116,7 +113,7 @@ def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
     if not fits or bool(((found.indices < 0) | (found.indices >= len(stage))).any()):
         spread = f", from {int(found.indices.min())} to {int(found.indices.max())}" if fits else ""
         raise ValueError(
-            f"a first stage must put forward {n} of its {len(stage)} items for each query, rows of "
+            f"a first stage must propose {n} of its {len(stage)} items for each query, rows of "
             f"shape {shape}, int64, with floating-point scores; got {found.indices.dtype} of "
             f"shape {tuple(found.indices.shape)} and {found.values.dtype} of shape "
             f"{tuple(found.values.shape)}{spread}. "
@@ -132,7 +129,7 @@ def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
     twice = (rising.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
     if len(twice):
         raise ValueError(
-            "a first stage must put each item forward once for a query; it repeats some for "
+            "a first stage must propose each item once for a query; it repeats some for "
             f"{len(twice)} of {len(queries)} queries, the first {int(twice[0])}. Have it leave "
             "out what it gave already."
         )
@@ -146,7 +143,7 @@ def maxsim_flops(
 
     ``2 * d`` for each query token with each document token; comparisons and sums are left out.
     """
-    asked, found = queries.lengths, documents.lengths
+    lengths = queries.lengths, documents.lengths
     if budget is not None:
-        asked, found = asked.clamp_max(budget[0]), found.clamp_max(budget[1])
-    return 2 * documents.dim * int(asked.sum()) * int(found.sum())
+        lengths = lengths[0].clamp_max(budget[0]), lengths[1].clamp_max(budget[1])
+    return 2 * documents.dim * int(lengths[0].sum()) * int(lengths[1].sum())

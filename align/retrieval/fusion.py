@@ -29,10 +29,9 @@ def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60)
         constant: How little the first ranks stand out, at least 0; 60 in the paper.
 
     Returns:
-        For each query every item of its rankings, with the fused score. What is said of an item
-        (modality, metadata) is what the first ranking that says anything says. Of equal scores
-        the item that the first ranking has higher comes first; those that it lacks follow in the
-        order of the second, and so on.
+        For each query every item of its rankings, with the fused score; modality and metadata are
+        those of the first ranking that has any. Of equal scores the item that the first ranking
+        has higher comes first; those that it lacks follow in the order of the second, and so on.
 
     Raises:
         ValueError: There are no rankings, they are of different numbers of queries, an item
@@ -54,14 +53,10 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
     """All items found for each query, best first by the sum of their standardised scores.
 
     For each query, the scores of one ranking are shifted and scaled to mean 0 and standard
-    deviation 1 over its candidates (that of the candidates themselves, divided by their number).
-
-    An item that a ranking lacks gets the lowest of its standardised scores there. A searcher gives
-    its best, so the item scored no more than that; the mean, 0, would set it above items that were
-    found. A ranking whose scores are all equal, or that found nothing, does not tell items apart
-    and adds 0 to all.
-
-    How deep the rankings go matters: ask each searcher for as many candidates, some dozens.
+    deviation 1 over its candidates (the population's). An item that a ranking lacks gets the
+    lowest standardised score there: it scored no more than that, and the mean, 0, would set it
+    above items that were found. A ranking whose scores are all equal adds 0 to all. How deep the
+    rankings go matters: take as many candidates of each searcher, some dozens.
 
     Args:
         rankings: What each searcher answered to the same ``q`` queries; scores are finite, and
@@ -71,8 +66,8 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
         As for ``reciprocal_rank_fusion``.
 
     Raises:
-        ValueError: There are no rankings, they are of different numbers of queries, an item
-            stands in one ranking twice, or a score is NaN or infinite.
+        ValueError: As for ``reciprocal_rank_fusion``, or a score is infinite.
+        TypeError: Likewise.
 
     Reference:
         Zero mean and unit variance: Montague and Aslam 2001, CIKM:427-433,
@@ -82,12 +77,7 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
 
 
 def check_ranking(hits: Sequence[Hit]) -> None:
-    """Raise unless a ranking is a list of hits, each item once, with scores that can be sorted.
-
-    Raises:
-        TypeError: It is no list of ``Hit``, or a score is no number.
-        ValueError: An item stands in it twice, or a score is NaN.
-    """
+    """Raise unless a ranking is a list of hits, each item once, with scores that can be sorted."""
     wrong = [hit for hit in as_list("the hits of one query", hits) if not isinstance(hit, Hit)]
     if wrong:
         raise TypeError(
@@ -101,9 +91,7 @@ def check_ranking(hits: Sequence[Hit]) -> None:
 
 
 def as_score(hit: Hit) -> float:
-    """The score of a hit as a Python number.
-
-    Infinity is a number here: the best score that there is, or with a minus the worst.
+    """The score of a hit as a Python number, which may be infinite.
 
     Raises:
         TypeError: It is no number.
@@ -156,19 +144,13 @@ def _fused(
         worth = [points(hits) for hits in answers]
         found: dict[Id, Hit] = {}
         for hit in chain.from_iterable(answers):
-            found[hit.id] = _more_said(found.get(hit.id, hit), hit)
+            known = found.setdefault(hit.id, hit)
+            kind = hit.modality if known.modality is None else known.modality
+            found[hit.id] = known._replace(modality=kind, metadata=known.metadata or hit.metadata)
         # Added up exactly, so that a tie does not depend on the order of the rankings.
         items = [
-            item._replace(score=math.fsum(known.get(item.id, lacking) for known, lacking in worth))
+            item._replace(score=math.fsum(own.get(item.id, lacking) for own, lacking in worth))
             for item in found.values()
         ]
         fused.append(sorted(items, key=lambda hit: -hit.score))
     return fused
-
-
-def _more_said(known: Hit, also: Hit) -> Hit:
-    """The first hit, with what it does not say filled in from another of the same item."""
-    return known._replace(
-        modality=also.modality if known.modality is None else known.modality,
-        metadata=known.metadata or also.metadata,
-    )

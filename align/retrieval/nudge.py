@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +16,6 @@ from align.scoring.ties import first_best
 TURNS = tuple(number / 20 for number in range(29))  # chords, to just below a right angle
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8, 6.4)
 ROWS = 256
-_UNIT = 1e-3
-"""How far a length may be from 1 to count as unit norm."""
-_PARALLEL = 1e-6
-"""Sine below which a document has no direction to turn to: it is there, or just opposite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +58,7 @@ def nudge(
     without training queries in the same shares. Nothing is learned for documents added later.
 
     Args:
-        documents: Gallery vectors, ``(m, d)``; unit norm if ``unit_norm``, as from
-            ``adapter.target``.
+        documents: Gallery vectors, ``(m, d)``; unit norm if ``unit_norm``, as of an adapter.
         queries: Training queries in the same space, ``(q, d)``; a query with several answers comes
             once for each.
         answers: The document that answers each, ``(q,)`` int64 rows.
@@ -77,7 +71,7 @@ def nudge(
 
     Raises:
         ValueError: The matrices are not finite or not of one width and dtype, answers are no rows
-            of ``documents``, or ``unit_norm`` is asked of documents that are not.
+            of ``documents``, or these are not of unit norm where ``unit_norm`` says so.
 
     Reference:
         Zeighami, Wellmer and Parameswaran 2024, arXiv:2409.02343. The step is chosen there exactly
@@ -95,65 +89,54 @@ def nudge(
         _check_unit(documents)
     pull = torch.zeros_like(documents).index_add(0, answers, queries)
     moved = (pull != 0).any(dim=1).nonzero().flatten()
-    course = _Course(documents[moved], F.normalize(pull[moved], dim=1), unit_norm=unit_norm)
+    start, goal = documents[moved], F.normalize(pull[moved], dim=1)
+    cosine = (start * goal).sum(dim=1).clamp(-1, 1)
     steps = TURNS if unit_norm else SHIFTS
+    shares = [_shares(cosine, step, unit_norm=unit_norm) for step in steps]
     blocks = zip(
         torch.split(validation_queries, ROWS), torch.split(validation_answers, ROWS), strict=True
     )
-    ranks = [_ranks(course, steps, moved, documents, *block) for block in blocks]
+    ranks: list[Tensor] = []
+    for block, rows in blocks:
+        # The rank of the answer of each query after each step, ties against us.
+        scores = inner_products(block, documents)
+        at_start = scores[:, moved]
+        at_goal = inner_products(block, goal) if len(moved) else at_start
+        after = []
+        for keep, turn in shares:
+            scores[:, moved] = keep * at_start + turn * at_goal
+            after.append((scores >= scores.gather(1, rows[:, None])).sum(dim=1))
+        ranks.append(torch.stack(after))
     means = torch.cat(ranks, dim=1).double().reciprocal().mean(dim=1).tolist()
     tried = tuple(zip(steps, means, strict=True))
     step = steps[first_best(means)]
     if step == 0:
         return Nudged(documents, moved[:0], step, tried)
-    keep, turn = course.shares(step)
+    keep, turn = shares[steps.index(step)]
     changed = documents.clone()
-    changed[moved] = keep[:, None] * course.start + turn[:, None] * course.goal
+    changed[moved] = keep[:, None] * start + turn[:, None] * goal
     return Nudged(changed, moved, step, tried)
 
 
-class _Course:
-    """Where documents stand and head, and the mixture of both that each step leads to."""
+def _shares(cosine: Tensor, step: float, *, unit_norm: bool) -> tuple[Tensor, Tensor]:
+    """``a`` and ``b``, ``(r,)`` each, so that ``a start + b goal`` is where a step ends.
 
-    def __init__(self, start: Tensor, goal: Tensor, *, unit_norm: bool) -> None:
-        self.start, self.goal, self.unit_norm = start, goal, unit_norm
-        self._cosine = (start * goal).sum(dim=1).clamp(-1, 1)
-
-    def shares(self, step: float) -> tuple[Tensor, Tensor]:
-        """``a`` and ``b``, ``(r,)`` each, so that ``a start + b goal`` is where a step ends."""
-        cosine = self._cosine
-        if not self.unit_norm:
-            return torch.ones_like(cosine), torch.full_like(cosine, step)
-        # A chord of this length spans an angle with this cosine and sine.
-        after, sine = 1 - step**2 / 2, step * math.sqrt(1 - step**2 / 4)
-        across = (1 - cosine.square()).sqrt()
-        turn = sine / across.clamp_min(_PARALLEL)
-        keep = after - turn * cosine
-        arrived = cosine >= after
-        keep, turn = keep.masked_fill(arrived, 0), turn.masked_fill(arrived, 1)
-        stuck = across <= _PARALLEL
-        return keep.masked_fill(stuck, 1), turn.masked_fill(stuck, 0)
-
-
-def _ranks(
-    course: _Course,
-    steps: Sequence[float],
-    moved: Tensor,
-    documents: Tensor,
-    asked: Tensor,
-    rows: Tensor,
-) -> Tensor:
-    """Rank of the answer of each query after each step, ties against us; ``(steps, v)``."""
-    scores = inner_products(asked, documents)
-    at_start = scores[:, moved]
-    at_goal = inner_products(asked, course.goal) if len(moved) else at_start
-    found = []
-    for step in steps:
-        keep, turn = course.shares(step)
-        scores[:, moved] = keep * at_start + turn * at_goal
-        own = scores.gather(1, rows[:, None])
-        found.append((scores >= own).sum(dim=1))
-    return torch.stack(found)
+    Args:
+        cosine: Of where each document stands and heads, ``(r,)``.
+        step: The distance.
+        unit_norm: Whether it is a chord of the sphere.
+    """
+    if not unit_norm:
+        return torch.ones_like(cosine), torch.full_like(cosine, step)
+    # A chord of this length spans an angle with this cosine and sine.
+    after, sine = 1 - step**2 / 2, step * math.sqrt(1 - step**2 / 4)
+    across = (1 - cosine.square()).sqrt()
+    stuck = across <= 1e-6  # no direction to turn to: it is there, or just opposite
+    turn = sine / across.masked_fill(stuck, 1)
+    keep = after - turn * cosine
+    arrived = cosine >= after
+    keep, turn = keep.masked_fill(arrived, 0), turn.masked_fill(arrived, 1)
+    return keep.masked_fill(stuck, 1), turn.masked_fill(stuck, 0)
 
 
 def _check_answers(name: str, rows: Tensor, q: int, m: int) -> None:
@@ -168,7 +151,7 @@ def _check_answers(name: str, rows: Tensor, q: int, m: int) -> None:
 
 def _check_unit(documents: Tensor) -> None:
     lengths = torch.linalg.vector_norm(documents, dim=1)
-    if (lengths - 1).abs().max() > _UNIT:
+    if (lengths - 1).abs().max() > 1e-3:
         raise ValueError(
             "documents must have unit norm to keep it; their lengths lie in "
             f"[{lengths.min():.4g}, {lengths.max():.4g}]. Normalise them, as adapter.target does, "

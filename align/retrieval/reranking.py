@@ -32,8 +32,7 @@ def rescore_hits(
         queries: ``q`` query vectors, ``(q, d)``, or ``q`` packed queries.
         hits: What the first stage found for each query.
         vectors: Gives the gallery vectors of a list of ids: ``(n, d)``, or ``n`` packed items. It
-            is called once, with each id once, so that nothing is encoded or read twice; pass fewer
-            queries at a time to hold fewer vectors.
+            is called once, with each id once; pass fewer queries at a time to hold fewer vectors.
 
     Returns:
         The same hits with new scores. Of equal ones the first stage's order stays.
@@ -43,43 +42,32 @@ def rescore_hits(
             ``vectors`` does not give one item per id, a vector or a score of the first stage is
             not a number, or the widths differ.
     """
-    asked = _packed("queries", queries)
+    queries = _finite("queries", queries)
     hits = as_list("hits", hits)
-    check_length("hits", hits, len(asked))
-    for found in hits:
-        check_ranking(found)
-    ids = list(dict.fromkeys(hit.id for found in hits for hit in found))
+    check_length("hits", hits, len(queries))
+    for ranking in hits:
+        check_ranking(ranking)
+    ids = list(dict.fromkeys(hit.id for ranking in hits for hit in ranking))
     if not ids:
         return [[] for _ in hits]
-    items = _packed("what vectors gives", vectors(ids))
+    items = _finite("what vectors gives", vectors(ids))
     check_length("what vectors gives", range(len(items)), len(ids))
-    place = {name: row for row, name in enumerate(ids)}
+    row_of = {name: row for row, name in enumerate(ids)}
     rows = rows_at_a_time(items)
-    return [
-        _rescored(
-            asked[number : number + 1],
-            found,
-            items.take(torch.tensor([place[hit.id] for hit in found])),
-            rows,
-        )
-        if found
-        else []
-        for number, found in enumerate(hits)
-    ]
+    rescored: list[list[Hit]] = [[] for _ in hits]
+    for number, ranking in enumerate(hits):
+        if ranking:
+            own = items.take(torch.tensor([row_of[hit.id] for hit in ranking]))
+            everything = torch.arange(len(ranking), device=own.tokens.device)[None]
+            query = queries[number : number + 1]
+            best = rescore(query, everything, own.take, k=len(ranking), rows=rows)
+            placed = zip(best.indices[0].tolist(), best.values[0].tolist(), strict=True)
+            rescored[number] = [ranking[row]._replace(score=score) for row, score in placed]
+    return rescored
 
 
-def _rescored(query: MultiVector, hits: Sequence[Hit], items: MultiVector, rows: int) -> list[Hit]:
-    """The hits of one query, best first; ``items`` are theirs, in their order."""
-    everything = torch.arange(len(hits), device=items.tokens.device)[None]
-    best = rescore(query, everything, items.take, k=len(hits), rows=rows)
-    return [
-        hits[row]._replace(score=score)
-        for row, score in zip(best.indices[0].tolist(), best.values[0].tolist(), strict=True)
-    ]
-
-
-def _packed(name: str, items: Vectors | MultiVector) -> MultiVector:
-    """Items of one vector each as multi-vectors; their MaxSim is the inner product."""
+def _finite(name: str, items: Vectors | MultiVector) -> MultiVector:
+    """Packed items without NaN or infinity; MaxSim of one vector each is the inner product."""
     check_rows(name, items)
     if not isinstance(items, MultiVector):
         items = MultiVector.from_equal(as_tensor(items).float()[:, None])

@@ -41,14 +41,11 @@ class Retriever:
         """Put an index and encoders together.
 
         Args:
-            index: An index with an adapter or meta tokens.
+            index: An index with an adapter or meta tokens; ``ValueError`` if it has none.
             source: Encoder of the source side; built from the adapter's card if left out.
             target: Encoder of the target side, likewise.
             instructions: Encoder of instructions, likewise.
             store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
-
-        Raises:
-            ValueError: The index has no adapter.
         """
         if index.adapter is None:
             raise ValueError(
@@ -125,18 +122,8 @@ class Retriever:
     ) -> list[list[Hit]]:
         """The ``k`` best items for each query, best first.
 
-        Args:
-            items: Queries, as ``Embedder.queries`` takes them.
-            k: Hits per query, ``1 <= k <= len(index)``.
-            where: Which items may be found, as ``Index.search`` has it; fewer than ``k`` may be.
-            modality: As for ``Embedder.queries``.
-            instruction: What to look for, if the adapter takes instructions.
-            standardize: Whether scores are standardised within each modality of the gallery.
-            budget: Vectors used of each query and each item, where items have several.
-
-        Raises:
-            TypeError: ``items`` is one item.
-            ValueError: As for ``Index.search`` and ``Embedder.queries``.
+        ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``, the others
+        those of ``Index.search``, and so are the errors.
         """
         items = as_list("items", items)
         if not items:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,10 +23,6 @@ Search = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
 
 An infinite score is the best or the worst that there is; NaN is refused, as it has no place."""
 
-SAME = 0.98
-"""Mean cosine between stored and expected vectors from which they count as the same: int8 and
-float16 storage keep more, another model of the same width far less."""
-
 
 def wrap(
     search: Search,
@@ -40,17 +35,17 @@ def wrap(
 ) -> Wrapped:
     """A retriever for items of ``side`` over vectors that a running retriever keeps as they are.
 
-    A query-only adapter, from ``fit(side="source")`` or ``upgrade``, asks an index of the other
-    encoder's own vectors, searched by cosine. Any other adapter asks an index of its ``gallery``
-    vectors, searched by inner product. Nothing is written: dropping the wrapper undoes it.
+    A query-only adapter, from ``fit(side="source")`` or ``upgrade``, searches an index of the other
+    encoder's own vectors by cosine. Any other adapter searches an index of its ``gallery`` vectors
+    by inner product. Nothing is written: dropping the wrapper undoes it.
 
     Args:
         search: The running retriever: float32 query vectors ``(q, d)`` and ``k`` in, ids and
             scores out, each ``(q, k)`` and best first. Ids are strings or whole numbers; ``None``
             or -1 pads a row with fewer results.
         adapter: Maps queries into the space of the stored vectors.
-        encoder: Encoder of the side that asks; built from the adapter's card if left out.
-        side: The side that asks.
+        encoder: Encoder of the queries; built from the adapter's card if left out.
+        side: The side of the queries.
         stored: Items that the index holds and the vectors stored for them, ``(n, d)``. They are
             encoded anew and compared, so that an index of another encoder is refused; some tens
             are enough.
@@ -69,7 +64,7 @@ def wrap(
 
 
 class Wrapped:
-    """What ``wrap`` gives: the running retriever, asked with raw items."""
+    """What ``wrap`` gives: the running retriever, searched with raw items."""
 
     def __init__(self, search: Search, embedder: Embedder[Tensor], side: Side) -> None:
         self._search = search
@@ -86,12 +81,7 @@ class Wrapped:
     ) -> list[list[Hit]]:
         """Up to ``k`` hits for each item, in the order in which the retriever gave them.
 
-        Args:
-            items: Queries, as the encoder of the side that asks takes them.
-            k: Hits per query, at least 1.
-            modality: Modality of each item, or of all, where the encoder is of several; and
-                ``"text"`` for a text that names a picture and is meant as a text.
-            instruction: What to look for, if the adapter takes instructions.
+        ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``.
 
         Raises:
             TypeError: ``items`` is one item, or the retriever answered with ids that are neither
@@ -104,22 +94,17 @@ class Wrapped:
         items = as_list("items", items)
         if not items:
             return []
-        asked = self._embedder.queries(
+        queries = self._embedder.queries(
             items, side=self._side, modality=modality, instruction=instruction
         )
-        ids, scores = self._search(np.ascontiguousarray(asked.cpu().numpy()), k)
+        ids, scores = self._search(np.ascontiguousarray(queries.cpu().numpy()), k)
         check_length("ids that search returned", ids, len(items))
         check_length("scores that search returned", scores, len(items))
         return [_hits(*row, k=k) for row in zip(_plain(ids), _plain(scores), strict=True)]
 
 
 def check_stored(stored: Vectors, expected: Tensor) -> None:
-    """Raise ``ValueError`` unless stored vectors point where those of the adapter's encoder do.
-
-    Args:
-        stored: What the index holds for some items, ``(n, d)``, of any length.
-        expected: What the adapter gives for the same items, ``(n, d)``.
-    """
+    """Raise ``ValueError`` unless stored vectors of any length point where expected ones do."""
     rows = as_tensor(stored).float().to(expected.device)
     n, d = expected.shape
     if rows.ndim != 2 or rows.shape != (n, d):
@@ -130,42 +115,37 @@ def check_stored(stored: Vectors, expected: Tensor) -> None:
         )
     check_matrix("stored vectors", rows)
     cosine = float(F.cosine_similarity(rows, expected, dim=1).mean())
-    if not cosine >= SAME:
+    same = 0.98  # int8 and float16 storage keep more, another model of this width far less
+    if not cosine >= same:
         raise ValueError(
             f"stored vectors must be those of the encoder that the adapter was fitted on, with a "
-            f"mean cosine of at least {SAME} to them; got {cosine:.3f} over {n} items. Index the "
+            f"mean cosine of at least {same} to them; got {cosine:.3f} over {n} items. Index the "
             "items with that encoder, fit an adapter for the encoder that filled this index, or "
             "check that items and vectors are in the same order."
         )
 
 
 def _plain(rows: Any) -> list[list[Any]]:
-    """Rows as lists of Python values, whatever arrays or lists they came as."""
-    if isinstance(rows, torch.Tensor | np.ndarray):
-        rows = rows.tolist()
-    return [as_list("a row that search returned", row) for row in rows]
+    """Arrays, tensors and lists of their values as lists of Python's."""
+    lists = [as_list("a row that search returned", row) for row in rows]
+    return [[each.tolist() if hasattr(each, "tolist") else each for each in row] for row in lists]
 
 
 def _hits(ids: list[Any], scores: list[Any], *, k: int) -> list[Hit]:
     check_length("scores of one query", scores, len(ids))
     found = [
         Hit(_id(name), score)
-        for name, score in zip(_values(ids), _values(scores), strict=True)
+        for name, score in zip(ids, scores, strict=True)
         if name is not None and name != -1
     ]
     if len(found) > k:
         raise ValueError(
-            f"search must return at most as many ids as were asked for, {k}; got {len(found)}. "
+            f"search must return at most k ids for each query, {k}; got {len(found)}. "
             "Cut its rows to k."
         )
     found = [hit._replace(score=as_score(hit)) for hit in found]
     check_ranking(found)
     return found
-
-
-def _values(row: list[Any]) -> list[Any]:
-    """Values of NumPy and torch as Python's."""
-    return [each.tolist() if hasattr(each, "tolist") else each for each in row]
 
 
 def _id(name: Any) -> Id:

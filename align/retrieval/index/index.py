@@ -97,8 +97,7 @@ class Index:
         """
         check_side(side)
         check_dtype(dtype)
-        folder = Path(path).expanduser()
-        check_new(folder)
+        check_new(folder := Path(path).expanduser())
         return cls(folder, adapter, side, dtype)
 
     @classmethod
@@ -111,9 +110,9 @@ class Index:
         ``save`` and ``compact`` compare a segment before they copy from it.
 
         Args:
-            path: Folder that ``save`` wrote.
-            budget: Vectors of each item to read into memory, the first ones; nothing can be changed
-                then. All, mapped from disk, if left out.
+            path: What ``save`` wrote.
+            budget: First vectors of each item to read into memory; all are mapped if left out.
+                Nothing can be changed with a budget.
 
         Raises:
             FileNotFoundError: The folder holds no index, or its adapter or a segment is missing.
@@ -325,7 +324,7 @@ class Index:
 
         Raises:
             FileNotFoundError: The folder no longer holds the index.
-            RuntimeError: There are changes here that were not saved.
+            RuntimeError: There are unsaved changes here.
             ValueError: As for ``open``.
         """
         if self._manifest is None or not all(each.is_saved for each in self._segments):

@@ -179,7 +179,7 @@ def test_a_stage_of_other_items_or_that_leaves_some_out_is_refused(rng, filled):
             zeros = torch.zeros(len(queries), n)
             return Neighbours(zeros, zeros.long())
 
-    with pytest.raises(ValueError, match="must put each item forward once for a query; it repeats"):
+    with pytest.raises(ValueError, match="must propose each item once for a query; it repeats"):
         index.search(ragged(1, rng), k=1, candidates=5, where={"odd": True}, first=Lame)
 
 
@@ -205,7 +205,7 @@ def test_a_stage_that_puts_forward_too_few_is_refused(rng, filled, least, less, 
     with pytest.raises(ValueError, match=message):
         filled[0].search(ragged(1, rng), k=1, candidates=2, first=Short)
     filled[0].compact()
-    with pytest.raises(ValueError, match="must put forward 2 of its 290 items"):
+    with pytest.raises(ValueError, match="must propose 2 of its 290 items"):
         filled[0].search(ragged(1, rng), k=1, candidates=2, first=Short)
 
 

@@ -37,7 +37,12 @@ def answered(adapter, ids, scores, k=2):
         ([[b"a", b"b"]], [[1.0, 0.5]], TypeError, "got b'a' of type bytes"),
         ([[NAN, "b"]], [[1.0, 0.5]], TypeError, "got nan of type float"),
         ([[True, 2]], [[1.0, 0.5]], TypeError, "got True of type bool"),
-        ([["a", "b", "c"]], [[1.0, 0.5, 0.2]], ValueError, "as were asked for, 2; got 3"),
+        (
+            [["a", "b", "c"]],
+            [[1.0, 0.5, 0.2]],
+            ValueError,
+            "at most k ids for each query, 2; got 3",
+        ),
         ([["a", "b"]], [[1.0]], ValueError, "scores of one query must have one entry per row, 2"),
         (["ab"], [[1.0, 0.5]], TypeError, "a row that search returned must be a list"),
     ],
