@@ -17,10 +17,6 @@ def dense_tensor(x: Any, *, name: str = "vectors") -> Tensor:
     Torch cannot share a NumPy array that is read-only, as a memory map is, runs backwards, or has
     the bytes of its numbers in the other order: those are copied.
 
-    Args:
-        x: A tensor, a NumPy array, or nested lists of numbers.
-        name: What to call it in a message.
-
     Raises:
         TypeError: ``x`` does not hold numbers alone.
         ValueError: ``x`` is a sparse or quantized tensor, has no entries (as on the meta device),
@@ -45,6 +41,6 @@ def dense_tensor(x: Any, *, name: str = "vectors") -> Tensor:
         if not x.dtype.isnative or not x.flags.writeable or min(x.strides, default=0) < 0:
             x = np.array(x, dtype=x.dtype.newbyteorder("="))
         return torch.from_numpy(x)
-    found: Tensor = x
-    check_dense(name, found)
-    return found
+    tensor: Tensor = x
+    check_dense(name, tensor)
+    return tensor

@@ -268,9 +268,8 @@ class PairedEmbeddings:
 def read_npz(path: Path) -> PairedEmbeddings:
     """Pairs that were encoded elsewhere, from a NumPy archive.
 
-    Args:
-        path: An ``.npz`` with arrays ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``,
-            and, if wanted, ``ids`` and ``groups`` of ``n`` strings each.
+    It has arrays ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``, and may have
+    ``ids`` and ``groups`` of ``n`` strings each.
 
     Raises:
         ValueError: An array is missing, unknown, or not what it has to be; pickled objects are

@@ -89,13 +89,7 @@ class TokenCache(Cache, Protocol):
 def items_for(
     encoder: Encoder, items: Sequence[Any], modality: Sequence[str] | None, *, side: str
 ) -> Sequence[Any]:
-    """The items as an encoder takes them: with their modalities where it is one of several.
-
-    Args:
-        encoder: What will encode them.
-        items: ``n`` items.
-        modality: Name of the modality of each, or ``None`` if unknown.
-        side: What to call the items in an error.
+    """The items as an encoder takes them: with the ``modality`` of each where it is one of several.
 
     Raises:
         ValueError: An image encoder would get texts, or a text encoder files; or the modalities

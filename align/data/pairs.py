@@ -322,18 +322,13 @@ class Pairs:
     ) -> PairedEmbeddings:
         """Encode both sides and the instructions, each distinct item once if there is a ``store``.
 
-        Args:
-            source_encoder: For the source items.
-            target_encoder: For the target items.
-            instruction_encoder: For the instructions, if there are any: each distinct one is
-                encoded once. The source encoder if left out.
-            store: Where vectors are looked up and kept, such as an ``EmbeddingStore``.
-            progress: Show a bar per side.
+        Instructions go through ``instruction_encoder``, or else through that of the source, each
+        distinct one once. ``progress`` shows a bar per side.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files; a
-                ``MixedEncoder`` is not told the modalities; or the instructions would go to an
-                encoder that takes no text.
+                ``MixedEncoder`` lacks the modalities; or the instructions would go to an encoder
+                that takes no text.
         """
         from align.data.embeddings import PairedEmbeddings
         from align.data.encoding import (

@@ -50,10 +50,7 @@ def names_of(kind: str, values: Iterable[Any]) -> tuple[str, ...]:
     names: list[str] = []
     for row, value in enumerate(as_list(kind, values)):
         if is_missing(value):
-            raise ValueError(
-                f"{kind} must have a name for each row; row {row} has {value!r}. Name what belongs "
-                "to nothing else by something of its own, such as its row, or drop the row."
-            )
+            raise _missing(kind, row, value)
         try:
             name = value.decode() if isinstance(value, bytes) else str(value)
             name.encode()
@@ -83,16 +80,18 @@ def group_codes(groups: Sequence[str]) -> Rows:
     Raises:
         ValueError: A name is missing: ``None`` or NaN would be one group of unrelated rows.
     """
-    seen: dict[str, int] = {}
-    codes = np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.int64)
-    missing = [group for group in seen if is_missing(group)]
-    if missing:
-        row = int(np.flatnonzero(codes == seen[missing[0]])[0])
-        raise ValueError(
-            f"groups must have a name for each row; row {row} has {missing[0]!r}. Name what "
-            "belongs to no group by something of its own, such as its row, or drop the row."
-        )
-    return codes
+    numbers: dict[str, int] = {}
+    codes = [numbers.setdefault(group, len(numbers)) for group in groups]
+    for group in filter(is_missing, numbers):
+        raise _missing("groups", codes.index(numbers[group]), group)
+    return np.array(codes, dtype=np.int64)
+
+
+def _missing(kind: str, row: int, value: Any) -> ValueError:
+    return ValueError(
+        f"{kind} must have a name for each row; row {row} has {value!r}. Name what belongs "
+        "to nothing else by something of its own, such as its row, or drop the row."
+    )
 
 
 def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[Rows]:

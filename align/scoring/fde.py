@@ -36,17 +36,15 @@ class FDE:
 
     takes for each query token a document token that likely lies in its direction, where MaxSim
     takes the best. Without a projection it never exceeds MaxSim (sum), and equals it for documents
-    of one token; a projection adds noise of mean zero. It orders documents well enough to pick
-    candidates; their order wants MaxSim itself.
-
-    All randomness comes from ``seed``, on the CPU, whatever the device of the tokens.
+    of one token; a projection adds noise of mean zero. It is good for candidates, not for their
+    order.
 
     Attributes:
         dim: Width ``d`` of a token.
         repetitions: Independent partitions; more of them average the noise away.
         bits: Hyperplanes per partition, 0 to 10. With 0 a document is the mean of its tokens.
         projection: Width that random signs bring a token to, or ``None`` for ``dim`` unprojected.
-        seed: Source of hyperplanes and signs.
+        seed: Of hyperplanes and signs, drawn on the CPU whatever the device of the tokens.
 
     Raises:
         ValueError: A number is out of range.
@@ -151,11 +149,8 @@ class FDE:
         per_item += self._buckets * (6 * self._buckets + 12 * self._block)
         # A token in its own dtype and in float32, its place and item, its bits, its projection,
         # and what sorting and summing it takes.
-        per_token = (
-            8 * self.dim
-            + 24
-            + self.repetitions * (16 * self.bits + 4 * (self.projection or 0) + 48)
-        )
+        per_token = 8 * self.dim + 24
+        per_token += self.repetitions * (16 * self.bits + 4 * (self.projection or 0) + 48)
         return max(1, _BYTES // 2 // per_item), max(1, _BYTES // 2 // per_token)
 
     def _add(

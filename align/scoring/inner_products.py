@@ -9,23 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Gallery rows are padded to a multiple of this; matrix products work in tiles that divide it.
 _TILE = 64
-"""Gallery rows are padded to a multiple of this; matrix products work in tiles that divide it."""
 
+# Rows at the end of a large gallery that are multiplied again where it does not end with a tile,
+# since a padded copy of the gallery would cost more.
 _TAIL = 16 * _TILE
-"""Rows at the end of a large gallery that are multiplied again where it does not end with a tile,
-since a padded copy of the gallery would cost more."""
 
+# Rows that start alike in a line of the cache are summed in one order by float32 products of every
+# size and layout that were tried; others are not.
 _LINE_BYTES = 64
-"""Rows that start alike in a line of the cache are summed in one order by float32 products of
-every size and layout that were tried; others are not."""
 
+# Up to so many queries, libraries are made for products that are tall and narrow: measured two to
+# six times faster than wide and flat.
 _FEW = 8
-"""Up to so many queries, libraries are made for products that are tall and narrow: measured two to
-six times faster than wide and flat."""
 
-_SHARED_BYTES = 2**23
-"""A gallery of so many bytes is read by several threads."""
+_SHARED_BYTES = 2**23  # a gallery of so many bytes is read by several threads
 
 
 def check_scorable(queries: Tensor, gallery: Tensor) -> None:

@@ -16,13 +16,12 @@ from align.scoring.kernels.cpu_topk import topk as topk_on_cpu
 from align.scoring.kernels.reference import Reduction, score_dtype
 from align.scoring.topk import Neighbours, merge_neighbours
 
+# On the CPU, what a call takes beyond its inputs and its result, at most; also where documents are
+# memory-mapped, as MultiVector.open leaves them. A gradient takes 4 bytes per query token and
+# document more.
 EXTRA_BYTES = 64 * 2**20
-"""On the CPU, what a call takes beyond its inputs and its result, at most; also where documents
-are memory-mapped, as ``MultiVector.open`` leaves them. A gradient takes 4 bytes per query token
-and document more."""
 
-_SLICE_BYTES = 2**23
-"""Prefixes of documents that a budget has copied at a time."""
+_SLICE_BYTES = 2**23  # prefixes of documents that a budget has copied at a time
 
 
 def maxsim(

@@ -26,8 +26,7 @@ def log_sinkhorn_plan(
     """Logarithm of the entropic transport plan, ``(n, m)``; no gradient flows through it.
 
     The plan minimises ``<P, C> + epsilon KL(P | a b^T)`` over plans with row sums ``a`` and column
-    sums ``b``. It is found in the log domain, so that a small ``epsilon`` does no harm but to the
-    number of steps. Cost ``O(n m)`` for each.
+    sums ``b``, in the log domain: a small ``epsilon`` only takes more steps, each ``O(n m)``.
 
     Args:
         cost: ``C``, ``(n, m)``, float32 or wider.
@@ -83,8 +82,8 @@ def sinkhorn_divergence(
 
     ``OT(z, w) - OT(z, z) / 2 - OT(w, w) / 2`` where ``OT`` is the least
     ``<P, C> + epsilon KL(P | product)`` between uniform weights for squared Euclidean costs.
-    Pairing plays no part, and the clouds may differ in size. The gradient is that of the costs
-    under the plans found, which is exact for the best plans; steps are not differentiated.
+    Pairing plays no part. The gradient is that of the costs under the plans that were reached,
+    exact for the best plans; steps are not differentiated.
 
     Args:
         source: ``(n, d)``, float32 or wider.
@@ -97,7 +96,7 @@ def sinkhorn_divergence(
 
     Raises:
         ValueError: The sides are not finite matrices of one width, or a number is out of range.
-        RuntimeError: A plan was not found within the steps that are allowed.
+        RuntimeError: No plan was reached within the steps that are allowed.
 
     Reference:
         Feydy et al. 2019, arXiv:1810.08278.

@@ -115,11 +115,10 @@ def best_columns(scores: Tensor, k: int) -> Neighbours:
 
 
 def _by_groups(scores: Tensor, groups: int, k: int) -> Neighbours:
-    """As ``best_columns``, by way of the largest score of each group of columns.
+    """As ``best_columns``, by way of the largest score of each group of columns, which is cheaper.
 
     A group that is not among the best ``k`` by its largest score, of equal ones the earlier, is
-    behind ``k`` columns of those, so none of its own is among the best. To find a maximum is many
-    times cheaper than to sort.
+    behind ``k`` columns of those, so none of its own is among the best.
     """
     grouped = torch.unflatten(scores[:, : groups * _GROUP], 1, (groups, _GROUP))
     chosen = _by_score(grouped.amax(2), k).indices.sort(dim=1).values

@@ -16,19 +16,10 @@ from align.encoders.pretrained.safety import (
 )
 
 TEXT_FILES = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "*.model",
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-)
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json",
+)  # fmt: skip
 
 # Names of one pooling: ours, that of sentence-transformers 6, and the switch of older folders.
 _POOLINGS = {
@@ -48,28 +39,16 @@ _PLAIN_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What happens to a text between the item and its vector.
+    """What happens to a text between the item and its vector."""
 
-    Attributes:
-        transformer: Folder of the network and its tokenizer.
-        model_type: Name that transformers knows the network by.
-        architecture: Class that wrote the network.
-        pooling: ``"mean"``, ``"cls"``, ``"last"``, or ``"own"`` for the model's own last steps.
-        normalize: The pooled vector is scaled to unit length.
-        pipeline: The folder goes beyond pooling and scaling (a ``Dense`` module, say), so
-            sentence-transformers runs it as a whole.
-        prompt: Stands before each text.
-        max_length: Tokens kept per text, or ``None`` for the most that the network takes.
-    """
-
-    transformer: Path
-    model_type: str
-    architecture: str
-    pooling: str
-    normalize: bool
-    pipeline: bool
-    prompt: str
-    max_length: int | None
+    transformer: Path  # folder of the network and its tokenizer
+    model_type: str  # name that transformers knows the network by
+    architecture: str  # class that wrote the network
+    pooling: str  # "mean", "cls", "last", or "own" for the model's own last steps
+    normalize: bool  # the pooled vector is scaled to unit length
+    pipeline: bool  # sentence-transformers runs the folder, which does more than pool and scale
+    prompt: str  # stands before each text
+    max_length: int | None  # tokens kept per text; None for the most that the network takes
 
 
 def read_recipe(

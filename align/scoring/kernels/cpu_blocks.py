@@ -13,30 +13,28 @@ from torch import Tensor
 
 from align.data.multi_vector import INT8_MAX, MultiVector
 
+# A block of document tokens and its product with query tokens, for each thread: about what a core's
+# share of the caches holds until it is used. Measured as fast from half to twice of this; at four
+# times it spills, and below a quarter the cost of calls shows.
 _TOKEN_BYTES, _PRODUCT_BYTES = 2**21, 2**21
-"""A block of document tokens and its product with query tokens, for each thread: about what a
-core's share of the caches holds until it is used. Measured as fast from half to twice of this; at
-four times it spills, and below a quarter the cost of calls shows."""
+_MOST_THREADS = 4  # that a block is made larger for: this bounds memory
 
-_MOST_THREADS = 4
-"""Threads that a block is made larger for: this bounds memory."""
-
+# Query tokens in one product: enough for full matrix speed, few enough to leave it many rows. The
+# best of a grid with 8,192 query tokens.
 _COLUMNS = 512
-"""Query tokens in one product: enough for full matrix speed, few enough to leave it many rows. The
-best of a grid with 8,192 query tokens."""
 
+# Entries of a product that may be computed for nothing so that documents of other lengths fit in
+# one block: about what the calls for one more block cost.
 _SPARE_ENTRIES = 2**14
-"""Entries of a product that may be computed for nothing so that documents of other lengths fit in
-one block: about what the calls for one more block cost."""
 
+# Rows of a product are a multiple of the one and take up a multiple of the other. Otherwise the
+# rows left over, or those that start within a line of the cache, may be summed in another order; so
+# equal tokens have equal products, and equal documents equal scores.
 _TILE, _LINE_BYTES = 64, 64
-"""Rows of a product are a multiple of the one and take up a multiple of the other. Otherwise the
-rows left over, or those that start within a line of the cache, may be summed in another order; so
-equal tokens have equal products, and equal documents equal scores."""
 
+# Documents, and bytes of them, that are put in order of length at a time: this bounds memory and
+# keeps reads of a memory-mapped collection close together.
 _SLICE_ITEMS, _SLICE_BYTES = 2**16, 2**26
-"""Documents, and bytes of them, that are put in order of length at a time: this bounds memory and
-keeps reads of a memory-mapped collection close together."""
 
 RADIX = 2 * INT8_MAX
 """A query code of two digits is ``RADIX * high + low``, where high is the nearest whole number to
@@ -106,11 +104,7 @@ class Block(NamedTuple):
 def blocks(offsets: Tensor, *, rows: int, spare: int, width: int) -> Iterator[Block]:
     """Every document once, in blocks of at most ``rows`` rows unless one document has more.
 
-    Args:
-        offsets: Of the documents, ``(m + 1,)``.
-        rows: Rows a block may have.
-        spare: How many of those may be repeats.
-        width: Bytes of a row.
+    At most ``spare`` rows of a block are repeats; a row has ``width`` bytes.
     """
     for first, last in runs(offsets, items=_SLICE_ITEMS, rows=_SLICE_BYTES // max(width, 1)):
         ends = offsets[first : last + 1].cpu()
@@ -214,9 +208,8 @@ class Workspace:
     def load(self, block: Block, first: int) -> Tensor:
         """Tokens of a block's documents from place ``first`` on, ``(n, t, d)``, in a buffer.
 
-        A shorter document repeats its last token, which leaves its maxima as they are. Copying
-        pays even where nothing is converted: it reads memory as one stream, and a matrix product
-        does not.
+        A shorter document repeats its last token, which leaves its maxima as they are. A copy is
+        worth it even where nothing is converted: it reads memory as one stream.
         """
         t = min(self.rows, block.t - first)
         count = len(block.items) * t
@@ -251,12 +244,9 @@ class Workspace:
         return out[: n * t].view(n, t, k)
 
     def weights(self, places: Tensor, values: Tensor, t: int) -> Tensor:
-        """Zeros, ``(n * t, k)``, but for one value per document and query token at its place.
+        """Zeros, ``(n * t, k)``, but for one of ``values`` ``(n, k)`` per document and query token.
 
-        Args:
-            places: In each document's rows, ``(n, k)`` int64; outside ``[0, t)`` none is set.
-            values: ``(n, k)``.
-            t: Rows per document.
+        It stands at its place ``(n, k)`` in the ``t`` rows of the document; none outside of them.
         """
         n, k = places.shape
         here = (places >= 0) & (places < t)

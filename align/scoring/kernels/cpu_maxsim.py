@@ -74,13 +74,10 @@ def _scores(queries: MultiVector, documents: MultiVector, winners: Tensor | None
 
 @torch.no_grad()
 def add_sums(scores: Tensor, work: Workspace, winners: Tensor | None = None) -> None:
-    """Add to ``scores``, ``(q, m)``, the sums of best products, unscaled.
+    """Add to ``scores``, ``(q, m)`` floating point, the sums of best products, unscaled.
 
-    Args:
-        scores: Floating point.
-        work: Made of ``q`` queries and ``m`` documents.
-        winners: ``(m, S)`` int32; for each document and query token, the place in the document of
-            the first token that attains the maximum.
+    ``winners``, ``(m, S)`` int32, gets for each document and query token the place in the document
+    of the first token that attains the maximum.
     """
     for block in work.blocks():
         for tile in work.tiles:
@@ -122,8 +119,7 @@ def _gradients(
     """Gradients of query and document tokens in their dtypes, summed in that of the scores.
 
     The gradient of a score stands at the best token of each query token, in a block of weights that
-    is zero elsewhere; two products with it serve both sides. No two writes meet, so that sums have
-    one order.
+    is zero elsewhere; two products with it serve both sides, and sums have one order.
     """
     work = Workspace(queries.tokens, queries.offsets, documents, grad.dtype)
     for scales, shape in ((queries.scales, (-1, 1)), (documents.scales, (1, -1))):

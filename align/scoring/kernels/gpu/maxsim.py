@@ -23,19 +23,12 @@ _BLOCK = 8192  # documents scored at a time where k is too large for the top-k k
 
 
 class _Side(NamedTuple):
-    """What kernels read of packed items.
+    """What kernels read of packed items."""
 
-    Attributes:
-        tokens: ``(total_tokens, d)``, contiguous.
-        ends: Item ``i`` owns rows ``ends[i]:ends[i + 1]``; ``(n + 1,)`` int64.
-        weights: Factor of each item's scores, ``(n,)`` float32.
-        longest: Most tokens of an item.
-    """
-
-    tokens: Tensor
-    ends: Tensor
-    weights: Tensor
-    longest: int
+    tokens: Tensor  # (total_tokens, d), contiguous
+    ends: Tensor  # item i owns rows ends[i]:ends[i + 1]; (n + 1,) int64
+    weights: Tensor  # factor of each item's scores, (n,) float32
+    longest: int  # most tokens of an item
 
 
 def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction = "sum") -> Tensor:

@@ -14,35 +14,20 @@ MOST_SLOTS = 256  # largest k of the top-k kernel: beyond it, sorting blocks of 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """The compile-time choices of one launch; every count is a power of two.
+    """The compile-time choices of one launch; every count is a power of two."""
 
-    Attributes:
-        queries: Queries per program.
-        query_tokens: Rows for each of them; shorter queries leave some empty.
-        documents: Documents taken at once, more than one only where each fits its rows.
-        document_tokens: Rows for each of them.
-        columns: Dimensions taken at once.
-        kept: Whether the queries of a program are one tile, loaded once.
-        long_queries: Whether a query may have more tokens than rows, and comes in parts.
-        long_documents: Whether a document may, and comes in parts.
-        unit: Width of a token in these is a whole number; alignment that the compiler knows of.
-        slots: Best documents held for each query while others stream past; 0 without top-k.
-        warps: Warps per program.
-        stages: Loads in flight, plus one.
-    """
-
-    queries: int
-    query_tokens: int
-    documents: int
-    document_tokens: int
-    columns: int
-    unit: int
-    kept: bool
-    long_queries: bool
-    long_documents: bool
-    slots: int
-    warps: int
-    stages: int
+    queries: int  # per program
+    query_tokens: int  # rows for each of them; shorter queries leave some empty
+    documents: int  # taken at once, more than one only where each fits its rows
+    document_tokens: int  # rows for each of them
+    columns: int  # dimensions taken at once
+    unit: int  # the width of a token in these is a whole number, so that alignment is known
+    kept: bool  # the queries of a program are one tile, loaded once
+    long_queries: bool  # a query may have more tokens than rows, and comes in parts
+    long_documents: bool  # a document may, and comes in parts
+    slots: int  # best documents of each query while others stream past; 0 without top-k
+    warps: int  # per program
+    stages: int  # loads in flight, plus one
 
 
 def choose_tiles(
