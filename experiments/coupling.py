@@ -12,8 +12,8 @@ from align._checks import check_matrix, check_no_zero_rows, check_positive
 from align.adapters.closed_form.moments import Paired, Spectrum, prepare
 from align.adapters.closed_form.rcca import rcca_maps
 from align.data.splits import row_index
-from align.scoring.optimal_transport import gromov_wasserstein_plan, log_sinkhorn_plan
 from align.scoring.ties import first_largest
+from experiments.optimal_transport import gromov_wasserstein_plan, log_sinkhorn_plan
 
 _RIDGE, _POWER = (1.0, 1.0), 1.0
 """Regularisation of the maps between which a coupling is found, as ``rcca`` has by default."""

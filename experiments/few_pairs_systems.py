@@ -39,8 +39,8 @@ from align.fitting.model_selection.cross_validation import (
 from align.fitting.model_selection.gallery_correction import Projection, choose_gallery
 from align.fitting.model_selection.outcome import Outcome
 from align.fitting.model_selection.scoring import screen
-from align.scoring.optimal_transport import sinkhorn_plan
 from experiments.few_pairs_features import Beside, Kernel, RandomFeatures, Spectral, Through
+from experiments.optimal_transport import sinkhorn_plan
 
 FOLDS = 5
 QUERIES, MOST_FOLDS = 300, 10  # held out in all, in as many folds as that takes

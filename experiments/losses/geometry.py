@@ -9,7 +9,7 @@ from torch import Tensor
 
 from align._checks import check_positive
 from align.fitting.losses.in_batch import check_batch, same_group
-from align.scoring.optimal_transport import sinkhorn_divergence, squared_distances
+from experiments.optimal_transport import sinkhorn_divergence, squared_distances
 
 
 def alignment(source: Tensor, target: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def mmd(source: Tensor, target: Tensor, *, groups: Tensor | None = None) -> Tens
 def sinkhorn(source: Tensor, target: Tensor, *, relative_epsilon: float = 0.2) -> Tensor:
     """Debiased entropic transport cost between both clouds; lower is better.
 
-    ``align.scoring.optimal_transport.sinkhorn_divergence`` with an ``epsilon`` of
+    ``experiments.optimal_transport.sinkhorn_divergence`` with an ``epsilon`` of
     ``relative_epsilon`` times the median squared distance between the centred clouds, through which
     no gradient flows.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from align.scoring.optimal_transport import log_sinkhorn_plan
+from experiments.optimal_transport import log_sinkhorn_plan
 
 _TOLERANCE = 1e-2
 """Share of the mass that a plan may leave in a wrong column: teachers' sharp plans take long."""

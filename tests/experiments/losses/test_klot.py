@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.scoring.optimal_transport import log_sinkhorn_plan
 from experiments.losses import klot as module
 from experiments.losses.klot import klot
+from experiments.optimal_transport import log_sinkhorn_plan
 
 
 @pytest.fixture

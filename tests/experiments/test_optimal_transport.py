@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.scoring.optimal_transport import (
+from experiments.optimal_transport import (
     gromov_wasserstein_plan,
     log_sinkhorn_plan,
     sinkhorn_divergence,
