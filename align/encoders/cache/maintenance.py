@@ -61,9 +61,10 @@ def stat(root: Path) -> list[StoreStat]:
     with closing(Database(root)) as file, file.opened() as db:
         if db is None:
             return []
+        # By +label items are read as they lie; by the index, each from another page of the file.
         rows = db.execute(
             "SELECT fingerprint, kind, dtype, count(*), sum(length(vectors)) FROM items "
-            "JOIN labels ON labels.id = label GROUP BY label ORDER BY fingerprint, kind, dtype"
+            "JOIN labels ON labels.id = label GROUP BY +label ORDER BY fingerprint, kind, dtype"
         )
         return [StoreStat(*row) for row in rows]
 
