@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Annotated, Any, Self
 
 from align._files.codec import Rule, decode
-from align.adapters.artifact.schema import AGAIN
 from align.data.embeddings import PairedEmbeddings
 
 LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
@@ -133,7 +132,7 @@ class Card:
         Raises:
             ValueError: A field is unknown, missing, or not of its type or range.
         """
-        card: Self = decode(cls, data, "a card", AGAIN, newer=newer)
+        card: Self = decode(cls, data, "a card", "save or download the adapter again", newer=newer)
         return card
 
 

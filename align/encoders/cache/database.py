@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from align._files.atomic import told
+from align._files.codec import Schema
 
 NAME = "store.sqlite"
 COMPANIONS = ("-wal", "-shm", "-journal")  # what SQLite writes beside the file while it is open
-_APPLICATION_ID, _VERSION = 0x69737468, 1
+_APPLICATION_ID, _SCHEMA = 0x69737468, Schema("isthmus-store", 1)
 
 Kind = Literal["pooled", "tokens"]
 StoreDtype = Literal["float32", "float16"]
@@ -169,15 +170,13 @@ def connect(path: Path, wait_seconds: float = 60.0) -> sqlite3.Connection:
                     for statement in _TABLES.split(";"):
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                    db.execute(f"PRAGMA user_version = {_VERSION}")
+                    db.execute(f"PRAGMA user_version = {_SCHEMA.major}")
             # Readers and a writer do not wait for each other.
             db.execute("PRAGMA journal_mode = WAL")
-        header = _header(db)[:2]
-        if header != (_APPLICATION_ID, _VERSION):
-            raise ValueError(
-                f"{path} must be a database of this version of isthmus; its numbers are {header}. "
-                "Choose another folder, or read it with the version that wrote it."
-            )
+        application, version, _ = _header(db)
+        held = f"{_SCHEMA.name}-{version}" if application == _APPLICATION_ID else None
+        again = "Choose another folder, or read it with the version that wrote it."
+        _SCHEMA.is_newer(held, str(path), again)
     except BaseException:
         db.close()
         raise

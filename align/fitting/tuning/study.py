@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from align._checks import check_at_least, check_positive
+from align._files.codec import Schema
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
 from align.fitting.model_selection.outcome import Outcome
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NAME, IDENTITY, SCORES = "align-tune-1", "identity", "scores"
+SCHEMA, IDENTITY, SCORES = Schema("align-tune", 1), "identity", "scores"
 RANDOM = 10  # trials before the sampler models what was found
 MARGIN = 2.0  # standard errors by which another must lead on the first fold
 SEEN = 10  # whole trials below which importance is not reported
@@ -177,11 +178,14 @@ def _open(path: Path, identity: Mapping[str, str]) -> optuna.Study:
     storage = optuna.storages.JournalStorage(backend)
     with _quiet():
         # Asked to create a study that exists, Optuna writes so to the journal before it loads it.
-        if NAME in optuna.get_all_study_names(storage):
-            run = optuna.load_study(study_name=NAME, storage=storage)
+        names = optuna.get_all_study_names(storage)
+        for name in names:
+            SCHEMA.is_newer(name, str(path), "Choose another path.")
+        if names:
+            run = optuna.load_study(study_name=names[0], storage=storage)
         else:
             run = optuna.create_study(
-                study_name=NAME, storage=storage, directions=("maximize", "minimize")
+                study_name=str(SCHEMA), storage=storage, directions=("maximize", "minimize")
             )
     if IDENTITY not in run.user_attrs and not run.trials:
         run.set_user_attr(IDENTITY, dict(identity))

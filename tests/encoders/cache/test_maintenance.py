@@ -268,7 +268,7 @@ def test_a_database_of_another_program_is_never_changed(tmp_path, encoder):
     before = contents(root)
     store = EmbeddingStore(root)
     for call in (store.stat, store.prune, lambda: store.encode(encoder, ["a"])):
-        with pytest.raises(ValueError, match=r"must be a database of this version .*\(0, 0\)"):
+        with pytest.raises(ValueError, match=r"must have schema 'isthmus-store-1'; got None"):
             call()
     assert len(store.verify()) == 1
     (root / NAME).write_bytes(b"no database, but text that is longer than the head of one" * 9)
@@ -353,3 +353,11 @@ def test_a_store_that_may_only_be_read_answers_what_it_knows(filled, encoder, mo
     assert encoder.items == [] and os.listdir(filled.root) == [NAME]
     with pytest.raises(OSError, match="readonly database"):
         filled.encode(encoder, ["new"])
+
+
+def test_a_database_of_a_newer_version_is_refused(filled):
+    db = sqlite3.connect(filled.root / NAME)
+    db.execute("PRAGMA user_version = 2")
+    db.close()
+    with pytest.raises(ValueError, match=r"schema 'isthmus-store-1'; .* It is newer: install"):
+        filled.stat()

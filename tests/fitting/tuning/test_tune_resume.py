@@ -109,3 +109,17 @@ def test_the_journal_can_be_read_with_optuna_itself(tuned, tmp_path):
     assert [trial.values[0] for trial in read.trials] == [t.mrr for t in tuned.trials[:2]]
     assert read.trials[0].user_attrs[SCORES]["first_fold"] > 0
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("align-tune-2", "It is newer: install"), ("somebody's", "Choose another path")],
+)
+def test_a_journal_of_another_version_or_program_is_refused(name, advice, tmp_path, pairs_of):
+    path = tmp_path / "study"
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    optuna.create_study(study_name=name, storage=optuna.storages.JournalStorage(backend))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=rf"must have schema 'align-tune-1'; got .*{advice}"):
+        tune(pairs_of(), study=path, trials=1, folds=2)
+    assert path.read_bytes() == before
