@@ -84,7 +84,7 @@ def headlines(report: ReportValues) -> list[Headline]:
     the reason, beside what chance gives: that is where a search without an adapter would stand.
     """
     rows = {row.name: row for row in report.rows}
-    made = []
+    listed = []
     for name in HEADLINES:
         row = rows.get(name)
         raw, aligned = (row.readings.get(state) if row else None for state in ("raw", "aligned"))
@@ -92,7 +92,7 @@ def headlines(report: ReportValues) -> list[Headline]:
         if row is None or after is None:
             continue
         reason = row.undefined.get("raw", "not measured").partition(":")[0]
-        made.append(
+        listed.append(
             Headline(
                 row.name,
                 row.label,
@@ -105,7 +105,7 @@ def headlines(report: ReportValues) -> list[Headline]:
                 centred=row.readings.get(CONTROL),
             )
         )
-    return made
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ def describe_change(
         return "no clear change", ""
     if row.better == "neither":
         return "changed", ""
-    made = report.provenance
-    if row.scale == "width" and {made.source_dim, made.target_dim} != {made.dim}:
+    about = report.provenance
+    if row.scale == "width" and {about.source_dim, about.target_dim} != {about.dim}:
         return "changed, as did the width", ""
     if row.scale == "raw":
         return "perfect when raw by definition", ""

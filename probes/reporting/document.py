@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from align._files.codec import Schema, decode, dumps
+from probes.reporting.before_after import headlines
 from probes.reporting.model import ReportValues
+from probes.reporting.text import NARROW, frame, markdown, printed, renderable
+from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,24 +40,16 @@ class Report(ReportValues):
     @property
     def verdict(self) -> str:
         """One paragraph in words: what to beware of, what follows, and what it follows from."""
-        from probes.reporting.verdict import verdict
-
         return verdict(self)
 
     def __str__(self) -> str:
-        from probes.reporting.text import printed
-
         return printed(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        from probes.reporting.text import NARROW, renderable
-
         yield renderable(self, narrow=options.max_width < NARROW)
 
     def to_markdown(self) -> str:
         """The verdict, the table and the provenance as GitHub-flavoured Markdown."""
-        from probes.reporting.text import markdown
-
         return markdown(self)
 
     def to_frame(self) -> DataFrame:
@@ -63,8 +58,6 @@ class Report(ReportValues):
         Raises:
             ImportError: pandas is not installed.
         """
-        from probes.reporting.text import frame
-
         return frame(self)
 
     def figures(self) -> dict[str, Figure]:
@@ -97,8 +90,6 @@ class Report(ReportValues):
         The verdict and the headline (before, after, by chance) stand first, for programs that want
         no more. They follow from the rest, so that ``from_json`` works them out anew.
         """
-        from probes.reporting.before_after import headlines
-
         derived = {
             "schema": SCHEMA.value,
             "caution": self.caution,

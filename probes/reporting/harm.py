@@ -81,9 +81,9 @@ def _lost_by_correction(report: ReportValues) -> str:
 def _collapsed(report: ReportValues, side: str, state: Column) -> str:
     """How a side has collapsed in a state; empty if it has not."""
     readings = {row.name: row.readings for row in report.rows}
-    made = report.provenance
-    width = made.source_dim if side == "source" else made.target_dim
-    dim = (made.dim if state == "aligned" else width) or 0
+    about = report.provenance
+    width = about.source_dim if side == "source" else about.target_dim
+    dim = (about.dim if state == "aligned" else width) or 0
     ranks = readings.get(f"effective_rank_{side}", {})
     rank, before = ranks.get(state), ranks.get("raw")
     if rank is not None and dim > 3:

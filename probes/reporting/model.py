@@ -243,13 +243,13 @@ class ReportValues:
     @property
     def caution(self) -> str:
         """What must be read before any value: that pairs were trained on; empty if none were."""
-        made = self.provenance
-        if not made.trained:
+        about = self.provenance
+        if not about.trained:
             return ""
-        were = "were" if made.trained > 1 else "was"
+        were = "were" if about.trained > 1 else "was"
         return (
-            f"{made.trained:,} of the {made.pairs:,} pairs {were} trained on; these values are not "
-            "held out."
+            f"{about.trained:,} of the {about.pairs:,} pairs {were} trained on; these values are "
+            "not held out."
         )
 
     @property

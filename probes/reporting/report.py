@@ -91,7 +91,7 @@ def report(
                 bar.update()
     # Listed is what the last state that a search would use has retrieved, not the control.
     used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
-    made = Report(
+    finished = Report(
         Provenance(
             given=len(paired),
             pairs=len(measured),
@@ -119,7 +119,7 @@ def report(
         tuple(hubs(used[-1], measured.ids)) if used else (),
     )
     earlier.close()
-    return made
+    return finished
 
 
 def _measure(probe: Probe, column: Column, space: Space, weights: Tensor) -> ProbeResult:

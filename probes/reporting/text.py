@@ -26,7 +26,7 @@ _SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window sho
 
 
 def printed(report: ReportValues) -> str:
-    """What ``print(report)`` shows: verdict, tables, notes, provenance."""
+    """What ``print(report)`` shows: verdict, tables, notes, about."""
     from rich.console import Console
 
     # So wide that no cell wraps.
@@ -51,10 +51,10 @@ def renderable(report: ReportValues, *, narrow: bool) -> Any:
     from rich.text import Text
 
     def table(title: str, columns: Iterable[str]) -> Table:
-        made = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
+        empty = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
         for column in columns:
-            made.add_column(column)
-        return made
+            empty.add_column(column)
+        return empty
 
     def row_of(cells: Iterable[str]) -> list[Text]:
         return [Text(plain(cell)) for cell in cells]
@@ -80,13 +80,13 @@ def renderable(report: ReportValues, *, narrow: bool) -> Any:
 
 
 def markdown(report: ReportValues) -> str:
-    """The verdict, the headline, one table per family, notes and provenance."""
+    """The verdict, the headline, one table per family, notes and about."""
     notes = Notes()
     lines = ["# Modality gap", "", verdict(report), ""]
-    if made := headlines(report):
+    if listed := headlines(report):
         lines += [in_markdown(_headline_title(report)), ""]
         lines += _table(
-            _HEADLINE_COLUMNS, (map(in_markdown, _headline_cells(each)) for each in made)
+            _HEADLINE_COLUMNS, (map(in_markdown, _headline_cells(headline)) for headline in listed)
         )
     lines += [_KEY, ""]
     for family, rows in rows_by_family(report):
@@ -182,18 +182,18 @@ def _numbered(notes: Notes) -> Iterator[str]:
 
 
 def _provenance(report: ReportValues) -> Iterator[str]:
-    made = report.provenance
+    about = report.provenance
     yield (
-        f"{made.pairs:,} pairs in {made.groups:,} groups of {made.given:,} given; a gallery of "
-        f"{made.pairs:,}; {made.draws:,} bootstrap draws of whole groups; seed {made.seed}."
+        f"{about.pairs:,} pairs in {about.groups:,} groups of {about.given:,} given; a gallery of "
+        f"{about.pairs:,}; {about.draws:,} bootstrap draws of whole groups; seed {about.seed}."
     )
-    yield from made.rules
+    yield from about.rules
     yield (
-        f"Source {made.source_dim}-d, {made.source_encoder or 'encoder unknown'}; target "
-        f"{made.target_dim}-d, {made.target_encoder or 'encoder unknown'}."
+        f"Source {about.source_dim}-d, {about.source_encoder or 'encoder unknown'}; target "
+        f"{about.target_dim}-d, {about.target_encoder or 'encoder unknown'}."
     )
-    yield f"Centred, a control and no result: {made.centring}."
-    if made.adapter is not None:
-        yield f"Aligned: into {made.dim} dimensions by {made.adapter.rstrip('.')}."
+    yield f"Centred, a control and no result: {about.centring}."
+    if about.adapter is not None:
+        yield f"Aligned: into {about.dim} dimensions by {about.adapter.rstrip('.')}."
         yield report.about_training
-    yield ", ".join(f"{name} {version}" for name, version in made.versions.items()) + "."
+    yield ", ".join(f"{name} {version}" for name, version in about.versions.items()) + "."

@@ -215,12 +215,12 @@ def _what_is_left(report: ReportValues, share: BeforeAfter, offset_is_gone: bool
 
 def _without_a_common_space(report: ReportValues) -> str:
     """What can be said of sides of two widths without an adapter."""
-    made = report.provenance
+    about = report.provenance
     dims = before_after(report, "canonical_dims")
-    if dims is None or made.source_dim == made.target_dim or "aligned" in report.columns:
+    if dims is None or about.source_dim == about.target_dim or "aligned" in report.columns:
         return ""
     related = "are related" if dims.after.value >= 1 else "show no relation"
     return (
         f"The two sides {related}, but have no common space before alignment: "
-        f"{made.source_dim:,} and {made.target_dim:,} dimensions."
+        f"{about.source_dim:,} and {about.target_dim:,} dimensions."
     )

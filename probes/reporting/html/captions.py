@@ -31,8 +31,8 @@ class Caption(NamedTuple):
 
 def caption(name: str, report: ReportValues) -> str:
     """How to read a figure, one of ``CAPTIONS``, in plain sentences."""
-    made = report.provenance
-    return CAPTIONS[name].text.format(pairs=f"{made.pairs:,}", k=made.k)
+    about = report.provenance
+    return CAPTIONS[name].text.format(pairs=f"{about.pairs:,}", k=about.k)
 
 
 def seen(name: str, report: ReportValues) -> str:

@@ -71,15 +71,15 @@ def _unstyle(element: Element, variables: Mapping[str, str]) -> None:
 
 def _font(shorthand: str) -> dict[str, str]:
     """Size and weight of a CSS font, as older versions of matplotlib write it; not its family."""
-    found = re.match(r"(?P<before>.*?)(?P<size>[\d.]+px)\s", shorthand)
-    if found is None:
+    font = re.match(r"(?P<before>.*?)(?P<size>[\d.]+px)\s", shorthand)
+    if font is None:
         return {}
-    weight = re.search(r"\d+|bold", found["before"])
-    return {"font-size": found["size"]} | ({"font-weight": weight[0]} if weight else {})
+    weight = re.search(r"\d+|bold", font["before"])
+    return {"font-size": font["size"]} | ({"font-weight": weight[0]} if weight else {})
 
 
-def _rounded(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+def _rounded(digits: re.Match[str]) -> str:
+    return f"{float(digits[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _share_paint(group: Element) -> None:

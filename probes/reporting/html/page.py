@@ -53,13 +53,13 @@ def page(report: ReportValues, pairs: Pairs | None = None) -> str:
         ValueError: The report names an id that is not among the pairs.
     """
     item = None if pairs is None else item_renderer(pairs, report)
-    made = figures(report)
+    drawn = figures(report)
     drawings = [
         Drawing(
-            Markup(as_inline_svg(name, made[name], label=seen(name, report))),
+            Markup(as_inline_svg(name, drawn[name], label=seen(name, report))),
             words.title,
             caption(name, report),
-            is_narrow=made[name].get_figwidth() < 5,  # inches: one panel
+            is_narrow=drawn[name].get_figwidth() < 5,  # inches: one panel
         )
         for name, words in CAPTIONS.items()
     ]
@@ -80,7 +80,7 @@ def render(
     )
     return _template().render(
         report=report,
-        made=report.provenance,
+        about=report.provenance,
         verdict=verdict(report),
         headlines=headlines(report),
         families=rows_by_family(report),
