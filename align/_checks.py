@@ -78,15 +78,10 @@ def check_paired(source: Tensor, target: Tensor) -> None:
 
 
 def as_list(name: str, values: Iterable[Any]) -> list[Any]:
-    """Several values one by one, in their order; a single one is not taken for several.
+    """Values of a list, array, ``Series`` or generator in their order; a single one is refused.
 
-    Read once at each door, so that ``[i]`` is a place and not a label: a shuffled ``Series`` of
-    pandas answers ``values[i]`` by its index and would give every item the vector of another. A
-    generator is used up.
-
-    Args:
-        name: What to call them in an error.
-        values: A list, tuple, array, ``Series``, generator or any other sequence.
+    Public functions call this once, so that ``[i]`` is a place and not a label: a shuffled
+    ``Series`` of pandas finds ``values[i]`` by its index, the vector of another item.
 
     Raises:
         TypeError: It is one value, such as a string, a path, a mapping or a picture; or a set or
@@ -169,8 +164,5 @@ def check_one_of(name: str, value: object, options: Sequence[object], advice: st
 
 def check_side(side: str) -> None:
     """Raise ``ValueError`` unless ``side`` is ``"source"`` or ``"target"``."""
-    if side not in ("source", "target"):
-        raise ValueError(
-            f'side must be "source" or "target"; got {side!r}. '
-            "Name the side whose encoder made these embeddings."
-        )
+    advice = "Name the side whose encoder made these embeddings."
+    check_one_of("side", side, ("source", "target"), advice)

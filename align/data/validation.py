@@ -6,8 +6,9 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from align._checks import check_one_of
 from align.data.pictures import SUFFIXES, picture_problem
 from align.data.readers import PairsError, Table, TableRow, in_utf8
 from align.data.repeats import repeated
@@ -58,11 +59,8 @@ def valid_pairs(
         ValueError: ``on_error`` or ``images`` is out of range.
         PairsError: There are no rows, a column is not there, or rows are bad and not to be skipped.
     """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(
-            f'on_error must be "raise" or "skip"; got {on_error!r}. '
-            "Use skip to drop bad rows and have them listed."
-        )
+    advice = "Use skip to drop bad rows and have them listed."
+    check_one_of("on_error", on_error, get_args(OnError), advice)
     if not table.rows:
         raise PairsError(
             f"{table.path} must hold pairs; it has no rows of data. "

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from align._checks import check_one_of
 from align.data.multi_vector import MultiVector
 from align.data.pictures import check_size, opened, upright_rgb
 from align.encoders.batches import checked_items, run_batches
@@ -103,11 +104,8 @@ class ImageEncoder:
 
     def __post_init__(self) -> None:
         check_options(dtype=self.dtype, batch_size=self.batch_size)
-        if self.pooling not in (None, "cls", "mean", "cls+mean"):
-            raise ValueError(
-                'pooling must be "cls", "mean", "cls+mean" or None, the model\'s own; '
-                f"got {self.pooling!r}. Leave it out if in doubt."
-            )
+        advice = "None is the model's own: leave pooling out if in doubt."
+        check_one_of("pooling", self.pooling, (*get_args(ImagePooling), None), advice)
         kind = self._json["model_type"]
         if kind not in _FAMILIES:
             raise ValueError(

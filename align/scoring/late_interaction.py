@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from align._checks import check_k
+from align._checks import check_k, check_one_of
 from align.data.multi_vector import MultiVector
 from align.scoring.inner_products import check_finite
 from align.scoring.kernels.cpu_maxsim import maxsim as maxsim_on_cpu
@@ -159,11 +159,8 @@ def _check(
             f"got {queries.tokens.device} and {documents.tokens.device}. "
             "Move one with .to(device=...)."
         )
-    if reduction not in get_args(Reduction):
-        raise ValueError(
-            f'reduction must be "sum" or "mean"; got {reduction!r}. '
-            "Choose the mean to compare scores of queries that differ in length."
-        )
+    advice = "Choose the mean to compare scores of queries that differ in length."
+    check_one_of("reduction", reduction, get_args(Reduction), advice)
     if budget is not None:
         _check_budget(budget, queries, documents)
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from align._checks import check_at_least
+from align._checks import check_at_least, check_one_of
 from align.data.multi_vector import MultiVector
 from align.scoring.ties import COSINES, first_largest, first_smallest
 
@@ -59,8 +59,7 @@ def pool_tokens(
         here it gets Euclidean ones.
     """
     check_at_least("factor", factor, 1)
-    if method not in ("ward", "kmeans"):
-        raise ValueError(f'method must be "ward" or "kmeans"; got {method!r}. Choose one of them.')
+    check_one_of("method", method, ("ward", "kmeans"), "Choose one of them.")
     stored = documents.tokens.dtype
     wide = torch.float64 if stored == torch.float64 else torch.float32
     given = documents.to(dtype=wide, device=torch.device("cpu"))

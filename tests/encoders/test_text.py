@@ -203,7 +203,7 @@ def test_max_length_cuts_a_text_with_its_special_tokens_kept(bert):
     torch.testing.assert_close(states[0], alone(bert, "a dog"))
     with pytest.raises(ValueError, match=r"max_length must lie in \[1, 32\].*got 33"):
         TextEncoder(bert, max_length=33).encode(TEXTS)
-    with pytest.raises(ValueError, match="max_length must be at least 1 token; got 0"):
+    with pytest.raises(ValueError, match="max_length must be finite and at least 1; got 0"):
         TextEncoder(bert, max_length=0)
 
 
@@ -289,11 +289,11 @@ def test_items_of_a_wrong_kind_are_refused_by_position_and_type(bert):
 
 
 def test_options_out_of_range_are_refused(bert, sentence_folder):
-    with pytest.raises(ValueError, match=r"pooling must be one of .* got 'max'"):
+    with pytest.raises(ValueError, match=r"pooling must be .* got 'max'"):
         TextEncoder(bert, pooling="max")
-    with pytest.raises(ValueError, match=r"dtype must be one of .* got 'int8'"):
+    with pytest.raises(ValueError, match=r"dtype must be .* got 'int8'"):
         TextEncoder(bert, dtype="int8")
-    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="batch_size must be finite and at least 1; got 0"):
         TextEncoder(bert, batch_size=0)
     with pytest.raises(ValueError, match=r"layer must lie in \[-3, 2\].*got 3"):
         TextEncoder(bert, layer=3).encode(TEXTS)

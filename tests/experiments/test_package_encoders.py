@@ -102,7 +102,7 @@ def test_encoding_nothing_is_refused(encoder):
 def test_unknown_variants_and_empty_batches_are_refused():
     with pytest.raises(ValueError, match=r"one of lite0, lite2; got 'lite9'"):
         EfficientNetLite("lite9")
-    with pytest.raises(ValueError, match=r"batch_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=r"batch_size must be finite and at least 1; got 0"):
         EfficientNetLite(batch_size=0)
 
 

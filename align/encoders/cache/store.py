@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align._checks import as_list
+from align._checks import as_list, check_at_least, check_one_of
 from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance
@@ -64,16 +64,9 @@ class EmbeddingStore:
     def __init__(
         self, root: str | Path, *, dtype: StoreDtype = "float32", batch: int = 256
     ) -> None:
-        known = list(get_args(StoreDtype))
-        if dtype not in known:
-            raise ValueError(
-                f"dtype must be one of {known}; got {dtype!r}. "
-                "Use float32 unless disk space is short."
-            )
-        if batch < 1:
-            raise ValueError(
-                f"batch must be at least 1 item; got {batch}. 256 suits most encoders."
-            )
+        advice = "Use float32 unless disk space is short."
+        check_one_of("dtype", dtype, get_args(StoreDtype), advice)
+        check_at_least("batch", batch, 1)
         self.root = Path(root).expanduser()
         self.dtype: StoreDtype = dtype
         self.batch = batch

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from align._checks import check_at_least, check_one_of
+
 Dtype = Literal["float32", "float16", "bfloat16"]
 TextPooling = Literal["mean", "cls", "last"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -15,13 +17,9 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 def check_options(*, dtype: str, batch_size: int) -> None:
     """Raise ``ValueError`` unless both options lie in their range."""
-    if dtype not in _DTYPES:
-        raise ValueError(
-            f"dtype must be one of {sorted(_DTYPES)}; got {dtype!r}. "
-            'Use "float32" unless the device is fast at a shorter one.'
-        )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}. 32 is a good start.")
+    advice = 'Use "float32" unless the device is fast at a shorter one.'
+    check_one_of("dtype", dtype, list(_DTYPES), advice)
+    check_at_least("batch_size", batch_size, 1)
 
 
 def load_config(folder: Path) -> Any:

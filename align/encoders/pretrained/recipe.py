@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from align._checks import check_at_least, check_one_of
 from align.encoders.pretrained.folder import architecture, read_config
 from align.encoders.pretrained.network import TextPooling
 from align.encoders.pretrained.safety import (
@@ -65,17 +66,10 @@ def read_recipe(
         ValueError: An option is out of range, the folder is unsafe or incomplete, or its own
             pooling is wanted where it has none.
     """
-    known = get_args(TextPooling)
-    if pooling not in (None, *known):
-        raise ValueError(
-            f"pooling must be one of {known} or None, the model's own; got {pooling!r}. "
-            "Leave it out if in doubt."
-        )
-    if max_length is not None and max_length < 1:
-        raise ValueError(
-            f"max_length must be at least 1 token; got {max_length}. "
-            "Leave it out to keep as many as the model takes."
-        )
+    advice = "None is the model's own: leave pooling out if in doubt."
+    check_one_of("pooling", pooling, (*get_args(TextPooling), None), advice)
+    if max_length is not None:
+        check_at_least("max_length", max_length, 1)
     modules = read_settings(folder / "modules.json") or []
     transformer = _transformer_folder(folder, modules)
     config = read_config(transformer)
