@@ -24,10 +24,9 @@ ROWS = 256
 class Duplicates:
     """For each row the row that is kept in its place; nothing is removed by itself.
 
-    Rows are walked in order. A row that is like enough to one that was kept before is a duplicate
-    of the most similar such row; any other row is kept. So each duplicate is like the row that
-    stands for it, not merely like one that is like it, and no two kept rows are alike.
-    ``pairs.take(found.kept)`` applies it.
+    In order, a row that is similar enough to one that was kept before is a duplicate of the most
+    similar such row; any other row is kept. So each duplicate is like the row that stands for it,
+    and no two kept rows are alike. ``pairs.take(duplicates.kept)`` applies it.
 
     Attributes:
         stands_in: The row kept in place of each, ``(n,)`` int64; itself where it is kept.
@@ -75,9 +74,9 @@ def equal_items(*sides: Sequence[Any]) -> Duplicates:
         TypeError: An item is neither text, path nor hashable.
         OSError: A file cannot be read.
     """
-    n = _length(sides)
+    common_length(sides)
     files: dict[Path, str] = {}
-    keys = [tuple(_key(side[row], files) for side in sides) for row in range(n)]
+    keys = [tuple(_key(item, files) for item in items) for items in zip(*sides, strict=True)]
     return _first_of_equal(keys, "the same items")
 
 
@@ -87,7 +86,7 @@ def equal_vectors(*sides: Tensor) -> Duplicates:
     Raises:
         ValueError: The sides differ in length, or there is none.
     """
-    _length(sides)
+    common_length(sides)
     raw = [side.detach().cpu().contiguous().view(torch.uint8).numpy() for side in sides]
     keys = [tuple(row.tobytes() for row in rows) for rows in zip(*raw, strict=True)]
     return _first_of_equal(keys, "the same vectors")
@@ -95,22 +94,20 @@ def equal_vectors(*sides: Tensor) -> Duplicates:
 
 @torch.no_grad()
 def near_vectors(*sides: Tensor, threshold: float = 0.95) -> Duplicates:
-    """Rows whose cosine is at least ``threshold`` on every side; the least one is their likeness.
+    """Rows whose cosine is at least ``threshold`` on every side; the least is their similarity.
 
-    Cosines that differ by less than 1e-6, which is rounding, count as equal.
-
-    Exact: each row is compared with all rows kept before it. Memory for 256 times ``n`` cosines is
-    needed, and time for ``n * n`` of them.
+    Exact: each row is compared with all rows kept before it, in memory for 256 times ``n`` cosines
+    and time for ``n * n``. Cosines that differ by less than 1e-6, which is rounding, are equal.
 
     Args:
         *sides: Vectors of ``n`` rows per side, ``(n, d)``.
-        threshold: In (0, 1]. What a cosine means differs between encoders: look at what is found.
+        threshold: In (0, 1]. What a cosine means differs between encoders: look at the rows.
 
     Raises:
         ValueError: The sides are not finite matrices of equally many non-zero rows, there is none,
             or ``threshold`` is out of range.
     """
-    n = _length(sides)
+    n = common_length(sides)
     check_threshold(threshold)
     for number, side in enumerate(sides):
         check_matrix(f"side {number}", side)
@@ -122,7 +119,7 @@ def near_vectors(*sides: Tensor, threshold: float = 0.95) -> Duplicates:
         inside = _least_cosine(rows, block, block)
         before = _least_cosine(rows, block, kept)
         enough = threshold - LEVEL
-        fresh = _walk(inside >= enough, (before >= enough).any(dim=1))
+        fresh = _kept_in_block(inside >= enough, (before >= enough).any(dim=1))
         # Rows kept so far, in order: those of earlier blocks, then those above in this one.
         above = torch.ones_like(inside, dtype=torch.bool).tril(-1)
         earlier = inside.masked_fill(~(above & fresh), -torch.inf)
@@ -147,8 +144,8 @@ def _least_cosine(rows: Sequence[Tensor], left: Tensor, right: Tensor) -> Tensor
     return torch.stack(products).amin(dim=0)
 
 
-def _walk(alike: Tensor, repeats: Tensor) -> Tensor:
-    """Which rows of a block are kept: no repeat of an earlier block and like none kept above."""
+def _kept_in_block(alike: Tensor, repeats: Tensor) -> Tensor:
+    """Which rows of a block repeat none of an earlier block and none kept above."""
     fresh = ~repeats
     above = alike.tril(-1)
     for row in (above.any(dim=1) & fresh).nonzero().flatten().tolist():
@@ -156,7 +153,8 @@ def _walk(alike: Tensor, repeats: Tensor) -> Tensor:
     return fresh
 
 
-def _length(sides: Sequence[Sequence[Any] | Tensor]) -> int:
+def common_length(sides: Sequence[Sequence[Any] | Tensor]) -> int:
+    """Rows of each side; raise ``ValueError`` unless there is a side and all have as many."""
     if not sides:
         raise ValueError("duplicates are looked for on at least one side; got none. Pass one.")
     for number, side in enumerate(sides):
@@ -166,13 +164,11 @@ def _length(sides: Sequence[Sequence[Any] | Tensor]) -> int:
 
 def _key(item: Any, files: dict[Path, str]) -> Hashable:
     """What two items share exactly if they are equal; a file is read once."""
-    if isinstance(item, str):
-        return item.strip()
     if isinstance(item, Path):
         if item not in files:
             files[item] = hashlib.sha256(item.read_bytes()).hexdigest()
         return "file", files[item]
-    key: Hashable = item
+    key: Hashable = item.strip() if isinstance(item, str) else item
     return key
 
 

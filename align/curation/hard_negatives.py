@@ -24,8 +24,7 @@ class HardNegatives:
     """The best-scoring wrong items of each query.
 
     Attributes:
-        queries: Rows of the pairs whose query has as many negatives as were asked for, ``(q,)``
-            int64; the others are in ``lacking``.
+        queries: Rows of the pairs whose query has ``k`` negatives, ``(q,)`` int64.
         rows: Rows of the pairs whose item is a negative, best-scoring first, ``(q, k)`` int64.
         scores: Their cosines, ``(q, k)``.
         lacking: Rows whose query has fewer, since its own item scores so low that nearly all
@@ -65,7 +64,7 @@ def hard_negatives(
         adapter: Maps both sides; the hubness correction is left aside, as training leaves it.
         k: Negatives per query, >= 1 and below the number of distinct items.
         margin: Share of the own item's cosine that a negative may reach, in (0, 1].
-        side: The side that asks.
+        side: The side of the queries.
 
     Raises:
         ValueError: ``k``, ``margin`` or ``side`` is out of range, or the adapter refuses the pairs.
@@ -77,53 +76,50 @@ def hard_negatives(
     check_side(side)
     if not 0 < margin <= 1:
         raise ValueError(f"margin must lie in (0, 1]; got {margin}. 0.95 is the published value.")
-    asking, asked = adapter.source(pairs.source), adapter.target(pairs.target)
+    queries, mapped = adapter.source(pairs.source), adapter.target(pairs.target)
     raw = pairs.target
     if side == "target":
-        asking, asked, raw = asked, asking, pairs.source
+        queries, mapped, raw = mapped, queries, pairs.source
     same = equal_vectors(raw)
     items = same.kept
     check_k(k, len(items) - 1, of="the number of other items")
     column = torch.zeros(len(pairs), dtype=torch.int64)
     column[items] = torch.arange(len(items))
     column = column[same.stands_in]  # the item of each pair
-    matches = _Matches.of(torch.from_numpy(group_codes(pairs.groups)), column)
-    gallery = asked[items]
-    found, scores, withheld = [], [], []
+    matches = _GroupItems.of(torch.from_numpy(group_codes(pairs.groups)), column)
+    gallery = mapped[items]
+    rows, scores, withheld = [], [], []
     for block in torch.split(torch.arange(len(pairs)), ROWS):
-        products = inner_products(asking[block], gallery)
+        products = inner_products(queries[block], gallery)
         own = products.gather(1, column[block, None])
         matches.strike(products, block)
         above = products > own - (1 - margin) * own.abs()
         withheld.append(above.sum(dim=1))
         best = best_columns(products.masked_fill(above, -torch.inf), k)
-        found.append(items[best.indices])
+        rows.append(items[best.indices])
         scores.append(best.values)
     values = torch.cat(scores)
     whole = values[:, -1] > -torch.inf
-    queries = whole.nonzero().flatten()
     lacking = (~whole).nonzero().flatten()
     return HardNegatives(
-        queries, torch.cat(found)[queries], values[queries], lacking, torch.cat(withheld)
+        whole.nonzero().flatten(),
+        torch.cat(rows)[whole],
+        values[whole],
+        lacking,
+        torch.cat(withheld),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Matches:
-    """The items that belong to each pair: those of all pairs of its group.
-
-    Attributes:
-        items: Columns of the items, group after group.
-        offsets: Group ``g`` owns ``items[offsets[g]:offsets[g + 1]]``.
-        groups: Group code of each pair, ``(n,)``.
-    """
+class _GroupItems:
+    """The items of each group, those of all its pairs: ``items[offsets[g]:offsets[g + 1]]``."""
 
     items: Tensor
     offsets: Tensor
     groups: Tensor
 
     @classmethod
-    def of(cls, groups: Tensor, column: Tensor) -> _Matches:
+    def of(cls, groups: Tensor, column: Tensor) -> _GroupItems:
         """From the group code and the item of each pair, ``(n,)`` each."""
         known = torch.unique(torch.stack([groups, column], dim=1), dim=0)
         ends = known[:, 0].bincount().cumsum(0)

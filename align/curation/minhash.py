@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from align._checks import check_at_least, check_length
-from align.curation.duplicates import Duplicates, check_threshold
+from align._checks import check_at_least
+from align.curation.duplicates import Duplicates, check_threshold, common_length
 
 Hashes = NDArray[np.uint64]
 
@@ -27,10 +27,9 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
     row, letter case aside and any white space counted as one space; rows as their least alike
     side. Candidates come from banded MinHash signatures of the first side, and are checked
     exactly: nothing below the threshold is called a duplicate. Rows of the same shingles are always
-    found. Of others, a pair at the threshold is missed with a chance below 1 in 1,000, one above it
-    more rarely, unless it is in a crowd: of many texts that are almost alike enough, as those made
-    from one template are, the 256 kept last in each band are looked at, and the 16 of the most
-    alike signatures are checked. So time grows with the number of rows, not with its square.
+    found, and of others all but 1 in 1,000 at the threshold, fewer above, unless in a crowd: of
+    many texts almost alike enough, as from one template, the 256 kept last in each band are looked
+    at, and the 16 of the most alike signatures are checked. So time grows with the number of rows.
 
     Args:
         *sides: One sequence of ``n`` texts per side.
@@ -44,15 +43,11 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
         Broder 1997, doi:10.1109/SEQUEN.1997.666900 (shingles, MinHash); Leskovec, Rajaraman and
         Ullman 2014, Mining of Massive Datasets, section 3.4 (banding).
     """
-    if not sides:
-        raise ValueError("duplicates are looked for on at least one side; got none. Pass one.")
-    for number, side in enumerate(sides):
-        check_length(f"side {number}", side, len(sides[0]))
+    n = common_length(sides)
     check_threshold(threshold)
     check_at_least("shingle", shingle, 1)
     sets = [[shingles(text, shingle) for text in side] for side in sides]
     rows_per_band = _rows_per_band(threshold)
-    n = len(sides[0])
     stands_in, likeness = np.arange(n), np.ones(n)
     same: dict[tuple[bytes, ...], int] = {}
     buckets: dict[tuple[int, bytes], deque[int]] = {}
@@ -68,7 +63,10 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
         bands = signatures[row].reshape(-1, rows_per_band)
         keys = [(number, band.tobytes()) for number, band in enumerate(bands)]
         met = sorted({kept for key in keys for kept in buckets.get(key, ())})
-        met = _most_alike(signatures, row, met)
+        if len(met) > CHECKED:  # those whose signatures agree most, in order
+            agreeing = (signatures[met] == signatures[row]).sum(axis=1)
+            most = np.argsort(-agreeing, kind="stable")[:CHECKED]
+            met = sorted(met[place] for place in most.tolist())
         alike = [min(jaccard(side[row], side[kept]) for side in sets) for kept in met]
         if alike and max(alike) >= threshold:
             best = int(np.argmax(alike))
@@ -78,15 +76,6 @@ def near_texts(*sides: Sequence[str], threshold: float = 0.8, shingle: int = 5) 
                 buckets.setdefault(key, deque(maxlen=CROWD)).append(row)
     rule = f"Jaccard similarity of {shingle}-character shingles of at least {threshold:g}"
     return Duplicates(torch.from_numpy(stands_in), torch.from_numpy(likeness), rule)
-
-
-def _most_alike(signatures: Hashes, row: int, met: list[int]) -> list[int]:
-    """The rows of ``met`` whose signatures agree most with that of ``row``, in order."""
-    if len(met) <= CHECKED:
-        return met
-    agreeing = (signatures[met] == signatures[row]).sum(axis=1)
-    order = np.argsort(-agreeing, kind="stable")[:CHECKED]
-    return sorted(met[place] for place in order.tolist())
 
 
 def shingles(text: str, length: int) -> Hashes:

@@ -20,7 +20,7 @@ CUT = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mismatches:
-    """How well each pair fits, judged by the others.
+    """How well each pair fits, by maps fitted to the others.
 
     Attributes:
         chance: Share of false pairs with the same source or the same target that score at least as
@@ -48,12 +48,11 @@ def mismatches(
     mismatches among the training pairs from being learned. Mismatches cannot vouch for each other,
     since domains and groups stay in one fold.
 
-    A suspect is a pair that does no better than a random one; it is a question to a person, and
-    hard or unusual true pairs are among the suspects. Lower ``cut`` to find more mismatches among
-    more true pairs.
+    A suspect is a pair that does no better than a random one: a question to a person, as hard or
+    unusual true pairs are among them. Lower ``cut`` to find more mismatches among more true pairs.
 
     Args:
-        pairs: Pairs to judge; some hundreds at least.
+        pairs: Pairs to score; some hundreds at least.
         cut: Least ``chance`` of a suspect, in (0, 1].
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds the folds.
@@ -71,7 +70,11 @@ def mismatches(
     codes = torch.from_numpy(group_codes(pairs.groups))
     chance = torch.ones(len(pairs), dtype=torch.float64)
     for number, (outside, inside) in enumerate(deal(pairs.group_key, folds, seed=seed)):
-        _check_groups(codes[inside], number)
+        if len(codes[inside].unique()) == 1:
+            raise ValueError(
+                "every fold needs pairs of two groups, to have false pairs; fold "
+                f"{number} holds {len(inside)} pairs of one. Use fewer folds, or give more groups."
+            )
         rest = pairs.take(outside)
         adapter = rcca(rest.source, rest.target, ridge=(RIDGE, RIDGE), power=POWER)
         x, y = adapter.source(pairs.source[inside]), adapter.target(pairs.target[inside])
@@ -88,19 +91,11 @@ def _beaten_by(queries: Tensor, gallery: Tensor, codes: Tensor) -> Tensor:
 
     The own row counts on both sides of the fraction, so that the share is never 0.
     """
-    found = []
+    shares = []
     for block in torch.split(torch.arange(len(queries)), ROWS):
         scores = inner_products(queries[block], gallery)
         own = scores.gather(1, block[:, None])
         false = codes[block, None] != codes
         higher = ((scores >= own) & false).sum(dim=1)
-        found.append((1 + higher).double() / (1 + false.sum(dim=1)))
-    return torch.cat(found)
-
-
-def _check_groups(codes: Tensor, number: int) -> None:
-    if int(codes.min()) == int(codes.max()):
-        raise ValueError(
-            f"every fold needs pairs of two groups, to have false pairs; fold {number} holds "
-            f"{len(codes)} pairs of one. Use fewer folds, or give more groups."
-        )
+        shares.append((1 + higher).double() / (1 + false.sum(dim=1)))
+    return torch.cat(shares)

@@ -17,15 +17,10 @@ from align.data.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Pairs of one pair of modalities.
+class Stratum:
+    """Pairs of one pair of modalities: ``"text"``, ``"text|image"``, ... and how many they are.
 
-    Attributes:
-        source: Kinds of the sources, for example ``"text"`` or ``"text|image"``.
-        target: Kinds of the targets.
-        pairs: How many pairs.
-        groups: How many groups they are of.
-        share: Share of all pairs, in (0, 1].
+    ``groups`` is how many groups they are of, ``share`` their share of all pairs, in (0, 1].
     """
 
     source: str
@@ -44,29 +39,17 @@ class Composition:
         strata: Which of ``parts`` each pair belongs to, int64 ``(n,)``.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Stratum, ...]
     strata: Tensor
 
     def __str__(self) -> str:
         rows = [("source", "target", "pairs", "groups", "share")]
-        rows += [
-            (
-                plain(p.source),
-                plain(p.target),
-                f"{p.pairs:,}",
-                f"{p.groups:,}",
-                f"{100 * p.share:.1f} %",
-            )
-            for p in self.parts
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if column < 2 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        )
+        for part in self.parts:
+            counts = f"{part.pairs:,}", f"{part.groups:,}", f"{100 * part.share:.1f} %"
+            rows.append((plain(part.source), plain(part.target), *counts))
+        a, b, c, d, e = (max(map(len, column)) for column in zip(*rows, strict=True))
+        line = f"{{:<{a}}}  {{:<{b}}}  {{:>{c}}}  {{:>{d}}}  {{:>{e}}}"
+        return "\n".join(line.format(*row) for row in rows)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One dictionary per part, ready for JSON."""
@@ -89,7 +72,7 @@ def composition(pairs: PairedEmbeddings) -> Composition:
         strata[rows[key]] = number
         groups = {pairs.groups[row] for row in rows[key]}
         sizes = len(rows[key]), len(groups), len(rows[key]) / n
-        parts.append(Part(_words(key[0]), _words(key[1]), *sizes))
+        parts.append(Stratum(_words(key[0]), _words(key[1]), *sizes))
     return Composition(tuple(parts), strata)
 
 

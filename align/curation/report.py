@@ -1,7 +1,7 @@
 """One look at a training set before it is fitted on: what repeats, what does not fit, what it is.
 
-Nothing is removed: the report says of each row what is thought of it, and ``kept`` names the rows
-that a cleaned set would hold.
+Nothing is removed: the report has a decision for each row, and ``kept`` names the rows that a
+cleaned set would hold.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NEAR_VECTOR = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is thought of one pair.
+    """The decision on one pair.
 
     Attributes:
         id: Its id.
@@ -37,7 +37,7 @@ class Finding:
             belong together.
         reason: Why, in words; empty for a pair to keep.
         of: Id of the earlier pair that it repeats; empty unless it is dropped.
-        score: Likeness to that pair for a repeat, in [0, 1]; for a suspect, the share of false
+        score: Similarity to that pair for a repeat, in [0, 1]; for a suspect, the share of false
             pairs that fit as well; ``None`` for a pair to keep.
     """
 
@@ -57,7 +57,7 @@ class CurationReport:
         composition: Pairs by modality.
         shared: Items that occur in kept pairs of several groups, source and target side: as
             negatives of each other these pairs would be wrong, so tie them together with a group.
-        mismatched: The judgement of the pairs in ``kept``, in that order.
+        mismatched: How well the pairs in ``kept`` fit, in that order.
     """
 
     findings: tuple[Finding, ...]
@@ -146,11 +146,9 @@ def curate(
 
     def dropped(repeats: Duplicates) -> Tensor:
         for at in repeats.dropped.tolist():
-            row, other = int(rows[at]), int(rows[repeats.stands_in[at]])
-            likeness = float(repeats.similarity[at])
-            findings[row] = Finding(
-                pairs.ids[row], "drop", repeats.rule, pairs.ids[other], likeness
-            )
+            row, other = int(rows[at]), pairs.ids[int(rows[repeats.stands_in[at]])]
+            similarity = float(repeats.similarity[at])
+            findings[row] = Finding(pairs.ids[row], "drop", repeats.rule, other, similarity)
         return rows[repeats.kept]
 
     rows = dropped(equal_items(pairs.source, pairs.target))
@@ -158,14 +156,14 @@ def curate(
     if all(isinstance(item, str) for item in (*left.source, *left.target)):
         rows = dropped(near_texts(left.source, left.target, threshold=near_text))
     rows = dropped(near_vectors(data.source[rows], data.target[rows], threshold=near_vector))
-    judged = mismatches(data.take(rows), cut=cut, seed=seed)
-    for at in judged.suspects.tolist():
+    fits = mismatches(data.take(rows), cut=cut, seed=seed)
+    for at in fits.suspects.tolist():
         row = int(rows[at])
         words = f"at least {100 * cut:g} % of false pairs fit as well"
-        findings[row] = Finding(pairs.ids[row], "suspect", words, score=float(judged.chance[at]))
+        findings[row] = Finding(pairs.ids[row], "suspect", words, score=float(fits.chance[at]))
     left = pairs.take(rows)
     shared = _shared(left.source, left.groups), _shared(left.target, left.groups)
-    return CurationReport(tuple(findings), composition(data), shared, judged)
+    return CurationReport(tuple(findings), composition(data), shared, fits)
 
 
 def _shared(items: Sequence[Any], groups: Sequence[str]) -> int:

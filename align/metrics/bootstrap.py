@@ -7,35 +7,25 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-_ENTRIES = 1 << 21
-"""Weights or signs drawn at a time; bounds memory whatever the number of draws."""
-
-_ROUNDING = 1e-12
-"""Sums this close, relative to the sum of magnitudes, count as equal: they differ by rounding."""
+_ENTRIES = 1 << 21  # weights or signs drawn at a time: bounds memory
+_ROUNDING = 1e-12  # of the sum of magnitudes: sums this close differ by rounding alone
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
 """Values ``(q, c)`` and weights ``(b, q)`` in, one row per resample ``(b, c')`` out."""
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of each column under each row of weights; ``(b, c)``.
+    """Mean of each column of ``(q, c)`` values under each row of weights, ``(b, c)`` float64.
 
-    Args:
-        values: ``(q, c)`` float64.
-        weights: How often each row occurs, ``(b, q)`` float64, each row with a positive sum.
+    Weights say how often each row occurs, ``(b, q)`` float64, each row with a positive sum.
     """
     return weights @ values / weights.sum(dim=1, keepdim=True)
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Median of each column under each row of weights; ``(b, c)``.
+    """Median of each column under each row of weights, as ``weighted_mean``; weights are whole.
 
-    The mean of the two middle values where the number of occurrences is even.
-
-    Args:
-        values: ``(q, c)`` float64.
-        weights: How often each row occurs, ``(b, q)`` float64 whole numbers, each row with a
-            positive sum.
+    It is the mean of the two middle values where the number of occurrences is even.
     """
     in_order, order = values.sort(dim=0)
     columns = []
@@ -120,18 +110,7 @@ def paired_bootstrap_interval(
     draws: int = 1000,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Percentile bootstrap interval of the mean of ``a - b`` over the same queries.
-
-    Args:
-        a: One value, or ``c`` values, per query: ``(q,)`` or ``(q, c)``.
-        b: The other system's values of the same queries, same shape.
-        groups: Group code of each query, ``(q,)`` int64; each query is its own group if left out.
-        level: Coverage wanted, in (0, 1).
-        draws: Number of resamples.
-        generator: Source of the draws, on the device of ``a``.
-
-    Returns:
-        Both bounds in float64, without dimensions for ``(q,)`` and ``(c,)`` for ``(q, c)``.
+    """``bootstrap_interval`` of the mean of ``a - b``: two systems' values of the same queries.
 
     Raises:
         ValueError: The shapes differ, or anything that ``bootstrap_interval`` refuses.
@@ -158,7 +137,7 @@ def randomisation_test(
     Args:
         a: One value, or ``c`` values, per query: ``(q,)`` or ``(q, c)``.
         b: The other system's values of the same queries, same shape.
-        groups: Group code of each query, ``(q,)`` int64; each query is its own group if left out.
+        groups: As for ``bootstrap_interval``.
         draws: Number of random swaps; the smallest p is ``1 / (draws + 1)``.
         generator: Source of the draws, on the device of ``a``.
 

@@ -16,8 +16,7 @@ from align.data.repeats import RepeatedItems
 _NEGLIGIBLE = 1e-18  # of a chance: smaller ones change no sum in float64
 _ROUNDING = 1e-9  # chances this close to one half are one half: they are products of fractions
 
-SMALL_GALLERY = 100
-"""Items below which ten of them are no short list: recall is then told at 1."""
+SMALL_GALLERY = 100  # items below which ten of them are no short list: recall at 1 is reported
 
 
 class NoBetterThanChance(UserWarning):
@@ -26,7 +25,7 @@ class NoBetterThanChance(UserWarning):
 
 @contextmanager
 def without_chance_warnings() -> Iterator[None]:
-    """No warnings of chance or repeats: for fits on folds of pairs that were looked at before."""
+    """No warnings of chance or repeats: for fits on folds of pairs that were checked before."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoBetterThanChance)
         warnings.simplefilter("ignore", RepeatedItems)
@@ -50,12 +49,7 @@ class RandomOrder:
 
     @classmethod
     def of(cls, positives: Tensor, m: int) -> RandomOrder:
-        """Of queries with these numbers of right items in a gallery of ``m``.
-
-        Args:
-            positives: Right items of each query, ``(q,)`` int64, each in ``[1, m]``.
-            m: Size of the gallery.
-        """
+        """Of queries with ``positives`` right items, ``(q,)`` int64 in ``[1, m]``, among ``m``."""
         share = torch.bincount(positives.cpu()).double() / len(positives)
         kept_back = m - torch.arange(1, m + 1, dtype=torch.float64)
         missing = torch.zeros(m, dtype=torch.float64)
@@ -103,9 +97,8 @@ class HeldOutRanks:
     @classmethod
     def joined(cls, parts: Sequence[HeldOutRanks]) -> HeldOutRanks:
         """Those of several folds as one."""
-        return cls(
-            torch.cat([part.ranks for part in parts]), torch.cat([part.gallery for part in parts])
-        )
+        ranks, gallery = zip(*((part.ranks, part.gallery) for part in parts), strict=True)
+        return cls(torch.cat(ranks), torch.cat(gallery))
 
     def first(self, n: int) -> HeldOutRanks:
         """Those of the first ``n`` pairs."""
@@ -128,13 +121,8 @@ class HeldOutRanks:
         The measure is the mean logarithm of the rank, which sees both a few pairs that are found
         at once and many that are found a little too early. Its mean and variance in a random order
         are known, and it is compared with those: no spread is taken from the data, so that twenty
-        pairs are judged as fairly as thousands. Both directions of a pair count as one.
-
-        Args:
-            rounds: How often each pair is among these, which is no further evidence.
-
-        Returns:
-            Negative where pairs are found later than in a random order.
+        pairs are tested as fairly as thousands. Both directions of a pair count as one, and so do
+        the ``rounds`` in which each pair occurs. Negative where pairs are found later.
 
         Reference:
             Savage 1956, doi:10.1214/aoms/1177728178, for scores of logarithms of ranks.
@@ -150,11 +138,7 @@ class HeldOutRanks:
         return gains.mean().item() * math.sqrt(len(gains) / rounds)
 
     def against_chance(self, *, better: bool) -> AgainstChance:
-        """Recall beside that of a random order, at 10, or at 1 in a small gallery.
-
-        Args:
-            better: Whether the difference is beyond doubt.
-        """
+        """Recall beside that of a random order, at 10, or at 1 in a small gallery."""
         size = self.gallery.double().median().item()
         k = 1 if size < SMALL_GALLERY else 10
         recall = (self.ranks <= k).double().mean().item()
@@ -193,12 +177,7 @@ class AgainstChance:
         return f"finds pairs {times} times as often as chance ({recall})"
 
     def warn(self, what: str, *, stacklevel: int) -> None:
-        """Warn if this is no better than chance.
-
-        Args:
-            what: What was fitted, for example ``"this adapter"``.
-            stacklevel: As for ``warnings.warn``, from the caller of this.
-        """
+        """Warn if ``what`` was fitted is no better; ``stacklevel`` counts from the caller."""
         if not self.better:
             warnings.warn(
                 f"{what} is {self}. Held-out pairs must be found more often than a random order "

@@ -67,17 +67,12 @@ class DistinctItems:
 
 
 Rank = Callable[[DistinctItems, DistinctItems], Tensor]
+"""Queries and gallery in, the rank of the best match of each query out, ``(q,)`` int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric with its 95 % bootstrap interval over groups.
-
-    Attributes:
-        value: The metric on all queries.
-        low: Lower bound.
-        high: Upper bound.
-    """
+    """A metric on all queries with both bounds of its 95 % bootstrap interval over groups."""
 
     value: float
     low: float
@@ -93,8 +88,7 @@ class Direction:
     """Retrieval of one side by queries of the other.
 
     Attributes:
-        metrics: ``recall_at_1``, ``recall_at_5``, ``recall_at_10``, ``mean_reciprocal_rank`` and
-            ``median_rank``.
+        metrics: Those of ``METRICS``, by name.
         ranks: Rank of the best match of each query, ``(q,)`` int64, 1 is best.
         groups: Group code of each query, ``(q,)`` int64, shared by both directions.
         ids: Pair id of each query; of the first pair where several share the query item.
@@ -176,11 +170,7 @@ class Difference:
 class Comparison:
     """The first of two evaluations minus the second, for each metric but the median rank.
 
-    Attributes:
-        source_to_target: Differences of ``recall_at_1``, ``recall_at_5``, ``recall_at_10`` and
-            ``mean_reciprocal_rank``.
-        target_to_source: The same for the other direction.
-        mean: The same for the mean of both directions.
+    Each attribute holds the differences by the name of the metric.
     """
 
     source_to_target: dict[str, Difference]
@@ -249,11 +239,7 @@ def not_held_out(seen: int, n: int) -> str:
 
 
 def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
-    """``evaluate`` for anything that can rank the distinct items of both sides.
-
-    ``rank`` takes queries and gallery and gives the rank of the best match of each query, ``(q,)``
-    int64.
-    """
+    """``evaluate`` for anything that can rank the distinct items of both sides."""
     source, target = _distinct(paired, "source"), _distinct(paired, "target")
     forth = _direction(rank(source, target), source, target, seed)
     back = _direction(rank(target, source), target, source, seed)
@@ -310,11 +296,9 @@ def _direction(
     metrics = _estimates(ranks, groups, [len(ranks)], seed)
     positives = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)
     order = RandomOrder.of(positives[queries.codes], len(gallery.rows))
-    chance = {
-        **{f"recall_at_{k}": order.recall_at_k(k) for k in _CUT_OFFS},
-        "mean_reciprocal_rank": order.mean_reciprocal_rank,
-        "median_rank": order.median_rank,
-    }
+    recalls = (order.recall_at_k(k) for k in _CUT_OFFS)
+    values = (*recalls, order.mean_reciprocal_rank, order.median_rank)
+    chance = dict(zip(METRICS, values, strict=True))
     return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows), chance)
 
 

@@ -69,12 +69,7 @@ def mamcl(
 def skipped_rows(target_modality: Tensor, *, groups: Tensor | None = None) -> int:
     """How many rows of a batch ``mamcl`` leaves out, for want of a negative of their modality.
 
-    Args:
-        target_modality: Bit masks, int64 ``(n,)``; those of the sources for the reverse direction.
-        groups: Group codes, int64 ``(n,)``; every pair is its own group if left out.
-
-    Raises:
-        ValueError: Modalities or groups do not fit.
+    For the reverse direction pass the modalities of the sources.
     """
     alike = _alike("target_modality", target_modality, len(target_modality))
     return int((~_has_negative(same_group(groups, target_modality), alike)).sum())
@@ -103,12 +98,11 @@ def mac(
         target: Unit-norm embeddings, ``(n, d)``.
         target_modality: Bit mask of each target, int64 ``(n,)``, compared as in ``mamcl``.
         within: Temperature of targets of one modality, > 0; a scalar tensor if learned.
-        across: Temperature of targets of other modalities, > 0; a scalar tensor if learned.
-        groups: As in ``mamcl``.
-        positives: As in ``mamcl``.
-        source_modality: As in ``mamcl``.
-        symmetric: Average with the direction from target to source, where ``source_modality``
-            says which temperature divides.
+        across: Temperature of targets of other modalities, likewise.
+        groups: This and what follows is as in ``mamcl``.
+        positives: Likewise.
+        source_modality: Likewise; it says which temperature divides in the reverse direction.
+        symmetric: Likewise.
 
     Raises:
         ValueError: As in ``mamcl``, but rows need no negative.

@@ -35,8 +35,8 @@ class MapTried:
         name: Method and settings, in words.
         kept_at_1: Share of queries whose nearest item is still the nearest, in [0, 1].
         kept_at_10: Mean share of the ten nearest that are still among the ten nearest.
-        recall_at_10: Share of queries with an item of their group among the ten found, in [0, 1],
-            or ``None`` where no groups are known.
+        recall_at_10: Share of queries with an item of their group among the ten nearest, or
+            ``None`` where no groups are known.
         chosen: Whether the adapter is made of it.
     """
 
@@ -55,10 +55,8 @@ class Upgrade:
 
     Attributes:
         adapter: Source is the new encoder; target the old one, whose vectors stay as they are.
-        kept_at_1: Share of queries that find first what the old encoder's query finds first, in
-            [0, 1].
-        kept_at_10: Mean share of the ten items that the old encoder's query finds which are among
-            the ten found, in [0, 1].
+        kept_at_1: Share of queries whose first answer is that of the old encoder's query.
+        kept_at_10: Mean share of the old query's ten answers that are among the ten, in [0, 1].
         recall_kept: Recall@10 of new queries in the old index over that of old queries, or ``None``
             where no groups are known; above 1 the upgrade is better than what it replaces.
         tried: Every map that was compared, best first.

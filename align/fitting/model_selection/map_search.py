@@ -153,20 +153,14 @@ class MapSearch:
                 weight = power_weights(s, power).float()
                 weighted = (_reweight(rows, weight) for rows in (held_out, reference))
                 outcomes[power].append(screen(*weighted))
-        return self._best(
-            [
-                self._noted(
-                    MapChoice(
-                        f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})",
-                        self._formed(partial(rcca_maps, ridge=ridge, power=power)),
-                        Outcome.pooled(each, k=self.cv.k),
-                        ridge=ridge,
-                        power=power,
-                    )
-                )
-                for power, each in outcomes.items()
-            ]
-        )
+
+        def choice(power: float) -> MapChoice:
+            name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
+            build = self._formed(partial(rcca_maps, ridge=ridge, power=power))
+            outcome = Outcome.pooled(outcomes[power], k=self.cv.k)
+            return self._noted(MapChoice(name, build, outcome, ridge=ridge, power=power))
+
+        return self._best(map(choice, powers))
 
     def _with_roots(self, plain: MapChoice) -> MapChoice:
         """The same map after signed square roots, if that gains more than a standard error."""
@@ -183,26 +177,19 @@ class MapSearch:
     def _families(self, best: MapChoice) -> list[list[MapChoice]]:
         """Other closed forms on the same roots."""
         direction: Direction = "forward" if self.query_only else "both"
+
+        def pls(power: float) -> MapChoice:
+            build = partial(pls_maps, power=power)
+            return self._try(f"pls(power={power:g})", build, best.roots, power=power)
+
+        def ridge(k: float) -> MapChoice:
+            build = partial(ridge_maps, ridge=k, direction=direction)
+            return self._try(f"ridge({direction}, ridge={k:g})", build, best.roots, (k, k))
+
         families = [
             [self._try("procrustes", procrustes_maps, best.roots)],
-            [
-                self._try(
-                    f"pls(power={power:g})",
-                    partial(pls_maps, power=power),
-                    best.roots,
-                    power=power,
-                )
-                for power in (0.25, 0.5)
-            ],
-            [
-                self._try(
-                    f"ridge({direction}, ridge={ridge:g})",
-                    partial(ridge_maps, ridge=ridge, direction=direction),
-                    best.roots,
-                    (ridge, ridge),
-                )
-                for ridge in (1.0, 3.0, 10.0)
-            ],
+            [pls(power) for power in (0.25, 0.5)],
+            [ridge(k) for k in (1.0, 3.0, 10.0)],
         ]
         if self.cv.is_comparable:
             raw = self._try("raw cosine", _identity_maps, NO_ROOTS)
@@ -216,18 +203,13 @@ class MapSearch:
         for weight in BLEND_WEIGHTS if suitable else ():
             other = self._best(suitable)
             build = _blend(best, other, weight)
-            blend = self._noted(
-                MapChoice(
-                    f"{1 - weight:g} {best.name} + {weight:g} {other.name}",
-                    build,
-                    self._outcome(build, best.roots, self.cv.folds),
-                    best.roots,
-                    blended=(best, other),
-                    stage="blend",
-                )
+            name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
+            outcome = self._outcome(build, best.roots, self.cv.folds)
+            blend = MapChoice(
+                name, build, outcome, best.roots, blended=(best, other), stage="blend"
             )
-            clear = blend.outcome.improves_on(best.outcome)
-            if clear and blend.outcome.mrr > winner.outcome.mrr + MEANS:
+            self.tried.append(blend)
+            if outcome.improves_on(best.outcome) and outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend
         return winner
 

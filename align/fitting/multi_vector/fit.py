@@ -66,14 +66,14 @@ def budgets_of(asking: int, vectors: int) -> tuple[Group, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _HeadFold:
-    """Pairs that are held out, as the adapter of all others maps them.
+    """Pairs that are held out, as the adapter of all others, ``rest``, maps them.
 
     Attributes:
-        rest: The other pairs.
-        adapter: Fitted on ``rest``.
+        rest: Rows of the other pairs.
+        adapter: Fitted on those.
         firsts: First vectors of all held-out pairs.
         evaluated: One held-out pair of each group, at most ``EVALUATED``.
-        scores: The adapter's scores among them, source asking and target asking.
+        scores: The adapter's scores among them, with source and with target queries.
     """
 
     rest: Tensor
@@ -202,18 +202,7 @@ def _best(choices: Sequence[_HeadChoice]) -> _HeadChoice:
 
 @dataclass(slots=True, eq=False)
 class _HeadSearch:
-    """The folds of one data set, and the choices made on them in turn.
-
-    Attributes:
-        data: All pairs, reduced.
-        budgets: Nested budgets to train at.
-        asking: Vectors of a query.
-        vectors: Vectors of an item.
-        seed: Seeds folds, clusters and batches.
-        bar: Counts adapters and epochs.
-        folds: Filled by ``deal_folds``.
-        tried: What was tried, for the card.
-    """
+    """The folds of one data set, and the choices made on them; ``tried`` is for the card."""
 
     data: Reduced
     budgets: tuple[Group, ...]
@@ -302,7 +291,7 @@ class _HeadSearch:
         )
 
     def _noted(self, stage: str, name: str, outcomes: Sequence[Outcome]) -> Outcome:
-        """The outcomes of all folds as one, written down for the card."""
+        """The outcomes of all folds as one, noted for the card."""
         outcome = Outcome.pooled(outcomes, k=FOLDS)
         ranked = outcome.held_out
         assert ranked is not None

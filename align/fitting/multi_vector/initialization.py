@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +27,10 @@ from align.data.token_pairs import TokenPairs
 from align.scoring.ties import COSINES, falling_order, first_largest
 
 SAMPLE = 65536  # token states behind means, axes and clusters: a bound on cost
-TOLD = 500  # pairs by which meta tokens are ordered
+ORDERED_BY = 500  # pairs by which meta tokens are ordered
 STEPS = 50  # of k-means at most
-TELLING = 1e-3  # standard deviations by which an aspect must tell more to come first
-RIDGE, POWER = (1.0, 1.0), 0.5  # a start that training or cross-validation judges, not a result
+CLEAR = 1e-3  # standard deviations by which an aspect must be more discriminative to come first
+RIDGE, POWER = (1.0, 1.0), 0.5  # a start for training or cross-validation, not a result
 
 Kind = Literal["shared", "paired"]
 
@@ -56,13 +57,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
-    """Token pairs with their token states reduced once and for all.
-
-    Attributes:
-        pairs: The pairs, for their pooled vectors.
-        reductions: Of the source and the target side, ``None`` without token states.
-        tokens: Reduced token states of both sides, ``None`` without.
-    """
+    """Token pairs, with reductions and reduced token states of each side that has any."""
 
     pairs: TokenPairs
     reductions: tuple[Reduction | None, Reduction | None]
@@ -96,26 +91,26 @@ def reduced(pairs: TokenPairs, *, width: int, generator: torch.Generator) -> Red
     Sides of one token width share their axes, so that equal states stay equal; means are each
     side's own. This looks at no pairing.
     """
-    samples = [_sample(tokens, generator) for tokens in (pairs.source, pairs.target)]
-    known = [rows for rows in samples if rows is not None]
-    means = [None if rows is None else rows.mean(dim=0) for rows in samples]
-    left = [
-        None if rows is None or mean is None else F.normalize(rows - mean, dim=1)
-        for rows, mean in zip(samples, means, strict=True)
+    sides = (pairs.source, pairs.target)
+    means: dict[int, Tensor] = {}
+    left: dict[int, Tensor] = {}
+    for side, tokens in enumerate(sides):
+        if tokens is not None:
+            rows = _sample(tokens, generator)
+            means[side] = rows.mean(dim=0)
+            left[side] = F.normalize(rows - means[side], dim=1)
+    if len({rows.shape[1] for rows in left.values()}) == 1:
+        joint = torch.cat(list(left.values()))
+        left = dict.fromkeys(left, joint)
+    reductions = [
+        Reduction(means[side], _axes(left[side], width)) if side in left else None
+        for side in (0, 1)
     ]
-    share = len(known) == 2 and known[0].shape[1] == known[1].shape[1]
-    joint = torch.cat([rows for rows in left if rows is not None]) if share else None
-    reductions: list[Reduction | None] = []
-    tokens: list[MultiVector | None] = []
-    for side, mean, rows in zip((pairs.source, pairs.target), means, left, strict=True):
-        if side is None or mean is None or rows is None:
-            reductions.append(None)
-            tokens.append(None)
-            continue
-        reduction = Reduction(mean, _axes(rows if joint is None else joint, width))
-        reductions.append(reduction)
-        tokens.append(reduction(side))
-    return Reduced(pairs, (reductions[0], reductions[1]), (tokens[0], tokens[1]))
+    source, target = (
+        None if tokens is None or reduction is None else reduction(tokens)
+        for tokens, reduction in zip(sides, reductions, strict=True)
+    )
+    return Reduced(pairs, (reductions[0], reductions[1]), (source, target))
 
 
 def aspects(
@@ -123,13 +118,8 @@ def aspects(
 ) -> tuple[Aspects, Aspects]:
     """Untrained aspects of both sides, from the training ``rows`` alone.
 
-    Args:
-        data: All pairs, reduced.
-        rows: Rows to start from, int64.
-        start: Which way.
-        counts: Meta tokens that each further budget adds, coarse to fine: each is a clustering of
-            its own, so that few look broadly and many look closely.
-        generator: Draws the first centres.
+    ``counts`` are the meta tokens that each further budget adds, coarse to fine: each is a
+    clustering of its own, so that few look broadly and many look closely.
     """
     maps: tuple[Tensor | None, Tensor | None] = (None, None)
     if start.kind == "paired":
@@ -139,35 +129,35 @@ def aspects(
         states = [data.taken(side, rows) for side in (0, 1)]
         joint = torch.cat([tokens.tokens for tokens in states if tokens is not None])
         shared = _centres(joint, counts, generator)
-    found: list[Aspects] = []
-    for side in (0, 1):
+
+    def of_side(side: int) -> Aspects:
         tokens, reduction, weight = data.taken(side, rows), data.reductions[side], maps[side]
         if tokens is None or reduction is None:
             assert weight is not None, "a side without tokens starts paired"
             mean = directions(data.pooled(side)[rows]).mean(dim=0)
-            found.append(Heads(mean, _bands(weight, sum(counts))))
-            continue
+            return Heads(mean, _bands(weight, sum(counts)))
         weight = torch.eye(tokens.dim) if weight is None else weight
         if side in start.select:
-            found.append(TokenAspects(reduction, Selector(weight, count=sum(counts))))
-            continue
+            return TokenAspects(reduction, Selector(weight, count=sum(counts)))
         centres = shared if shared is not None else _centres(tokens.tokens, counts, generator)
-        found.append(TokenAspects(reduction, Resampler(centres * start.sharpness, weight)))
-    _put_telling_first(data, rows, (found[0], found[1]), counts)
-    return found[0], found[1]
+        return TokenAspects(reduction, Resampler(centres * start.sharpness, weight))
+
+    sides = of_side(0), of_side(1)
+    _order_by_discrimination(data, rows, sides, counts)
+    return sides
 
 
 @torch.no_grad()
-def _put_telling_first(
+def _order_by_discrimination(
     data: Reduced, rows: Tensor, sides: tuple[Aspects, Aspects], counts: Sequence[int]
 ) -> None:
-    """Order meta tokens within each budget by how well their aspects tell pairs apart.
+    """Order meta tokens within each budget, the most discriminative first.
 
-    Queries ask with the first ones, and k-means knows no order. An aspect tells as much as its
+    Queries use the first ones, and k-means knows no order. An aspect is as discriminative as its
     similarity to the even aspect of its partner (that of the mean state) stands out from its
     similarity to the even aspects of others, in standard deviations.
     """
-    rows = rows[:: max(1, -(-len(rows) // TOLD))]
+    rows = rows[:: max(1, -(-len(rows) // ORDERED_BY))]
     even = [_even(part, data, side, rows) for side, part in enumerate(sides)]
     for side, part in enumerate(sides):
         if isinstance(part, Heads) or isinstance(part.resampler, Selector):
@@ -176,11 +166,15 @@ def _put_telling_first(
         assert tokens is not None, "aspects of tokens are made from tokens"
         near = torch.einsum("nrd,md->rnm", part.resampler(tokens), even[1 - side])
         matched = near.diagonal(dim1=1, dim2=2).mean(dim=1)
-        telling = (matched - near.mean(dim=(1, 2))) / near.std(dim=(1, 2))
-        blocks = torch.split(telling, list(counts))
-        order = [falling_order(block, within=TELLING) for block in blocks]
-        starts = [sum(counts[:number]) for number in range(len(counts))]
-        places = torch.cat([block + first for block, first in zip(order, starts, strict=True)])
+        standing_out = (matched - near.mean(dim=(1, 2))) / near.std(dim=(1, 2))
+        blocks = torch.split(standing_out, list(counts))
+        starts = itertools.accumulate(counts, initial=0)
+        places = torch.cat(
+            [
+                falling_order(block, within=CLEAR) + first
+                for block, first in zip(blocks, starts, strict=False)
+            ]
+        )
         part.resampler.queries.copy_(part.resampler.queries[places].clone())
 
 
@@ -190,10 +184,8 @@ def _even(part: Aspects, data: Reduced, side: int, rows: Tensor) -> Tensor:
     return F.normalize(_summary(data, side, rows) @ weight, dim=1)
 
 
-def _sample(tokens: MultiVector | None, generator: torch.Generator) -> Tensor | None:
+def _sample(tokens: MultiVector, generator: torch.Generator) -> Tensor:
     """Unit-norm float32 token states of whole items, about ``SAMPLE`` of them."""
-    if tokens is None:
-        return None
     items = max(1, round(SAMPLE * len(tokens) / max(SAMPLE, len(tokens.tokens))))
     picked = torch.randperm(len(tokens), generator=generator)[:items].sort().values
     return F.normalize(tokens.take(picked).to(dtype=torch.float32).tokens, dim=1)
@@ -250,10 +242,9 @@ def _summary(data: Reduced, side: int, rows: Tensor) -> Tensor:
 
 
 def _bands(weight: Tensor, count: int) -> Tensor:
-    """``count`` copies of a map, each favouring a band of canonical directions, strongest first.
+    """``count`` copies of a map, ``(count, d, width)``, each favouring a band of directions.
 
-    Outside its band a head sees every direction at half weight: so it starts useful by itself, and
-    heads differ as far as there are directions to favour. ``(count, d, width)``.
+    Outside its band a head sees every direction at half weight, so that it is useful by itself.
     """
     width = weight.shape[1]
     band = torch.arange(width) * count // width

@@ -24,15 +24,11 @@ ROWS = 64  # queries scored at a time: bounds what is held
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Firsts:
-    """First vectors of some pairs, from an adapter that has not seen these pairs.
+    """First vectors of the pairs at ``rows``, from an adapter that has not seen these pairs.
 
     Had it seen them, its scores would be too good to learn beside: the aspects would be taught
-    that the first vector needs no help.
-
-    Attributes:
-        rows: Which pairs, int64 ``(n,)``.
-        queries: Of the source and the target side when they ask, ``(n, d)`` each.
-        gallery: Of the source and the target side when they are searched, ``(n, d)`` each.
+    that the first vector needs no help. ``queries`` and ``gallery`` are of the source and the
+    target side, ``(n, d)`` each.
     """
 
     rows: Tensor
@@ -44,20 +40,18 @@ class Firsts:
         """The adapter's vectors of the pairs at ``rows``."""
         x, y = data.pooled(0)[rows], data.pooled(1)[rows]
         # Out of inference mode, so that a loss can be taken of them.
-        found = (
-            adapter.queries(x, side="source").clone(),
-            adapter.queries(y, side="target").clone(),
-            adapter.gallery(x, side="source").clone(),
-            adapter.gallery(y, side="target").clone(),
+        return cls(
+            rows,
+            (adapter.queries(x, side="source").clone(), adapter.queries(y, side="target").clone()),
+            (adapter.gallery(x, side="source").clone(), adapter.gallery(y, side="target").clone()),
         )
-        return cls(rows, found[:2], found[2:])
 
     def scores(self, asking: int, at: Tensor, among: Tensor) -> Tensor:
         """The adapter's scores of queries ``at`` of side ``asking`` with the items ``among``."""
         return self.queries[asking][at] @ self.gallery[1 - asking][among].T
 
 
-def similarities(mix: Tensor, first: Tensor, asked: Tensor, found: Tensor) -> Tensor:
+def similarities(mix: Tensor, first: Tensor, queries: Tensor, items: Tensor) -> Tensor:
     """Inner products of all vectors of queries and items, ``(q, 1 + r, m, 1 + s)``.
 
     The same as those of ``MetaTokens.join``, without building its vectors.
@@ -65,12 +59,12 @@ def similarities(mix: Tensor, first: Tensor, asked: Tensor, found: Tensor) -> Te
     Args:
         mix: Share of the aspect in a further vector, scalar in (0, 1).
         first: Inner products of first vectors, ``(q, m)``.
-        asked: Aspects of the queries, ``(q, r, d)``.
-        found: Aspects of the items, ``(m, s, d)``.
+        queries: Aspects of the queries, ``(q, r, d)``.
+        items: Aspects of the items, ``(m, s, d)``.
     """
-    inner = torch.einsum("qrd,msd->qrms", asked, found) * mix
-    left = torch.cat([mix.new_ones(1), (1 - mix).sqrt().expand(asked.shape[1])])
-    right = torch.cat([mix.new_ones(1), (1 - mix).sqrt().expand(found.shape[1])])
+    inner = torch.einsum("qrd,msd->qrms", queries, items) * mix
+    left = torch.cat([mix.new_ones(1), (1 - mix).sqrt().expand(queries.shape[1])])
+    right = torch.cat([mix.new_ones(1), (1 - mix).sqrt().expand(items.shape[1])])
     share = left[:, None, None] * right
     return first[:, None, :, None] * share + F.pad(inner, (1, 0, 0, 0, 1, 0))
 
@@ -90,11 +84,11 @@ def aspects_of(part: Aspects, data: Reduced, side: int, rows: Tensor) -> Tensor:
     return part.resampler(tokens)  # type: ignore[no-any-return]
 
 
-def best_aspects(asked: Tensor, found: Tensor) -> Tensor:
+def best_aspects(queries: Tensor, items: Tensor) -> Tensor:
     """Best inner product of each query aspect with the aspects of each item, ``(r, q, m)``."""
     blocks = [
-        torch.einsum("qrd,msd->rqms", block, found).amax(dim=3)
-        for block in torch.split(asked, ROWS)
+        torch.einsum("qrd,msd->rqms", block, items).amax(dim=3)
+        for block in torch.split(queries, ROWS)
     ]
     return torch.cat(blocks, dim=1)
 
@@ -102,10 +96,7 @@ def best_aspects(asked: Tensor, found: Tensor) -> Tensor:
 def late_scores(mix: Tensor, first: Tensor, best: Tensor) -> Tensor:
     """MaxSim of the joined vectors, ``(q, m)``, from the parts that do not depend on ``mix``.
 
-    Args:
-        mix: Share of the aspect in a further vector, scalar in (0, 1).
-        first: Inner products of first vectors, ``(q, m)``.
-        best: What ``best_aspects`` found, ``(r, q, m)``.
+    ``first`` are inner products of first vectors, ``(q, m)``, ``best`` those of ``best_aspects``.
     """
     beside = (1 - mix).sqrt() * first
     further = torch.maximum((1 - mix) * first + mix * best, beside)
@@ -125,16 +116,8 @@ def train(
     """Train the aspects and the mix of ``head`` in place; its first vectors stay as they are.
 
     Both directions of search are trained at once, each over all groups. A batch holds pairs of one
-    entry of ``folds``, since first vectors of different adapters share no space.
-
-    Args:
-        head: A head with aspects.
-        data: The pairs, reduced.
-        folds: Pairs to learn from with first vectors from outside.
-        groups: Nested budgets, up to the head's own.
-        epochs: Passes over the pairs.
-        generator: Draws the batches.
-        after_epoch: Called with the number of epochs done.
+    entry of ``folds``, since first vectors of different adapters share no space. ``after_epoch`` is
+    called with the number of epochs done.
     """
     scale = torch.tensor([TEMPERATURE * group.queries for group in groups])
     temperatures = nn.Parameter(scale.log())
@@ -160,10 +143,10 @@ def train(
             each = [aspects_of(part, data, side, rows) for side, part in enumerate(parts(head))]
             loss = temperatures.new_zeros(())
             for asking in (0, 1):
-                asked = each[asking][:, : head.asking - 1]
+                queries = each[asking][:, : head.asking - 1]
                 first = firsts.scores(asking, at, at)
                 loss = loss + matryoshka_multi_vector(
-                    similarities(head.mix, first, asked, each[1 - asking]),
+                    similarities(head.mix, first, queries, each[1 - asking]),
                     groups,
                     temperature=temperatures.exp(),
                     codes=codes[rows],

@@ -1,4 +1,4 @@
-"""The pairs on their device, and the order in which they are dealt into batches."""
+"""The pairs on their device, and the order in which they are drawn in batches."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from align._checks import check_matrix, check_no_zero_rows
 from align.adapters.adapter import Adapter
 from align.adapters.corrections.reference_set import ROWS, ReferenceSet
 from align.adapters.maps.linear import directions
 from align.data.embeddings import PairedEmbeddings
+from align.data.sides import Side
 from align.data.splits import group_codes
 from align.fitting.losses.mixup import shared_mixup
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class PairRows:
     """Pairs to train on, or a batch of them.
 
     Attributes:
@@ -36,30 +37,16 @@ class Rows:
     target_modality: Tensor | None
 
     @classmethod
-    def of(cls, pairs: PairedEmbeddings, adapter: Adapter, device: torch.device) -> Rows:
+    def of(cls, pairs: PairedEmbeddings, adapter: Adapter, device: torch.device) -> PairRows:
         """The pairs on a device, checked against the adapter that they will train.
 
         Raises:
             ValueError: The widths are not those of the maps, a row has no direction, or the pairs
                 come from other encoders than the adapter's card names.
         """
-        sides = []
-        for side, x, side_map, seen, known in (
-            (
-                "source",
-                pairs.source,
-                adapter.source_map,
-                pairs.source_fingerprint,
-                adapter.card.source_fingerprint,
-            ),
-            (
-                "target",
-                pairs.target,
-                adapter.target_map,
-                pairs.target_fingerprint,
-                adapter.card.target_fingerprint,
-            ),
-        ):
+
+        def prepared(side: Side, x: Tensor, side_map: nn.Module) -> Tensor:
+            seen, known = (getattr(of, f"{side}_fingerprint") for of in (pairs, adapter.card))
             if seen is not None and known is not None and seen != known:
                 raise ValueError(
                     f"an adapter is trained on vectors of the {side} encoder that it was made for, "
@@ -69,20 +56,22 @@ class Rows:
             x = x.to(device, torch.float32)
             check_matrix(f"{side} embeddings", x, d=int(side_map.d_in))  # type: ignore[arg-type]
             check_no_zero_rows(f"{side} embeddings", x)
-            sides.append(directions(x))
-        codes = torch.from_numpy(group_codes(pairs.groups)).to(device)
-        source_modality, target_modality = (
-            None if mask is None else mask.to(device)
-            for mask in (pairs.source_modality, pairs.target_modality)
+            return directions(x)
+
+        return cls(
+            prepared("source", pairs.source, adapter.source_map),
+            prepared("target", pairs.target, adapter.target_map),
+            torch.from_numpy(group_codes(pairs.groups)).to(device),
+            None if pairs.source_modality is None else pairs.source_modality.to(device),
+            None if pairs.target_modality is None else pairs.target_modality.to(device),
         )
-        return cls(sides[0], sides[1], codes, source_modality, target_modality)
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def take(self, index: Tensor) -> Rows:
+    def take(self, index: Tensor) -> PairRows:
         """The rows at ``index``, int64, which may repeat."""
-        return Rows(
+        return PairRows(
             self.source[index],
             self.target[index],
             self.groups[index],
@@ -90,7 +79,7 @@ class Rows:
             None if self.target_modality is None else self.target_modality[index],
         )
 
-    def mixed(self, alpha: float, generator: torch.Generator) -> Rows:
+    def mixed(self, alpha: float, generator: torch.Generator) -> PairRows:
         """Both halves blended by one share; each blend is its own group, of both modalities."""
         source, target = shared_mixup(self.source, self.target, alpha=alpha, generator=generator)
         half = len(source)
@@ -98,22 +87,20 @@ class Rows:
             None if mask is None else mask[:half] | mask[half : 2 * half]
             for mask in (self.source_modality, self.target_modality)
         ]
-        return Rows(source, target, torch.arange(half, device=source.device), *either)
+        return PairRows(source, target, torch.arange(half, device=source.device), *either)
 
 
-class Dealer:
-    """Deals row numbers in batches: shuffled passes over all rows, or draws by weight."""
+class BatchSampler:
+    """Draws row numbers in batches: shuffled passes over all rows, or draws by weight."""
 
     def __init__(
         self, n: int, batch_size: int | None, weights: Tensor | None, generator: torch.Generator
     ) -> None:
-        self.n = n
-        self.batch_size = n if batch_size is None else batch_size
-        self.weights = weights
-        self.generator = generator
-        self.left = torch.empty(0, dtype=torch.int64)  # what this pass has not dealt yet
+        self.n, self.batch_size = n, batch_size or n
+        self.weights, self.generator = weights, generator
+        self.left = torch.empty(0, dtype=torch.int64)  # what this pass has not drawn yet
 
-    def deal(self) -> Tensor:
+    def draw(self) -> Tensor:
         """Rows of the next batch, int64 on the CPU."""
         if self.weights is not None:
             return torch.multinomial(
@@ -128,17 +115,20 @@ class Dealer:
 
 
 def projected_reference(
-    adapter: Adapter, reference: ReferenceSet, rows: Rows, *, seed: int
+    adapter: Adapter, reference: ReferenceSet, rows: PairRows, *, seed: int
 ) -> ReferenceSet:
     """A reference set with the same settings, and as many of these pairs where there are."""
-    kept = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    sample = rows.take(kept[: len(reference.source_reference)].sort().values.to(rows.groups.device))
-    with torch.no_grad():
-        source, target = (
-            torch.cat([side_map(piece) for piece in torch.split(x, ROWS)])
-            for side_map, x in (
-                (adapter.source_map, sample.source),
-                (adapter.target_map, sample.target),
-            )
-        )
-    return ReferenceSet(source, target, expansion=reference.expansion, hubness=reference.hubness)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    chosen = order[: len(reference.source_reference)].sort().values.to(rows.groups.device)
+    sample = rows.take(chosen)
+
+    @torch.no_grad()
+    def mapped(side_map: nn.Module, x: Tensor) -> Tensor:
+        return torch.cat([side_map(piece) for piece in torch.split(x, ROWS)])
+
+    return ReferenceSet(
+        mapped(adapter.source_map, sample.source),
+        mapped(adapter.target_map, sample.target),
+        expansion=reference.expansion,
+        hubness=reference.hubness,
+    )

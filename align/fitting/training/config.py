@@ -17,7 +17,7 @@ class TrainConfig:
     Attributes:
         steps: Updates; 200 if neither ``steps`` nor ``epochs`` is given.
         epochs: Passes over the pairs, in place of ``steps``.
-        batch_size: Pairs per step, or ``None`` for all. Batches are dealt from a shuffled pass, in
+        batch_size: Pairs per step, or ``None`` for all. Batches are drawn from a shuffled pass, in
             nearly equal parts of at most this size.
         learning_rate: Of the maps, at its highest. The default is for a residual on a closed form;
             from a random start, begin at 1e-3.
@@ -27,11 +27,11 @@ class TrainConfig:
         temperature: Divides cosines, where it starts.
         learn_temperature: Whether it is learned, by its logarithm.
         temperature_rate: Its learning rate, on the same schedule.
-        temperature_bounds: Where it is kept; both its start and what is learned lie within.
+        temperature_bounds: Both its start and what is learned lie within.
         mixup: Parameter of the Beta distribution of the share in which the two halves of each
             batch are blended, or ``None`` for no mixup. A batch then counts half its rows.
-        ema: Share of the moving average of the weights that a step keeps, in [0, 1), or ``None``.
-            The average is what is validated and what comes back.
+        ema: Decay of the moving average of the weights, in [0, 1), or ``None``. The average is what
+            is validated and what comes back.
         anchor: Weight of the mean squared distance of outputs from those of the start, averaged
             over both sides.
         validate_every: Steps between validations.
@@ -73,23 +73,20 @@ class TrainConfig:
                 "the length of training must be given once; "
                 f"got steps={self.steps} and epochs={self.epochs}. Leave one of them out."
             )
-        for name in ("steps", "epochs", "patience", "chunk"):
-            value = getattr(self, name)
-            if value is not None:
-                check_at_least(name, value, 1)
-        if self.batch_size is not None:
-            check_at_least("batch_size", self.batch_size, 2 if self.mixup is None else 4)
-        for name in ("validate_every", "checkpoint_every"):
-            check_at_least(name, getattr(self, name), 1)
-        for name in ("learning_rate", "temperature", "temperature_rate"):
-            check_positive(name, getattr(self, name))
-        for name in ("weight_decay", "anchor"):
-            check_at_least(name, getattr(self, name), 0)
-        if self.mixup is not None:
-            check_positive("mixup", self.mixup)
-        _check_share("warmup", self.warmup)
-        if self.ema is not None:
-            _check_share("ema", self.ema)
+        least = dict.fromkeys(
+            ("steps", "epochs", "patience", "chunk", "validate_every", "checkpoint_every"), 1
+        )
+        least |= {"weight_decay": 0, "anchor": 0, "batch_size": 2 if self.mixup is None else 4}
+        for name, low in least.items():
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), low)
+        for name in ("learning_rate", "temperature", "temperature_rate", "mixup"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        for name in ("warmup", "ema"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                raise ValueError(f"{name} must lie in [0, 1); got {share}. Choose another {name}.")
         low, high = self.temperature_bounds
         if not 0 < low <= self.temperature <= high < math.inf:
             raise ValueError(
@@ -111,8 +108,3 @@ class TrainConfig:
         if not self.cosine:
             return 1.0
         return (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1); got {value}. Choose another {name}.")

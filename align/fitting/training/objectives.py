@@ -101,19 +101,15 @@ def contrastive_with_structure(
 ) -> Tensor:
     """``contrastive`` and ``weight`` times the mean ``structure`` of the two sides.
 
-    Args:
-        batch: The batch.
-        weight: Weight of the penalty, after ``warmup``.
-        warmup: Steps over which the weight rises from 0.
-        levels: Levels of neighbourhoods.
+    The weight rises from 0 over ``warmup`` steps.
 
     Reference:
         Gröger et al. 2025, arXiv:2506.16895 (STRUCTURE).
     """
     share = min(1.0, batch.step / warmup) if warmup else 1.0
-    kept = structure(batch.source_input, batch.source, levels=levels)
-    kept = kept + structure(batch.target_input, batch.target, levels=levels)
-    return contrastive(batch) + weight * share * kept / 2
+    penalty = structure(batch.source_input, batch.source, levels=levels)
+    penalty = penalty + structure(batch.target_input, batch.target, levels=levels)
+    return contrastive(batch) + weight * share * penalty / 2
 
 
 def name_of(loss: Callable[..., Any]) -> str:

@@ -22,7 +22,7 @@ from align.adapters.artifact.config import describe
 from align.adapters.corrections.reference_set import ROWS
 from align.fitting.training import checkpoints
 from align.fitting.training.batch import Batch, Loss
-from align.fitting.training.batches import Dealer, Rows, projected_reference
+from align.fitting.training.batches import BatchSampler, PairRows, projected_reference
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.gradient_cache import backward, projected
 from align.fitting.training.logs import Log
@@ -36,7 +36,7 @@ Validate = Callable[[Adapter], float]
 _NUMBERS = ("step", "first_value", "best_value", "best_step", "misses", "seconds")
 
 
-class Run:
+class TrainingRun:
     """One training run: what it changes, and where it stands.
 
     Attributes:
@@ -51,7 +51,7 @@ class Run:
     def __init__(
         self,
         work: Adapter,
-        rows: Rows,
+        rows: PairRows,
         loss: Loss,
         config: TrainConfig,
         weights: Tensor | None,
@@ -64,7 +64,7 @@ class Run:
         self.start = copy.deepcopy(work).eval() if config.anchor else None
         self.learner = Learner(work, config, steps=self.steps)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.dealer = Dealer(len(rows), config.batch_size, weights, self.generator)
+        self.sampler = BatchSampler(len(rows), config.batch_size, weights, self.generator)
         self.best: Values = {}
         self.first_value: float | None = None
         self.best_value: float | None = None
@@ -78,13 +78,13 @@ class Run:
             self._load(*checkpoints.read(path, identity))
         began = time.perf_counter() - self.seconds
 
-        def tell(record: Mapping[str, float]) -> None:
+        def report(record: Mapping[str, float]) -> None:
             self.seconds = time.perf_counter() - began
             for write in log:
                 write({**record, "seconds": self.seconds})
 
         if self.validate is not None and self.best_value is None:
-            tell({"step": 0, "validation": self._judge()})
+            report({"step": 0, "validation": self._validated()})
         self.work.train()
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=not progress) as bar:
             while self.step < self.steps and not self._is_over():
@@ -93,8 +93,8 @@ class Run:
                 if self.validate is not None and (
                     last or self.step % self.config.validate_every == 0
                 ):
-                    record["validation"] = self._judge()
-                tell(record)
+                    record["validation"] = self._validated()
+                report(record)
                 if path is not None and (
                     last or self._is_over() or self.step % self.config.checkpoint_every == 0
                 ):
@@ -104,10 +104,10 @@ class Run:
 
     def result(self) -> Adapter:
         """The best adapter so far, or the last where nothing is validated."""
-        return self._shown(self.best or self.learner.values())
+        return self._adapter_with(self.best or self.learner.values())
 
     def _identity(self) -> dict[str, str]:
-        """What this run is of, asked before its first step."""
+        """What this run is of, before its first step."""
         rows, start = self.rows, checkpoints.digest(self.work.state_dict().values())
         return {
             "settings": json.dumps(asdict(self.config)),
@@ -125,7 +125,7 @@ class Run:
 
     def _advance(self) -> dict[str, float]:
         config = self.config
-        batch = self.rows.take(self.dealer.deal().to(self.device))
+        batch = self.rows.take(self.sampler.draw().to(self.device))
         if config.mixup is not None:
             batch = batch.mixed(config.mixup, self.generator)
 
@@ -150,23 +150,16 @@ class Run:
             return value if self.start is None else value + config.anchor * self._drift(seen)
 
         temperature = self.learner.temperature.item()
+        sides = batch.source, batch.target
         value = backward(
-            _maps(self.work),
-            (batch.source, batch.target),
-            loss_of,
-            chunk=config.chunk,
-            precision=self._precision,
+            _maps(self.work), sides, loss_of, chunk=config.chunk, precision=self._precision
         ).item()
         self._check_finite(value, temperature)
         self.learner.update(self.step)
         rate = config.learning_rate * config.rate_at(self.step, self.steps)
         self.step += 1
-        return {
-            "step": self.step,
-            "loss": value,
-            "temperature": temperature,
-            "learning_rate": rate,
-        }
+        record = {"step": self.step, "loss": value, "temperature": temperature}
+        return {**record, "learning_rate": rate}
 
     def _drift(self, batch: Batch) -> Tensor:
         """Mean squared distance of outputs from those of the start, averaged over both sides."""
@@ -196,43 +189,41 @@ class Run:
                 "of temperature_bounds, or look at what the loss does with these pairs."
             )
 
-    def _judge(self) -> float:
+    def _validated(self) -> float:
         assert self.validate is not None
-        values = self.learner.values()
-        found = float(self.validate(self._shown(values)))
-        if not math.isfinite(found):
+        weights = self.learner.values()
+        value = float(self.validate(self._adapter_with(weights)))
+        if not math.isfinite(value):
             raise ValueError(
-                f"validate must give a finite number; after step {self.step} it gave {found}. "
-                "Look at the pairs that it judges by."
+                f"validate must give a finite number; after step {self.step} it gave {value}. "
+                "Look at the pairs that it evaluates."
             )
         if self.first_value is None:
-            self.first_value = found
-        if self.best_value is None or found > self.best_value:
-            self.best, self.best_value, self.best_step, self.misses = values, found, self.step, 0
+            self.first_value = value
+        if self.best_value is None or value > self.best_value:
+            self.best, self.best_value, self.best_step, self.misses = weights, value, self.step, 0
         else:
             self.misses += 1
-        return found
+        return value
 
-    def _shown(self, values: Mapping[str, Tensor]) -> Adapter:
+    def _adapter_with(self, values: Mapping[str, Tensor]) -> Adapter:
         """A copy of the adapter with these weights and a correction of galleries that fits them."""
-        found = copy.deepcopy(self.work).eval()
-        found.load_state_dict({**found.state_dict(), **values})
-        if found.reference is not None:
-            found.reference = projected_reference(
-                found, found.reference, self.rows, seed=self.config.seed
+        adapter = copy.deepcopy(self.work).eval()
+        adapter.load_state_dict({**adapter.state_dict(), **values})
+        if adapter.reference is not None:
+            adapter.reference = projected_reference(
+                adapter, adapter.reference, self.rows, seed=self.config.seed
             )
-        return found
+        return adapter
 
     def _state(self) -> tuple[Values, dict[str, Any]]:
-        streams = {
-            f"random/{number}": state for number, state in enumerate(random_state(self.device))
-        }
+        streams = enumerate(random_state(self.device))
         tensors = {
             **self.learner.state(),
             **{f"best/{name}": value for name, value in self.best.items()},
-            **streams,
+            **{f"random/{number}": state for number, state in streams},
             "generator": self.generator.get_state(),
-            "left": self.dealer.left,
+            "left": self.sampler.left,
         }
         return tensors, {name: getattr(self, name) for name in _NUMBERS}
 
@@ -253,7 +244,7 @@ class Run:
         streams = [name for name in tensors if name.startswith("random/")]
         set_random_state(tuple(tensors[name] for name in sorted(streams)), self.device)
         self.generator.set_state(tensors["generator"])
-        self.dealer.left = tensors["left"]
+        self.sampler.left = tensors["left"]
         for name in _NUMBERS:
             setattr(self, name, numbers[name])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -21,8 +20,6 @@ from align.fitting.training.run import Validate
 from align.fitting.training.train import train
 
 CHECKPOINT, ADAPTER = "training.safetensors", "adapter"
-
-_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +44,7 @@ class Stage:
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", self.name, re.ASCII):
             raise ValueError(
                 "the name of a stage names a folder: letters, digits, - and _; "
                 f"got {self.name!r}. Name it like retrieval-adaptation."
@@ -80,9 +77,6 @@ def train_stages(
         log: As for ``train``; steps of each stage count from 0.
         progress: Whether to draw a progress bar for each stage.
 
-    Returns:
-        What the last stage gave.
-
     Raises:
         ValueError: There is no stage, two have one name, or as for ``train``.
         FloatingPointError: A loss or a gradient is not finite.
@@ -109,15 +103,14 @@ def train_stages(
 
 
 def unite_stages(*, steps: int = 200, batch_size: int | None = None) -> tuple[Stage, Stage]:
-    """UNITE's two stages, at the size of some thousand pairs.
+    """UNITE's two stages, of ``steps`` of ``batch_size`` pairs each (``None`` for all).
 
     The first, retrieval adaptation, is symmetric and sees all targets as negatives; the second,
-    instruction tuning, asks from source to target only and masks targets of other modalities
+    instruction tuning, goes from source to target only and masks targets of other modalities
     (``modality_aware``), at a fifth of the rate. As in the paper: the losses, the temperature of
     0.03 that is not learned, no weight decay, a warm-up of 0.03, a half cosine, and rates of 1e-4
-    and 2e-5, though there they are those of low-rank updates of the backbone. Ours, for few pairs:
-    ``steps`` of ``batch_size`` pairs in place of one epoch in batches of 1,024 or 4,096. Pairs of
-    one group are left out of each other's negatives.
+    and 2e-5, though there they are those of low-rank updates of the backbone, trained for one epoch
+    in batches of 1,024 or 4,096. Pairs of one group are left out of each other's negatives.
 
     To instruct, start from ``instructed(residual(adapter), d_instruction)`` and pass sources
     ``with_instructions``, zero in the first stage. Each stage may bring its own pairs, by
@@ -125,23 +118,19 @@ def unite_stages(*, steps: int = 200, batch_size: int | None = None) -> tuple[St
     centred by itself, this gained no recall (``experiments/results/unite.json``): to say which
     modality is wanted, use ``align.fitting.instructions.fit.instruct``.
 
-    Args:
-        steps: Of each stage.
-        batch_size: Of each stage, or ``None`` for all pairs.
-
     Reference:
         Kong et al. 2025, arXiv:2505.19650 (UNITE), and the scripts of its repository.
     """
-    paper = partial(
-        TrainConfig,
+    first = TrainConfig(
         steps=steps,
         batch_size=batch_size,
+        learning_rate=1e-4,
         weight_decay=0.0,
         warmup=0.03,
         temperature=0.03,
         learn_temperature=False,
     )
     return (
-        Stage("retrieval-adaptation", contrastive, paper(learning_rate=1e-4)),
-        Stage("instruction-tuning", modality_aware, paper(learning_rate=2e-5)),
+        Stage("retrieval-adaptation", contrastive, first),
+        Stage("instruction-tuning", modality_aware, replace(first, learning_rate=2e-5)),
     )

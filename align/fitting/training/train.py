@@ -21,12 +21,12 @@ from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
 from align.fitting.training.batch import Loss
-from align.fitting.training.batches import Rows
+from align.fitting.training.batches import PairRows
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.logs import Log
 from align.fitting.training.objectives import contrastive, name_of
 from align.fitting.training.random_state import preserved_random_state
-from align.fitting.training.run import Run, Validate
+from align.fitting.training.run import TrainingRun, Validate
 
 DEFAULT = TrainConfig()
 
@@ -53,7 +53,7 @@ def train(
 
     A correction of galleries is worked out anew through the trained maps, from as many of these
     pairs as it held before, with the settings that it had. Nothing tests whether those settings,
-    or the training itself, still earn their place: that is what ``validate`` is for.
+    or the training itself, still improve on anything: that is what ``validate`` is for.
 
     Args:
         adapter: Where to start. Training runs where its tensors are.
@@ -63,7 +63,7 @@ def train(
         config: Every setting.
         weights: How often each pair is drawn in proportion, ``(n,)``, not negative; batches are
             then drawn with replacement. Without, every pass deals each pair once.
-        validate: Judges an adapter, higher is better; called at the start, every
+        validate: Scores an adapter, higher is better; called at the start, every
             ``config.validate_every`` steps and at the end, and the best of these comes back, the
             earliest if some are equal. Pairs that it looks at must not be among ``pairs``.
         checkpoint: A file to write every ``config.checkpoint_every`` steps and at the end. If it
@@ -73,7 +73,7 @@ def train(
         progress: Whether to draw a progress bar.
 
     Returns:
-        The trained adapter; its card tells the loss, the steps and what validation said.
+        The trained adapter; its card says the loss, the steps and what validation gave.
 
     Raises:
         ValueError: The pairs, the weights or the settings do not fit the adapter, the checkpoint
@@ -87,25 +87,23 @@ def train(
     warn_of_repeats((pairs.source, pairs.target), pairs.groups, "train", stacklevel=2)
     work = _learnable(adapter, pairs)
     device = device_of(work)
-    rows = Rows.of(pairs, work, device)
+    rows = PairRows.of(pairs, work, device)
     _check(config, weights, len(rows), device, validated=validate is not None)
-    run = Run(work, rows, loss, config, weights, validate)
+    run = TrainingRun(work, rows, loss, config, weights, validate)
     path = None if checkpoint is None else Path(checkpoint).expanduser()
     with preserved_random_state(device, seed=config.seed):
         run.go(path, log, progress)
-    return _told(run, pairs)
+    return _result(run, pairs)
 
 
 def _learnable(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     """A copy of the adapter that has weights to learn."""
     if next(adapter.parameters(), None) is None:
+        maps = (adapter.source_map, pairs.source), (adapter.target_map, pairs.target)
         source, target = (
             # The identity has no mean of its own to centre on.
             mean_directions(x).to(device_of(adapter)) if isinstance(side, IdentityMap) else None
-            for side, x in (
-                (adapter.source_map, pairs.source),
-                (adapter.target_map, pairs.target),
-            )
+            for side, x in maps
         )
         left = source is None and target is not None
         adapter = residual(adapter, sides="source" if left else "both", means=(source, target))
@@ -149,20 +147,20 @@ def _check(
         )
 
 
-def _told(run: Run, pairs: PairedEmbeddings) -> Adapter:
-    """What came of a run, with a card that says so."""
-    found = run.result()
-    found.training_items = remember_pairs(found.training_items, pairs)
-    card, loss = found.card, name_of(run.loss)
+def _result(run: TrainingRun, pairs: PairedEmbeddings) -> Adapter:
+    """The adapter of a run, with a card that says how it was trained."""
+    adapter = run.result()
+    adapter.training_items = remember_pairs(adapter.training_items, pairs)
+    card, loss = adapter.card, name_of(run.loss)
     story = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
     if run.best_value is None:
-        story += ", with nothing held out to judge by"
+        story += ", with nothing held out to evaluate it"
     else:
         story += (
             f", kept after step {run.best_step}, where validation was {run.best_value:.4f} "
             f"({run.first_value:.4f} at the start)"
         )
-    found.card = replace(
+    adapter.card = replace(
         card,
         method=f"{card.method}, trained with {loss}",
         n_pairs=card.n_pairs or len(pairs),
@@ -171,4 +169,4 @@ def _told(run: Run, pairs: PairedEmbeddings) -> Adapter:
         verdict=f"{card.verdict}; {story}" if card.verdict else story,
         versions=installed_versions(),
     ).of_encoders(pairs)
-    return found
+    return adapter

@@ -1,10 +1,12 @@
-"""Figures of a search over settings. The only file of this package that imports matplotlib."""
+"""Figures of a search over settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from align.fitting.tuning.result import Trial, Tuning
 
@@ -18,23 +20,12 @@ LOGARITHMIC = (
     "source_ridge", "target_ridge", "dim", "nnn_k", "sharpness", "expansion_sharpness",
 )  # fmt: skip
 STYLE = {
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.7,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "font.size": 9,
-    "legend.frameon": False,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelsize": 8,
-    "ytick.color": MUTED,
+    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 9, "axes.linewidth": 0.7,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left",
+    "axes.titlesize": 10, "axes.titleweight": "bold", "font.size": 9, "legend.frameon": False,
+    "text.color": INK, "xtick.color": MUTED, "xtick.labelsize": 8, "ytick.color": MUTED,
     "ytick.labelsize": 8,
-}
+}  # fmt: skip
 
 
 def check_matplotlib() -> None:
@@ -49,16 +40,11 @@ def check_matplotlib() -> None:
 
 
 def save_figures(tuning: Tuning, folder: Path, *, chosen: Trial | None = None) -> list[Path]:
-    """Write the figures of a search as PNG files, and give their paths.
+    """Write the figures of a search into ``folder`` as PNG files, and give their paths.
 
-    ``front.png`` shows score against bytes per gallery vector, ``slices.png`` score against each
-    parameter, and ``importance.png`` which parameters matter; the last only where there are enough
-    trials to tell.
-
-    Args:
-        tuning: The search.
-        folder: Where to write; made if it is not there.
-        chosen: A trial to point out.
+    ``front.png`` shows score against bytes per gallery vector, with a circle around the ``chosen``
+    trial, ``slices.png`` score against each parameter, and ``importance.png`` which parameters
+    matter; the last only where there are enough trials for that.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -69,14 +55,12 @@ def save_figures(tuning: Tuning, folder: Path, *, chosen: Trial | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     # The reader's own style must neither show in the figures nor be changed by them.
     with style.context(["default", STYLE]):
-        drawn = {"front": _front(tuning, chosen), "slices": _slices(tuning)}
+        figures = {"front": _front(tuning, chosen), "slices": _slices(tuning)}
         if tuning.importance:
-            drawn["importance"] = _importance(tuning)
-        paths = []
-        for name, figure in drawn.items():
-            paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=150)
-    return paths
+            figures["importance"] = _importance(tuning)
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=150)
+    return [folder / f"{name}.png" for name in figures]
 
 
 def _front(tuning: Tuning, chosen: Trial | None) -> Figure:
@@ -127,16 +111,14 @@ def _slices(tuning: Tuning) -> Figure:
     grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True)
     front = tuning.front
     for axes, name in zip(grid.flat, names, strict=False):
-        asked = [trial for trial in tuning.whole if name in trial.params]
-        for shown, colour, label in (
-            ([trial for trial in asked if trial not in front], MUTED, "other trials"),
-            ([trial for trial in asked if trial in front], BLUE, "front"),
-        ):
-            values = [_place(trial.params[name]) for trial in shown]
+        having = [trial for trial in tuning.whole if name in trial.params]
+        for in_front, colour, label in ((False, MUTED, "other trials"), (True, BLUE, "front")):
+            shown = [trial for trial in having if (trial in front) == in_front]
+            values = [_label(trial.params[name]) for trial in shown]
             axes.scatter(values, [t.mrr for t in shown], s=14, color=colour, alpha=0.8, label=label)
         if name in LOGARITHMIC:
             axes.set_xscale("log")
-            _plain_ticks(axes, [trial.params[name] for trial in asked])
+            _plain_ticks(axes, [trial.params[name] for trial in having])
         axes.set_xlabel(_words(name))
         axes.margins(x=0.12)
     for axes in list(grid.flat)[len(names) :]:
@@ -158,20 +140,16 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
     """A few ticks over the values of a logarithmic axis, as plain numbers."""
     low, high = min(values), max(values)
-    steps = 4 if high > low else 0
-    ticks = [low * (high / low) ** (step / max(steps, 1)) for step in range(steps + 1)]
+    ticks = np.geomspace(low, high, 5 if high > low else 1).tolist()
     axes.set_xticks(ticks, [f"{tick:.0f}" if tick >= 10 else f"{tick:.2g}" for tick in ticks])
     axes.set_xticks([], minor=True)
 
 
-def _place(value: Any) -> Any:
+def _label(value: Any) -> Any:
     """Numbers as they are; words and truth values as words, which share an axis by name."""
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case str():
-            return value.replace("_", "\n")
-    return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.replace("_", "\n") if isinstance(value, str) else value
 
 
 def _words(name: str) -> str:

@@ -86,10 +86,7 @@ class Tuning:
         return tuple(best)
 
     def best(self, *, max_bytes: int | None = None) -> Trial:
-        """The trial of the front with the highest score, of those within a budget.
-
-        Args:
-            max_bytes: Most bytes per gallery vector, or ``None`` for any.
+        """The trial of highest score, of those within ``max_bytes`` per gallery vector.
 
         Raises:
             ValueError: No trial is that cheap.
@@ -114,8 +111,8 @@ class Tuning:
 
     @property
     def _random(self) -> HeldOutRanks:
-        sizes = [len(fold.held_out) for fold in self.scorer.cv().folds]
-        gallery = torch.tensor([size for size in sizes for _ in range(size)])
+        sizes = torch.tensor([len(fold.held_out) for fold in self.scorer.cv().folds])
+        gallery = sizes.repeat_interleave(sizes)
         return HeldOutRanks(gallery[:, None], gallery)
 
     @torch.no_grad()

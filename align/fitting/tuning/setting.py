@@ -81,23 +81,18 @@ class Setting:
 
     @property
     def bytes_per_item(self) -> int:
-        """Bytes of a gallery vector in float32: 4 a dimension, with one more for a correction.
-
-        The query's side costs in proportion: ``d_source * width`` multiply-adds to map it, and
-        ``bytes / 4`` to compare it with an item.
-        """
+        """Bytes of a gallery vector in float32: 4 a dimension, with one more for a correction."""
         return BYTES * (self.width + (self.hubness is not None))
 
     def __str__(self) -> str:
-        maps = []
+        words = []
         if self.ridge is not None:
             ridge = ", ".join(f"{each:.3g}" for each in self.ridge)
             share = f"{1 - self.centred:.2g} " if self.centred else ""
-            maps.append(f"{share}rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})")
+            words.append(f"{share}rcca(ridge=({ridge}), power={self.power:.3g}, dim={self.dim})")
         if self.centred:
             share = f"{self.centred:.2g} " if self.centred < 1 else ""
-            maps.append(f"{share}centering(dim={self.dim})")
-        words = maps
+            words.append(f"{share}centering(dim={self.dim})")
         sides = ("source", "target")
         for side, root, weights in zip(sides, self.roots, self.weights, strict=True):
             if root:
@@ -159,14 +154,14 @@ class SettingScorer:
 
     def on_fold(self, cv: CrossValidation, setting: Setting, fold: Fold) -> Outcome:
         """Held-out results of a setting on one fold."""
-        maps = _maps(setting, cv.moments(setting.roots, fold))
-        held_out = cv.project(maps, fold.held_out)
-        if setting.hubness is None and setting.expansion is None:
-            return score(held_out, None)
-        reference = cv.project(maps, fold.reference)
-        return score(
-            held_out, ReferenceSet(*reference, hubness=setting.hubness, expansion=setting.expansion)
-        )
+        maps, reference = _maps(setting, cv.moments(setting.roots, fold)), None
+        if setting.hubness is not None or setting.expansion is not None:
+            reference = ReferenceSet(
+                *cv.project(maps, fold.reference),
+                hubness=setting.hubness,
+                expansion=setting.expansion,
+            )
+        return score(cv.project(maps, fold.held_out), reference)
 
     def fit(self, setting: Setting) -> MapPair:
         """The maps of a setting, fitted on all pairs."""

@@ -52,19 +52,19 @@ def tune(
 ) -> Tuning:
     """Settings of closed-form maps that trade held-out score against bytes per gallery vector.
 
-    Optuna's tree-structured Parzen estimator looks for both at once: mean reciprocal rank on folds
-    that keep groups and domains whole, and bytes per gallery vector. It chooses ridges, power and
+    Optuna's tree-structured Parzen estimator optimises both: mean reciprocal rank on folds that
+    keep groups and domains whole, and bytes per gallery vector. It chooses ridges, power and
     width of a regularised CCA (great ridges are PLS, and without power Procrustes); where the sides
-    are of one width, whether the centred cosine stands in for it or beside it; signed roots, shares
-    of parts, and the correction and the expansion of the gallery. Nothing outside ``pairs`` is
+    are of one width, whether the centred cosine stands in for it or beside it; signed roots, part
+    weights, and the correction and the expansion of the gallery. Nothing outside ``pairs`` is
     looked at. A trial whose first fold is behind that of one no dearer, by more than two standard
-    errors, is given up: it is pruned, and counts.
+    errors, is pruned, and counts.
 
-    Every step is written to ``study`` at once. A call that was stopped, even by ``kill -9``, is
-    called again to go on; a trial that was under way is repeated. What is tried depends on the
-    seed and the trials before it alone, so that an interrupted search finds what an uninterrupted
-    one does on the same machine. With another number of threads, or version of torch or Optuna,
-    scores may round and search go otherwise. One process may work on a study at a time.
+    Every step is written to ``study`` at once: a call that was stopped, even by ``kill -9``, is
+    called again to go on. What is tried depends on the seed and the trials before it alone, so that
+    an interrupted search gives what an uninterrupted one does on the same machine. With another
+    number of threads, or version of torch or Optuna, scores may round and search go otherwise. One
+    process may work on a study at a time.
 
     Args:
         pairs: Pairs to learn from; some hundreds at least.
@@ -227,16 +227,9 @@ def _finished(run: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _read(trial: optuna.trial.FrozenTrial, number: int) -> Trial:
-    scores = trial.user_attrs[SCORES]
-    return Trial(
-        number,
-        dict(trial.params),
-        Setting.of(trial.params),
-        scores["mrr"],
-        scores["error"],
-        scores["recall_at_10"],
-        trial.values is None,
-    )
+    params, scores = dict(trial.params), trial.user_attrs[SCORES]
+    numbers = (scores[name] for name in ("mrr", "error", "recall_at_10"))
+    return Trial(number, params, Setting.of(params), *numbers, pruned=trial.values is None)
 
 
 def _importance(run: optuna.Study, seed: int) -> dict[str, float]:

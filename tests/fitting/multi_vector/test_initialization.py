@@ -305,7 +305,7 @@ def test_within_a_budget_the_meta_tokens_that_tell_pairs_apart_come_first(kind, 
     cut = reduced(pairs, width=9, generator=seeded())
     rows, counts, start = torch.arange(200), [1, 3, 5], Start(kind, 5.0, 0.5)
     parts = aspects(cut, rows, start, counts, seeded())
-    monkeypatch.setattr(meta_start, "_put_telling_first", lambda *_: None)
+    monkeypatch.setattr(meta_start, "_order_by_discrimination", lambda *_: None)
     unordered = aspects(cut, rows, start, counts, seeded())
     even = [
         unit(summary(cut, side) @ part.resampler.weight.detach()) for side, part in enumerate(parts)

@@ -1,15 +1,15 @@
 import torch
 
-from align.fitting.training.batches import Dealer, Rows
+from align.fitting.training.batches import BatchSampler, PairRows
 from tests.helpers.planted import unit
 
 
 def passes(n, batch_size, count):
-    dealer = Dealer(n, batch_size, None, torch.Generator().manual_seed(0))
-    return [dealer.deal() for _ in range(count)]
+    sampler = BatchSampler(n, batch_size, None, torch.Generator().manual_seed(0))
+    return [sampler.draw() for _ in range(count)]
 
 
-def test_a_pass_deals_each_row_once_in_nearly_equal_batches():
+def test_a_pass_draws_each_row_once_in_nearly_equal_batches():
     batches = passes(10, 4, 6)
     assert [len(batch) for batch in batches] == [4, 3, 3, 4, 3, 3]
     assert sorted(torch.cat(batches[:3]).tolist()) == list(range(10))
@@ -24,7 +24,7 @@ def test_without_a_size_every_batch_is_a_whole_pass():
 
 def test_blends_share_one_proportion_and_stay_row_matched(rng):
     x, y = unit(torch.randn(9, 4, generator=rng)), unit(torch.randn(9, 3, generator=rng))
-    rows = Rows(x, y, torch.zeros(9, dtype=torch.int64), None, 2 ** (torch.arange(9) % 2))
+    rows = PairRows(x, y, torch.zeros(9, dtype=torch.int64), None, 2 ** (torch.arange(9) % 2))
     mixed = rows.mixed(1.0, rng)
     assert len(mixed) == 4
     share = (mixed.source[0] - x[4])[0] / (x[0] - x[4])[0]

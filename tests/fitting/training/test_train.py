@@ -192,7 +192,7 @@ def test_the_card_tells_what_was_done_and_claims_no_more(pairs):
     assert card.method == "procrustes + linear residual, trained with contrastive"
     assert card.verdict == (
         "procrustes scored best of 3 maps; trained on 60 pairs for 5 of 5 steps with contrastive, "
-        "with nothing held out to judge by"
+        "with nothing held out to evaluate it"
     )
     assert card.n_pairs == 500 and card.seconds["training"] >= 0
     fresh = projection_network(8, 6, hidden=4, generator=torch.Generator().manual_seed(0))
