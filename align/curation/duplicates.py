@@ -176,7 +176,5 @@ def _first_of_equal(keys: Sequence[Hashable], rule: str) -> Duplicates:
     first: dict[Hashable, int] = {}
     stands_in = [first.setdefault(key, row) for row, key in enumerate(keys)]
     return Duplicates(
-        torch.tensor(stands_in, dtype=torch.int64),
-        torch.ones(len(keys), dtype=torch.float64),
-        rule,
+        torch.tensor(stands_in, dtype=torch.int64), torch.ones(len(keys), dtype=torch.float64), rule
     )

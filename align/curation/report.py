@@ -106,8 +106,7 @@ class CurationReport:
         }
 
     def _reasons(self, decision: Decision) -> list[tuple[str, int]]:
-        found = Counter(each.reason for each in self.findings if each.decision == decision)
-        return sorted(found.items())
+        return sorted(Counter(f.reason for f in self.findings if f.decision == decision).items())
 
 
 def curate(

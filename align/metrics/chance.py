@@ -133,8 +133,8 @@ class HeldOutRanks:
             spread = logs.std(correction=0)
             if spread > 0:
                 own = self.gallery == m
-                found = self.ranks[own].double().log().mean(dim=1).cpu()
-                gains[own] = (logs.mean() - found) / spread
+                observed = self.ranks[own].double().log().mean(dim=1).cpu()
+                gains[own] = (logs.mean() - observed) / spread
         return gains.mean().item() * math.sqrt(len(gains) / rounds)
 
     def against_chance(self, *, better: bool) -> AgainstChance:

@@ -32,11 +32,7 @@ class MultiMaps(Protocol):
 
 
 def evaluate_meta_tokens(
-    pairs: TokenPairs,
-    head: MultiMaps,
-    *,
-    budget: tuple[int, int] | None = None,
-    seed: int = 0,
+    pairs: TokenPairs, head: MultiMaps, *, budget: tuple[int, int] | None = None, seed: int = 0
 ) -> Evaluation:
     """``evaluate`` for late interaction: the same items, ranks and intervals.
 

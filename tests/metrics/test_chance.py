@@ -119,7 +119,7 @@ def test_all_pairs_first_is_far_from_chance_and_all_last_below():
     assert held_out([1], 1).standard_errors() == 0  # nothing can be told
 
 
-def test_folds_of_different_size_are_judged_each_by_its_own():
+def test_folds_of_different_size_are_compared_each_with_its_own():
     parts = [held_out([3] * 10, 5), held_out([500] * 10, 999)]
     joined = HeldOutRanks.joined(parts)
     assert joined.recall_at_random(1) == pytest.approx((1 / 5 + 1 / 999) / 2)

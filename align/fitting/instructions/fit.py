@@ -133,10 +133,7 @@ def instruct(
         built.card,
         candidates=(*adapter.card.candidates, *candidates),
         verdict="; ".join(filter(None, (adapter.card.verdict, verdict))),
-        seconds={
-            **adapter.card.seconds,
-            "instructions": round(time.perf_counter() - start, 3),
-        },
+        seconds={**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)},
         source_fingerprint=adapter.card.source_fingerprint,
     ).of_encoders(pairs)
     instructed_adapter = _adapter(built, card, built.preference)

@@ -31,13 +31,7 @@ def learn_preference(
 
     It minimises InfoNCE from source to target with nothing masked but other answers, over the
     preference alone: the scores of the adapter stay, so the loss is that of a multinomial logistic
-    regression and has one minimum.
-
-    Args:
-        adapter: Of sources without instructions.
-        pairs: With instructions, and targets of several kinds.
-        codes: Pairs of one code answer each other and are no negatives, int64 ``(n,)``.
-        seed: Seeds the sample of ``SAMPLE`` pairs.
+    regression and has one minimum. Pairs of one code, int64 ``(n,)``, are no negatives.
     """
     assert pairs.target_parts is not None and pairs.instructions is not None
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
@@ -45,16 +39,17 @@ def learn_preference(
     queries, gallery = adapter.queries(pairs.source[rows]), adapter.gallery(pairs.target[rows])
     held = kinds_of(pairs.target[rows], pairs.target_parts)
     kinds, kind = torch.unique(held, dim=0, return_inverse=True)
-    given = (queries @ gallery.T / TEMPERATURE).clone()  # out of inference mode
+    scores = (queries @ gallery.T / TEMPERATURE).clone()  # out of inference mode
     alike = codes[rows][:, None] == codes[rows]
-    others = given.masked_fill(alike.fill_diagonal_(False), -torch.inf)
+    others = scores.masked_fill(alike.fill_diagonal_(False), -torch.inf)
     # A kind's bonus is the same for all of its items, so that their scores add up beforehand.
     masses = [
         others.masked_fill(kind != number, -torch.inf).logsumexp(dim=1)
         for number in range(len(kinds))
     ]
-    mass, asked = torch.stack(masses, dim=1), F.normalize(pairs.instructions[rows].float(), dim=1)
-    weight = _minimum(mass.double(), kind, kinds.double(), asked.double())
+    mass = torch.stack(masses, dim=1).double()
+    instructions = F.normalize(pairs.instructions[rows].float(), dim=1).double()
+    weight = _minimum(mass, kind, kinds.double(), instructions)
     return Preference(weight.float(), pairs.target_parts)
 
 

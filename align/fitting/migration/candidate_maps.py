@@ -61,8 +61,8 @@ def _affine(moments: Paired, *, ridge: float, rank: int | None) -> AffineMap:
     weight = forward_weight(moments, ridge)
     if rank is not None:
         scaled = moments.source.values.sqrt()[:, None] * (moments.source.vectors.T @ weight)
-        kept = torch.linalg.svd(scaled, full_matrices=False).Vh[:rank]
-        weight = weight @ kept.T @ kept
+        strongest = torch.linalg.svd(scaled, full_matrices=False).Vh[:rank]
+        weight = weight @ strongest.T @ strongest
     return AffineMap(moments.means[0], weight.float(), moments.means[1])
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -15,7 +15,6 @@ from align._checks import check_at_least, check_matrix, check_no_zero_rows, chec
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
-from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import IdentityMap
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
@@ -28,7 +27,7 @@ from align.fitting.model_selection.gallery_correction import (
     projections,
 )
 from align.fitting.model_selection.map_search import MapPair, MapSearch, MapSearchResult
-from align.fitting.model_selection.outcome import Gain, Outcome
+from align.fitting.model_selection.outcome import Gain
 from align.fitting.model_selection.part_weights import choose_parts
 from align.fitting.model_selection.scoring import score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
@@ -155,41 +154,42 @@ def fit(
             refined = choose_gallery(
                 cv, held_out_projections(cv, search.single), query_only=query_only
             )
-            refinement = _Refinement.over(gallery.outcome, refined)
+            closed = gallery.outcome.first(len(refined.outcome.reciprocal_ranks))
+            refinement = _Refinement(refined, refined.outcome.gain_over(closed))
             if refinement.improves:
                 base, gallery = search.single, refined
                 maps = refine_maps(cv, base, base.build(cv.moments(base.roots)))
-    built = _guarded(cv, search, maps, gallery, refinement)
-    outcome = gallery.outcome
     steps = [
         *tried_shares,
         *(Step(c.stage, c.name, c.outcome, c is base) for c in search.tried),
-        *(gallery.tried),
+        *gallery.tried,
     ]
     if refinement is not None:
         name = f"residual of {HIDDEN} hidden units"
         steps.append(Step("refine", name, refinement.gallery.outcome, refinement.improves))
-    if built.raw is not None:
-        if built.harmful:
-            steps, outcome = [step._replace(chosen=False) for step in steps], built.raw
-        steps.append(Step("identity", "raw cosine", built.raw, built.harmful))
+    outcome, raw = gallery.outcome, score_raw(cv)
+    gain = None if raw is None else outcome.gain_over(raw.first(len(outcome.reciprocal_ranks)))
+    harmful = gain is not None and not gain.exceeds(2)
+    if harmful:
+        method, maps, reference = "identity", identity_maps(cv), None
+        verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
+    else:
+        method, reference = base.name, gallery.reference(cv, maps)
+        if refinement is not None and refinement.improves:
+            method += " + mlp residual"
+        verdict = _verdict(search, gallery, gain, refinement)
+    if raw is not None:
+        if harmful:
+            steps, outcome = [step._replace(chosen=False) for step in steps], raw
+        steps.append(Step("identity", "raw cosine", raw, harmful))
     with clock.stage("chance"):
-        chance = against_chance(cv, outcome, built.raw)
-    method = "identity" if built.harmful else base.name
-    if not built.harmful and refinement is not None and refinement.improves:
-        method += " + mlp residual"
-    card = card_of(
-        cv,
-        method,
-        built.verdict,
-        chance,
-        [step.outcome.candidate(step.stage, step.name, chosen=step.chosen) for step in steps],
-        clock.seconds,
-    )
+        chance = against_chance(cv, outcome, raw)
+    candidates = [s.outcome.candidate(s.stage, s.name, chosen=s.chosen) for s in steps]
+    card = card_of(cv, method, verdict, chance, candidates, clock.seconds)
     log.info("%s", card.verdict)
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
-    return Adapter(*built.maps, card, reference=built.reference, training_items=items)
+    return Adapter(*maps, card, reference=reference, training_items=items)
 
 
 def check_enough(pairs: PairedEmbeddings, folds: int, what: str) -> None:
@@ -240,64 +240,34 @@ def identity_maps(cv: CrossValidation) -> MapPair:
     return IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
 
 
-@dataclass(frozen=True, slots=True)
-class _Refinement:
-    """Held-out results of training on top.
-
-    Attributes:
-        gallery: The gallery correction that suits the refined maps, and their results with it.
-        gain: Over the closed form on the same pairs.
-    """
+class _Refinement(NamedTuple):
+    """Training on top: its gallery correction and outcome, and its gain over the closed form."""
 
     gallery: GalleryChoice
     gain: Gain
-
-    @classmethod
-    def over(cls, closed: Outcome, refined: GalleryChoice) -> _Refinement:
-        """Of the pairs that both held out."""
-        outcome = refined.outcome
-        return cls(refined, outcome.gain_over(closed.first(len(outcome.reciprocal_ranks))))
 
     @property
     def improves(self) -> bool:
         return self.gain.exceeds(2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Built:
-    """The final maps, and whether the raw cosine had to come back instead."""
-
-    maps: MapPair
-    reference: ReferenceSet | None
-    verdict: str
-    raw: Outcome | None
-    harmful: bool = False
-
-
-def _guarded(
-    cv: CrossValidation,
+def _verdict(
     search: MapSearchResult,
-    maps: MapPair,
     gallery: GalleryChoice,
+    gain: Gain | None,
     refinement: _Refinement | None,
-) -> _Built:
-    """The maps and their gallery, unless the raw cosine is defined and not clearly beaten."""
-    best, raw = search.best, score_raw(cv)
-    verdict = f"{best.name} scored best of {len(search.tried)} maps"
-    if raw is not None:
-        gain = gallery.outcome.gain_over(raw.first(len(gallery.outcome.reciprocal_ranks)))
-        if not gain.exceeds(2):
-            verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
-            return _Built(identity_maps(cv), None, verdict, raw, harmful=True)
+) -> str:
+    verdict = f"{search.best.name} scored best of {len(search.tried)} maps"
+    if gain is not None:
         verdict += f" and gained {gain} MRR over the raw cosine"
     steps = [str(step) for step in (gallery.hubness, gallery.expansion) if step is not None]
     if steps:
         verdict += f"; gallery: {' and '.join(steps)}"
     if refinement is not None:
-        on = "it" if best is search.single else search.single.name
+        on = "it" if search.best is search.single else search.single.name
         kept = "is" if refinement.improves else "was not"
         verdict += f"; training on top of {on} gained {refinement.gain} MRR and {kept} kept"
-    return _Built(maps, gallery.reference(cv, maps), verdict, raw)
+    return verdict
 
 
 def _unpaired(

@@ -60,10 +60,7 @@ def are_views(pairs: PairedEmbeddings, side: int) -> bool:
 
     Where an item lacks one, parts are kinds of items and not views of one: weights stay even.
     """
-    rows, widths = (
-        (pairs.source, pairs.source_parts),
-        (pairs.target, pairs.target_parts),
-    )[side]
+    rows, widths = ((pairs.source, pairs.source_parts), (pairs.target, pairs.target_parts))[side]
     if widths is None or len(widths) < 2:
         return False
     return all(bool(present(part).all()) for part in torch.split(rows, list(widths), dim=1))

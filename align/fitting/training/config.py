@@ -77,9 +77,9 @@ class TrainConfig:
             ("steps", "epochs", "patience", "chunk", "validate_every", "checkpoint_every"), 1
         )
         least |= {"weight_decay": 0, "anchor": 0, "batch_size": 2 if self.mixup is None else 4}
-        for name, low in least.items():
+        for name, bound in least.items():
             if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), low)
+                check_at_least(name, getattr(self, name), bound)
         for name in ("learning_rate", "temperature", "temperature_rate", "mixup"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))

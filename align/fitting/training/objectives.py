@@ -68,9 +68,7 @@ def modality_aware(
 ) -> Tensor:
     """``mamcl``: each source is compared with targets of its own target's modality only."""
     return mamcl(
-        batch.source,
-        batch.target,
-        _modality(batch),
+        *_with_modality(batch),
         temperature=batch.temperature,
         groups=batch.groups,
         positives=positives,
@@ -84,9 +82,7 @@ def softly_modality_aware(
 ) -> Tensor:
     """``mac``: targets of other modalities count less, at ``across`` times the temperature."""
     return mac(
-        batch.source,
-        batch.target,
-        _modality(batch),
+        *_with_modality(batch),
         within=batch.temperature,
         across=across * batch.temperature,
         groups=batch.groups,
@@ -115,15 +111,15 @@ def contrastive_with_structure(
 def name_of(loss: Callable[..., Any]) -> str:
     """A loss in words, with the settings that ``partial`` gave it."""
     if isinstance(loss, partial):
-        given = [*map(repr, loss.args), *(f"{key}={loss.keywords[key]!r}" for key in loss.keywords)]
-        return f"{name_of(loss.func)}({', '.join(given)})"
+        settings = [*map(repr, loss.args), *(f"{k}={v!r}" for k, v in loss.keywords.items())]
+        return f"{name_of(loss.func)}({', '.join(settings)})"
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
 
-def _modality(batch: Batch) -> Tensor:
+def _with_modality(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     if batch.target_modality is None:
         raise ValueError(
             "a loss that is aware of modalities needs that of each target; the pairs have none. "
             "Pass target_modality to PairedEmbeddings.from_arrays, or use contrastive."
         )
-    return batch.target_modality
+    return batch.source, batch.target, batch.target_modality

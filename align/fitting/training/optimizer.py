@@ -16,9 +16,7 @@ Values = dict[str, Tensor]
 class Learner:
     """The weights of a module and a temperature, updated by AdamW on a schedule.
 
-    Attributes:
-        parameters: What is learned, by name.
-        average: Their exponential moving average, or ``None``.
+    ``average`` is the exponential moving average of ``parameters``, or ``None``.
     """
 
     def __init__(self, module: nn.Module, config: TrainConfig, *, steps: int) -> None:
@@ -33,14 +31,10 @@ class Learner:
         vectors = [value for value in self.parameters.values() if value.ndim <= 1]
         groups = [
             {"params": matrices, "peak": config.learning_rate, "weight_decay": config.weight_decay},
-            {"params": vectors, "peak": config.learning_rate, "weight_decay": 0.0},
-            {
-                "params": [self.log_temperature],
-                "peak": config.temperature_rate,
-                "weight_decay": 0.0,
-            },
+            {"params": vectors, "peak": config.learning_rate},
+            {"params": [self.log_temperature], "peak": config.temperature_rate},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
         self.average = None if config.ema is None else _copied(self.parameters)
 
     @property
@@ -71,12 +65,12 @@ class Learner:
 
     def state(self) -> Values:
         """All that the next step depends on, by name, as copies."""
-        found = {f"weight/{name}": value for name, value in _copied(self.parameters).items()}
-        found |= {f"average/{name}": value for name, value in _copied(self.average or {}).items()}
-        found["log_temperature"] = self.log_temperature.detach().clone()
+        state = {f"weight/{name}": value for name, value in _copied(self.parameters).items()}
+        state |= {f"average/{name}": value for name, value in _copied(self.average or {}).items()}
+        state["log_temperature"] = self.log_temperature.detach().clone()
         for number, moments in self.optimizer.state_dict()["state"].items():
-            found |= {f"moment/{number}/{name}": value for name, value in moments.items()}
-        return found
+            state |= {f"moment/{number}/{name}": value for name, value in moments.items()}
+        return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what ``state`` gave."""

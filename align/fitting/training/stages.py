@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.batch import Loss
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.logs import Log
-from align.fitting.training.objectives import contrastive, modality_aware
+from align.fitting.training.objectives import contrastive
 from align.fitting.training.run import Validate
 from align.fitting.training.train import train
 
@@ -100,37 +100,3 @@ def train_stages(
         if not (here / ADAPTER).exists():
             adapter.save(here / ADAPTER)
     return adapter
-
-
-def unite_stages(*, steps: int = 200, batch_size: int | None = None) -> tuple[Stage, Stage]:
-    """UNITE's two stages, of ``steps`` of ``batch_size`` pairs each (``None`` for all).
-
-    The first, retrieval adaptation, is symmetric and sees all targets as negatives; the second,
-    instruction tuning, goes from source to target only and masks targets of other modalities
-    (``modality_aware``), at a fifth of the rate. As in the paper: the losses, the temperature of
-    0.03 that is not learned, no weight decay, a warm-up of 0.03, a half cosine, and rates of 1e-4
-    and 2e-5, though there they are those of low-rank updates of the backbone, trained for one epoch
-    in batches of 1,024 or 4,096. Pairs of one group are left out of each other's negatives.
-
-    To instruct, start from ``instructed(residual(adapter), d_instruction)`` and pass sources
-    ``with_instructions``, zero in the first stage. Each stage may bring its own pairs, by
-    ``dataclasses.replace(stage, pairs=...)``. Where targets were of several modalities, each
-    centred by itself, this gained no recall (``experiments/results/unite.json``): to say which
-    modality is wanted, use ``align.fitting.instructions.fit.instruct``.
-
-    Reference:
-        Kong et al. 2025, arXiv:2505.19650 (UNITE), and the scripts of its repository.
-    """
-    first = TrainConfig(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=1e-4,
-        weight_decay=0.0,
-        warmup=0.03,
-        temperature=0.03,
-        learn_temperature=False,
-    )
-    return (
-        Stage("retrieval-adaptation", contrastive, first),
-        Stage("instruction-tuning", modality_aware, replace(first, learning_rate=2e-5)),
-    )

@@ -152,11 +152,11 @@ def _result(run: TrainingRun, pairs: PairedEmbeddings) -> Adapter:
     adapter = run.result()
     adapter.training_items = remember_pairs(adapter.training_items, pairs)
     card, loss = adapter.card, name_of(run.loss)
-    story = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
+    words = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
     if run.best_value is None:
-        story += ", with nothing held out to evaluate it"
+        words += ", with nothing held out to evaluate it"
     else:
-        story += (
+        words += (
             f", kept after step {run.best_step}, where validation was {run.best_value:.4f} "
             f"({run.first_value:.4f} at the start)"
         )
@@ -166,7 +166,7 @@ def _result(run: TrainingRun, pairs: PairedEmbeddings) -> Adapter:
         n_pairs=card.n_pairs or len(pairs),
         n_groups=card.n_groups or len(set(pairs.groups)),
         seconds={**card.seconds, "training": round(run.seconds, 3)},
-        verdict=f"{card.verdict}; {story}" if card.verdict else story,
+        verdict=f"{card.verdict}; {words}" if card.verdict else words,
         versions=installed_versions(),
     ).of_encoders(pairs)
     return adapter

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from align.fitting.tuning.setting import Params, SettingScorer
 
 LEAST_DIM = 32
 
 
-class Suggests(Protocol):
-    """An Optuna trial, which this file knows by its methods alone."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What was chosen so far."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A number of a range."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """A whole number of a range."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of some values."""
-
-
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The ranges that settings are drawn from.
+    """The ranges that settings are drawn from."""
 
-    Attributes:
-        dims: Least and greatest width of the shared space.
-        parts: Parts of each side whose weights are chosen.
-        comparable: Whether the sides have one width, so that a shared projection is an option.
-    """
-
-    dims: tuple[int, int]
-    parts: tuple[int, int]
-    comparable: bool = False
+    dims: tuple[int, int]  # least and greatest width of the shared space
+    parts: tuple[int, int]  # parts of each side whose weights are chosen
+    comparable: bool = False  # whether the sides have one width, for a shared projection
 
     @classmethod
     def of(cls, scorer: SettingScorer, dims: tuple[int, int] | None) -> Self:
@@ -92,8 +68,8 @@ class SearchSpace:
             {"map": "both", "centred_share": 0.5, **starts[1]},
         ]
 
-    def suggest(self, trial: Suggests) -> Params:
-        """Parameters of a trial; some are drawn only where they mean something."""
+    def suggest(self, trial: Any) -> Params:
+        """Parameters of an Optuna trial; some are drawn only where they mean something."""
         kind = "rcca"
         if self.comparable:
             kind = trial.suggest_categorical("map", ("rcca", "centred", "both"))
@@ -117,7 +93,8 @@ class SearchSpace:
         if trial.suggest_categorical("expansion", (False, True)):
             trial.suggest_float("expansion_weight", 0.05, 0.8)
             trial.suggest_float("expansion_sharpness", 5, 80, log=True)
-        return trial.params
+        params: Params = trial.params
+        return params
 
     def _weights(self) -> list[str]:
         sides = zip(("source", "target"), self.parts, strict=True)

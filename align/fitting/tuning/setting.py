@@ -37,7 +37,7 @@ class Setting:
     Attributes:
         ridge: ``(k_x, k_y)`` of ``align.adapters.closed_form.rcca.rcca``, or ``None`` without one.
         power: Of the weights of canonical directions, or ``None`` without one.
-        dim: Directions kept of each map.
+        dim: Directions of each map.
         centred: Share of the cosine of centred vectors, in their ``dim`` directions in which pairs
             agree most: 0 for canonical directions alone, 1 for none of these. Between the two both
             stand side by side. Only where the sides are of one width.
@@ -189,8 +189,8 @@ def _centred_maps(moments: Paired, dim: int) -> tuple[LinearMap, LinearMap]:
     """
     cross = moments.source.vectors @ moments.cross @ moments.target.vectors.T
     _, vectors = torch.linalg.eigh(cross + cross.T)  # rising
-    kept = vectors[:, -dim:].flip(1)
-    return moments.maps(kept, kept)
+    projection = vectors[:, -dim:].flip(1)
+    return moments.maps(projection, projection)
 
 
 def _weights(params: Params, side: str) -> tuple[float, ...]:

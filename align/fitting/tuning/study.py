@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA, IDENTITY, SCORES = Schema("align-tune", 1), "identity", "scores"
-RANDOM = 10  # trials before the sampler models what was found
+RANDOM = 10  # trials before the sampler models their results
 MARGIN = 2.0  # standard errors by which another must lead on the first fold
 SEEN = 10  # whole trials below which importance is not reported
 JOURNAL = b'{"op_code":'  # how every line of a journal begins
@@ -228,8 +228,8 @@ def _finished(run: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _read(trial: optuna.trial.FrozenTrial, number: int) -> Trial:
     params, scores = dict(trial.params), trial.user_attrs[SCORES]
-    numbers = (scores[name] for name in ("mrr", "error", "recall_at_10"))
-    return Trial(number, params, Setting.of(params), *numbers, pruned=trial.values is None)
+    mrr, error, recall = (scores[name] for name in ("mrr", "error", "recall_at_10"))
+    return Trial(number, params, Setting.of(params), mrr, error, recall, trial.values is None)
 
 
 def _importance(run: optuna.Study, seed: int) -> dict[str, float]:

@@ -186,7 +186,7 @@ def test_the_same_call_gives_the_same_adapter():
         assert tensor.equal(two.state_dict()[name])
 
 
-def test_held_out_pairs_are_new_to_the_adapter_that_judges_them():
+def test_held_out_pairs_are_new_to_the_adapter_that_ranks_them():
     adapter, pairs = planted_kinds(60, 0)
     seen = []
 

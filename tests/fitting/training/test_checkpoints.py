@@ -33,7 +33,7 @@ def start(pairs):
     return residual(closed, kind="mlp", size=5, dropout=0.5, generator=generator)
 
 
-def judge(adapter):
+def quality(adapter):
     """Something that rises and falls."""
     return torch.sin(1e4 * adapter.source_map.delta.second.sum()).item()
 
@@ -56,7 +56,7 @@ def assert_same(a, b):
     assert [name for name in a if not a[name].equal(b[name])] == []
 
 
-@pytest.mark.parametrize("validate", [None, judge])
+@pytest.mark.parametrize("validate", [None, quality])
 @pytest.mark.parametrize("step", [2, 6, 8, 11])
 def test_an_interrupted_run_continues_to_the_same_bits(pairs, start, tmp_path, step, validate):
     path = tmp_path / "run" / "training.safetensors"
@@ -83,9 +83,9 @@ def test_an_interrupted_run_continues_to_the_same_bits(pairs, start, tmp_path, s
 
 def test_a_finished_run_is_not_run_again(pairs, start, tmp_path):
     path = tmp_path / "training.safetensors"
-    whole = train(start, pairs, config=CONFIG, validate=judge, checkpoint=path)
+    whole = train(start, pairs, config=CONFIG, validate=quality, checkpoint=path)
     before, seen = path.read_bytes(), []
-    again = train(start, pairs, config=CONFIG, validate=judge, checkpoint=path, log=[seen.append])
+    again = train(start, pairs, config=CONFIG, validate=quality, checkpoint=path, log=[seen.append])
     assert_same(again, whole)
     assert again.card == whole.card
     assert seen == [] and path.read_bytes() == before
@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(pairs, start, 
     for changes, message in (
         ({"config": replace(CONFIG, seed=1)}, r"differs in settings: .*\"seed\": 0.* then"),
         ({"loss": siglip}, "differs in loss: contrastive then, siglip now"),
-        ({"validate": judge}, "differs in validated: False then, True now"),
+        ({"validate": quality}, "differs in validated: False then, True now"),
         ({"weights": torch.ones(60)}, "differs in weights: "),
     ):
         with pytest.raises(ValueError, match=f"{message}.*{again}"):

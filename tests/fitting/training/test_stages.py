@@ -10,8 +10,9 @@ from align.adapters.trainable import instructed, residual
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import contrastive, modality_aware, siglip
-from align.fitting.training.stages import Stage, train_stages, unite_stages
+from align.fitting.training.stages import Stage, train_stages
 from align.fitting.training.train import train
+from experiments.unite_systems import unite_stages
 
 CONFIG = TrainConfig(steps=6, batch_size=20, learning_rate=1e-2, checkpoint_every=2)
 STAGES = (Stage("first", contrastive, CONFIG), Stage("second", siglip, replace(CONFIG, seed=1)))

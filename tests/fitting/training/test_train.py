@@ -173,7 +173,7 @@ def test_no_reference_stays_no_reference(pairs):
     assert train(closed(pairs), pairs, config=QUICK).reference is None
 
 
-def test_validation_sees_the_reference_of_the_maps_it_judges(pairs):
+def test_validation_sees_the_reference_of_the_maps_it_scores(pairs):
     start = closed(pairs)
     sides = start.source(pairs.source), start.target(pairs.target)
     start.reference = ReferenceSet(*sides, expansion=None, hubness=NNN(5, 0.5))

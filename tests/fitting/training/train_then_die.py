@@ -27,7 +27,7 @@ STAGES = (Stage("first", config=CONFIG), Stage("second", config=replace(CONFIG, 
 MOMENTS = ("inside the eighth step of the second stage", "before a checkpoint is renamed")
 
 
-def judge(adapter):
+def quality(adapter):
     """Something that rises and falls."""
     return torch.sin(1e4 * adapter.source_map.delta.second.sum()).item()
 
@@ -38,7 +38,7 @@ def run(folder, *, log=()):
     closed = procrustes(pairs.source, pairs.target)
     generator = torch.Generator().manual_seed(0)
     start = residual(closed, kind="mlp", size=5, dropout=0.5, generator=generator)
-    return train_stages(start, pairs, STAGES, folder=folder, validate=judge, log=log)
+    return train_stages(start, pairs, STAGES, folder=folder, validate=quality, log=log)
 
 
 if __name__ == "__main__":
