@@ -61,10 +61,10 @@ def whole():
 
 
 def test_every_standard_probe_says_something_in_every_state(whole):
-    _, _, found = whole
-    assert [row.name for row in found.rows] == [each.name for each in STANDARD]
-    for row in found.rows:
-        assert set(row.readings) | set(row.undefined) == set(found.columns)
+    _, _, result = whole
+    assert [row.name for row in result.rows] == [each.name for each in STANDARD]
+    for row in result.rows:
+        assert set(row.readings) | set(row.undefined) == set(result.columns)
         assert not set(row.readings) & set(row.undefined)
         for reading in row.readings.values():
             assert math.isfinite(reading.value)
@@ -78,42 +78,42 @@ def test_names_are_unique_and_every_null_is_explained():
 
 
 def test_sides_of_two_widths_have_no_cosine_before_alignment(whole):
-    _, _, found = whole
-    row = found.row("foscttm")
+    _, _, result = whole
+    row = result.row("foscttm")
     assert row.undefined["raw"] == (
         "not defined before alignment: the sides have 10 and 7 dimensions"
     )
     assert "aligned" in row.readings and row.change is None
-    assert set(found.row("linear_cka").readings) >= {"raw", "centred", "aligned"}
+    assert set(result.row("linear_cka").readings) >= {"raw", "centred", "aligned"}
 
 
 def test_recall_is_the_recall_of_evaluate(whole):
-    test, adapter, found = whole
-    searched = found.row("recall_at_10").readings[found.searched]
+    test, adapter, result = whole
+    searched = result.row("recall_at_10").readings[result.searched]
     assert searched.value == pytest.approx(evaluate(test, adapter).mean["recall_at_10"].value)
 
 
 def test_a_report_is_the_same_each_time_and_goes_to_json_and_back(whole):
-    test, adapter, found = whole
-    assert report(test, adapter) == found
-    assert probes.Report.from_json(found.to_json()) == found
-    assert report(test, adapter, seed=1) != found
+    test, adapter, result = whole
+    assert report(test, adapter) == result
+    assert probes.Report.from_json(result.to_json()) == result
+    assert report(test, adapter, seed=1) != result
 
 
 def test_failures_and_hubs_name_pairs_of_the_report(whole):
-    test, _, found = whole
-    assert {entry.id for entry in (*found.failures, *found.hubs)} <= set(test.ids)
-    assert [entry.rank for entry in found.failures] == sorted(
-        (entry.rank for entry in found.failures), reverse=True
+    test, _, result = whole
+    assert {entry.id for entry in (*result.failures, *result.hubs)} <= set(test.ids)
+    assert [entry.rank for entry in result.failures] == sorted(
+        (entry.rank for entry in result.failures), reverse=True
     )
-    assert all(entry.rank > 1 and entry.best_score >= entry.score for entry in found.failures)
-    assert all(0 <= entry.wrong <= entry.count for entry in found.hubs)
+    assert all(entry.rank > 1 and entry.best_score >= entry.score for entry in result.failures)
+    assert all(0 <= entry.wrong <= entry.count for entry in result.hubs)
 
 
 def test_a_change_is_measured_on_the_same_draws(rng):
     data = shared(rng, widths=(6, 6))
-    found = report(data, Halves(6), probes=[probe()])
-    same = found.row("ours").change
+    result = report(data, Halves(6), probes=[probe()])
+    same = result.row("ours").change
     # Nothing was changed, so that the difference is 0 in every draw and not only on average.
     assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-7)
     moved = report(data, Halves(3), probes=[probe()]).row("ours")
@@ -138,10 +138,10 @@ def test_a_probe_that_cannot_answer_says_why_in_its_cell(rng):
     def degenerate(space):
         raise ValueError("there must be a shape; got a point. Pass more.")
 
-    found = report(shared(rng), probes=[probe(measure=degenerate), probe("other")])
-    assert found.row("ours").undefined["raw"].startswith("not defined here: there must be a shape")
-    assert found.row("ours").readings == {}
-    assert found.row("other").readings
+    result = report(shared(rng), probes=[probe(measure=degenerate), probe("other")])
+    assert result.row("ours").undefined["raw"].startswith("not defined here: there must be a shape")
+    assert result.row("ours").readings == {}
+    assert result.row("other").readings
 
 
 def test_a_number_that_is_none_is_a_defect_and_not_a_reading(rng):
@@ -167,10 +167,10 @@ def test_probes_of_search_are_read_on_the_corrected_search_and_others_are_not(rn
         def gallery(self, y, *, side):
             return torch.cat([y.vectors, torch.arange(len(y))[:, None] / 10.0], dim=1)
 
-    found = report(data, Corrected(6), probes=[probe(), probe("search", needs="search")])
-    assert found.columns == ("raw", "aligned", "corrected", "centred")
-    assert "corrected" in found.row("search").readings
-    assert found.row("ours").undefined["corrected"].startswith("as aligned")
+    result = report(data, Corrected(6), probes=[probe(), probe("search", needs="search")])
+    assert result.columns == ("raw", "aligned", "corrected", "centred")
+    assert "corrected" in result.row("search").readings
+    assert result.row("ours").undefined["corrected"].startswith("as aligned")
 
 
 def test_a_probe_on_a_sample_gets_the_weights_of_its_rows(rng):
@@ -186,9 +186,9 @@ def test_a_probe_on_a_sample_gets_the_weights_of_its_rows(rng):
 
         return Measured(value, watched, rows=rows)
 
-    found = report(shared(rng), probes=[probe(measure=on_a_sample)])
+    result = report(shared(rng), probes=[probe(measure=on_a_sample)])
     assert seen[0] == (1000, 30)
-    assert found.row("ours").readings["raw"].n == 30
+    assert result.row("ours").readings["raw"].n == 30
 
 
 def test_a_progress_bar_is_shown_on_demand_only(rng, capsys):
@@ -211,28 +211,28 @@ def test_an_interrupted_report_goes_on_where_it_stopped(rng, tmp_path):
 
         return probe(name, measure=measure)
 
-    kept = tmp_path / "partial"
+    partial = tmp_path / "partial"
     with pytest.raises(KeyboardInterrupt):
-        report(data, probes=[counted("a"), counted("b", dies=True)], resume=kept)
-    with kept.open("a") as file:
+        report(data, probes=[counted("a"), counted("b", dies=True)], resume=partial)
+    with partial.open("a") as file:
         file.write('{"state": "raw", "pro')  # a line that a kill cut short
     straight = report(data, probes=[counted("a"), counted("b")])
     calls.clear()
-    found = report(data, probes=[counted("a"), counted("b")], resume=kept)
-    assert found == straight
+    result = report(data, probes=[counted("a"), counted("b")], resume=partial)
+    assert result == straight
     assert calls == ["b", "a", "b"]  # "a" of the raw state was there already
-    assert not kept.exists()
+    assert not partial.exists()
 
 
-@pytest.mark.parametrize("held", ["My thesis", '{"key": "value"}\n', '["key"]', "{x"])
-def test_a_file_that_no_report_left_is_neither_overwritten_nor_removed(rng, tmp_path, held):
+@pytest.mark.parametrize("content", ["My thesis", '{"key": "value"}\n', '["key"]', "{x"])
+def test_a_file_that_no_report_left_is_neither_overwritten_nor_removed(rng, tmp_path, content):
     mine = tmp_path / "mine"
-    mine.write_text(held)
+    mine.write_text(content)
     with pytest.raises(
         FileExistsError, match=r"resume must name a new file, .*Nothing was changed"
     ):
         report(shared(rng), probes=[probe()], resume=mine)
-    assert mine.read_text() == held
+    assert mine.read_text() == content
     link = tmp_path / "link"
     link.symlink_to("absent")
     with pytest.raises(FileExistsError, match="is another file"):
@@ -241,33 +241,33 @@ def test_a_file_that_no_report_left_is_neither_overwritten_nor_removed(rng, tmp_
 
 
 def test_a_reading_that_was_changed_on_disk_is_measured_again(rng, tmp_path):
-    data, kept = shared(rng), tmp_path / "partial"
+    data, partial = shared(rng), tmp_path / "partial"
 
     def dies(space):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        report(data, probes=[probe(), probe("b", measure=dies)], resume=kept)
-    lines = kept.read_text().splitlines()
-    told = json.loads(lines[1])
-    told["outcome"]["reading"]["value"] += 1
-    kept.write_text("\n".join([lines[0], json.dumps(told)]) + "\n")
+        report(data, probes=[probe(), probe("b", measure=dies)], resume=partial)
+    lines = partial.read_text().splitlines()
+    line = json.loads(lines[1])
+    line["outcome"]["reading"]["value"] += 1
+    partial.write_text("\n".join([lines[0], json.dumps(line)]) + "\n")
     fresh = report(data, probes=[probe(), probe("b")])
-    assert report(data, probes=[probe(), probe("b")], resume=kept) == fresh
+    assert report(data, probes=[probe(), probe("b")], resume=partial) == fresh
 
 
 def test_readings_of_other_data_are_not_taken_for_these(rng, tmp_path):
-    kept = tmp_path / "partial"
+    partial = tmp_path / "partial"
 
     def dies(space):
         raise KeyboardInterrupt
 
     for data in (shared(rng), shared(rng)):
         with pytest.raises(KeyboardInterrupt):
-            report(data, probes=[probe(), probe("b", measure=dies)], resume=kept)
-        assert len([line for line in kept.read_text().splitlines() if "outcome" in line]) == 1
+            report(data, probes=[probe(), probe("b", measure=dies)], resume=partial)
+        assert len([line for line in partial.read_text().splitlines() if "outcome" in line]) == 1
     fresh = report(data, probes=[probe(), probe("b")])
-    assert report(data, probes=[probe(), probe("b")], resume=kept) == fresh
+    assert report(data, probes=[probe(), probe("b")], resume=partial) == fresh
 
 
 @settings(max_examples=8, deadline=None)
@@ -277,12 +277,12 @@ def test_small_and_awkward_pairs_give_numbers_or_reasons_and_never_nan(n, d, e, 
     source, target = torch.randn(n, d, generator=rng), torch.randn(n, e, generator=rng)
     source[:, 0] = 3.0  # a constant column
     target[1] = target[0]  # a repeat in another group
-    found = report(PairedEmbeddings.from_arrays(source, target), seed=seed)
-    for row in found.rows:
+    result = report(PairedEmbeddings.from_arrays(source, target), seed=seed)
+    for row in result.rows:
         for reading in row.readings.values():
             assert math.isfinite(reading.value)
         assert not any("This is a defect" in reason for reason in row.undefined.values())
-    assert found.verdict
+    assert result.verdict
 
 
 def test_the_standard_probes_can_be_shortened_and_renamed(rng):
@@ -294,20 +294,20 @@ def test_sides_of_one_column_leave_cells_that_say_why(rng):
     x = torch.randn(24, 1, generator=rng)
     data = PairedEmbeddings.from_arrays(x, x + 0.1 * torch.randn(24, 1, generator=rng))
     chosen = [each for each in STANDARD if each.family in ("offset", "pathology")]
-    found = report(data, probes=chosen)
-    reason = found.row("iso_score_source").undefined["raw"]
+    result = report(data, probes=chosen)
+    reason = result.row("iso_score_source").undefined["raw"]
     assert reason.startswith("not defined here: source must have at least two columns")
-    assert found.row("gap_energy_share").readings and found.to_html() and found.to_json()
+    assert result.row("gap_energy_share").readings and result.to_html() and result.to_json()
 
 
 def test_few_distinct_items_give_values_without_intervals_and_not_nan(rng):
     few = torch.randn(3, 4, generator=rng).repeat(14, 1)[:40]
     data = PairedEmbeddings.from_arrays(few, torch.randn(40, 4, generator=rng))
-    found = report(data, probes=[each for each in STANDARD if each.family != "distribution"])
-    for row in found.rows:
+    result = report(data, probes=[each for each in STANDARD if each.family != "distribution"])
+    for row in result.rows:
         for reading in row.readings.values():
             assert reading.low is None or math.isfinite(reading.low + reading.high), row.name
-    assert found.to_json() and found.verdict
+    assert result.to_json() and result.verdict
 
 
 def test_draws_that_are_not_defined_leave_no_interval_and_a_note(rng):

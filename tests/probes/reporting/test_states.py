@@ -28,8 +28,8 @@ class Mapped:
 
 
 def test_without_an_adapter_there_are_two_states(rng):
-    found = states(pairs(rng), None, seed=0)
-    assert list(found) == ["raw", "centred"]
+    spaces = states(pairs(rng), None, seed=0)
+    assert list(spaces) == ["raw", "centred"]
 
 
 def test_all_states_hold_unit_vectors(rng):
@@ -104,8 +104,8 @@ def test_a_corrected_search_is_a_state_of_its_own(rng):
             bias = torch.full((len(y), 1), {"source": 1.0, "target": 2.0}[side])
             return torch.cat([y.vectors, bias], dim=1)
 
-    found = states(data, Corrected(lambda x: x, lambda y: y), seed=0)["corrected"]
-    forth, back = found.searches
+    corrected = states(data, Corrected(lambda x: x, lambda y: y), seed=0)["corrected"]
+    forth, back = corrected.searches
     torch.testing.assert_close(forth.queries[:, :8], data.source)
     torch.testing.assert_close(forth.gallery[:, :8], data.target)
     assert (forth.gallery[:, 8] == 2).all() and (back.gallery[:, 8] == 1).all()
@@ -119,8 +119,8 @@ def test_repeats_within_a_group_are_left_out_and_counted(rng):
     photos = data.target.repeat_interleave(3, dim=0)
     groups = [str(i // 3) for i in range(120)]
     many = PairedEmbeddings.from_arrays(captions, photos, groups=groups)
-    found, rules = measurable(many, seed=0)
-    assert found.ids == tuple(str(i) for i in range(0, 120, 3))
+    measured, rules = measurable(many, seed=0)
+    assert measured.ids == tuple(str(i) for i in range(0, 120, 3))
     assert rules[0].startswith("80 of 120 pairs repeat an item of their group")
 
 
@@ -128,8 +128,8 @@ def test_equal_items_of_different_groups_stay_and_are_named(rng):
     data = pairs(rng)
     target = data.target.clone()
     target[7] = target[3]
-    found, rules = measurable(PairedEmbeddings.from_arrays(data.source, target), seed=0)
-    assert len(found) == 60
+    measured, rules = measurable(PairedEmbeddings.from_arrays(data.source, target), seed=0)
+    assert len(measured) == 60
     assert rules == (
         "1 target vectors equal one of another group: such ties count against retrieval, and near "
         "neighbours are not to be trusted.",
@@ -138,12 +138,12 @@ def test_equal_items_of_different_groups_stay_and_are_named(rng):
 
 def test_more_pairs_than_can_be_held_are_sampled_by_group(rng):
     data = pairs(rng, n=300, groups=[str(i // 2) for i in range(300)])
-    found, rules = measurable(data, seed=0, most_pairs=50)
-    assert len(found) == 50 and len(set(found.groups)) == 25
+    measured, rules = measurable(data, seed=0, most_pairs=50)
+    assert len(measured) == 50 and len(set(measured.groups)) == 25
     assert "50 pairs are measured, a random sample of whole groups" in rules[0]
     again, _ = measurable(data, seed=0, most_pairs=50)
     other, _ = measurable(data, seed=1, most_pairs=50)
-    assert again.ids == found.ids != other.ids
+    assert again.ids == measured.ids != other.ids
 
 
 def test_too_few_groups_are_refused(rng):

@@ -19,12 +19,12 @@ from tests.probes.reporting.verdict_cases import (
     read,
     related,
     rotation,
-    said,
     same,
     shuffled,
     to_line,
     to_point,
     unit,
+    verdict_of,
     with_duplicates,
     with_hubs,
     with_outliers,
@@ -159,13 +159,13 @@ WITH_AN_ADAPTER = {
 @pytest.mark.parametrize("case", WITHOUT_AN_ADAPTER.values(), ids=WITHOUT_AN_ADAPTER)
 def test_the_verdict_on_two_sides_begins_with_what_was_planted(case):
     pair, begins = case
-    assert said(pair()).startswith(begins)
+    assert verdict_of(pair()).startswith(begins)
 
 
 @pytest.mark.parametrize("case", WITH_AN_ADAPTER.values(), ids=WITH_AN_ADAPTER)
 def test_the_verdict_on_an_adapter_begins_with_what_it_does(case):
     planted, begins = case
-    assert said(*planted()).startswith(begins)
+    assert verdict_of(*planted()).startswith(begins)
 
 
 def test_there_are_thirty_cases_and_more():
@@ -173,48 +173,48 @@ def test_there_are_thirty_cases_and_more():
 
 
 def test_groups_are_no_reason_to_doubt_related_sides():
-    assert said(related(), groups=[str(row // 4) for row in range(200)]).startswith(SHARED)
+    assert verdict_of(related(), groups=[str(row // 4) for row in range(200)]).startswith(SHARED)
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 50))
 def test_twenty_five_pairs_of_one_law_do_not_differ_in_shape(seed):
-    found = said(related(25, 16, seed=seed))
-    assert "clouds do not differ in shape" in found
+    text = verdict_of(related(25, 16, seed=seed))
+    assert "clouds do not differ in shape" in text
 
 
 def test_a_loss_of_recall_is_named_with_both_values_and_chance():
-    found = read(related(noise=0.1), Moves(noisy(2.5)))
-    readings = found.row("recall_at_10").readings
+    report = read(related(noise=0.1), Moves(noisy(2.5)))
+    readings = report.row("recall_at_10").readings
     before, after = (f"{readings[state].value:.3g}" for state in ("raw", "aligned"))
     assert before == "1" and float(after) < 0.7
-    assert f"recall@10 falls from 1.00 to {after}" in found.verdict
-    assert "by chance 0.050" in found.verdict.partition(".  ")[0]
+    assert f"recall@10 falls from 1.00 to {after}" in report.verdict
+    assert "by chance 0.050" in report.verdict.partition(".  ")[0]
 
 
 def test_a_collapse_is_named_beside_the_harm_with_its_side():
-    both = said(related(noise=0.1), Moves(to_line, to_line))
+    both = verdict_of(related(noise=0.1), Moves(to_line, to_line))
     assert f"{COLLAPSED}the source side fills" in both and "and the target side fills" in both
-    one = said(related(noise=0.1), Moves(same, to_line))
+    one = verdict_of(related(noise=0.1), Moves(same, to_line))
     assert f"{COLLAPSED}the target side fills" in one and "source side fills" not in one
 
 
 def test_a_collapse_before_alignment_is_not_blamed_on_the_adapter():
     pair = to_line(related()[0]), to_line(related()[1])
-    found = said(pair, Moves(same))
-    assert found.startswith("The space has collapsed before alignment: the source side")
+    text = verdict_of(pair, Moves(same))
+    assert text.startswith("The space has collapsed before alignment: the source side")
 
 
 def test_an_adapter_that_opens_what_had_collapsed_is_not_blamed():
     pair = to_line(related()[0]), related()[1]
-    assert "collapse" not in said(pair, Moves(lambda x: x + cloud(200, 16, 9)))
+    assert "collapse" not in verdict_of(pair, Moves(lambda x: x + cloud(200, 16, 9)))
 
 
 def test_hubs_are_named_where_they_are():
-    assert "a few hubs crowd the answers" in said(with_hubs())
+    assert "a few hubs crowd the answers" in verdict_of(with_hubs())
 
 
 def test_a_weak_signal_is_not_called_found():
-    found = read(a_weak_signal())
-    assert 0.02 < found.row("recall_at_10").readings["raw"].value < 0.06
-    assert found.verdict.startswith(WEAK) and "pairs are seldom found" in found.verdict
-    assert "no canonical dimension carries over" in found.verdict
+    report = read(a_weak_signal())
+    assert 0.02 < report.row("recall_at_10").readings["raw"].value < 0.06
+    assert report.verdict.startswith(WEAK) and "pairs are seldom found" in report.verdict
+    assert "no canonical dimension carries over" in report.verdict

@@ -110,7 +110,7 @@ def first_columns(width):
     return lambda x: x[:, :width]
 
 
-def said(pair, adapter=None, *, groups=None, seed=0):
+def verdict_of(pair, adapter=None, *, groups=None, seed=0):
     """The verdict on two sides, from the probes that it reads."""
     return read(pair, adapter, groups=groups, seed=seed).verdict
 

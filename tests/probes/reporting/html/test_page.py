@@ -161,14 +161,14 @@ def test_an_undefined_cell_says_why_and_its_note_says_more():
     assert re.search(r'as aligned<sup><a href="#note-\d"', html)
 
 
-def test_notes_of_doubt_are_marked_in_the_cell_and_told_below():
+def test_notes_of_doubt_are_marked_in_the_cell_and_listed_below():
     report = with_reading(example_report(common=True), "foscttm", "raw", notes=("Few <pairs>.",))
     html = section("measures", report)
     (at,) = re.findall(r"<b>0.499</b><sup><a href=\"#note-(\d)\"", html)
     assert f'<li id="note-{at}">Few &lt;pairs&gt;.</li>' in html
 
 
-def test_the_direction_that_is_better_is_said_in_words_too():
+def test_the_direction_that_is_better_is_in_words_too():
     html = section("measures", example_report(common=True))
     assert "FOSCTTM&nbsp;<span" in html and html.count(", lower is better</span>") == 8
     assert html.count(", higher is better</span>") == 5
@@ -208,7 +208,7 @@ def test_every_figure_has_a_caption_and_says_what_is_to_be_seen(tree):
     assert "galleries of 1,000 items" in tree.text and "among the 10 best" in tree.text
 
 
-def test_what_is_to_be_seen_is_told_with_the_numbers_of_the_view():
+def test_a_figure_is_described_with_the_numbers_of_its_view():
     clouds = Clouds(((0.0, 0.0), (2.0, 0.0)), ((4.0, 4.0),), (1.0, 3.0), (1.5,))
     report = example_report(common=False)
     cosines = Histogram((0.0, 0.5, 1.0), (0.0, 2.0), (1.0, 1.0))
@@ -232,7 +232,7 @@ def test_failures_show_the_query_its_match_and_what_came_first(pairs):
     assert re.findall(r"caption \d+|<img", second) == ["<img", "caption 1", "caption 998"]
 
 
-def test_hubs_show_the_item_that_was_found(pairs):
+def test_hubs_show_the_item_that_was_retrieved(pairs):
     report = example_report(hubs=3)
     html = section("hubs", report, item_renderer(pairs, report))
     shown = re.findall(r"caption \d+|<img|cannot be read", html)
@@ -273,7 +273,7 @@ def test_a_report_with_nothing_to_list_says_so():
     assert "Nothing was searched." in section("hubs", report)
 
 
-def test_provenance_is_told_in_full(tree):
+def test_provenance_is_shown_in_full(tree):
     for fact in (
         "1,000 measured, of 1,012 given, in 960 groups", "repeat an item of their group",
         "text:all-MiniLM-L6-v2@8b3219a9", "encoder unknown", "means of the other 4 of 5 folds",

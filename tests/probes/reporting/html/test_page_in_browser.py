@@ -26,7 +26,7 @@ FRAME = """<!DOCTYPE html><title>A telephone</title>
 <script>
 addEventListener("message", (event) => {
   const shown = document.createElement("pre");
-  shown.id = "found";
+  shown.id = "browser";
   shown.textContent = event.data;
   document.body.append(shown);
 });
@@ -34,9 +34,9 @@ addEventListener("message", (event) => {
 """
 
 EARLY = """
-const found = { violations: [], errors: [] };
-addEventListener("securitypolicyviolation", (e) => found.violations.push(e.effectiveDirective));
-addEventListener("error", (e) => found.errors.push(e.message));
+const browser = { violations: [], errors: [] };
+addEventListener("securitypolicyviolation", (e) => browser.violations.push(e.effectiveDirective));
+addEventListener("error", (e) => browser.errors.push(e.message));
 """
 
 LATE = """
@@ -47,30 +47,30 @@ const state = (at) => ({
   keys: all("#failures tbody tr").map((row) => row.cells[at].dataset.key),
   sorts: heads.map((head) => head.getAttribute("aria-sort")),
 });
-found.titles = heads.map((head) => head.textContent);
-found.buttons = heads.map((head) => head.querySelectorAll("button[type=button]").length);
-found.first = state(0);
-click(0); found.clicked = state(0);
-click(0); found.again = state(0);
-click(2); found.text = state(2);
-click(4); found.score = state(4);
+browser.titles = heads.map((head) => head.textContent);
+browser.buttons = heads.map((head) => head.querySelectorAll("button[type=button]").length);
+browser.first = state(0);
+click(0); browser.clicked = state(0);
+click(0); browser.again = state(0);
+click(2); browser.text = state(2);
+click(4); browser.score = state(4);
 
 const stops = all("a, button, summary, [tabindex]").filter(
   (element) => element.tabIndex >= 0 && element.checkVisibility()
 );
-found.stops = stops.map((element) => element.tagName + " " + element.textContent.trim());
-found.unsure = stops.filter((element) => {
+browser.stops = stops.map((element) => element.tagName + " " + element.textContent.trim());
+browser.unsure = stops.filter((element) => {
   element.focus();
   return document.activeElement !== element || getComputedStyle(element).outlineStyle !== "solid";
 }).map((element) => element.outerHTML.slice(0, 80));
 
-found.width = innerWidth;
-found.overflow = document.documentElement.scrollWidth - innerWidth;
-found.images = [...document.images].map((image) => image.naturalWidth);
-found.loaded = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 60));
-found.quiet = [...found.violations];
+browser.width = innerWidth;
+browser.overflow = document.documentElement.scrollWidth - innerWidth;
+browser.images = [...document.images].map((image) => image.naturalWidth);
+browser.loaded = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 60));
+browser.quiet = [...browser.violations];
 new Image().src = "http://127.0.0.1:9/stray.png";
-setTimeout(() => parent.postMessage(JSON.stringify(found), "*"), 300);
+setTimeout(() => parent.postMessage(JSON.stringify(browser), "*"), 300);
 """
 
 
@@ -79,7 +79,7 @@ def source_of(script):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def browser(tmp_path_factory):
     """What a script saw that was let into a copy of the page beside its own."""
     folder = tmp_path_factory.mktemp("browser")
     Image.new("RGB", (50, 50), "green").save(folder / "photo.png")
@@ -103,54 +103,54 @@ def found(tmp_path_factory):
         [BROWSER, *options.split(), "--dump-dom", (folder / "frame.html").as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    text = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    text = re.search(r'<pre id="browser">(.*?)</pre>', done.stdout, re.DOTALL)
     assert text, f"the script did not come to its end: {done.stderr[-500:]}"
     return json.loads(html.unescape(text[1]))
 
 
-def test_no_script_fails(found):
-    assert found["errors"] == []
+def test_no_script_fails(browser):
+    assert browser["errors"] == []
 
 
-def test_nothing_is_loaded_and_nothing_is_blocked(found):
-    assert [name for name in found["loaded"] if not name.startswith("data:")] == []
-    assert found["quiet"] == []
+def test_nothing_is_loaded_and_nothing_is_blocked(browser):
+    assert [name for name in browser["loaded"] if not name.startswith("data:")] == []
+    assert browser["quiet"] == []
 
 
-def test_an_image_from_elsewhere_would_be_blocked(found):
-    assert found["violations"] == ["img-src"]
+def test_an_image_from_elsewhere_would_be_blocked(browser):
+    assert browser["violations"] == ["img-src"]
 
 
-def test_headers_are_buttons_where_there_is_something_to_sort_by(found):
-    assert found["titles"][:4] == ["Rank", "Search", "Query", "Its match"]
-    assert found["buttons"] == [1, 1, 1, 0, 1, 1, 1]
+def test_headers_are_buttons_where_there_is_something_to_sort_by(browser):
+    assert browser["titles"][:4] == ["Rank", "Search", "Query", "Its match"]
+    assert browser["buttons"] == [1, 1, 1, 0, 1, 1, 1]
 
 
-def test_a_click_on_a_header_sorts_and_says_so(found):
-    ranks = [int(key) for key in found["first"]["keys"]]
-    assert ranks == sorted(ranks, reverse=True) and found["first"]["sorts"][0] == "descending"
-    assert [int(key) for key in found["clicked"]["keys"]] == sorted(ranks)
-    assert found["clicked"]["sorts"] == ["ascending", *[None] * 6]
-    assert [int(key) for key in found["again"]["keys"]] == ranks
-    assert found["again"]["sorts"][0] == "descending"
+def test_a_click_on_a_header_sorts_and_says_so(browser):
+    ranks = [int(key) for key in browser["first"]["keys"]]
+    assert ranks == sorted(ranks, reverse=True) and browser["first"]["sorts"][0] == "descending"
+    assert [int(key) for key in browser["clicked"]["keys"]] == sorted(ranks)
+    assert browser["clicked"]["sorts"] == ["ascending", *[None] * 6]
+    assert [int(key) for key in browser["again"]["keys"]] == ranks
+    assert browser["again"]["sorts"][0] == "descending"
 
 
-def test_names_sort_as_people_count_and_scores_as_numbers(found):
-    assert found["text"]["keys"] == [str(at) for at in range(24)]
-    assert found["text"]["sorts"] == [None, None, "ascending", *[None] * 4]
-    scores = [float(key) for key in found["score"]["keys"]]
+def test_names_sort_as_people_count_and_scores_as_numbers(browser):
+    assert browser["text"]["keys"] == [str(at) for at in range(24)]
+    assert browser["text"]["sorts"] == [None, None, "ascending", *[None] * 4]
+    scores = [float(key) for key in browser["score"]["keys"]]
     assert scores == sorted(scores) and len(set(scores)) > 2
 
 
-def test_the_tab_key_reaches_everything_and_the_focus_is_seen(found):
-    assert found["stops"][0] == "A Skip to the verdict"
-    assert {"BUTTON Rank", "SUMMARY Notes", "BUTTON Times retrieved"} <= set(found["stops"])
-    assert found["unsure"] == []
+def test_the_tab_key_reaches_everything_and_the_focus_is_seen(browser):
+    assert browser["stops"][0] == "A Skip to the verdict"
+    assert {"BUTTON Rank", "SUMMARY Notes", "BUTTON Times retrieved"} <= set(browser["stops"])
+    assert browser["unsure"] == []
 
 
-def test_nothing_sticks_out_of_a_narrow_screen(found):
-    assert found["width"] == 360 and found["overflow"] <= 0
+def test_nothing_sticks_out_of_a_narrow_screen(browser):
+    assert browser["width"] == 360 and browser["overflow"] <= 0
 
 
-def test_thumbnails_are_shown(found):
-    assert len(found["images"]) > 20 and set(found["images"]) == {50}
+def test_thumbnails_are_shown(browser):
+    assert len(browser["images"]) > 20 and set(browser["images"]) == {50}
