@@ -7,10 +7,13 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import align
+from align.adapters.multi_vector.aspects import Heads
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.apps import cli
 
 COLUMNS = ["--source", "query", "--target", "answer", "--target-modality", "kind", "--id", "id"]
@@ -116,6 +119,50 @@ def test_sources_are_indexed_without_instructions_and_asked_by_kind(run):
     assert len(hits) == 10
     with pytest.raises(ValueError, match="an instruction belongs to a source"):
         run("search", "back", "the dog", "--instruction", "sits")
+
+
+@pytest.fixture(scope="module")
+def several(run, fitted, folder):
+    """Indexes of three vectors per item by their side, through meta tokens over the adapter."""
+    adapter = align.load(folder / "adapter")
+    rng = torch.Generator().manual_seed(0)
+    widths = adapter.source_map.d_in, adapter.target_map.d_in
+    aspects = [Heads(torch.zeros(d), torch.randn(2, d, 4, generator=rng)) for d in widths]
+    MetaTokens(adapter, *aspects, mix=0.3, asking=2, card={}).save(folder / "head")
+    for side, columns in (
+        ("source", ["--column", "query"]),
+        ("target", ["--column", "answer", "--modality", "kind", "--id", "id"]),
+    ):
+        words = ("head", "test.csv", *columns, "--side", side, "-o", f"several-{side}")
+        run("index", *words, "--store", "store")
+    return {side: f"several-{side}" for side in ("source", "target")}
+
+
+@pytest.mark.parametrize(
+    ("side", "query", "words"),
+    [
+        ("target", "blue red runs", {"instruction": ASKED["code"]}),
+        ("target", "blue red runs", {}),
+        ("source", "31.png", {"modality": "image"}),
+        ("source", "31.png", {}),
+        ("source", "the dog", {"modality": "code"}),
+        ("source", "the dog", {}),
+    ],
+)
+def test_an_index_of_several_vectors_is_searched_as_in_python(
+    run, several, folder, side, query, words
+):
+    options = [word for name, value in words.items() for word in (f"--{name}", value)]
+    hits = json.loads(run("search", several[side], query, "-k", 5, *options, "--json").stdout)
+
+    retriever = align.Retriever(align.Index.open(folder / several[side]))
+    assert retriever.index.get([hits[0]["id"]]).vectors.offsets.tolist() == [0, 3]
+    if side == "source" and "modality" not in words:
+        words = {"modality": "image" if query.endswith(".png") else "text"}
+    item = folder / query if query.endswith(".png") else query
+    [expected] = retriever.search([item], k=5, **words)
+    assert [hit["id"] for hit in hits] == [hit.id for hit in expected]
+    assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in expected])
 
 
 @pytest.mark.usefixtures("fitted")
