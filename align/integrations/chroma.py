@@ -58,7 +58,7 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
             side: The side of the documents; queries are of the other.
             source: Encoder of the source side; built from the adapter's card if left out.
             target: Encoder of the target side, likewise.
-            digest: What the adapter must have, as a collection stores it; ``None`` takes any.
+            digest: Of the adapter that is expected, as a collection stores it; ``None`` takes any.
 
         Raises:
             ValueError: ``side`` is neither side, or the adapter is another; later, an encoder is
@@ -120,11 +120,6 @@ def open_collection(
     """A collection of Chroma's, if its vectors came from this embedding function.
 
     ``client.get_collection`` compares names of embedding functions only, and all adapters have one.
-
-    Args:
-        client: What holds the collection.
-        name: Of the collection.
-        embedding_function: As the collection was created with.
 
     Raises:
         ValueError: The collection was filled by another adapter, other encoders or another side, or

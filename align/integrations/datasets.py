@@ -145,8 +145,8 @@ def to_paired(
         dataset: One split.
         source: Column of source vectors.
         target: Column of target vectors.
-        id: Column of unique ids; made from row numbers if left out.
-        group: Column that ties pairs together; every pair is its own group if left out.
+        id: As for ``to_pairs``.
+        group: As for ``to_pairs``.
         fingerprints: Those of the two encoders, where they are known; an adapter then refuses
             vectors of others.
 

@@ -53,7 +53,7 @@ class _AlignedEmbedder:
             side: The side that is embedded; ``None`` is ``"source"`` for texts, which are queries,
                 and ``"target"`` for documents.
             modality: What texts are where the encoder is of several modalities.
-            digest: What the adapter must have, as ``to_dict`` writes it; ``None`` takes any.
+            digest: Of the adapter that is expected, as ``to_dict`` writes it; ``None`` takes any.
                 Vectors of another adapter do not belong into the same document store.
 
         Raises:
@@ -75,13 +75,12 @@ class _AlignedEmbedder:
         if self._embedder is None:
             adapter = load(self.adapter)
             check_digest(adapter, self.digest, self.adapter)
-            made = None if self.encoder is None else self.encoder()
-            sides = (made, None) if self.side == "source" else (None, made)
-            self._embedder = Embedder(adapter, source=sides[0], target=sides[1])
+            encoders = {} if self.encoder is None else {self.side: self.encoder()}
+            self._embedder = Embedder(adapter, **encoders, store=None)
         return self._embedder
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings: path and digest of the adapter, and the name of the function."""
+        """The settings, with the digest of the adapter and the name of the function."""
         return default_to_dict(  # type: ignore[no-any-return]
             self,
             adapter=self.adapter,
@@ -195,17 +194,11 @@ class AlignRetriever:
         top_k: int | None = None,
         filters: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The best ``documents`` for ``query``, best first.
-
-        Args:
-            query: A text.
-            k: Documents, instead of those of the component.
-            top_k: Haystack's word for ``k``.
-            filters: Which items may be found, instead of those of the component.
+        """The best ``documents`` for a text, best first; arguments override the settings.
 
         Raises:
-            ValueError: Both ``k`` and ``top_k`` are given, the search cannot filter, or a hit has
-                another modality in its metadata.
+            ValueError: Both ``k`` and ``top_k``, Haystack's word for it, are given, the search
+                cannot filter, or a hit has another modality in its metadata.
         """
         if k is not None and top_k is not None:
             raise ValueError(

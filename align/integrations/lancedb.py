@@ -135,11 +135,11 @@ def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[lis
     further = [field for field in table.schema.names if field not in (ID, DENSE, TOKENS)]
 
     def hits(query: torch.Tensor) -> list[Hit]:
-        found = _query(table, query.numpy(), TOKENS).distance_type("dot")
+        request = _query(table, query.numpy(), TOKENS).distance_type("dot")
         # LanceDB sums 1 - max <q_i, x_j> over the vectors of the query.
         return [
             Hit(row.pop(ID), len(query) - row.pop("_distance"), metadata=row)
-            for row in found.select([ID, *further, "_distance"]).limit(k).to_list()
+            for row in request.select([ID, *further, "_distance"]).limit(k).to_list()
         ]
 
     return [hits(query) for query in tokens.to(dtype=torch.float32)]

@@ -43,10 +43,10 @@ class AlignedEmbeddings(Embeddings):
 
     Attributes:
         embedder: The adapter with its encoders.
-        documents: The side that documents belong to.
+        documents: The side of the documents.
         modality: What texts are where an encoder is of several modalities, such as ``"code"``.
-        namespace: Changes with the adapter as it was when this was made, its encoders,
-            ``documents`` and ``modality``: for caches, and for record managers of the indexing API.
+        namespace: For caches, and record managers of the indexing API: changes with ``documents``,
+            ``modality``, the encoders, and the adapter as it was when this was made.
     """
 
     def __init__(
@@ -65,19 +65,11 @@ class AlignedEmbeddings(Embeddings):
         self.namespace = f"isthmus-{embedder.digest(documents=documents, modality=modality)}"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A gallery vector for each text.
-
-        Raises:
-            ValueError: The encoder of the documents takes no texts.
-        """
+        """A gallery vector for each text; ``ValueError`` where the encoder takes no texts."""
         return self._gallery(texts, self.modality)
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
-        """A gallery vector for each ``pathlib.Path`` or PIL image, for stores that take vectors.
-
-        Raises:
-            ValueError: The encoder of the documents takes no images.
-        """
+        """A gallery vector for each ``pathlib.Path`` or PIL image, for stores that take vectors."""
         return self._gallery(images, "image")
 
     def embed_query(self, text: str) -> list[float]:
@@ -94,15 +86,15 @@ class AlignedEmbeddings(Embeddings):
 class AlignRetriever(BaseRetriever):
     """Hits of any search of ours as documents; ``metadata`` holds ``score`` and ``modality``.
 
-    ``invoke(query, k=3, where={"year": 1999})`` asks for other documents than the attributes do,
-    and so do its asynchronous and batched forms.
+    ``invoke(query, k=3, where={"year": 1999})``, its asynchronous and its batched forms override
+    the attributes.
 
     Attributes:
         searcher: Answers texts with hits: a ``Retriever``, or what ``wrap`` gives.
         k: Documents per query.
         where: Which items may be found, as for ``Retriever.search``; ``None`` is all.
-        content: What a document's ``page_content`` is. By default the ``text`` in the metadata of
-            the hit, or its id where there is none.
+        content: Makes the ``page_content`` of a hit; by default the ``text`` in its metadata, or
+            its id where there is none.
         score_key: Where the score goes in the metadata.
         modality_key: Where the modality goes in the metadata.
     """
@@ -171,12 +163,7 @@ class AlignReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """Copies of the best documents for a query, best first.
-
-        Args:
-            documents: Candidates, of any retriever.
-            query: A text.
-            callbacks: Not used.
+        """Copies of the best documents for a query, best first; ``callbacks`` are not used.
 
         Raises:
             ValueError: ``top_n`` is below 1, ``rescore`` gives not one number per document, or

@@ -121,10 +121,10 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     Caches of LlamaIndex know vectors by ``model_name``, which holds a digest of the adapter as it
     was when this was made, of its encoders, and of ``documents`` and ``modality``. An
-    ``embeddings_cache`` keeps queries and documents apart by it, and may be shared by several.
+    ``embeddings_cache`` separates queries and documents by it, and several may share one.
 
     Attributes:
-        documents: The side that nodes belong to.
+        documents: The side of the nodes.
         modality: What texts are where an encoder is of several modalities.
     """
 
@@ -145,7 +145,7 @@ class AlignedEmbedding(MultiModalEmbedding):
 
         Args:
             embedder: The adapter with its encoders.
-            documents: The side that nodes belong to.
+            documents: The side of the nodes.
             modality: What texts are where an encoder is of several modalities, such as ``"code"``.
             embed_batch_size: Nodes per call of the encoder.
             embeddings_cache: Where LlamaIndex looks up and stores vectors of texts.
@@ -165,7 +165,7 @@ class AlignedEmbedding(MultiModalEmbedding):
         self.embeddings_cache = embeddings_cache
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a cache is asked under keys that hold our digest."""
+        """Set an attribute; a cache is wrapped in a ``KeyedCache``."""
         if name == "embeddings_cache" and value is not None:
             if not isinstance(value, BaseKVStore):
                 raise TypeError(
@@ -220,10 +220,9 @@ class AlignedEmbedding(MultiModalEmbedding):
 
 
 def node_of(hit: Hit) -> BaseNode:
-    """A hit as a node: an ``ImageNode`` where its metadata has the path of an image, else a text.
+    """A hit as an ``ImageNode`` where its metadata has the path of an image, else as a text.
 
-    The text is the ``text`` in the metadata, or the id where there is none. The node has the id
-    and the metadata of the hit.
+    The text is the ``text`` in the metadata, or the id where there is none.
     """
     if hit.modality == "image" and "path" in hit.metadata:
         path = str(hit.metadata["path"])
@@ -245,8 +244,8 @@ class AlignRetriever(BaseRetriever):
         """Hold a search.
 
         Args:
-            searcher: Answers texts, or ``pathlib.Path`` of images, with hits: a ``Retriever``, or
-                what ``wrap`` gives.
+            searcher: A ``Retriever``, what ``wrap`` gives, or another search with texts, or
+                ``pathlib.Path`` of images.
             k: Nodes per query.
             where: Which items may be found, as for ``Retriever.search``; ``None`` is all.
             node: Makes a hit a node.

@@ -1,4 +1,4 @@
-"""MTEB: an adapter beside its encoders as a model that the benchmark can run."""
+"""MTEB: an adapter with its encoders as a model that the benchmark can run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AlignEncoder(AbsEncoder):
     plain vectors of the shared space, for which the inner product is the cosine. Prompts of a task
     are not used, and encoders keep their own batch sizes.
 
-    MTEB does not say which column of a bitext it gives: the column that asks comes first, except in
+    MTEB does not name the columns of a bitext: the column of the queries comes first, except in
     tasks that hold a subset as a dictionary, such as the first BUCC, which may be refused.
     ``CachedEmbeddingWrapper`` gives both columns of a bitext from one cache: do without it there.
 
@@ -108,10 +108,10 @@ class AlignEncoder(AbsEncoder):
         Args:
             inputs: Batches as MTEB makes them: dictionaries with lists under ``text`` or
                 ``image``.
-            task_metadata: Says what a task matches with what, such as ``t2i``.
-            hf_split: Tells apart what a bitext task encodes.
-            hf_subset: Likewise; the language, in tasks of many languages side by side.
-            prompt_type: Whether the items ask or are searched.
+            task_metadata: Names what a task matches with what, such as ``t2i``.
+            hf_split: With the subset, distinguishes the columns of a bitext task.
+            hf_subset: The language, in tasks of many languages side by side.
+            prompt_type: Whether the items are queries or documents.
             **kwargs: Only ``show_progress_bar`` is used.
 
         Raises:
@@ -143,7 +143,7 @@ class AlignEncoder(AbsEncoder):
         """Inner products of all with all, ``(n, m)``.
 
         Raises:
-            ValueError: A bitext task asks with the column that it encoded second.
+            ValueError: The queries of a bitext task are the column that it encoded second.
         """
         self._bitext.check(embeddings1, embeddings2)
         return super().similarity(embeddings1, embeddings2)  # type: ignore[no-any-return]
@@ -170,13 +170,13 @@ class AlignEncoder(AbsEncoder):
 
 
 def _field(batch: Mapping[str, Sequence[Any]]) -> str:
-    held = [field for field in ("text", "image", "audio", "video") if field in batch]
-    if len(held) != 1:
+    fields = [field for field in ("text", "image", "audio", "video") if field in batch]
+    if len(fields) != 1:
         raise ValueError(
             "each item must be one text or one image; this task gives items with "
-            f"{held or sorted(batch)}. Choose a task whose items are of one modality."
+            f"{fields or sorted(batch)}. Choose a task whose items are of one modality."
         )
-    return held[0]
+    return fields[0]
 
 
 def _retrieves(task: TaskMetadata) -> bool:
@@ -218,7 +218,7 @@ class _Bitext:
         ):
             raise ValueError(
                 "the columns of a bitext must be encoded in the order in which they are compared, "
-                "as nothing else tells them apart; this task encoded the column that asks second. "
+                "as nothing else distinguishes them; this task encoded the queries second. "
                 "Run it anew with another model object, or choose a later version of the task."
             )
 

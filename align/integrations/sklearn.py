@@ -38,7 +38,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_targets_: Width of a target, or 1 for numbers.
     """
 
-    # Pipeline.score asks after weights, which it has not, of every last step.
+    # Pipeline.score requests weights, which it has not, of every last step.
     __metadata_request__score: ClassVar[dict[str, Any]] = {"sample_weight": None}
 
     def __init__(
@@ -99,7 +99,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         Raises:
             NotFittedError: ``fit`` was not called.
-            ValueError: ``Y`` is not as it was when this was fitted.
+            ValueError: ``Y`` does not fit what this was fitted on.
         """
         check_is_fitted(self)
         return self.adapter_.gallery(_directed(np.asarray(Y))).numpy()
@@ -110,10 +110,10 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         It depends on the number of rows, which are each other's wrong answers.
 
         Args:
-            X: Source embeddings, ``(n, d_source)``.
-            Y: Target embeddings of the same pairs.
-            groups: Name of the group of each pair, ``(n,)``; every row of its group is a right
-                answer to a query, as in ``align.evaluate``.
+            X: As for ``fit``.
+            Y: As for ``fit``.
+            groups: As for ``fit``; every row of its group is a right answer to a query, as in
+                ``align.evaluate``.
 
         Raises:
             NotFittedError: ``fit`` was not called.

@@ -249,7 +249,7 @@ def test_a_bitext_whose_columns_come_in_the_other_order_is_refused():
             self.dataset = {"test": Dataset.from_dict(texts)}
             self.data_loaded = True
 
-    with pytest.raises(ValueError, match="encoded the column that asks second"):
+    with pytest.raises(ValueError, match="encoded the queries second"):
         run(encoder, Turned())
     ordered = bitext(mock_tasks.MockBitextMiningTask, ("sentence1", "sentence2"))
     assert run(encoder, ordered)["accuracy"] >= 0

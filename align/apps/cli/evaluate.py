@@ -45,30 +45,30 @@ def evaluate(
     columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
     _, data = encode_pairs(pairs, columns, specs, store, skip_bad, loaded)
-    found = evaluate_adapter(data, loaded)
+    evaluation = evaluate_adapter(data, loaded)
     note_unknown_training(loaded)
     if as_json:
-        print_json(found.to_dict())
+        print_json(evaluation.to_dict())
     else:
-        console().print(evaluation_table(found))
+        console().print(evaluation_table(evaluation))
 
 
 _METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
 
 
-def evaluation_table(found: Evaluation) -> Table:
+def evaluation_table(evaluation: Evaluation) -> Table:
     """Two rows per direction: per cent with half of the 95 % interval, and a random order."""
-    shown = table("per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR")
+    grid = table("per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR")
     for label, part in (
-        ("source → target", found.source_to_target),
-        ("target → source", found.target_to_source),
+        ("source → target", evaluation.source_to_target),
+        ("target → source", evaluation.target_to_source),
     ):
         cells = [percent(part.metrics[key]) for key in _METRICS]
-        shown.add_row(label, f"{part.gallery_size:,}", *cells)
-        shown.add_row("  chance", "", *_at_random(part.chance), style="dim")
-    shown.add_row("mean", "", *(percent(found.mean[key]) for key in _METRICS), style="bold")
-    shown.add_row("  chance", "", *_at_random(found.chance), style="dim")
-    return shown
+        grid.add_row(label, f"{part.gallery_size:,}", *cells)
+        grid.add_row("  chance", "", *_at_random(part.chance), style="dim")
+    grid.add_row("mean", "", *(percent(evaluation.mean[key]) for key in _METRICS), style="bold")
+    grid.add_row("  chance", "", *_at_random(evaluation.chance), style="dim")
+    return grid
 
 
 def _at_random(chance: Mapping[str, float]) -> list[str]:

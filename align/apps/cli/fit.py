@@ -71,20 +71,20 @@ def fit(
     # What instructions gained is about other galleries and stands in the verdict.
     chosen = (c for c in card.candidates if c.chosen and c.stage != "instructions")
     best = sorted(chosen, key=lambda c: c.mrr)
-    shown = table(
+    grid = table(
         f"chosen on held-out folds of {card.fold_gallery:,}", "stage", "what", "MRR", "R@10"
     )
     for entry in best:
         half = 100 * (entry.high - entry.low) / 2
-        shown.add_row(
+        grid.add_row(
             entry.stage, entry.name, f"{100 * entry.mrr:.1f} ± {half:.1f}",
             f"{100 * entry.recall_at_10:.1f}",
         )  # fmt: skip
     at_random = next((c for c in best if c.chance_mrr is not None), None)
     if at_random is not None and at_random.chance_at_10 is not None:
-        shown.add_row(
+        grid.add_row(
             "chance", "a random order", f"{100 * (at_random.chance_mrr or 0):.1f}",
             f"{100 * at_random.chance_at_10:.1f}",
         )  # fmt: skip
-    console().print(shown)
+    console().print(grid)
     say(f"{card.verdict}.", f"saved to {out}")

@@ -87,15 +87,15 @@ def gap(
         note_unknown_training(loaded)
         seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
-    found = report(data, loaded, seed=seed, progress=True, resume=partial)
+    measured = report(data, loaded, seed=seed, progress=True, resume=partial)
     for path in out or ():
-        found.save(path, items)
+        measured.save(path, items)
     if as_json:
-        print_json(json.loads(found.to_json()))
+        print_json(json.loads(measured.to_json()))
         return
     if console().is_terminal:
-        console().print(found)
+        console().print(measured)
     else:
-        say(*str(found).split("\n"))  # a file is as wide as it needs to be
+        say(*str(measured).split("\n"))  # a file is as wide as it needs to be
     for path in out or ():
         say(f"written to {path}")

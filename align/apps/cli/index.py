@@ -54,10 +54,10 @@ def index(
     check_side(side)
     loaded = load_adapter(adapter)
     if add:
-        made = Index.open(out)
-        check_same(made, loaded, side, dtype)
+        built = Index.open(out)
+        check_same(built, loaded, side, dtype)
     else:
-        made = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
+        built = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
     check_folder(out)
     if taken := sorted({"path", "text"} & set(metadata or ())):
         raise ValueError(
@@ -65,30 +65,30 @@ def index(
             "Leave it out, or name the column differently."
         )
     on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
-    found = read_items(
+    contents = read_items(
         items, column=column, id=id, modality=modality, keep=metadata or (), on_error=on_error
     )
-    report_skipped(found.skipped)
+    report_skipped(contents.skipped)
     given = {} if encoder is None else {side: from_spec(encoder)}
-    retriever = Retriever(made, **given, store=open_store(store))
+    retriever = Retriever(built, **given, store=open_store(store))
     embedder = retriever.embedder
-    check_encoder(embedder.adapter, made.side, embedder.encoder(made.side))
+    check_encoder(embedder.adapter, built.side, embedder.encoder(built.side))
     retriever.add(
-        found.ids,
-        found.items,
+        contents.ids,
+        contents.items,
         metadata=[
             {**fields, ("path" if isinstance(item, Path) else "text"): str(item)}
-            for item, fields in zip(found.items, found.kept or repeat({}), strict=False)
+            for item, fields in zip(contents.items, contents.kept or repeat({}), strict=False)
         ],
-        modality=found.modality,
+        modality=contents.modality,
         progress=True,
     )
-    made.save()
+    built.save()
     if as_json:
-        print_json({"index": str(out), "items": len(made), "repeats": found.repeats})
+        print_json({"index": str(out), "items": len(built), "repeats": contents.repeats})
     else:
-        again = f" ({found.repeats:,} repeats taken once)" if found.repeats else ""
-        say(f"{len(made):,} items{again} indexed in {out}")
+        again = f" ({contents.repeats:,} repeats taken once)" if contents.repeats else ""
+        say(f"{len(built):,} items{again} indexed in {out}")
 
 
 def load_adapter(folder: Path) -> AnyAdapter:
@@ -101,12 +101,12 @@ def load_adapter(folder: Path) -> AnyAdapter:
     return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
 
 
-def check_same(made: Index, adapter: AnyAdapter, side: str, dtype: str) -> None:
-    """Raise ``ValueError`` unless an index was made with this adapter, side and dtype."""
-    card = None if made.adapter is None else made.adapter.card
-    if (card, made.side, made.dtype) != (adapter.card, side, dtype):
+def check_same(built: Index, adapter: AnyAdapter, side: str, dtype: str) -> None:
+    """Raise ``ValueError`` unless an index was built with this adapter, side and dtype."""
+    card = None if built.adapter is None else built.adapter.card
+    if (card, built.side, built.dtype) != (adapter.card, side, dtype):
         same = "the same" if card == adapter.card else "another"
         raise ValueError(
-            f"--add needs the adapter, side and dtype of the index, {made.side} and {made.dtype}; "
-            f"got {same} adapter, {side} and {dtype}. Give the same ones, or make a new index."
+            "--add needs the adapter, side and dtype of the index, "
+            f"{built.side} and {built.dtype}; got {same} adapter, {side} and {dtype}. Give the same ones, or make a new index."
         )

@@ -52,11 +52,11 @@ def table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    grid = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
         numeric = column in ("score", "gallery", "MRR", "items", "MB") or "@" in column
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    return made
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    return grid
 
 
 def percent(estimate: Estimate) -> str:

@@ -68,14 +68,14 @@ def search(
     if as_json:
         print_json([{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits])
         return
-    shown = table("", "", "score", "modality", "item")
+    grid = table("", "", "score", "modality", "item")
     for rank, hit in enumerate(hits, start=1):
         name = str(hit.id)
         content = hit.metadata.get("text") or hit.metadata.get("path") or name
         if content != name:
             name = f"{name}: {content}"
-        shown.add_row(str(rank), f"{hit.score:.3f}", hit.modality or "", name)
-    console().print(shown)
+        grid.add_row(str(rank), f"{hit.score:.3f}", hit.modality or "", name)
+    console().print(grid)
 
 
 def filter_of(words: Sequence[str]) -> dict[str, list[str] | Callable[[Any], bool]]:

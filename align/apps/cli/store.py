@@ -17,16 +17,17 @@ def stat(
     """What the cache holds, encoder by encoder."""
     from dataclasses import asdict
 
-    rows = open_store(store).stat()
+    encoders = open_store(store).stat()
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json([asdict(encoder) for encoder in encoders])
         return
-    shown = table(str(store), "encoder", "kind", "dtype", "items", "MB")
-    for row in rows:
-        shown.add_row(
-            row.fingerprint, row.kind, row.dtype, f"{row.items:,}", f"{row.bytes / 1e6:.1f}",
+    grid = table(str(store), "encoder", "kind", "dtype", "items", "MB")
+    for encoder in encoders:
+        grid.add_row(
+            encoder.fingerprint, encoder.kind, encoder.dtype, f"{encoder.items:,}",
+            f"{encoder.bytes / 1e6:.1f}",
         )  # fmt: skip
-    console().print(shown)
+    console().print(grid)
 
 
 def verify(

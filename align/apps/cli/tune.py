@@ -86,7 +86,7 @@ def tune(
     adapter = tuning.fit(max_bytes=max_bytes)
     check_better(adapter, require_better_than_chance, out)
     adapter.save(out)
-    drawn = [] if figures is None else save_figures(tuning, figures, chosen=chosen)
+    drawings = [] if figures is None else save_figures(tuning, figures, chosen=chosen)
     if as_json:
         print_json(
             {
@@ -97,32 +97,32 @@ def tune(
                 "trials": len(tuning.trials),
                 "pruned": len(tuning.trials) - len(tuning.whole),
                 "importance": dict(tuning.importance),
-                "figures": [str(path) for path in drawn],
+                "figures": [str(path) for path in drawings],
                 "card": adapter.card.to_dict(),
             }
         )
         return
     console().print(_front(tuning, chosen))
-    say(f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawn), f"saved to {out}")
+    say(f"{adapter.card.verdict}.", *(f"written to {path}" for path in drawings), f"saved to {out}")
 
 
 def _front(tuning: Tuning, chosen: Trial) -> Table:
     """One row per trial of the front, cheapest first."""
     pruned = len(tuning.trials) - len(tuning.whole)
     title = f"the front of {len(tuning.trials)} trials, {pruned} of them pruned; chosen in bold"
-    shown = table(title, "trial", "bytes", "MRR", "R@10", "setting")
+    grid = table(title, "trial", "bytes", "MRR", "R@10", "setting")
     for trial in tuning.front:
-        shown.add_row(
+        grid.add_row(
             str(trial.number), f"{trial.cost:,}",
             f"{100 * trial.mrr:.1f} ± {196 * trial.error:.1f}",
             f"{100 * trial.recall_at_10:.1f}", str(trial.setting),
             style="bold" if trial is chosen else None,
         )  # fmt: skip
-    shown.add_row(
+    grid.add_row(
         "", "", f"{100 * tuning.chance_mrr:.1f}", f"{100 * tuning.chance_at_10:.1f}",
         "chance: a random order",
     )  # fmt: skip
-    return shown
+    return grid
 
 
 def _numbers(trial: Trial) -> dict[str, object]:

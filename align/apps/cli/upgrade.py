@@ -59,29 +59,31 @@ def upgrade(
         for spec in (new, old)
     ]
     with working(f"cross-validating maps on {len(ids):,} items"):
-        made = fit_upgrade(*sides, groups=groups, seed=seed)
-    check_better(made.adapter, require_better_than_chance, out)
-    made.adapter.save(out)
+        upgraded = fit_upgrade(*sides, groups=groups, seed=seed)
+    check_better(upgraded.adapter, require_better_than_chance, out)
+    upgraded.adapter.save(out)
     if as_json:
-        print_json({"adapter": str(out), **made.to_dict()})
+        print_json({"adapter": str(out), **upgraded.to_dict()})
         return
     columns = ["map", "first kept @1", "ten kept @10", *(["R@10"] if groups else [])]
-    title = f"{made.queries:,} held-out queries, index of {made.index_size:,}"
-    shown = table(title, *columns)
-    for each in made.tried:
+    title = f"{upgraded.queries:,} held-out queries, index of {upgraded.index_size:,}"
+    grid = table(title, *columns)
+    for each in upgraded.tried:
         numbers = (each.kept_at_1, each.kept_at_10, each.recall_at_10)
         cells = [f"{100 * number:.1f}" for number in numbers if number is not None]
-        shown.add_row(each.name, *cells, style="bold" if each.chosen else None)
-    chance = (f"{100 * value:.1f}" for value in made.chance.values())
-    shown.add_row("chance: another query's answers", *chance)
-    console().print(shown)
-    said = [
-        f"new queries keep {percent(made.kept_at_10)} % of the ten items that old queries find, "
-        f"{percent(made.kept_at_1)} % of the first"
+        grid.add_row(each.name, *cells, style="bold" if each.chosen else None)
+    chance = (f"{100 * value:.1f}" for value in upgraded.chance.values())
+    grid.add_row("chance: another query's answers", *chance)
+    console().print(grid)
+    summary = [
+        f"new queries keep {percent(upgraded.kept_at_10)} % of the ten items that old queries "
+        f"find, {percent(upgraded.kept_at_1)} % of the first"
     ]
-    if made.recall_kept is not None:
-        said.append(f"their recall@10 is {percent(made.recall_kept)} % of that of old queries")
-    say(*said, f"saved to {out}")
+    if upgraded.recall_kept is not None:
+        summary.append(
+            f"their recall@10 is {percent(upgraded.recall_kept)} % of that of old queries"
+        )
+    say(*summary, f"saved to {out}")
 
 
 def _read(
@@ -92,9 +94,9 @@ def _read(
     from align.data.validation import Columns
 
     if group is None:
-        found = read_items(path, column=column, id=id, on_error="skip" if skip_bad else "raise")
-        report_skipped(found.skipped)
-        return found.ids, found.items, None
+        contents = read_items(path, column=column, id=id, on_error="skip" if skip_bad else "raise")
+        report_skipped(contents.skipped)
+        return contents.ids, contents.items, None
     if column is None:
         raise ValueError(
             f"groups are read from a table, whose column of items must be named; {path} came "

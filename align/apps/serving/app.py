@@ -124,14 +124,14 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
                 f"view must be one of {list(get_args(View))}; got {view!r}. Choose one."
             )
         budget = params.get("budget")
-        found = gallery.search(
+        result = gallery.search(
             question,
             k=_number("k", params.get("k", "24"), most=limits.most_hits),
             view=view,  # type: ignore[arg-type]  # checked above
             modalities=params.getlist("modality"),
             budget=None if budget is None else _number("budget", budget, most=10**6),
         )
-        return JSONResponse(asdict(found))
+        return JSONResponse(asdict(result))
 
     def thumbnail(request: Request) -> Response:
         file = gallery.path_of(request.path_params["id"])

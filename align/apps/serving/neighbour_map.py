@@ -47,8 +47,8 @@ def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:
     # Two points lie equally far out on both sides, and rounding must not turn the picture over.
     farthest = points.gather(0, first_largest(points.abs().T, within=1e-6)[None])
     points = torch.where(farthest < 0, -points, points)
-    spread, shown, left = points.abs().max(), s[:2].square().sum(), s[2:].square().sum()
-    if shown < 1e-12:  # the points are one, up to round-off
+    spread, kept_variance, rest = points.abs().max(), s[:2].square().sum(), s[2:].square().sum()
+    if kept_variance < 1e-12:  # the points are one, up to round-off
         return NeighbourMap((0.0, 0.0), ((0.0, 0.0),) * len(hits), 1.0)
     query_at, *hits_at = [(x, y) for x, y in (points / spread).tolist()]
-    return NeighbourMap(query_at, tuple(hits_at), float(shown / (shown + left)))
+    return NeighbourMap(query_at, tuple(hits_at), float(kept_variance / (kept_variance + rest)))
