@@ -108,5 +108,6 @@ def check_same(built: Index, adapter: AnyAdapter, side: str, dtype: str) -> None
         same = "the same" if card == adapter.card else "another"
         raise ValueError(
             "--add needs the adapter, side and dtype of the index, "
-            f"{built.side} and {built.dtype}; got {same} adapter, {side} and {dtype}. Give the same ones, or make a new index."
+            f"{built.side} and {built.dtype}; got {same} adapter, {side} and "
+            f"{dtype}. Give the same ones, or make a new index."
         )
