@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.maps.linear import SideMap
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.sides import Side
@@ -33,12 +35,15 @@ class Adapter(nn.Module):
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
         card: How this adapter came to be.
+
+    Raises:
+        ValueError: The maps end in spaces of two widths, or the preference is of other targets.
     """
 
     def __init__(
         self,
-        source_map: nn.Module,
-        target_map: nn.Module,
+        source_map: SideMap,
+        target_map: SideMap,
         card: Card,
         *,
         reference: ReferenceSet | None = None,
@@ -46,15 +51,14 @@ class Adapter(nn.Module):
         training_items: TrainingItems | None = None,
     ) -> None:
         super().__init__()
-        Components(source_map, target_map, reference, preference, training_items)  # checks them
         self.source_map = source_map
         self.target_map = target_map
         self.reference = reference
         self.preference = preference
         self.training_items = training_items
         self.card = card
+        self.components()  # checks that they fit together
 
-    @property
     def components(self) -> Components:
         """Its modules as one value."""
         return Components(
@@ -65,15 +69,19 @@ class Adapter(nn.Module):
             self.training_items,
         )
 
+    def replaced(self, *, card: Card | None = None, **modules: nn.Module | None) -> Adapter:
+        """Another adapter with these in place of its own card or modules, all others shared."""
+        return _adapter(replace(self.components(), **modules), card or self.card)  # type: ignore[arg-type]  # by name
+
     @property
     def dim(self) -> int:
         """Width of the shared space."""
-        return self.components.dim
+        return self.source_map.dim
 
     @property
     def d_search(self) -> int:
         """Width of the vectors that ``queries`` and ``gallery`` give where sources are queries."""
-        return self.components.d_search
+        return self.components().d_search
 
     @torch.inference_mode()
     def source(self, x: Vectors) -> Tensor:
@@ -87,11 +95,7 @@ class Adapter(nn.Module):
 
     @torch.inference_mode()
     def target(self, y: Vectors) -> Tensor:
-        """Target embeddings ``(n, d_target)`` in the shared space: unit-norm ``(n, dim)``.
-
-        Raises:
-            ValueError: As for ``source``.
-        """
+        """Target embeddings ``(n, d_target)`` in the shared space; otherwise as ``source``."""
         return self._map("target", y)
 
     @torch.inference_mode()
@@ -99,7 +103,7 @@ class Adapter(nn.Module):
         """Query vectors to search a ``gallery`` of the other side with, by inner product.
 
         Args:
-            x: Embeddings of the side that asks, ``(n, d_side)``.
+            x: Embeddings of the side of the queries, ``(n, d_side)``.
             side: Which side that is.
 
         Returns:
@@ -134,10 +138,11 @@ class Adapter(nn.Module):
             ValueError: As for ``queries``.
         """
         z = self._map(side, y)
-        found = z if self.reference is None else self.reference.gallery(z, side=side)
+        if self.reference is not None:
+            z = self.reference.gallery(z, side=side)
         if self.preference is None or side != "target":
-            return found
-        return torch.cat([found, self.preference.gallery(as_tensor(y).float())], dim=1)
+            return z
+        return torch.cat([z, self.preference.gallery(as_tensor(y).float())], dim=1)
 
     def trained_on(self, pairs: PairedEmbeddings) -> Tensor:
         """Which of these pairs the adapter was fitted on, or holds an item of: bool ``(n,)``, CPU.
@@ -175,20 +180,7 @@ class Adapter(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""
-        files.save(self.components, self.card, folder)
-
-    def _map(self, side: Side, x: Vectors) -> Tensor:
-        check_side(side)
-        side_map = self.source_map if side == "source" else self.target_map
-        if isinstance(x, Embeddings):
-            self.check_fingerprint(side, x.fingerprint)
-        rows = as_tensor(x).float()
-        d_in: int = side_map.d_in  # type: ignore[assignment]  # nn.Module hides attributes
-        if rows.ndim != 2 or rows.shape[1] != d_in or not _have_directions(rows):
-            check_matrix(f"{side} embeddings", rows, d=d_in)
-            check_no_zero_rows(f"{side} embeddings", rows)
-        mapped: Tensor = side_map(rows)
-        return mapped
+        files.save(self.components(), self.card, folder)
 
     def check_fingerprint(self, side: Side, fingerprint: str | None) -> None:
         """Raise ``ValueError`` if vectors of this encoder are not what ``side`` was fitted on."""
@@ -199,6 +191,18 @@ class Adapter(nn.Module):
                 f"this adapter's {side} side was fitted on vectors of {fitted}; "
                 f"got vectors of {fingerprint}. Encode with the first, or fit an adapter anew."
             )
+
+    def _map(self, side: Side, x: Vectors) -> Tensor:
+        check_side(side)
+        side_map = self.source_map if side == "source" else self.target_map
+        if isinstance(x, Embeddings):
+            self.check_fingerprint(side, x.fingerprint)
+        rows = as_tensor(x).float()
+        if rows.ndim != 2 or rows.shape[1] != side_map.d_in or not _have_directions(rows):
+            check_matrix(f"{side} embeddings", rows, d=side_map.d_in)
+            check_no_zero_rows(f"{side} embeddings", rows)
+        mapped: Tensor = side_map(rows)
+        return mapped
 
 
 def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
@@ -220,7 +224,10 @@ def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapte
         ValueError: A file is damaged, of another version, or does not fit the others; or
             ``revision`` was given with a local folder.
     """
-    components, card = files.read(folder_or_hub_id, revision=revision)
+    return _adapter(*files.read(folder_or_hub_id, revision=revision))
+
+
+def _adapter(components: Components, card: Card) -> Adapter:
     return Adapter(
         components.source_map,
         components.target_map,

@@ -8,6 +8,7 @@ from torch import nn
 
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.maps.linear import SideMap
 from align.adapters.training_items import TrainingItems
 
 
@@ -19,8 +20,8 @@ class Components:
         ValueError: The maps end in spaces of two widths, or the preference is of other targets.
     """
 
-    source_map: nn.Module
-    target_map: nn.Module
+    source_map: SideMap
+    target_map: SideMap
     reference: ReferenceSet | None = None
     preference: Preference | None = None
     training_items: TrainingItems | None = None
@@ -42,7 +43,7 @@ class Components:
     @property
     def dim(self) -> int:
         """Width of the shared space."""
-        return int(self.source_map.dim)  # type: ignore[arg-type]  # nn.Module hides attributes
+        return self.source_map.dim
 
     @property
     def d_search(self) -> int:

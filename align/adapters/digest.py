@@ -24,7 +24,7 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     Raises:
         TypeError: A map is of another kind.
     """
-    described = describe(adapter.components)
+    described = describe(adapter.components())
     parts = {name: part for name, part in described.items() if name != REMEMBERED}
     tensors = {
         name: tensor

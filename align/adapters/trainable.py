@@ -14,14 +14,7 @@ from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.instructed import InstructedMap
-from align.adapters.maps.linear import (
-    AffineMap,
-    BlendMap,
-    IdentityMap,
-    LinearMap,
-    RelativeMap,
-    WeightedMap,
-)
+from align.adapters.maps.linear import BlendMap, IdentityMap, SideMap, WeightedMap
 from align.adapters.maps.networks import LinearHead, ProjectionMap
 from align.adapters.maps.parts import Parts
 from align.adapters.maps.residual import (
@@ -34,6 +27,7 @@ from align.adapters.maps.residual import (
 )
 
 Kind = Literal["linear", "low_rank", "mlp"]
+Sides = Literal["both", "source"]
 
 
 def residual(
@@ -42,15 +36,14 @@ def residual(
     kind: Kind = "linear",
     size: int | None = None,
     dropout: float = 0.0,
-    sides: Literal["both", "source"] = "both",
+    sides: Sides = "both",
     generator: torch.Generator | None = None,
     means: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Adapter:
     """The same adapter with a shift to learn on top; until ``align.train`` nothing changes.
 
     Args:
-        adapter: Of any maps, which are shared with the new adapter. Its correction of galleries is
-            kept.
+        adapter: Of any maps, shared with the new adapter, as is its correction of galleries.
         kind: ``"linear"``, ``"low_rank"`` or ``"mlp"``: one matrix, two thin ones, or one hidden
             layer with GELU.
         size: Rank or hidden width; ``"linear"`` has none.
@@ -59,17 +52,18 @@ def residual(
         generator: Draws the first factor; ``"linear"`` draws nothing.
         means: Mean directions on which the shifts' inputs are centred, ``(d_source,)`` and
             ``(d_target,)``; ``mean_directions`` gives them. Where one is ``None``, the shift sees
-            rows as the map that it is on top of prepares them: centred on its mean, of its roots
-            and parts. The identity subtracts nothing.
+            rows as the map below prepares them: centred on its mean, of its roots and parts. The
+            identity subtracts nothing.
 
     Raises:
         ValueError: ``kind`` or ``sides`` is unknown, or a setting is missing, out of range or not
             one of that kind.
     """
-    _check_residual(kind, size, dropout, sides, generator)
+    _check_residual(kind, size, dropout, generator)
+    _check_sides("sides", sides)
 
     def on_top(inner: Any, mean: Tensor | None) -> ResidualMap:
-        centre, root, parts = _prepared_by(inner) if mean is None else (mean, False, None)
+        centre, root, parts = _preparation(inner) if mean is None else (mean, False, None)
         delta = _delta(kind, inner.d_in, inner.dim, size or 0, dropout, generator)
         return ResidualMap(inner, delta.to(centre.device), centre, root=root, parts=parts)
 
@@ -77,69 +71,36 @@ def residual(
     target = adapter.target_map if sides == "source" else on_top(adapter.target_map, means[1])
     settings = "" if size is None else f"({size})"
     card = replace(adapter.card, method=f"{adapter.card.method} + {kind}{settings} residual")
-    return Adapter(
-        source,
-        target,
-        card,
-        reference=adapter.reference,
-        preference=adapter.preference,
-        training_items=adapter.training_items,
+    return adapter.replaced(source_map=source, target_map=target, card=card)
+
+
+def instructed(adapter: Adapter, d_instruction: int, *, scaled: bool = False) -> Adapter:
+    """The same adapter with sources that bring an instruction; it does nothing until trained.
+
+    The new adapter takes sources ``with_instructions``. Its card names no source fingerprint,
+    since those vectors come from two encoders. The correction of galleries stays; a preference is
+    left out.
+
+    Args:
+        adapter: Of any maps, shared with the new adapter. Maps without weights to learn stay as
+            they are while the instruction is learned: wrap a ``residual`` to train both.
+        d_instruction: Width of an instruction's embedding.
+        scaled: Whether an instruction also scales each coordinate.
+
+    Raises:
+        ValueError: ``d_instruction`` is below 1.
+    """
+    check_at_least("d_instruction", d_instruction, 1)
+    inner: Any = adapter.source_map
+    zeros = torch.zeros(d_instruction, inner.dim, device=device_of(inner))
+    source = InstructedMap(inner, zeros, zeros.clone() if scaled else None)
+    card = replace(
+        adapter.card,
+        method=f"{adapter.card.method} + instructions",
+        d_source=source.d_in,
+        source_fingerprint=None,
     )
-
-
-def _delta(
-    kind: Kind, d_in: int, dim: int, size: int, dropout: float, generator: torch.Generator | None
-) -> Delta:
-    if kind == "linear":
-        return LinearDelta(torch.zeros(d_in, dim))
-    first = torch.randn(d_in, size, generator=generator)
-    if kind == "low_rank":
-        return LowRankDelta(first / math.sqrt(size), torch.zeros(size, dim))
-    # Inputs have unit norm, so that each hidden unit sees about unit variance.
-    return MLPDelta(first, torch.zeros(size), torch.zeros(size, dim), dropout=dropout)
-
-
-def _prepared_by(inner: Any) -> tuple[Tensor, bool, Parts | None]:
-    """The mean, the root and the parts by which a map prepares its input."""
-    match inner:
-        case LinearMap() | ResidualMap():
-            return inner.mean.clone(), inner.root, inner.parts
-        case BlendMap():
-            return _prepared_by(inner.maps[0])
-        case WeightedMap():
-            return _prepared_by(inner.inner)
-        case AffineMap() | RelativeMap() | LinearHead() | ProjectionMap():
-            return inner.mean.clone(), False, None
-        case _:
-            return torch.zeros(inner.d_in, device=device_of(inner)), False, None
-
-
-def _check_residual(
-    kind: str, size: int | None, dropout: float, sides: str, generator: torch.Generator | None
-) -> None:
-    if kind not in ("linear", "low_rank", "mlp"):
-        raise ValueError(
-            f'kind must be "linear", "low_rank" or "mlp"; got {kind!r}. Choose one of those.'
-        )
-    if sides not in ("both", "source"):
-        raise ValueError(
-            f'sides must be "both" or "source"; got {sides!r}. '
-            'Use "source" to leave target vectors as they are.'
-        )
-    drawn = kind != "linear"
-    if drawn != (size is not None) or (drawn and generator is None):
-        raise ValueError(
-            "a low_rank or mlp residual needs a size and a generator, and a linear one has no "
-            f"size; got kind={kind!r}, size={size}, generator={generator}. "
-            "Pass size=64 and generator=torch.Generator().manual_seed(0), or neither."
-        )
-    if size is not None:
-        check_at_least("size", size, 1)
-    if not 0 <= dropout < 1 or (dropout and kind != "mlp"):
-        raise ValueError(
-            f'dropout must lie in [0, 1), and is 0 but for kind="mlp"; got {dropout} with '
-            f"kind={kind!r}. Choose another dropout or kind."
-        )
+    return adapter.replaced(source_map=source, card=card, preference=None)
 
 
 def projection_network(
@@ -148,7 +109,7 @@ def projection_network(
     *,
     hidden: int,
     dim: int | None = None,
-    side: Literal["both", "source"] = "both",
+    side: Sides = "both",
     generator: torch.Generator,
     means: tuple[Tensor, Tensor] | None = None,
 ) -> Adapter:
@@ -179,12 +140,13 @@ def projection_network(
     def drawn(mean: Tensor, width: int) -> ProjectionMap:
         # The hidden layer halves what it gets; the second makes up for that and for the widths.
         d = len(mean)
-        first = _normal(d, hidden, scale=math.sqrt(2 / d), generator=generator)
-        second = _normal(hidden, width, scale=math.sqrt(d / (hidden * width)), generator=generator)
+        first = torch.randn(d, hidden, generator=generator) * math.sqrt(2 / d)
+        scale = math.sqrt(d / (hidden * width))
+        second = torch.randn(hidden, width, generator=generator) * scale
         return ProjectionMap(mean, first, torch.zeros(hidden), second, torch.zeros(width))
 
-    widths = d_source, d_target
-    return _started(f"projection network(hidden={hidden})", drawn, widths, dim, side, means)
+    method = f"projection network(hidden={hidden})"
+    return _untrained(method, drawn, (d_source, d_target), dim, side, means)
 
 
 def linear_heads(
@@ -192,22 +154,13 @@ def linear_heads(
     d_target: int,
     *,
     dim: int | None = None,
-    side: Literal["both", "source"] = "both",
+    side: Sides = "both",
     generator: torch.Generator,
     means: tuple[Tensor, Tensor] | None = None,
 ) -> Adapter:
     """Random linear heads for ``align.train``: matrices with orthonormal rows or columns.
 
-    Args:
-        d_source: Width of the source encoder's vectors.
-        d_target: Width of the target encoder's vectors.
-        dim: As for ``projection_network``.
-        side: As for ``projection_network``.
-        generator: Draws the weights.
-        means: As for ``projection_network``.
-
-    Raises:
-        ValueError: As for ``projection_network``.
+    The arguments and what is raised are those of ``projection_network``.
     """
 
     def drawn(mean: Tensor, width: int) -> LinearHead:
@@ -215,16 +168,12 @@ def linear_heads(
         nn.init.orthogonal_(weight, generator=generator)
         return LinearHead(mean, weight)
 
-    return _started("linear heads", drawn, (d_source, d_target), dim, side, means)
+    return _untrained("linear heads", drawn, (d_source, d_target), dim, side, means)
 
 
-def _normal(*shape: int, scale: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator) * scale
-
-
-def _started(
+def _untrained(
     method: str,
-    drawn: Callable[[Tensor, int], nn.Module],
+    drawn: Callable[[Tensor, int], SideMap],
     widths: tuple[int, int],
     dim: int | None,
     side: str,
@@ -234,11 +183,7 @@ def _started(
     for name, width in (("d_source", widths[0]), ("d_target", widths[1]), ("dim", dim)):
         if width is not None:
             check_at_least(name, width, 1)
-    if side not in ("both", "source"):
-        raise ValueError(
-            f'side must be "both" or "source"; got {side!r}. '
-            'Use "source" to leave target vectors as they are.'
-        )
+    _check_sides("side", side)
     if side == "source" and dim not in (None, widths[1]):
         raise ValueError(
             f'with side="source" the space is the target\'s, of width {widths[1]}; got '
@@ -257,35 +202,56 @@ def _started(
     return Adapter(drawn(source, shared), drawn(target, shared), card)
 
 
-def instructed(adapter: Adapter, d_instruction: int, *, scaled: bool = False) -> Adapter:
-    """The same adapter with sources that bring an instruction; it does nothing until trained.
+def _delta(
+    kind: Kind, d_in: int, dim: int, size: int, dropout: float, generator: torch.Generator | None
+) -> Delta:
+    if kind == "linear":
+        return LinearDelta(torch.zeros(d_in, dim))
+    first = torch.randn(d_in, size, generator=generator)
+    if kind == "low_rank":
+        return LowRankDelta(first / math.sqrt(size), torch.zeros(size, dim))
+    # Inputs have unit norm, so that each hidden unit sees about unit variance.
+    return MLPDelta(first, torch.zeros(size), torch.zeros(size, dim), dropout=dropout)
 
-    The new adapter takes sources ``with_instructions``. Its card names no source encoder, since
-    those vectors come from two. The adapter's correction of galleries is kept.
 
-    Args:
-        adapter: Of any maps, which are shared with the new adapter. Maps without weights to learn
-            stay as they are while the instruction is learned: wrap a ``residual`` to train both.
-        d_instruction: Width of an instruction's embedding.
-        scaled: Whether an instruction also scales each coordinate.
+def _preparation(inner: Any) -> tuple[Tensor, bool, Parts | None]:
+    """The mean, the root and the parts by which a map prepares its input."""
+    if isinstance(inner, BlendMap):
+        return _preparation(inner.maps[0])
+    if isinstance(inner, WeightedMap):
+        return _preparation(inner.inner)
+    mean = getattr(inner, "mean", None)
+    if mean is None:
+        return torch.zeros(inner.d_in, device=device_of(inner)), False, None
+    return mean.clone(), getattr(inner, "root", False), getattr(inner, "parts", None)
 
-    Raises:
-        ValueError: ``d_instruction`` is below 1.
-    """
-    check_at_least("d_instruction", d_instruction, 1)
-    inner: Any = adapter.source_map
-    zeros = torch.zeros(d_instruction, inner.dim, device=device_of(inner))
-    source = InstructedMap(inner, zeros, zeros.clone() if scaled else None)
-    card = replace(
-        adapter.card,
-        method=f"{adapter.card.method} + instructions",
-        d_source=source.d_in,
-        source_fingerprint=None,
-    )
-    return Adapter(
-        source,
-        adapter.target_map,
-        card,
-        reference=adapter.reference,
-        training_items=adapter.training_items,
-    )
+
+def _check_residual(
+    kind: str, size: int | None, dropout: float, generator: torch.Generator | None
+) -> None:
+    if kind not in ("linear", "low_rank", "mlp"):
+        raise ValueError(
+            f'kind must be "linear", "low_rank" or "mlp"; got {kind!r}. Choose one of those.'
+        )
+    drawn = kind != "linear"
+    if drawn != (size is not None) or (drawn and generator is None):
+        raise ValueError(
+            "a low_rank or mlp residual needs a size and a generator, and a linear one has no "
+            f"size; got kind={kind!r}, size={size}, generator={generator}. "
+            "Pass size=64 and generator=torch.Generator().manual_seed(0), or neither."
+        )
+    if size is not None:
+        check_at_least("size", size, 1)
+    if not 0 <= dropout < 1 or (dropout and kind != "mlp"):
+        raise ValueError(
+            f'dropout must lie in [0, 1), and is 0 but for kind="mlp"; got {dropout} with '
+            f"kind={kind!r}. Choose another dropout or kind."
+        )
+
+
+def _check_sides(name: str, sides: str) -> None:
+    if sides not in ("both", "source"):
+        raise ValueError(
+            f'{name} must be "both" or "source"; got {sides!r}. '
+            'Use "source" to leave target vectors as they are.'
+        )

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps.networks import mean_directions
+from align.adapters.maps.linear import mean_directions
 from align.adapters.trainable import linear_heads
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig

@@ -14,8 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from align.adapters.closed_form.csa import csa
-from align.adapters.maps.linear import centred
-from align.adapters.maps.networks import mean_directions
+from align.adapters.maps.linear import centred, mean_directions
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.evaluation import evaluate
 from experiments import heads, record, trials

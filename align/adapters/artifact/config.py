@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +34,7 @@ from align.adapters.maps.linear import (
     IdentityMap,
     LinearMap,
     RelativeMap,
+    SideMap,
     WeightedMap,
 )
 from align.adapters.maps.networks import LinearHead, ProjectionMap
@@ -45,125 +45,132 @@ from align.adapters.training_items import PER_ITEM, TrainingItems
 Config = dict[str, Any]
 
 
+Made = Callable[..., Any]
+
+
 class Kind(NamedTuple):
-    """How objects of one class are written and made again.
+    """How objects of one class are written, and made again with tensors on the meta device.
 
     Attributes:
         made: The class.
         rules: The attributes that say its architecture, and what each must hold in a file.
-        build: Takes those by name and gives an object with tensors on the meta device; or, of a
-            part whose shapes depend on what it stands in, a function that gives one.
-        name: The ``kind`` in a file, or ``None`` where nothing else can stand there.
+        build: Takes those by name and gives an object; or, of a part whose shapes depend on what
+            it stands in, a function that gives one.
     """
 
     made: type
     rules: Mapping[str, Rule]
-    build: Callable[..., Any]
-    name: str | None = None
+    build: Made
 
 
 def _shape(*sizes: int) -> Tensor:
     return torch.empty(sizes, device="meta")
 
 
-def _sized(**rules: Rule) -> dict[str, Rule]:
-    return {"d_in": SIZE, "dim": SIZE, **rules}
+def _linear(d_in: int, dim: int, **rest: Any) -> LinearMap:
+    return LinearMap(_shape(d_in), _shape(d_in, dim), **rest)
 
 
-def _projection(d_in: int, dim: int, hidden: int) -> ProjectionMap:
+def _affine(d_in: int, dim: int) -> AffineMap:
+    return AffineMap(_shape(d_in), _shape(d_in, dim), _shape(dim))
+
+
+def _relative(d_in: int, dim: int, **rest: Any) -> RelativeMap:
+    return RelativeMap(_shape(d_in), _shape(dim, d_in), **rest)
+
+
+def _weighted(slot: int, inner: LinearMap) -> WeightedMap:
+    return WeightedMap(inner, _shape(inner.dim), slot=slot)
+
+
+def _projection(d_in: int, hidden: int, dim: int) -> ProjectionMap:
     layers = _shape(d_in, hidden), _shape(hidden), _shape(hidden, dim), _shape(dim)
     return ProjectionMap(_shape(d_in), *layers)
 
 
-def _residual(inner: Any, delta: Any, root: bool, parts: Parts | None) -> ResidualMap:
-    shift = delta(inner.d_in, inner.dim)
-    return ResidualMap(inner, shift, _shape(inner.d_in), root=root, parts=parts)
+def _linear_head(d_in: int, dim: int) -> LinearHead:
+    return LinearHead(_shape(d_in), _shape(d_in, dim))
 
 
-def _instructed(d_instruction: int, scaled: bool, inner: Any) -> InstructedMap:
+def _residual(inner: SideMap, delta: Made, **rest: Any) -> ResidualMap:
+    return ResidualMap(inner, delta(inner.d_in, inner.dim), _shape(inner.d_in), **rest)
+
+
+def _instructed(d_instruction: int, scaled: bool, inner: SideMap) -> InstructedMap:
     sizes = d_instruction, inner.dim
     return InstructedMap(inner, _shape(*sizes), _shape(*sizes) if scaled else None)
 
 
-def _mlp(d_in: int, dim: int, hidden: int, dropout: float) -> MLPDelta:
-    return MLPDelta(_shape(d_in, hidden), _shape(hidden), _shape(hidden, dim), dropout=dropout)
+def _low_rank(rank: int) -> Made:
+    return lambda d_in, dim: LowRankDelta(_shape(d_in, rank), _shape(rank, dim))
 
 
-def _components(
-    source_map: nn.Module, target_map: nn.Module, reference: Any, **others: Any
-) -> Components:
+def _mlp(hidden: int, dropout: float) -> Made:
+    return lambda d_in, dim: MLPDelta(
+        _shape(d_in, hidden), _shape(hidden), _shape(hidden, dim), dropout=dropout
+    )
+
+
+def _parts(widths: list[int], shares: list[float]) -> Parts:
+    return Parts(tuple(widths), tuple(shares))
+
+
+def _reference(rows: int, **rest: Any) -> Made:
+    return lambda dim: ReferenceSet(_shape(rows, dim), _shape(rows, dim), **rest)
+
+
+def _preference(d_instruction: int, widths: list[int]) -> Preference:
+    return Preference(_shape(d_instruction, len(widths)), widths)
+
+
+def _training_items(pairs: int, d_source: int, d_target: int) -> TrainingItems:
+    numbers = _shape(pairs, PER_ITEM), _shape(pairs, PER_ITEM)
+    return TrainingItems(*numbers, (d_source, d_target))
+
+
+def _components(source_map: SideMap, reference: Made | None, **others: Any) -> Components:
     built = None if reference is None else reference(source_map.dim)
-    return Components(source_map, target_map, built, **others)
+    return Components(source_map, reference=built, **others)
 
 
-_LINEAR = Kind(
-    LinearMap,
-    _sized(root=FLAG, parts=OBJECT_OR_NULL),
-    lambda d_in, dim, **rest: LinearMap(_shape(d_in), _shape(d_in, dim), **rest),
-    "linear",
+_IN_OUT = {"d_in": SIZE, "dim": SIZE}
+_PREPARED = {"root": FLAG, "parts": OBJECT_OR_NULL}
+_LINEAR = {"linear": Kind(LinearMap, _IN_OUT | _PREPARED, _linear)}
+_MAPS = {
+    **_LINEAR,
+    "affine": Kind(AffineMap, _IN_OUT, _affine),
+    "identity": Kind(IdentityMap, {"dim": SIZE}, IdentityMap),
+    "relative": Kind(RelativeMap, _IN_OUT | {"k": SIZE, "power": NUMBER}, _relative),
+    "weighted": Kind(WeightedMap, {"slot": SLOT, "inner": OBJECT}, _weighted),
+    "blend": Kind(BlendMap, {"weights": NUMBERS, "maps": OBJECTS}, BlendMap),
+    "projection": Kind(ProjectionMap, _IN_OUT | {"hidden": SIZE}, _projection),
+    "linear_head": Kind(LinearHead, _IN_OUT, _linear_head),
+    "residual": Kind(ResidualMap, {"inner": OBJECT, "delta": OBJECT} | _PREPARED, _residual),
+    "instructed": Kind(
+        InstructedMap, {"d_instruction": SIZE, "scaled": FLAG, "inner": OBJECT}, _instructed
+    ),
+}
+_DELTAS = {
+    "linear": Kind(LinearDelta, {}, lambda: lambda d_in, dim: LinearDelta(_shape(d_in, dim))),
+    "low_rank": Kind(LowRankDelta, {"rank": SIZE}, _low_rank),
+    "mlp": Kind(MLPDelta, {"hidden": SIZE, "dropout": SHARE}, _mlp),
+}
+_HUBNESS = {
+    "nnn": Kind(NNN, {"k": SIZE, "alpha": NUMBER}, NNN),
+    "csls": Kind(CSLS, {"k": SIZE}, CSLS),
+    "inverted_softmax": Kind(InvertedSoftmax, {"sharpness": NUMBER}, InvertedSoftmax),
+}
+_EXPANSION = Kind(GalleryExpansion, {"weight": NUMBER, "sharpness": NUMBER}, GalleryExpansion)
+_REFERENCE = Kind(
+    ReferenceSet,
+    {"rows": SIZE, "expansion": OBJECT_OR_NULL, "hubness": OBJECT_OR_NULL},
+    _reference,
 )
-_MAPS = (
-    _LINEAR,
-    Kind(
-        AffineMap,
-        _sized(),
-        lambda d_in, dim: AffineMap(_shape(d_in), _shape(d_in, dim), _shape(dim)),
-        "affine",
-    ),
-    Kind(IdentityMap, {"dim": SIZE}, IdentityMap, "identity"),
-    Kind(
-        RelativeMap,
-        _sized(k=SIZE, power=NUMBER),
-        lambda d_in, dim, **rest: RelativeMap(_shape(d_in), _shape(dim, d_in), **rest),
-        "relative",
-    ),
-    Kind(
-        WeightedMap,
-        {"slot": SLOT, "inner": OBJECT},
-        lambda slot, inner: WeightedMap(inner, _shape(inner.dim), slot=slot),
-        "weighted",
-    ),
-    Kind(BlendMap, {"weights": NUMBERS, "maps": OBJECTS}, BlendMap, "blend"),
-    Kind(ProjectionMap, _sized(hidden=SIZE), _projection, "projection"),
-    Kind(
-        LinearHead,
-        _sized(),
-        lambda d_in, dim: LinearHead(_shape(d_in), _shape(d_in, dim)),
-        "linear_head",
-    ),
-    Kind(
-        ResidualMap,
-        {"inner": OBJECT, "delta": OBJECT, "root": FLAG, "parts": OBJECT_OR_NULL},
-        _residual,
-        "residual",
-    ),
-    Kind(
-        InstructedMap,
-        {"d_instruction": SIZE, "scaled": FLAG, "inner": OBJECT},
-        _instructed,
-        "instructed",
-    ),
-)
-_DELTAS = (
-    Kind(LinearDelta, {}, lambda: lambda d_in, dim: LinearDelta(_shape(d_in, dim)), "linear"),
-    Kind(
-        LowRankDelta,
-        {"rank": SIZE},
-        lambda rank: lambda d_in, dim: LowRankDelta(_shape(d_in, rank), _shape(rank, dim)),
-        "low_rank",
-    ),
-    Kind(
-        MLPDelta,
-        {"hidden": SIZE, "dropout": SHARE},
-        lambda **rest: partial(_mlp, **rest),
-        "mlp",
-    ),
-)
-_HUBNESS = (
-    Kind(NNN, {"k": SIZE, "alpha": NUMBER}, NNN, "nnn"),
-    Kind(CSLS, {"k": SIZE}, CSLS, "csls"),
-    Kind(InvertedSoftmax, {"sharpness": NUMBER}, InvertedSoftmax, "inverted_softmax"),
-)
+_PREFERENCE = Kind(Preference, {"d_instruction": SIZE, "widths": SIZES}, _preference)
+_ITEMS = Kind(TrainingItems, {"pairs": SIZE, "d_source": SIZE, "d_target": SIZE}, _training_items)
+_SIDES = {"source_map": OBJECT, "target_map": OBJECT}
+_EXTRAS = dict.fromkeys(("reference", "preference", "training_items"), OBJECT_OR_NULL)
+_WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components)}
 _INSIDE = {
     "source_map": _MAPS,
     "target_map": _MAPS,
@@ -171,57 +178,17 @@ _INSIDE = {
     "maps": _MAPS,
     "delta": _DELTAS,
     "hubness": _HUBNESS,
-    "parts": (
-        Kind(
-            Parts,
-            {"widths": SIZES, "shares": NUMBERS},
-            lambda widths, shares: Parts(tuple(widths), tuple(shares)),
-        ),
-    ),
-    "expansion": (
-        Kind(GalleryExpansion, {"weight": NUMBER, "sharpness": NUMBER}, GalleryExpansion),
-    ),
-    "reference": (
-        Kind(
-            ReferenceSet,
-            {"rows": SIZE, "expansion": OBJECT_OR_NULL, "hubness": OBJECT_OR_NULL},
-            lambda rows, **rest: (
-                lambda dim: ReferenceSet(_shape(rows, dim), _shape(rows, dim), **rest)
-            ),
-        ),
-    ),
-    "preference": (
-        Kind(
-            Preference,
-            {"d_instruction": SIZE, "widths": SIZES},
-            lambda d_instruction, widths: Preference(_shape(d_instruction, len(widths)), widths),
-        ),
-    ),
-    "training_items": (
-        Kind(
-            TrainingItems,
-            {"pairs": SIZE, "d_source": SIZE, "d_target": SIZE},
-            lambda pairs, d_source, d_target: TrainingItems(
-                _shape(pairs, PER_ITEM), _shape(pairs, PER_ITEM), (d_source, d_target)
-            ),
-        ),
-    ),
+    "parts": {"": Kind(Parts, {"widths": SIZES, "shares": NUMBERS}, _parts)},
+    "expansion": {"": _EXPANSION},
+    "reference": {"": _REFERENCE},
+    "preference": {"": _PREFERENCE},
+    "training_items": {"": _ITEMS},
 }
-"""What may stand in a field that holds an object, or objects, by the name of the field."""
-_ALL = (
-    Kind(
-        Components,
-        {
-            "source_map": OBJECT,
-            "target_map": OBJECT,
-            "reference": OBJECT_OR_NULL,
-            "preference": OBJECT_OR_NULL,
-            "training_items": OBJECT_OR_NULL,
-        },
-        _components,
-    ),
-)
-_KIND_OF = {kind.made: kind for kinds in (_ALL, *_INSIDE.values()) for kind in kinds}
+"""What may stand in a field of objects, by the name of the field and then by kind; ``""`` is the
+only kind of a field, which is not written."""
+_NAMED = {
+    kind.made: (name, kind) for kinds in (_WHOLE, *_INSIDE.values()) for name, kind in kinds.items()
+}
 
 
 def describe(components: Components) -> Config:
@@ -245,9 +212,8 @@ def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Comp
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.
     """
-    components: Components = _built(config, "config.json", _ALL, newer)
-    source, target = components.source_map, components.target_map
-    widths: Any = [source.d_in, target.d_in]
+    components: Components = _built(config, "config.json", _WHOLE, newer)
+    widths: Any = [components.source_map.d_in, components.target_map.d_in]
     if widths != [card.d_source, card.d_target]:
         raise ValueError(
             "the maps must take the widths that card.json names, "
@@ -258,17 +224,16 @@ def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Comp
     if items is not None and (items.d_source > widths[0] or items.d_target > widths[1]):
         raise ValueError(
             f"training_items must be of at most the widths that the maps take, {widths}; got "
-            f"{list(items.widths)}. The file is damaged or was edited: save or download the "
-            "adapter again."
+            f"{list(items.widths)}. The file is damaged or was edited: {AGAIN}."
         )
     return components
 
 
 def _described(value: Any) -> Any:
-    kind = _KIND_OF.get(type(value))
-    if kind is not None:
-        said = {} if kind.name is None else {"kind": kind.name}
-        return {**said, **{name: _described(getattr(value, name)) for name in kind.rules}}
+    if type(value) in _NAMED:
+        name, kind = _NAMED[type(value)]
+        described = {each: _described(getattr(value, each)) for each in kind.rules}
+        return {"kind": name, **described} if name else described
     if isinstance(value, list | tuple | nn.ModuleList):
         return [_described(each) for each in value]
     if isinstance(value, nn.Module):
@@ -279,36 +244,32 @@ def _described(value: Any) -> Any:
     return value
 
 
-def _built(config: Mapping[str, Any], at: str, kinds: tuple[Kind, ...], newer: bool) -> Any:
-    [*named] = [kind for kind in kinds if kind.name in (None, config.get("kind"))]
-    if not named:
+def _built(config: Mapping[str, Any], at: str, kinds: Mapping[str, Kind], newer: bool) -> Any:
+    name = "" if "" in kinds else config.get("kind")
+    if not isinstance(name, str) or name not in kinds:
+        *others, last = kinds
         raise ValueError(
-            f"{at}.kind must be {_listed([str(kind.name) for kind in kinds])}; got "
-            f"{repr(config.get('kind'))[:80]}. Load it with the version of isthmus that wrote it."
+            f"{at}.kind must be {', '.join(others)}{' or ' if others else ''}{last}; got "
+            f"{repr(name)[:80]}. Load it with the version of isthmus that wrote it."
         )
-    kind = named[0]
-    rest = {name: value for name, value in config.items() if kind.name is None or name != "kind"}
+    kind = kinds[name]
+    rest = {each: value for each, value in config.items() if not name or each != "kind"}
     read = read_fields(rest, at, AGAIN, kind.rules, newer=newer)
     values = dict(zip(kind.rules, read, strict=True))
     inside = f"{at}." if at != "config.json" else ""
-    for name, value in values.items():
-        within = (_LINEAR,) if kind.made is WeightedMap else _INSIDE.get(name, ())
+    for each, value in values.items():
+        within = _LINEAR if kind.made is WeightedMap else _INSIDE.get(each, {})
         if isinstance(value, Mapping):
-            values[name] = _built(value, f"{inside}{name}", within, newer)
-        elif kind.rules[name] is OBJECTS:
-            values[name] = [
-                _built(each, f"{inside}{name}.{i}", within, newer) for i, each in enumerate(value)
+            values[each] = _built(value, f"{inside}{each}", within, newer)
+        elif kind.rules[each] is OBJECTS:
+            values[each] = [
+                _built(one, f"{inside}{each}.{i}", within, newer) for i, one in enumerate(value)
             ]
     made = kind.build(**values)
     parts = values.get("parts")
     if parts is not None and sum(parts.widths) != made.d_in:
         raise ValueError(
             f"{at}.parts.widths must sum to {made.d_in}, the width of the map; got "
-            f"{list(parts.widths)}. The file is damaged or was edited: save or download the "
-            "adapter again."
+            f"{list(parts.widths)}. The file is damaged or was edited: {AGAIN}."
         )
     return made
-
-
-def _listed(names: list[str]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

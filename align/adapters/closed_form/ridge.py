@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
 from align.adapters.closed_form.moments import Paired, paired_moments
-from align.adapters.maps.linear import BlendMap
+from align.adapters.maps.linear import BlendMap, SideMap
 from align.adapters.training_items import TrainingItems
 
 Direction = Literal["forward", "backward", "both"]
@@ -61,7 +61,7 @@ def ridge(
     return Adapter(*ridge_maps(moments, ridge, direction), card, training_items=items)
 
 
-def ridge_maps(moments: Paired, ridge: float, direction: Direction) -> tuple[nn.Module, nn.Module]:
+def ridge_maps(moments: Paired, ridge: float, direction: Direction) -> tuple[SideMap, SideMap]:
     """The two maps of ``ridge`` from moments already taken."""
     eye_x, eye_y = moments.eyes()
     forward = moments.maps(forward_weight(moments, ridge), eye_y)

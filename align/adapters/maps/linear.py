@@ -15,8 +15,23 @@ from align.scoring.inner_products import inner_products
 from align.scoring.topk import best_columns
 
 
-class LinearMap(nn.Module):
-    """Normalise, centre, project, normalise: ``(n, d_in)`` to unit-norm ``(n, d)``.
+class SideMap(nn.Module):
+    """A map of one side; ``forward`` takes finite non-zero rows ``(n, d_in)`` to ``(n, dim)``.
+
+    What comes out has unit norm. Matrices are held contiguous: products round differently for
+    other strides, and a saved map must give the same bits.
+
+    Attributes:
+        d_in: Width of the encoder's vectors.
+        dim: Width of the shared space.
+    """
+
+    d_in: int
+    dim: int
+
+
+class LinearMap(SideMap):
+    """Normalise, centre, project, normalise.
 
     ``map(x) = norm((norm(g(x)) - mean) @ weight)``, where ``g`` is the signed square root if
     ``root`` is set and nothing otherwise. Scaling a row of ``x`` by a positive number changes
@@ -24,30 +39,18 @@ class LinearMap(nn.Module):
     """
 
     mean: Tensor  # (d_in,)
-    weight: Tensor  # (d_in, d)
+    weight: Tensor  # (d_in, dim)
 
     def __init__(
         self, mean: Tensor, weight: Tensor, *, root: bool = False, parts: Parts | None = None
     ) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        # Products round differently for other strides: a saved map must give the same bits.
         self.register_buffer("weight", weight.contiguous())
-        self.root = root
-        self.parts = parts
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.weight.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return self.weight.shape[1]
+        self.root, self.parts = root, parts
+        self.d_in, self.dim = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
         if self.parts is None:
             # The last step normalises: the length of the centred rows does not matter.
             prepared = directions(x, root=self.root) - self.mean
@@ -56,7 +59,7 @@ class LinearMap(nn.Module):
         return F.normalize(prepared @ self.weight, dim=1)
 
 
-class AffineMap(nn.Module):
+class AffineMap(SideMap):
     """Normalise, centre, project, add an offset, normalise: it lands in a space that has a mean.
 
     ``map(x) = norm((norm(x) - mean) @ weight + offset)``. Where the other side keeps its own
@@ -64,32 +67,21 @@ class AffineMap(nn.Module):
     """
 
     mean: Tensor  # (d_in,)
-    weight: Tensor  # (d_in, d)
-    offset: Tensor  # (d,)
+    weight: Tensor  # (d_in, dim)
+    offset: Tensor  # (dim,)
 
     def __init__(self, mean: Tensor, weight: Tensor, offset: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        # Products round differently for other strides: a saved map must give the same bits.
         self.register_buffer("weight", weight.contiguous())
         self.register_buffer("offset", offset)
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.weight.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Width of the space it maps into."""
-        return self.weight.shape[1]
+        self.d_in, self.dim = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
         return F.normalize((directions(x) - self.mean) @ self.weight + self.offset, dim=1)
 
 
-class IdentityMap(nn.Module):
+class IdentityMap(SideMap):
     """Only normalise: what is left when no adapter beats the encoders as they are."""
 
     def __init__(self, dim: int) -> None:
@@ -97,16 +89,15 @@ class IdentityMap(nn.Module):
         self.dim = self.d_in = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Unit-norm rows, ``(n, dim)``."""
         return directions(x)
 
 
-class RelativeMap(nn.Module):
-    """Similarities to fixed anchors, sharpened and kept only at the ``k`` nearest, unit norm.
+class RelativeMap(SideMap):
+    """Similarities to fixed anchors, sharpened, only those of the ``k`` nearest, unit norm.
 
-    ``r(x) = norm(topk(sign(c) |c| ** power))`` with ``c = cos(x - mean, anchors)``. Two sides whose
-    anchors are row-matched pairs can be compared coordinate by coordinate. Of anchors that are
-    equal the first are kept.
+    ``r(x) = norm(topk(sign(c) |c| ** power))`` with ``c = cos(x - mean, anchors)``, of width
+    ``n_anchors``. Two sides whose anchors are row-matched pairs can be compared coordinate by
+    coordinate. Of anchors that are equally near the first count.
     """
 
     mean: Tensor  # (d_in,)
@@ -119,30 +110,20 @@ class RelativeMap(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("anchors", anchors.contiguous())
         self.k, self.power = k, power
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.anchors.shape[1]
-
-    @property
-    def dim(self) -> int:
-        """Number of anchors."""
-        return self.anchors.shape[0]
+        self.dim, self.d_in = anchors.shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, n_anchors)``."""
         near = inner_products(centred(x, self.mean), self.anchors)
         best = best_columns(near, self.k)
         sharp = best.values.sign() * best.values.abs().pow(self.power)
         return F.normalize(torch.zeros_like(near).scatter_(1, best.indices, sharp), dim=1)
 
 
-class WeightedMap(nn.Module):
-    """A unit-norm map whose coordinates are weighted after normalising, kept at unit norm.
+class WeightedMap(SideMap):
+    """A unit-norm map whose coordinates are weighted after normalising, still at unit norm.
 
     The inner product of the two sides is ``sum_i weight_i z_i w_i``. The norm that weighting takes
-    away goes into one more coordinate of each side, where the other side holds zero.
+    away goes into one more coordinate of each side, its ``slot``, where the other side holds zero.
     """
 
     weight: Tensor  # (d,), in [0, 1]
@@ -152,23 +133,47 @@ class WeightedMap(nn.Module):
         self.inner = inner
         self.register_buffer("weight", weight)
         self.slot = slot
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.inner.d_in
-
-    @property
-    def dim(self) -> int:
-        """Width of the shared space: that of the inner map and one slot per side."""
-        return self.inner.dim + 2
+        self.d_in, self.dim = inner.d_in, inner.dim + 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
         z = self.inner(x) * self.weight.sqrt()
         rest = z.new_zeros(len(z), 2)
         rest[:, self.slot] = (1 - z.square().sum(dim=1)).clamp_min(0).sqrt()
         return torch.cat([z, rest], dim=1)
+
+
+class BlendMap(SideMap):
+    """Several maps side by side, so that one inner product is a weighted sum of their cosines.
+
+    ``blend(x) = [sqrt(w_1) map_1(x), sqrt(w_2) map_2(x), ...]`` with weights that sum to 1: unit
+    norm again, and ``<blend(x), blend(y)> = sum_i w_i cos_i(x, y)``.
+    """
+
+    def __init__(self, maps: Sequence[SideMap], weights: Sequence[float]) -> None:
+        super().__init__()
+        if len(maps) != len(weights) or not math.isclose(sum(weights), 1) or min(weights) <= 0:
+            raise ValueError(
+                "a blend needs one positive weight per map, summing to 1; "
+                f"got {len(maps)} maps and weights {list(weights)}. "
+                "Divide the weights by their sum."
+            )
+        widths = [each.d_in for each in maps]
+        if len(set(widths)) > 1:
+            raise ValueError(
+                f"the maps of a blend must take one width; got {widths}. "
+                "Fit them on the same encoder's vectors."
+            )
+        self.maps = nn.ModuleList(maps)
+        self.weights = tuple(weights)
+        self.d_in, self.dim = widths[0], sum(each.dim for each in maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join([each(x) for each in self.maps])
+
+    def join(self, mapped: Sequence[Tensor]) -> Tensor:
+        """What the maps gave, ``(n, dim_i)`` each, weighted and side by side, ``(n, dim)``."""
+        weighted = zip(mapped, self.weights, strict=True)
+        return torch.cat([z * weight**0.5 for z, weight in weighted], dim=1)
 
 
 def directions(x: Tensor, *, root: bool = False) -> Tensor:
@@ -180,51 +185,13 @@ def directions(x: Tensor, *, root: bool = False) -> Tensor:
     return x / lengths
 
 
-class BlendMap(nn.Module):
-    """Several maps side by side, so that one inner product is a weighted sum of their cosines.
-
-    ``blend(x) = [sqrt(w_1) map_1(x), sqrt(w_2) map_2(x), ...]`` with weights that sum to 1: unit
-    norm again, and ``<blend(x), blend(y)> = sum_i w_i cos_i(x, y)``.
-    """
-
-    def __init__(self, maps: Sequence[nn.Module], weights: Sequence[float]) -> None:
-        super().__init__()
-        if len(maps) != len(weights) or not math.isclose(sum(weights), 1) or min(weights) <= 0:
-            raise ValueError(
-                "a blend needs one positive weight per map, summing to 1; "
-                f"got {len(maps)} maps and weights {list(weights)}. "
-                "Divide the weights by their sum."
-            )
-        if len({part.d_in for part in maps}) > 1:
-            raise ValueError(
-                "the maps of a blend must take one width; "
-                f"got {[part.d_in for part in maps]}. Fit them on the same encoder's vectors."
-            )
-        self.maps = nn.ModuleList(maps)
-        self.weights = tuple(weights)
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return int(self.maps[0].d_in)  # type: ignore[arg-type]  # nn.Module hides attributes
-
-    @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return sum(int(part.dim) for part in self.maps)  # type: ignore[arg-type, misc]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
-        return self.join([part(x) for part in self.maps])
-
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """What the maps gave, ``(n, dim_i)`` each, weighted and side by side, ``(n, dim)``."""
-        weighted = zip(parts, self.weights, strict=True)
-        return torch.cat([part * weight**0.5 for part, weight in weighted], dim=1)
-
-
 def centred(x: Tensor, mean: Tensor, *, root: bool = False, parts: Parts | None = None) -> Tensor:
     """Unit-norm rows of ``directions(x) - mean``, part by part if there are several; ``(n, d)``."""
     if parts is not None:
         return parts.centred(x, mean, root=root)
     return F.normalize(directions(x, root=root) - mean, dim=1)
+
+
+def mean_directions(x: Tensor) -> Tensor:
+    """Mean of the unit-norm rows of ``x`` ``(n, d)``, summed in float64; ``(d,)`` float32."""
+    return directions(x.float()).double().mean(dim=0).float()

@@ -6,13 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align.adapters.maps.linear import directions
+from align.adapters.maps.linear import SideMap, directions
 
 
-class ProjectionMap(nn.Module):
+class ProjectionMap(SideMap):
     """Normalise, centre, one hidden layer with ReLU, normalise; its weights are learned.
 
     ``map(x) = norm(relu((norm(x) - mean) @ first + first_bias) @ second + second_bias)``.
+
+    Attributes:
+        hidden: Width of the hidden layer.
 
     Reference:
         Yadav and McMillan 2024, arXiv:2410.23437 (Mind the Gap): a projection network with one
@@ -26,26 +29,11 @@ class ProjectionMap(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        # Products round differently for other strides: a saved map must give the same bits.
         self.first = nn.Parameter(first.contiguous())  # (d_in, hidden)
         self.first_bias = nn.Parameter(first_bias)  # (hidden,)
         self.second = nn.Parameter(second.contiguous())  # (hidden, dim)
         self.second_bias = nn.Parameter(second_bias)  # (dim,)
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.first.shape[0]
-
-    @property
-    def hidden(self) -> int:
-        """Width of the hidden layer."""
-        return self.first.shape[1]
-
-    @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return self.second.shape[1]
+        (self.d_in, self.hidden), self.dim = first.shape, second.shape[1]
 
     def project(self, x: Tensor) -> Tensor:
         """Finite non-zero rows ``(n, d_in)`` before the last normalisation, ``(n, dim)``."""
@@ -53,11 +41,10 @@ class ProjectionMap(nn.Module):
         return hidden @ self.second + self.second_bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
         return F.normalize(self.project(x), dim=1)
 
 
-class LinearHead(nn.Module):
+class LinearHead(SideMap):
     """Normalise, centre, one matrix, normalise: ``LinearMap`` with a matrix that is learned."""
 
     mean: Tensor  # (d_in,)
@@ -65,28 +52,12 @@ class LinearHead(nn.Module):
     def __init__(self, mean: Tensor, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        # Products round differently for other strides: a saved map must give the same bits.
         self.weight = nn.Parameter(weight.contiguous())  # (d_in, dim)
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's vectors."""
-        return self.weight.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return self.weight.shape[1]
+        self.d_in, self.dim = weight.shape
 
     def project(self, x: Tensor) -> Tensor:
         """Finite non-zero rows ``(n, d_in)`` before the last normalisation, ``(n, dim)``."""
         return (directions(x) - self.mean) @ self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map finite non-zero rows ``(n, d_in)`` to unit-norm ``(n, dim)``."""
         return F.normalize(self.project(x), dim=1)
-
-
-def mean_directions(x: Tensor) -> Tensor:
-    """Mean of the unit-norm rows of ``x`` ``(n, d)``, summed in float64; ``(d,)`` float32."""
-    return directions(x.float()).double().mean(dim=0).float()

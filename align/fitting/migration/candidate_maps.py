@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from align.adapters.closed_form.moments import Paired, Spectrum, second_moment
 from align.adapters.closed_form.procrustes import procrustes_maps
 from align.adapters.closed_form.rcca import rcca_maps
 from align.adapters.closed_form.ridge import forward_weight
-from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap
+from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap, SideMap
 
 RIDGES = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LOW_RANK_RIDGES = (0.001, 0.03)
@@ -20,7 +20,7 @@ RANKS = (0.25, 0.5)  # shares of the full rank
 OLD_RIDGES = (0.3, 1.0, 3.0)  # of the old side, where canonical directions are weighted
 NEW_RIDGE = 0.03
 
-Build = Callable[[Paired], nn.Module]
+Build = Callable[[Paired], SideMap]
 
 
 def candidate_maps(d_new: int, d_old: int) -> dict[str, Build]:

@@ -8,14 +8,14 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from align.adapters.closed_form.moments import Paired
 from align.adapters.closed_form.pls import pls_maps
 from align.adapters.closed_form.procrustes import procrustes_maps
 from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
 from align.adapters.closed_form.ridge import Direction, ridge_maps
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
+from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
@@ -35,7 +35,7 @@ FINE_POWERS = (0.25, 0.75, 2.0)
 FINALISTS = 4
 BLEND_WEIGHTS = (0.25, 0.5)
 
-MapPair = tuple[nn.Module, nn.Module]
+MapPair = tuple[SideMap, SideMap]
 Build = Callable[[Paired], MapPair]
 Roots = tuple[bool, bool]
 NO_ROOTS: Roots = (False, False)

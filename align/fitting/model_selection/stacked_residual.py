@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.maps.linear import IdentityMap
+from align.adapters.maps.linear import IdentityMap, SideMap
 from align.adapters.maps.residual import Delta, MLPDelta, ResidualMap
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
@@ -41,7 +41,7 @@ FOLDS = 2  # folds held out to evaluate it: each costs as much as the refinement
 CONFIG = TrainConfig(steps=50, learning_rate=4e-5, weight_decay=0.0, anchor=0.3)
 
 
-class CrossFitted(nn.Module):
+class CrossFitted(SideMap):
     """A mapped vector and a learned shift of it: rows ``[z ; c]`` to ``norm(z + delta(c))``.
 
     ``z`` ``(n, dim)`` comes from a map that has not seen the pair, ``c`` is the input of the shift;
@@ -80,7 +80,7 @@ def refine(cv: CrossValidation, best: MapChoice, final: MapPair) -> MapPair:
     mapped = [torch.cat(side) for side in zip(*by_fold, strict=True)]
     deltas = _learn(cv, best.roots, final, rows, mapped)
 
-    def on_top(side: int) -> nn.Module:
+    def on_top(side: int) -> SideMap:
         delta, root = deltas[side], best.roots[side]
         if delta is None:
             return final[side]

@@ -54,7 +54,7 @@ class PairRows:
                     "adapter for the second."
                 )
             x = x.to(device, torch.float32)
-            check_matrix(f"{side} embeddings", x, d=int(side_map.d_in))  # type: ignore[arg-type]
+            check_matrix(f"{side} embeddings", x, d=side_map.d_in)
             check_no_zero_rows(f"{side} embeddings", x)
             return directions(x)
 

@@ -252,7 +252,7 @@ class TrainingRun:
 def _described(adapter: Adapter) -> str:
     """The architecture of an adapter, its settings included where it is one that can be saved."""
     try:
-        return json.dumps(describe(adapter.components))
+        return json.dumps(describe(adapter.components()))
     except TypeError:
         return str(adapter)
 

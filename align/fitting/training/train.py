@@ -13,8 +13,7 @@ from torch import Tensor
 from align._checks import check_k
 from align.adapters.adapter import Adapter
 from align.adapters.card import installed_versions
-from align.adapters.maps.linear import IdentityMap
-from align.adapters.maps.networks import mean_directions
+from align.adapters.maps.linear import IdentityMap, mean_directions
 from align.adapters.maps.residual import device_of
 from align.adapters.trainable import residual
 from align.adapters.training_items import remember_pairs

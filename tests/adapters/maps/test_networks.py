@@ -6,8 +6,8 @@ import torch
 import align
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.maps.linear import IdentityMap, LinearMap, directions
-from align.adapters.maps.networks import LinearHead, ProjectionMap, mean_directions
+from align.adapters.maps.linear import IdentityMap, LinearMap, directions, mean_directions
+from align.adapters.maps.networks import LinearHead, ProjectionMap
 from align.adapters.trainable import linear_heads, projection_network
 from tests.helpers.planted import unit
 
