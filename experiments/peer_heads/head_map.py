@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.maps.linear import centred
-from align.adapters.maps.linear import mean_directions
+from align.adapters.maps.linear import centred, mean_directions
 from align.data.embeddings import PairedEmbeddings
 
 BATCH = 256
