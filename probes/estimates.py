@@ -58,15 +58,10 @@ class Measured:
 
 
 class SmoothEstimate(NamedTuple):
-    """An estimate and its influence function, which gives its bootstrap to first order.
-
-    Attributes:
-        value: The estimate on all pairs.
-        influence: ``n`` times its derivative with respect to the weight of each pair, ``(n,)``.
-    """
+    """An estimate on all pairs and its influence function: its bootstrap to first order."""
 
     value: float
-    influence: Tensor
+    influence: Tensor  # n times the derivative in the weight of each pair, (n,)
 
     @property
     def replicate(self) -> Replicate:
@@ -87,9 +82,8 @@ def mean_of(values: Tensor) -> tuple[float, Replicate]:
 def linearised(value: float, influence: Tensor) -> Replicate:
     """Replicates of a smooth estimate from its influence function, ``(n,)``, less its mean.
 
-    Reference:
-        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 22.6 (the infinitesimal
-        bootstrap).
+    The infinitesimal bootstrap: Efron and Tibshirani 1993, An Introduction to the Bootstrap,
+    section 22.6.
     """
     centred = influence.double() - influence.double().mean()
 
@@ -146,12 +140,10 @@ def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
     """Influences ``(n,)`` that are as wide as a U-statistic varies, and not wider; float64.
 
     The variance of influences that were estimated from the same rows holds the part of second
-    order twice: ``A / n + 2 B / n^2`` for ``A / n + B / n^2``. That doubles the variance where the
-    part of first order vanishes, as it does for a distance of two clouds that agree. ``second`` is
-    an estimate of ``B / n^2``.
-
-    Reference:
-        Efron and Stein 1981, doi:10.1214/aos/1176345462, for the excess of the jackknife.
+    order twice: ``A / n + 2 B / n^2`` for ``A / n + B / n^2`` (Efron and Stein 1981,
+    doi:10.1214/aos/1176345462, for the excess of the jackknife). That doubles the variance where
+    the part of first order vanishes, as it does for a distance of two clouds that agree.
+    ``second`` is an estimate of ``B / n^2``.
     """
     centred = influence.double() - influence.double().mean()
     sums = centred.new_zeros(int(codes.max()) + 1).index_add_(0, codes, centred)
@@ -165,15 +157,10 @@ def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SquaredMean:
-    """Squared norm of the mean of rows without bias: the mean product of rows of two groups.
+    """Squared norm of the mean of rows without bias: the mean product of rows of two groups."""
 
-    Attributes:
-        sums: Sum of the rows of each group, ``(g, d)`` float64.
-        codes: Group code of each row, ``(n,)``.
-    """
-
-    sums: Tensor
-    codes: Tensor
+    sums: Tensor  # of the rows of each group, (g, d) float64
+    codes: Tensor  # group of each row, (n,)
 
     @classmethod
     def of(cls, x: Tensor, codes: Tensor) -> SquaredMean:

@@ -1,4 +1,7 @@
-"""What every probe takes: matrices with one embedding per row, NumPy or torch."""
+"""What every probe takes: matrices with one embedding per row, NumPy or torch.
+
+All that is not as it must be raises ``ValueError``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from align._checks import check_length, check_matrix, check_no_zero_rows, check_paired
 from align.data.embeddings import as_tensor
-from align.data.splits import folds, group_codes
+from align.data.splits import deal, group_codes
 
 Matrix = Tensor | np.ndarray[Any, Any]
 
@@ -24,11 +27,7 @@ class UnreliableEstimate(UserWarning):
 
 
 def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
-    """``x`` as a finite floating-point tensor ``(n, d)``, at least float32.
-
-    Raises:
-        ValueError: ``x`` is not such a matrix, or has fewer than ``least`` rows.
-    """
+    """``x`` as a finite floating-point tensor ``(n, d)``, at least float32; else ``ValueError``."""
     rows = as_tensor(x).detach()
     check_matrix(name, rows)
     if len(rows) < least:
@@ -40,22 +39,14 @@ def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
 
 
 def pairs(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Row-matched finite matrices of one dtype, ``(n, d_source)`` and ``(n, d_target)``.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices with ``least`` rows.
-    """
+    """Row-matched finite matrices of one dtype, ``(n, d_source)`` and ``(n, d_target)``."""
     x, y = as_tensor(source), as_tensor(target)
     check_paired(x, y)
     return _of_one_dtype(matrix("source", x, least=least), matrix("target", y, least=least))
 
 
 def common_space(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Tensor]:
-    """As ``pairs``, with both sides in one space, ``(n, d)`` each.
-
-    Raises:
-        ValueError: As for ``pairs``, or the widths differ.
-    """
+    """As ``pairs``, with both sides in one space, ``(n, d)`` each."""
     x, y = pairs(source, target, least=least)
     if x.shape[1] != y.shape[1]:
         raise ValueError(
@@ -66,11 +57,7 @@ def common_space(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Ten
 
 
 def unit_pairs(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
-    """As ``common_space``, where every row must have unit norm.
-
-    Raises:
-        ValueError: As for ``common_space``, or a row does not have unit norm.
-    """
+    """As ``common_space``, where every row must have unit norm."""
     x, y = common_space(source, target)
     check_unit("source", x)
     check_unit("target", y)
@@ -80,21 +67,13 @@ def unit_pairs(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
 def paired_directions(
     source: Matrix, target: Matrix, groups: Sequence[str] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both sides in a common space at unit norm, and the group code of each pair.
-
-    Raises:
-        ValueError: As for ``common_space``, ``directions`` and ``codes_of``.
-    """
+    """Both sides in a common space at unit norm, and the group code of each pair."""
     x, y = common_space(source, target)
     return directions("source", x), directions("target", y), codes_of(groups, len(x))
 
 
 def queries_and_gallery(queries: Matrix, gallery: Matrix) -> tuple[Tensor, Tensor]:
-    """Two finite matrices of one dtype, each scaled to be near 1.
-
-    Raises:
-        ValueError: Either is not a finite matrix.
-    """
+    """Two finite matrices of one dtype, each scaled to be near 1."""
     x, y = each_near_one(matrix("queries", queries), matrix("gallery", gallery))
     return _of_one_dtype(x, y)
 
@@ -125,11 +104,7 @@ def _power_of_two(x: Tensor) -> Tensor:
 
 
 def directions(name: str, x: Tensor) -> Tensor:
-    """Rows of ``x`` divided by their norms.
-
-    Raises:
-        ValueError: A row is all zeros and so has no direction.
-    """
+    """Rows of ``x`` divided by their norms; a row of zeros has no direction."""
     check_no_zero_rows(name, x)
     x = x / _power_of_two(x.abs().amax(dim=1, keepdim=True))
     norms: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
@@ -147,11 +122,7 @@ def check_unit(name: str, x: Tensor) -> None:
 
 
 def codes_of(groups: Sequence[str] | None, n: int) -> Tensor:
-    """Group code of each of ``n`` pairs, ``(n,)`` int64; each pair is its own group if left out.
-
-    Raises:
-        ValueError: There is not one name per pair, or all pairs are of one group.
-    """
+    """Group code of each of ``n`` pairs, ``(n,)`` int64; each pair is its own group if left out."""
     if groups is None:
         return torch.arange(n)
     check_length("groups", groups, n)
@@ -164,13 +135,9 @@ def codes_of(groups: Sequence[str] | None, n: int) -> Tensor:
     return codes
 
 
-def folds_of(codes: Tensor, k: int, *, seed: int) -> Tensor:
-    """Fold of each pair, ``(n,)`` int64, that splits no group.
-
-    Raises:
-        ValueError: There are fewer groups than folds.
-    """
-    return torch.from_numpy(folds([str(code) for code in codes.tolist()], k, seed=seed))
+def folds_of(codes: Tensor, k: int, *, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Rows outside and rows inside each of ``k`` folds of whole groups, int64."""
+    return deal([str(code) for code in codes.tolist()], k, seed=seed)
 
 
 def announce(notes: Sequence[str]) -> None:

@@ -19,10 +19,6 @@ def closest(queries: Tensor, gallery: Tensor, *, k: int) -> Tensor:
     than 1e-6 of the lengths multiplied count as equal: of these the lower row comes first. A probe
     counts who is near whom; in a grid, a simplex or a set with repeats its value would else depend
     on the processor.
-
-    Raises:
-        ValueError: The matrices do not fit together, ``k`` is not in ``[1, m]``, or a score is NaN
-            or infinite.
     """
     check_scorable(queries, gallery)
     check_k(k, len(gallery))

@@ -49,10 +49,8 @@ def random_pairings(codes: Tensor, draws: int, generator: torch.Generator) -> Te
 def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
     """Sum of ``a`` times ``b`` entry by entry, ``b`` paired anew; ``(draws,)`` float64.
 
-    The statistic of the Mantel test up to a constant, of matrices ``(n, n)`` within each side.
-
-    Reference:
-        Mantel 1967, Cancer Research 27:209-220.
+    The statistic of the Mantel test (1967, Cancer Research 27:209-220) up to a constant, of
+    matrices ``(n, n)`` within each side.
     """
     flat = a.flatten()
     # index_select is six times faster than b[rows][:, rows].
@@ -100,11 +98,9 @@ def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[T
     swapped clouds have less spread than those measured. A distance between samples has a spread of
     its own that is smaller than this loss, and would exceed its null nearly always. So the
     differences get back what they lost on average: those of a group of ``r`` of ``n`` pairs lost
-    the share ``r / n`` of the variance of their mean. Groups are to be swapped whole.
-
-    Reference:
-        MacKinnon and White 1985, doi:10.1016/0304-4076(85)90158-7, for residuals divided by the
-        root of one less their leverage; here of the mean alone, and of whole groups.
+    the share ``r / n`` of the variance of their mean (as MacKinnon and White 1985,
+    doi:10.1016/0304-4076(85)90158-7, divide residuals by the root of one less their leverage; here
+    of the mean alone, and of whole groups). Groups are to be swapped whole.
     """
     x, y = source.double(), target.double()
     middle, half = (x + y) / 2, (x - y) / 2
@@ -118,11 +114,7 @@ def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[T
 
 
 def centred_directions(name: str, x: Tensor, folds: Tensor) -> Tensor:
-    """Rows less the mean of the other folds, divided by their norms; ``(n, d)`` float32.
-
-    Raises:
-        ValueError: A row is at that mean and has no direction.
-    """
+    """Rows less the mean of the other folds, divided by their norms; ``(n, d)`` float32."""
     wide = x.double()
     moved = wide.clone()
     for fold in torch.unique(folds).tolist():
@@ -135,15 +127,9 @@ def clouds_alike(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clouds as they would be if both sides followed one law, one pair ``(r, d)`` per draw.
 
-    A centred state is centred again after each swap: what was measured had lost its means too, and
-    was divided by its norms after that.
-
-    Args:
-        space: What was measured.
-        rows: The pairs it was measured on, ``(r,)``; all if ``None``.
-        draws: Number of swaps.
-        purpose: Seeds them.
-        shapes: Whether the centroids are set aside, and the clouds are to be centred next.
+    Those of ``rows`` of a space, or of all; ``purpose`` seeds the swaps. A centred state is centred
+    again after each swap: what was measured had lost its means too, and was divided by its norms
+    after that. Where ``shapes`` are compared, the clouds are to be centred next.
     """
     signs = random_signs(space.codes, draws, space.generator(purpose))
     if space.folds is not None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from align.data.sides import Side
 from align.metrics.ranks import Ranks, rank_positives
 from align.scoring.inner_products import inner_products
 from probes.estimates import Measured
@@ -21,7 +23,7 @@ Better = Literal["lower", "higher", "neither"]
 Needs = Literal["sides", "common space", "search"]
 Scale = Literal["fixed", "width", "spread", "raw"]
 
-Side = Literal["source", "target"]
+T = TypeVar("T")
 
 K = 10
 """Neighbourhood size of the standard report."""
@@ -32,11 +34,9 @@ reports of different sizes comparable."""
 
 
 class SearchSides(NamedTuple):
-    """Vectors of the side that searches and of the side that is searched, row-matched.
+    """Vectors of the side that searches and of the side that is searched, row-matched, ``(n, d)``.
 
-    Attributes:
-        queries: ``(n, d)``; the score of a gallery row is their inner product.
-        gallery: ``(n, d)``.
+    The score of a gallery row is its inner product with the query.
     """
 
     queries: Tensor
@@ -153,11 +153,7 @@ class Space:
 
 
 def whole_groups(codes: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Rows of whole groups drawn at random, as many as fit into ``size``, rising; ``(r,)`` int64.
-
-    Raises:
-        ValueError: Not even the first group drawn fits.
-    """
+    """Rows of random whole groups, as many as fit into ``size``, rising; ``(r,)`` int64."""
     sizes = torch.bincount(codes)
     order = torch.randperm(len(sizes), generator=generator)
     fit = order[sizes[order].cumsum(0) <= size]
@@ -201,16 +197,25 @@ class Probe:
     scale: Scale = "fixed"
 
 
+def once_per_space(measure: Callable[[Space], T]) -> Callable[[Space], T]:
+    """``measure`` that keeps its result for as long as the space lives."""
+    cache: WeakKeyDictionary[Space, T] = WeakKeyDictionary()
+
+    def measured(space: Space) -> T:
+        if space not in cache:
+            cache[space] = measure(space)
+        return cache[space]
+
+    return measured
+
+
 def for_each_side(
     probe: Callable[..., Probe], name: str, label: str, measure: Callable[..., Measured]
 ) -> tuple[Probe, Probe]:
-    """One probe for the source and one for the target, whose name and label end with the side.
+    """One probe for the source and one for the target; name and label end with the side.
 
-    Args:
-        probe: ``Probe``, or a ``partial`` of it that holds what both have in common.
-        name: Identifier without the side.
-        label: What a reader sees, without the side.
-        measure: Takes a space and ``side``.
+    ``probe`` is ``Probe`` or a ``partial`` of it that holds what both have in common, and
+    ``measure`` takes a space and ``side``.
     """
     source, target = (
         probe(name=f"{name}_{side}", label=f"{label} {side}", measure=partial(measure, side=side))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from probes.estimates import Measured, Null, linearised
 from probes.inputs import Matrix, common_space
 from probes.nulls import clouds_alike, upper_p
-from probes.space import SAMPLE, Probe, Space
+from probes.space import SAMPLE, Probe, Space, once_per_space
 
 _ROUNDING = 1e-6
 """Values this close, relative to the variance of both clouds, differ by the rounding of float32."""
@@ -79,19 +78,12 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CentredDistance:
-    """A squared distance between two centred clouds ``(r, d)``.
-
-    Attributes:
-        value: The estimate.
-        influence: What each pair contributes to it to first order, ``(r,)``.
-        again: The same estimate of other clouds, two of ``(r, d)`` float64 that are centred.
-        notes: Why the estimate is not to be trusted, if it is not.
-    """
+    """A squared distance between two centred clouds ``(r, d)``."""
 
     value: float
-    influence: Tensor
-    again: Callable[[Tensor, Tensor], float]
-    notes: tuple[str, ...] = ()
+    influence: Tensor  # what each pair contributes to the value to first order, (r,)
+    again: Callable[[Tensor, Tensor], float]  # the same of other centred clouds, (r, d) float64
+    notes: tuple[str, ...] = ()  # why the estimate is not to be trusted, if it is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,19 +117,12 @@ def squared_distance_probes(
     draws: int,
     sampled: bool = True,
 ) -> tuple[Probe, Probe]:
-    """Probes of a whole squared distance and of its centred part, which is solved once for both.
+    """Probes of a whole squared distance and of its centred part, solved once for both.
 
-    The null of the whole swaps the sides of random groups and measures as was measured. That of
-    the centred part, which is to be blind to the centroids, swaps ``deviations_to_swap``.
-
-    Args:
-        name: Identifier of the whole, and seed of its swaps; that of the part ends in ``_centred``.
-        labels: What a reader sees, of the whole and of the part.
-        solve: Measures two centred clouds, ``(r, d)`` float64.
-        draws: Swaps of each null.
-        sampled: Whether no more than ``SAMPLE`` pairs are measured.
+    The null of the whole swaps the sides of random groups and measures as was measured; ``name``
+    seeds the ``draws`` swaps. That of the centred part, which is to be blind to the centroids,
+    swaps ``deviations_to_swap``. Where ``sampled``, at most ``SAMPLE`` pairs are measured.
     """
-    held: WeakKeyDictionary[Space, _Solved] = WeakKeyDictionary()
 
     def swapped(space: Space, part: CentredDistance, rows: Tensor | None, *, whole: bool) -> Tensor:
         values = []
@@ -146,35 +131,34 @@ def squared_distance_probes(
             values.append(part.again(z, w) + whole * float(gap.square().sum()))
         return torch.tensor(values, dtype=torch.float64)
 
-    def solved(space: Space) -> _Solved:
-        if space not in held:
-            drawn, rows = space.sample(SAMPLE) if sampled else (space, None)
-            z, w, _ = exactly_centred(drawn.source, drawn.target)
-            part = solve(z, w)
-            held[space] = _Solved(
-                part,
-                drawn.source.double() - drawn.target.double(),
-                float((z.square().sum() + w.square().sum()) / len(z)),
-                rows,
-                swapped(space, part, rows, whole=False),
-            )
-        return held[space]
+    @once_per_space
+    def solve_once(space: Space) -> _Solved:
+        drawn, rows = space.sample(SAMPLE) if sampled else (space, None)
+        z, w, _ = exactly_centred(drawn.source, drawn.target)
+        part = solve(z, w)
+        return _Solved(
+            part,
+            drawn.source.double() - drawn.target.double(),
+            float((z.square().sum() + w.square().sum()) / len(z)),
+            rows,
+            swapped(space, part, rows, whole=False),
+        )
 
     def measure_whole(space: Space) -> Measured:
-        found = solved(space)
-        gap = found.offsets.mean(dim=0)
+        solved = solve_once(space)
+        gap = solved.offsets.mean(dim=0)
         square = float(gap.square().sum())
         if space.is_centred:
             # The centroids were made to agree: what is left to test is the shape.
-            under_null = found.shapes_swapped + square
+            under_null = solved.shapes_swapped + square
         else:
-            under_null = swapped(space, found.part, found.rows, whole=True)
-        influence = 2 * found.offsets @ gap + found.part.influence
-        return found.measured(square + found.part.value, influence, under_null)
+            under_null = swapped(space, solved.part, solved.rows, whole=True)
+        influence = 2 * solved.offsets @ gap + solved.part.influence
+        return solved.measured(square + solved.part.value, influence, under_null)
 
     def measure_part(space: Space) -> Measured:
-        found = solved(space)
-        return found.measured(found.part.value, found.part.influence, found.shapes_swapped)
+        solved = solve_once(space)
+        return solved.measured(solved.part.value, solved.part.influence, solved.shapes_swapped)
 
     probe = partial(
         distribution_probe,

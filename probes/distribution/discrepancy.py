@@ -7,8 +7,8 @@ nothing to do with each other; both are unbiased, and bootstrap and null are exa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from probes.distribution.clouds import centred, distribution_probe, squared_dist
 from probes.estimates import Measured, Null, mean_apart, mean_apart_to_second, pairs_apart
 from probes.inputs import Matrix, codes_of, common_space, near_one
 from probes.nulls import clouds_alike, random_signs, upper_p
-from probes.space import SAMPLE, Probe, Space
+from probes.space import SAMPLE, Probe, Space, once_per_space
 
 _DRAWS = 999  # swaps of the null; all together are two matrix products
 _SOLVED = 19  # swaps of the null of centred clouds, the fewest for a p of 0.05
@@ -169,37 +169,28 @@ def _distance(distances: _Distances) -> _Kernel:
     )
 
 
-def _measure_whole(space: Space, choose: _Choice) -> Measured:
+def _measure_whole(
+    space: Space, choose: _Choice, measure_shape: Callable[[Space], Measured]
+) -> Measured:
     sample, rows = space.sample(SAMPLE)
     codes = sample.codes
     _, kernel, gain = _compared(sample.source, sample.target, choose)
-    found = mean_apart_to_second(gain, codes)
+    estimate = mean_apart_to_second(gain, codes)
     if space.is_centred:
         # The centroids were made to agree: what is left to test is the shape.
-        shape = _measure_shape(space, choose)
+        shape = measure_shape(space)
         assert shape.null is not None, "it has one in every state"
-        null = Null(shape.null.value + found.value - shape.value, shape.null.p)
+        null = Null(shape.null.value + estimate.value - shape.value, shape.null.p)
     else:
         # A swap changes the signs of gains and nothing else.
         signs = random_signs(codes, _DRAWS, space.generator("discrepancy")).to(gain.dtype)
         sums = ((signs @ gain) * signs).sum(dim=1, dtype=torch.float64)
         apart = pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
-        null = Null(0.0, upper_p(found.value - _ROUNDING * kernel.scale, sums / apart))
-    return Measured(found.value, found.replicate, null=null, rows=rows)
-
-
-_SHAPES: WeakKeyDictionary[Space, dict[_Choice, Measured]] = WeakKeyDictionary()
-"""In a centred state two probes read the same null; it is forgotten with its space."""
+        null = Null(0.0, upper_p(estimate.value - _ROUNDING * kernel.scale, sums / apart))
+    return Measured(estimate.value, estimate.replicate, null=null, rows=rows)
 
 
 def _measure_shape(space: Space, choose: _Choice) -> Measured:
-    held = _SHAPES.setdefault(space, {})
-    if choose not in held:
-        held[choose] = _without_gap(space, choose)
-    return held[choose]
-
-
-def _without_gap(space: Space, choose: _Choice) -> Measured:
     sample, rows = space.sample(SAMPLE)
     codes = sample.codes
     z, w = centred(sample.source, sample.target)
@@ -262,17 +253,19 @@ def _drag(z: Tensor, w: Tensor, distances: _Distances, kernel: _Kernel, codes: T
 
 
 def _probes(name: str, label: str, choose: _Choice) -> tuple[Probe, Probe]:
+    # In a centred state both read the same null.
+    measure_shape = once_per_space(partial(_measure_shape, choose=choose))
     return (
         distribution_probe(
             name=name,
             label=label,
-            measure=lambda space: _measure_whole(space, choose),
+            measure=partial(_measure_whole, choose=choose, measure_shape=measure_shape),
             interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
         ),
         distribution_probe(
             name=f"{name}_centred",
             label=f"{label}, centred",
-            measure=lambda space: _measure_shape(space, choose),
+            measure=measure_shape,
         ),
     )
 

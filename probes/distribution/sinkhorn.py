@@ -35,17 +35,15 @@ def sinkhorn_divergence(
     ``<P, C> + epsilon KL(P | product)`` over plans ``P`` between the clouds, for squared Euclidean
     costs ``C``. Pairing plays no part. ``epsilon`` is ``relative_epsilon`` times the median cost
     between the centred clouds, so it does not grow with the gap, and the divergence is exactly the
-    squared gap of the centroids plus the divergence of the centred clouds,
-    ``sinkhorn_divergence(*centred(source, target))``.
+    squared gap of the centroids plus ``sinkhorn_divergence(*centred(source, target))``.
 
     In squared units of the embeddings; at least 0, and 0 only for equal clouds. Two samples of one
     law give more than 0, and in many dimensions much more unless ``epsilon`` is large: where a
     point's nearest neighbours are many ``epsilon`` away, transport of a cloud to itself leaves
-    everything in place, and nothing is taken off the cost between two samples. Read the value
-    against the same with the sides swapped. Rotation and a common shift change nothing; scaling
-    both sides by ``c`` gives ``c²`` as much. Computed in the precision given, at least float32,
-    until the marginals of each plan are off by at most 1e-4 of their mass. Cost ``O(n² d)`` and
-    ``O(n²)`` for each of some tens of steps.
+    everything in place, and nothing is debiased. Read the value against the same with the sides
+    swapped. Rotation and a common shift change nothing; scaling both sides by ``c`` gives ``c²`` as
+    much. In the precision given, at least float32, until the marginals of each plan are off by at
+    most 1e-4 of their mass. Cost ``O(n² d)`` and ``O(n²)`` for each of some tens of steps.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
@@ -118,16 +116,11 @@ def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Solved:
 def potentials(
     cost: Tensor, epsilon: float, *, tolerance: float, steps: int
 ) -> tuple[Tensor, Tensor, float]:
-    """Potentials of entropic transport between uniform weights, and the error of the marginals.
+    """Potentials of entropic transport between uniform weights for a cost ``(n, m)``.
 
-    Args:
-        cost: ``(n, m)``.
-        epsilon: Strength of the entropy, in units of the cost.
-        tolerance: Mean relative error of the marginal to stop at.
-        steps: Steps to stop after, at least 1.
-
-    Returns:
-        ``f`` ``(n,)`` and ``g`` ``(m,)``, whose means add up to the least cost, and the error.
+    Stops where the mean relative error of the marginal is within ``tolerance``, or after so many
+    steps. Returns ``f`` ``(n,)`` and ``g`` ``(m,)``, whose means add up to the least cost, and the
+    error.
     """
     n, m = cost.shape
     # Feasible potentials that touch the cost in each row and column: no sum below is 0 or infinite.
@@ -181,8 +174,5 @@ def _solve(z: Tensor, w: Tensor) -> CentredDistance:
 
 # 19 swaps are the fewest for a p of 0.05; each solves three transports.
 SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = squared_distance_probes(
-    "sinkhorn_divergence",
-    ("Sinkhorn divergence", "Sinkhorn divergence, centred"),
-    _solve,
-    draws=19,
+    "sinkhorn_divergence", ("Sinkhorn divergence", "Sinkhorn divergence, centred"), _solve, draws=19
 )

@@ -21,16 +21,17 @@ def sliced_wasserstein(
 ) -> float:
     """Squared sliced Wasserstein distance times ``d``; lower is better.
 
-    The mean over random lines of the squared Wasserstein distance between the projections, times
-    ``d``: a shift by ``m`` then gives ``||m||²``, as for the distance that is not sliced, in every
-    dimension. Pairing plays no part. The share of the centroids, ``||m||²``, is put in exactly;
-    only the centred part, ``sliced_wasserstein(*centred(source, target))``, rests on the lines
-    drawn: with 500 of them its standard error is a few per cent of it.
+    The mean over random lines of the squared Wasserstein distance between the projections, in
+    squared units of the embeddings. Times ``d``, a shift by ``m`` gives ``||m||²`` in every
+    dimension, as for the distance that is not sliced. Pairing plays no part. The share of the
+    centroids, ``||m||²``, is put in exactly; only the centred part,
+    ``sliced_wasserstein(*centred(source, target))``, rests on the lines drawn: with 500 of them its
+    standard error is a few per cent of it.
 
-    In squared units of the embeddings; at least 0, and 0 only for equal clouds. Two samples of one
-    law give more than 0, with a bias that shrinks like ``1 / n``: read it against the same with the
-    sides swapped. Rotation changes nothing but the lines; scaling both sides by ``c`` gives ``c²``
-    as much. Cost ``O(n d p + p n log n)`` for ``p`` lines.
+    At least 0, and 0 only for equal clouds. Two samples of one law give more than 0, with a bias
+    that shrinks like ``1 / n``: read it against the same with the sides swapped. Rotation changes
+    nothing but the lines; scaling both sides by ``c`` gives ``c²`` as much. Cost
+    ``O(n d p + p n log n)`` for ``p`` lines.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.

@@ -32,15 +32,15 @@ def exact_wasserstein(source: Matrix, target: Matrix) -> float:
     """Squared Wasserstein distance of both clouds as they are; lower is better.
 
     The least mean squared distance between partners over all one-to-one assignments of source to
-    target items. Pairing plays no part. It is exactly the squared gap of the centroids plus the
-    distance of the centred clouds, ``exact_wasserstein(*centred(source, target))``.
+    target items, in squared units of the embeddings; pairing plays no part. It is exactly the
+    squared gap of the centroids plus ``exact_wasserstein(*centred(source, target))``.
 
-    In squared units of the embeddings; at least 0, and 0 only for equal clouds. Two samples of one
-    law of dimension ``d`` give much more than 0, with a bias that shrinks only like ``n^(-2/d)``:
-    the value means something only against the same with the sides swapped, at the same ``n``.
-    Rotation and a common shift change nothing; scaling both sides by ``c`` gives ``c²`` as much.
-    The assignment is the best in the precision given, at least float32, and its cost in float64.
-    Cost ``O(n² d)`` and, at worst, ``O(n³)`` for the assignment: some 0.1 s for 1,000 pairs.
+    At least 0, and 0 only for equal clouds. Two samples of one law of dimension ``d`` give much
+    more than 0, with a bias that shrinks only like ``n^(-2/d)``: the value means something only
+    against the same with the sides swapped, at the same ``n``. Rotation and a common shift change
+    nothing; scaling both sides by ``c`` gives ``c²`` as much. The assignment is the best in the
+    precision given, at least float32. Cost ``O(n² d)`` and, at worst, ``O(n³)`` for the assignment:
+    some 0.1 s for 1,000 pairs.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.

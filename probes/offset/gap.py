@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,12 +27,10 @@ def squared_modality_gap(
     """Unbiased squared distance of the centroids of two unit-norm clouds; lower is better.
 
     The mean of ``<delta_i, delta_j>`` over ordered pairs ``i, j`` of different groups, where
-    ``delta = source - target``. The plain ``||mean delta||^2`` is too large by ``tr Cov(delta)/n``.
-    Partners depend on each other, so that subtracting ``tr S_source / n + tr S_target / n``, as for
-    two independent samples, would take away too much.
-
-    0 where the centroids coincide; then negative values are as likely as positive ones. At most 4.
-    Costs O(n d).
+    ``delta = source - target``. The plain ``||mean delta||^2`` is too large by ``tr Cov(delta)/n``,
+    and subtracting ``tr S_source / n + tr S_target / n``, as for two independent samples, takes
+    away too much, as partners depend on each other. At most 4; 0 where the centroids coincide, and
+    then as often below as above. Costs O(n d).
 
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
@@ -53,21 +52,11 @@ def squared_modality_gap(
 def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
     """Distance of the centroids of two unit-norm clouds, corrected for bias; lower is better.
 
-    The root of the positive part of ``squared_modality_gap``: an unbiased estimate of a square
-    falls below 0 where the square is about 0, and the distance is then reported as 0. The root
-    itself is only unbiased up to order 1/n.
-
-    In [0, 2]; 0 where the centroids coincide. An et al. call 0.63 and more severe, 0.19 to 0.63
-    moderate and less than 0.19 low. Subtracting the mean of each side brings it to 0 whatever the
-    clouds look like, so it says nothing about success on its own. Costs O(n d).
-
-    Args:
-        source: Unit-norm source embeddings, ``(n, d)``.
-        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
-        groups: Group name of each pair; each pair is its own group if left out.
-
-    Raises:
-        ValueError: As for ``squared_modality_gap``.
+    The root of ``squared_modality_gap`` of the same ``source``, ``target`` and groups, or 0 where
+    that is negative; unbiased up to order 1/n. In [0, 2]; 0 where the centroids coincide. An et al.
+    call 0.63 and more severe, 0.19 to 0.63 moderate and less than 0.19 low. Subtracting the mean of
+    each side brings it to 0 whatever the clouds look like, so it says nothing about success on its
+    own.
 
     Reference:
         Liang et al. 2022, arXiv:2203.02053; the bands are those of An et al. 2024 (I0T),
@@ -84,11 +73,10 @@ def gap_energy_share(
     ``eta^2 = (D/4) / (D/4 + (tr S_source + tr S_target)/2)`` with ``D`` the squared distance of
     the centroids: the between-class part of the total variance of the ``2n`` items. Every term is
     estimated without bias from pairs of different groups, ``D`` as in ``squared_modality_gap`` and
-    a trace as the mean of ``||x_i - x_j||^2 / 2``.
-
-    At most 1 (two different points); 0 where the centroids coincide, and then slightly negative as
-    often as slightly positive. Rotation, translation of both sides and a common scale do not change
-    it, so that it can be compared across encoders, which the plain distance cannot. Costs O(n d).
+    a trace as the mean of ``||x_i - x_j||^2 / 2``. At most 1 (two different points); 0 where the
+    centroids coincide, and then as often below as above. Rotation, translation of both sides and a
+    common scale do not change it: unlike the distance it can be compared across encoders. Costs
+    O(n d).
 
     Args:
         source: Source embeddings, ``(n, d)``; any norm.
@@ -147,15 +135,9 @@ class _EnergyShare:
     def value(self) -> float:
         return self.difference.value / 4 / self.total
 
-    @cached_property
-    def _member(self) -> Tensor:
-        """A row of each group, ``(g,)``: weights are constant within a group."""
-        codes = self.middle.codes
-        member = torch.empty(len(self.power), dtype=torch.int64)
-        return member.scatter_(0, codes, torch.arange(len(codes)))
-
     def replicate(self, weights: Tensor) -> Tensor:
-        of_group = weights[:, self._member]
+        # A row of each group will do: weights are constant within it.
+        of_group = weights[:, np.unique(self.middle.codes.numpy(), return_index=True)[1]]
         whole = self._powers(of_group) - self.middle.totals(of_group)
         between = self.difference.replicate(weights) / 4
         return between / (whole / pairs_apart(weights, self.middle.codes))

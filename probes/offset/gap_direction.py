@@ -42,9 +42,9 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
         embeddings does not change retrieval.
     """
     x, y = common_space(source, target)
-    found = _share(x, y, torch.arange(len(x)), k)
-    announce(found.notes)
-    return found.estimate.value
+    share = _share(x, y, torch.arange(len(x)), k)
+    announce(share.notes)
+    return share.estimate.value
 
 
 class _Share(NamedTuple):
@@ -110,10 +110,10 @@ def _measure_gap_orthogonality(space: Space) -> Measured:
     d = space.source.shape[1]
     # Where all directions are principal, the value is 1 whatever the data.
     k = K if K < d else d // 2
-    found, notes = _share(space.source, space.target, space.codes, k)
+    estimate, notes = _share(space.source, space.target, space.codes, k)
     if k < K:
         notes += (f"The space has {d} dimensions: the top {k} principal directions stand for {K}.",)
-    return Measured(found.value, found.replicate, null=Null(math.sqrt(k / d)), notes=notes)
+    return Measured(estimate.value, estimate.replicate, null=Null(math.sqrt(k / d)), notes=notes)
 
 
 GAP_ORTHOGONALITY = Probe(

@@ -38,10 +38,9 @@ def modality_mixing(
     by cosine. The item itself, its partner and the rest of its group are left out on both sides, so
     that pairing does not enter. Items that tie at the cut share the places that are left.
 
-    In [0, 1]. 0.5 where the two modalities are one distribution, exactly: if swapping the sides of
-    a pair changes nothing, each neighbour is of either modality with the same chance. 0 where they
-    are separated. Values above 0.5 occur where items repel their own modality. The value depends on
-    ``n``: compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
+    In [0, 1]; 0 where the modalities are separated, and exactly 0.5 where they are one
+    distribution, so that swapping the sides of a pair changes nothing. More occurs where items
+    repel their own modality. Compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
 
     Args:
         source: Source embeddings without zero rows, ``(n, d)``.
@@ -67,15 +66,14 @@ def mixed_gallery_ndcg(
 ) -> float:
     """Mean nDCG@k where each item searches a gallery of both modalities; higher is better.
 
-    The gallery holds all source and all target items, one to one; every item is a query once. What
-    is relevant is the partner across, with the rest of its group across. The query itself and the
-    items of its group of its own modality are left out of its gallery: they neither cross nor
-    mislead. Ties count against us.
+    The gallery holds all source and all target items; every item is a query once. What is relevant
+    is the partner across, with the rest of its group across. The query itself and the items of its
+    group of its own modality are left out: they neither cross nor mislead. Ties count against us.
 
     In [0, 1]; 1 where every item finds its partner before anything else, of either modality. A
     random order gives ``sum_{j <= k} (p/m) / log2(j + 1)`` over the largest possible sum for ``p``
-    relevant items among ``m``, which is about 0 for a large gallery. The value depends on ``n``:
-    compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
+    relevant items among ``m``, which is about 0 for a large gallery. Compare equal ``n`` only.
+    Costs O(n^2 d) time and O(n) memory.
 
     Args:
         source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
@@ -98,21 +96,12 @@ def mixed_gallery_share(
 ) -> float:
     """Share of the query's modality in its top k of a mixed gallery; nearest the prior is best.
 
-    The gallery is that of ``mixed_gallery_ndcg``. In [0, 1]. The prior is the share of the query's
-    modality in its gallery, ``(n - 1) / (2n - 1)`` where each pair is its own group, and what a
-    random order gives; 1 means that a user never sees the other modality. Where partners come first
-    and nothing else tells the modalities apart it is about ``1 / 2k`` below the prior, as the
-    partner takes a place. Items that tie at the cut share the places that are left. Costs O(n^2 d)
-    time and O(n) memory.
-
-    Args:
-        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``.
-        k: Cut-off, at most the size of the smallest gallery.
-        groups: Group name of each pair; each pair is its own group if left out.
-
-    Raises:
-        ValueError: As for ``modality_mixing``.
+    Gallery, ``source``, ``target``, cut-off and groups are those of ``mixed_gallery_ndcg``. In
+    [0, 1]; 1 means that a user never sees the other modality. The prior, what a random order gives,
+    is the share of the query's modality in its gallery, ``(n - 1) / (2n - 1)`` where each pair is
+    its own group. Where partners come first and nothing else tells the modalities apart the value
+    is about ``1 / 2k`` below, as the partner takes a place. Items that tie at the cut share the
+    places that are left.
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.

@@ -37,16 +37,14 @@ def modality_classifier_auc(
     above a target item of the same fold, half a chance if they tie, averaged over folds by their
     pairs: scores of different classifiers are never compared.
 
-    In [0, 1]; 1 where a plane separates the two modalities, and 0.5 where they cannot be told
-    apart. Less than 0.5 is chance, or comes from items that are on both sides in different pairs:
-    one side is learned and the other asked for. In many dimensions a tiny offset is enough for a
-    value near 1: read it together with ``gap_energy_share``. Shrinkage blurs what lies in
-    directions that vary far less than the average one. Rotation, translation of both sides and a
-    common scale do not change the value. Costs O(n d^2 + folds d^3), in float64.
+    In [0, 1]; 1 where a plane separates the two modalities, and 0.5 where nothing does. Less is
+    chance, or comes from items that are on both sides in different pairs. In many dimensions a
+    tiny offset is enough for a value near 1: read it together with ``gap_energy_share``. Shrinkage
+    blurs what lies in directions that vary far less than the average one. Rotation, translation of
+    both sides and a common scale do not change the value. Costs O(n d^2 + folds d^3), in float64.
 
-    Discriminant and not logistic regression: it needs no setting and no iteration, does not depend
-    on the scale of the data, and swapping the sides of pairs changes its scores linearly, so that
-    the test of the report retrains it for each swap.
+    A discriminant, unlike logistic regression, needs no setting and no iteration, and swapping the
+    sides of pairs changes its scores linearly, so that the report retrains it for each swap.
 
     Args:
         source: Source embeddings, ``(n, d)``; any norm.
@@ -95,15 +93,13 @@ class _Test:
 
 
 def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_Test]:
-    fold = folds_of(codes, folds, seed=seed)
     items = torch.cat([x, y]).double()
     power = items.square().sum(dim=1).mean().item()
     items -= items.mean(dim=0)
-    fold_of_item = fold.repeat(2)
     scatter = items.T @ items
     tests = []
-    for i in range(folds):
-        mine, rest = items[fold_of_item == i], items[fold_of_item != i]
+    for i, (others, inside) in enumerate(folds_of(codes, folds, seed=seed)):
+        mine, rest = (items[torch.cat([rows, rows + len(x)])] for rows in (inside, others))
         # What is left of the scatter after taking a fold away costs a quarter of summing it again.
         covariance = _shrunk_covariance(rest, scatter - mine.T @ mine)
         if covariance.trace() <= torch.finfo(x.dtype).eps ** 2 * power:
@@ -114,7 +110,6 @@ def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_
             )
         solved = torch.cholesky_solve(mine.T, torch.linalg.cholesky(covariance)).T
         first, second = rest.tensor_split(2)
-        inside, others = (fold == i).nonzero().flatten(), (fold != i).nonzero().flatten()
         tests.append(_Test(inside, others, first - second, solved))
     return tests
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from align.scoring.inner_products import inner_products
 from probes.nulls import random_pairings
-from probes.space import SearchSides, Space
+from probes.space import SearchSides, Space, once_per_space
 
 DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200
 _ENTRIES = 1 << 22  # scores of random partners held at a time
 
-_RANKS: WeakKeyDictionary[Space, Tensor] = WeakKeyDictionary()
-"""Five probes and a figure read the same ranks; they are forgotten with their space."""
 
-
+@once_per_space
 def random_ranks(space: Space) -> Tensor:
     """Rank of the best partner of each query where groups are paired at random.
 
@@ -31,17 +29,10 @@ def random_ranks(space: Space) -> Tensor:
     Returns:
         ``(DRAWS, 2 n)`` int32: of targets searched by sources, and of sources searched by targets.
     """
-    if space not in _RANKS:
-        pairings = random_pairings(space.codes, DRAWS, space.generator("random partners"))
-        forth, back = space.searches
-        _RANKS[space] = torch.cat(
-            [
-                _first_ranks(forth, space.codes, pairings),
-                _first_ranks(back, space.codes, pairings.argsort(dim=1), turned=True),
-            ],
-            dim=1,
-        )
-    return _RANKS[space]
+    pairings = random_pairings(space.codes, DRAWS, space.generator("random partners"))
+    forth, back = space.searches
+    back_ranks = _first_ranks(back, space.codes, pairings.argsort(dim=1), turned=True)
+    return torch.cat([_first_ranks(forth, space.codes, pairings), back_ranks], dim=1)
 
 
 def partner_groups(
@@ -56,8 +47,11 @@ def partner_groups(
         Rows ``(b,)``; their partners ``(draws, b, r)`` int64, filled up to the largest group; and
         which of these are there, of the same shape.
     """
-    members, is_there = _members(codes)
+    sizes = torch.bincount(codes)
+    by_group = torch.split(codes.argsort(stable=True), sizes.tolist())
+    members = pad_sequence(list(by_group), batch_first=True)
     draws, most = len(pairings), members.shape[1]
+    is_there = torch.arange(most) < sizes[:, None]
     rows = max(1, _ENTRIES // (draws * most + len(codes)))
     for block in torch.split(torch.arange(len(codes)), rows):
         if turned:
@@ -84,14 +78,3 @@ def _first_ranks(
         # All that score at least as high, less the partners among them, and the best one itself.
         ranks[:, block] = (n - below - (own == best[:, :, None]).sum(dim=2) + 1).int()
     return ranks
-
-
-def _members(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of each group, ``(g, r)`` int64 filled up with any, and which of them are there."""
-    sizes = torch.bincount(codes)
-    most = int(sizes.max())
-    order = codes.argsort(stable=True)
-    begin = sizes.cumsum(0) - sizes
-    place = torch.arange(most)
-    there = place < sizes[:, None]
-    return order[(begin[:, None] + place).clamp_max(len(codes) - 1)], there

@@ -45,9 +45,6 @@ def recall_at_k(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
             do not fit, or all pairs are of one group.
-
-    Reference:
-        ``align.metrics.ranks.recall_at_k``.
     """
     return _mean(source, target, groups, ranking.recall_at_k, k)
 
@@ -58,20 +55,9 @@ def recall(
     """Share of a query's partners in its top ``k``, both directions; higher is better.
 
     Recall@k as information retrieval defines it: of ``p`` pairs in the query's group, how many of
-    the ``p`` partners come, where ``recall_at_k`` asks for one. In [0, 1], at most ``k / p``. A
-    random order of the gallery gives ``k / n``.
-
-    Args:
-        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
-        k: Cut-off, ``1 <= k <= n``.
-        groups: Group name of each pair: all partners within the group are right.
-
-    Raises:
-        ValueError: As for ``recall_at_k``.
-
-    Reference:
-        ``align.metrics.ranks.recall``.
+    the ``p`` partners come, where ``recall_at_k``, which takes and raises the same for ``source``
+    and ``target``, counts the first. In [0, 1], at most ``k / p``. A random order of the gallery
+    gives ``k / n``.
     """
     return _mean(source, target, groups, ranking.recall, k)
 
@@ -81,18 +67,9 @@ def mean_reciprocal_rank(
 ) -> float:
     """Mean of one over the rank of the partner, both directions; higher is better.
 
-    In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups.
-
-    Args:
-        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
-        groups: Group name of each pair: the best partner within the group counts.
-
-    Raises:
-        ValueError: As for ``recall_at_k``.
-
-    Reference:
-        ``align.metrics.ranks.mean_reciprocal_rank``.
+    In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups;
+    with them, the best partner within the group counts. ``source`` and ``target`` as for
+    ``recall_at_k``.
     """
     return _mean(source, target, groups, ranking.mean_reciprocal_rank)
 
@@ -101,18 +78,8 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     """Median rank of the partner, mean of both directions; lower is better.
 
     At least 1, which is perfect. A random order of the gallery gives ``(n + 1) / 2`` without
-    groups.
-
-    Args:
-        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
-        groups: Group name of each pair: the best partner within the group counts.
-
-    Raises:
-        ValueError: As for ``recall_at_k``.
-
-    Reference:
-        ``align.metrics.ranks.median_rank``.
+    groups; with them, the best partner within the group counts. ``source`` and ``target`` as for
+    ``recall_at_k``.
     """
     return _mean(source, target, groups, ranking.median_rank)
 
@@ -120,16 +87,8 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
 def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> Tensor:
     """Recall at every cut-off 1, 2, ..., n, mean of both directions, ``(n,)``; higher is better.
 
-    Entry ``k - 1`` is ``recall_at_k``; the last is 1. A random order gives the straight line
-    ``k / n`` without groups. Float64.
-
-    Args:
-        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
-        groups: Group name of each pair: any partner within the group is right.
-
-    Raises:
-        ValueError: As for ``recall_at_k``.
+    Entry ``k - 1`` is ``recall_at_k`` of the same ``source``, ``target`` and groups, which raises
+    alike; the last is 1. A random order gives the straight line ``k / n`` without groups. Float64.
     """
     forth, back = _ranks(source, target, groups)
     first = torch.cat([forth.first, back.first])

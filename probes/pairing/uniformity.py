@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
+from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate, held_to_spread, mean_of
 from probes.inputs import Matrix, check_unit, codes_of, matrix, unit_pairs
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
-from probes.space import Probe, Side, Space, for_each_side
+from probes.space import Probe, Space, for_each_side
 
 _T = 2.0
 """Sharpness of the kernel in the paper's experiments and in the report."""
@@ -43,14 +44,8 @@ def pair_distance(source: Matrix, target: Matrix) -> float:
     """Mean distance of partners (L2I); lower is better.
 
     ``mean ||z_i - w_i||`` of unit vectors, in [0, 2]: 0 where partners coincide, about
-    ``sqrt(2)`` for unrelated vectors of many dimensions. Cost O(n d).
-
-    Args:
-        source: Unit-norm source embeddings, ``(n, d)``.
-        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices of one width and unit norm.
+    ``sqrt(2)`` for unrelated vectors of many dimensions. ``source`` and ``target`` as for
+    ``alignment``.
 
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the instance-wise counterpart of the distance of
@@ -91,10 +86,9 @@ def cross_uniformity(
 ) -> float:
     """Logarithm of the mean Gaussian kernel between false pairs across sides; lower is better.
 
-    ``log mean exp(-t ||z_i - w_j||^2)`` over pairs of different groups, in [-4 t, 0]; 0 where
-    all vectors coincide, ``log 0F1(d/2; t^2) - 2 t`` for sides drawn uniformly from the sphere and
-    independently. A gap lowers it as well, since it takes the sides apart: read it with
-    ``alignment``. Cost O(n² d) and ``n²`` kernel values held.
+    As ``uniformity``, ``log mean exp(-t ||z_i - w_j||^2)`` over pairs of different groups; the
+    lowest value is that of sides drawn uniformly from the sphere and independently. A gap lowers it
+    as well, since it takes the sides apart: read it with ``alignment``.
 
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
@@ -107,8 +101,8 @@ def cross_uniformity(
             is not above 0, ``groups`` do not fit, or all pairs are of one group.
 
     Reference:
-        Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, the cross-modal uniformity, with the
-        kernel of Wang and Isola 2020, arXiv:2005.10242.
+        Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, with the kernel of Wang and Isola 2020,
+        arXiv:2005.10242.
     """
     x, y = unit_pairs(source, target)
     check_positive("t", t)
@@ -146,11 +140,8 @@ def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> SmoothEstimate
 def _uniform_on_sphere(d: int) -> float:
     """Uniformity at ``_T`` of points drawn uniformly from the unit sphere of ``d`` dimensions.
 
-    The mean of ``exp(k u)`` over the cosine ``u`` of two such points is ``0F1(d/2; k^2 / 4)``.
-
-    Reference:
-        Mardia and Jupp 2000, Directional Statistics, section 9.3.2: the normalising constant of
-        the von Mises-Fisher distribution.
+    The mean of ``exp(k u)`` over the cosine ``u`` of two such points is ``0F1(d/2; k^2 / 4)``, the
+    normalising constant of von Mises and Fisher (Mardia and Jupp 2000, section 9.3.2).
     """
     from scipy.special import hyp0f1
 
@@ -165,14 +156,16 @@ def _measure_alignment(space: Space) -> Measured:
 
 def _measure_uniformity(space: Space, *, side: Side) -> Measured:
     rows = space.side(side)
-    found = _log_mean_kernel(rows @ rows.T, space.codes, _T)
-    return Measured(found.value, found.replicate, null=Null(_uniform_on_sphere(rows.shape[1])))
+    estimate = _log_mean_kernel(rows @ rows.T, space.codes, _T)
+    return Measured(
+        estimate.value, estimate.replicate, null=Null(_uniform_on_sphere(rows.shape[1]))
+    )
 
 
 def _measure_cross_uniformity(space: Space) -> Measured:
-    found = _log_mean_kernel(space.cross.clone(), space.codes, _T)
+    estimate = _log_mean_kernel(space.cross.clone(), space.codes, _T)
     null = Null(_uniform_on_sphere(space.source.shape[1]))
-    return Measured(found.value, found.replicate, null=null)
+    return Measured(estimate.value, estimate.replicate, null=null)
 
 
 _probe = partial(Probe, family="pairing", better="lower")

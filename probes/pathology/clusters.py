@@ -33,14 +33,12 @@ def cluster_v_measure(
 ) -> float:
     """Agreement of clusters of both modalities together with given labels; higher is better.
 
-    Both sides go into one set of ``2n`` items, which k-means divides; each label counts for both
-    items of its pair. The V-measure is the harmonic mean of homogeneity and completeness,
-    ``2 I(L; C) / (H(L) + H(C))``.
-
-    In [0, 1]; 1 where clusters are the labels. Where k-means divides by modality instead, a gap
-    shows that recall does not. Labels in random order give more than 0, the more so the more labels
-    there are: judge it against permuted labels, as the report does. Costs O(n d clusters) per
-    round of k-means, four runs of at most 300 rounds, the best of which counts.
+    Both sides go into one set of ``2n`` items, which k-means divides (four runs of at most 300
+    rounds, the best of which counts); each label counts for both items of its pair. The V-measure
+    is the harmonic mean of homogeneity and completeness, ``2 I(L; C) / (H(L) + H(C))``, in [0, 1];
+    1 where clusters are the labels. Where k-means divides by modality instead, a gap shows that
+    recall does not. Labels in random order give more than 0, the more so the more labels there are:
+    compare it with permuted labels, as the report does. Costs O(n d clusters) per round.
 
     Args:
         source: Source embeddings, ``(n, d)``; clustered as they are, by Euclidean distance.

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, matrix, near_one
-from probes.space import Probe, Side, Space, for_each_side
+from probes.space import Probe, Space, for_each_side
 
 _NEARLY = 0.99
 """Share of its dimensions that an isotropic sample shows, from which on it stands for its cloud."""
@@ -45,22 +46,13 @@ def participation_ratio(x: Matrix) -> float:
 
 
 def effective_rank(x: Matrix) -> float:
-    """Number of dimensions that the variance fills.
+    """Number of dimensions that the variance of the rows of ``x`` fills.
 
     ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``. Small
     eigenvalues count for more than in ``participation_ratio``, which it is never below and with
-    which it shares range, meaning, invariances and cost. A sample of ``n`` rows of an isotropic
-    cloud gives about ``a exp(-a / (2 b))``, where ``a`` is the smaller of ``n - 1`` and ``d`` and
-    ``b`` the larger (Page 1993, doi:10.1103/PhysRevLett.71.1291): again the sample's value.
-
-    Args:
-        x: One embedding per row, ``(n, d)``.
-
-    Raises:
-        ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
-
-    Warns:
-        UnreliableEstimate: With ``n < 2 d`` the value is well below that of the cloud.
+    which it shares argument, range, meaning, invariances, cost, errors and warning. A sample of
+    ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where ``a`` is the smaller
+    of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993, doi:10.1103/PhysRevLett.71.1291).
 
     Reference:
         Roy and Vetterli 2007, EUSIPCO, definition 1, with the covariance as the matrix whose
@@ -99,11 +91,7 @@ def of_sample(x: Tensor) -> tuple[str, ...]:
 
 
 def participation(x: Tensor) -> SmoothEstimate:
-    """The participation ratio of the covariance of ``x``, ``(n, d)``.
-
-    Raises:
-        ValueError: All rows are equal.
-    """
+    """The participation ratio of the covariance of ``x``, ``(n, d)``."""
     rows = _centred(x)
     n, d = rows.shape
     if d <= n:
@@ -166,9 +154,9 @@ def measured_spectrum(
 ) -> Measured:
     """A function of the spectrum of one side, beside what it is for isotropic ``(n, d)``."""
     x = space.side(side)
-    found = estimate(x)
+    result = estimate(x)
     null = Null(isotropic(*x.shape))
-    return Measured(found.value, found.replicate, null=null, notes=of_sample(x))
+    return Measured(result.value, result.replicate, null=null, notes=of_sample(x))
 
 
 spectrum_probe = partial(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from align.data.sides import Side
 from align.scoring.topk import nearest
 from probes.estimates import Measured
 from probes.inputs import Matrix, matrix, near_one
-from probes.space import Probe, Side, Space, for_each_side
+from probes.space import Probe, Space, for_each_side
 
 SAMPLE = 2000
 """Pairs measured on: the cost grows with the square, and the error is then about 2 % already."""
@@ -106,7 +108,7 @@ def _slopes(logs: Tensor, weights: Tensor) -> Tensor:
 def _measure(space: Space, *, side: Side) -> Measured:
     sample, rows = space.sample(SAMPLE)
     x = sample.side(side)
-    distinct = _first_of_equals(x)
+    distinct = torch.from_numpy(np.unique(x.numpy(), axis=0, return_index=True)[1]).sort().values
     logs, order = _log_ratios(matrix(f"the distinct rows of {side}", x[distinct], least=3)).sort()
     in_order = distinct[order]
     repeats = len(x) - len(distinct)
@@ -120,15 +122,6 @@ def _measure(space: Space, *, side: Side) -> Measured:
         rows=None if sample is space else rows,
         notes=notes if repeats else (),
     )
-
-
-def _first_of_equals(x: Tensor) -> Tensor:
-    """Rows that equal no earlier one, rising, ``(r,)`` int64."""
-    member = torch.unique(x, dim=0, return_inverse=True)[1]
-    rows = torch.arange(len(x))
-    first = torch.zeros(int(member.max()) + 1, dtype=torch.int64)
-    first.scatter_reduce_(0, member, rows, "amin", include_self=False)
-    return first.sort().values
 
 
 TWO_NN_SOURCE, TWO_NN_TARGET = for_each_side(

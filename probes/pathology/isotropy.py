@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
+from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate, SquaredMean
 from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
 from probes.nulls import NO_OFFSET, p_of_signs
@@ -17,7 +18,7 @@ from probes.pathology.dimension import (
     spectrum_probe,
     too_few_rows,
 )
-from probes.space import Probe, Side, Space, for_each_side
+from probes.space import Probe, Space, for_each_side
 
 _FLIPS = 399
 """Random signs drawn for the null of the mean cosine; each costs as much as a bootstrap draw."""

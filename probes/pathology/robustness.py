@@ -59,15 +59,9 @@ def noise_agreement(
 ) -> float:
     """Share of queries whose best gallery row stays when noise is added to all vectors.
 
-    As ``top_1_agreement``. Each vector gets Gaussian noise of ``sigma`` times its own norm in
-    expectation, ``sigma ||x|| / sqrt(d)`` per coordinate. Invariant to scale, and to rotation up to
-    the draw.
-
-    Args:
-        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
-        gallery: Embeddings of the side that is searched, ``(m, d)``.
-        sigma: Length of the noise relative to the vector, > 0. 0.1 turns a vector by 6 degrees.
-        seed: Seeds the noise.
+    As ``top_1_agreement`` of queries and gallery. Each vector gets Gaussian noise of ``sigma`` > 0
+    times its own norm in expectation, ``sigma ||x|| / sqrt(d)`` per coordinate, drawn from
+    ``seed``: 0.1 turns a vector by 6 degrees. Invariant to scale, and to rotation up to the draw.
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``sigma`` is not
@@ -80,12 +74,8 @@ def noise_agreement(
 def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
     """Share of queries whose best gallery row stays when the gallery is stored in 8 bits.
 
-    As ``top_1_agreement``. Each row is divided by its largest magnitude over 127 and rounded;
-    queries stay as they are.
-
-    Args:
-        queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.
-        gallery: Embeddings of the side that is searched, ``(m, d)``, no row all zeros.
+    As ``top_1_agreement``. Each row of the gallery is divided by its largest magnitude over 127 and
+    rounded; queries stay as they are.
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or a gallery row is all

@@ -40,15 +40,9 @@ BILINEAR = "low-rank bilinear"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric with its 95 % bootstrap interval over groups.
+    """A metric with its 95 % bootstrap interval over groups."""
 
-    Attributes:
-        value: The mean over pairs and both directions, in [0, 1].
-        low: Lower bound.
-        high: Upper bound.
-    """
-
-    value: float
+    value: float  # the mean over pairs and both directions, in [0, 1]
     low: float
     high: float
 
@@ -58,19 +52,12 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A metric minus that of the reference on the same pairs; positive where that is worse.
+    """A metric minus that of the reference, with the paired 95 % bootstrap interval over groups."""
 
-    Attributes:
-        value: The difference.
-        low: Lower bound of the paired 95 % bootstrap interval over groups.
-        high: Upper bound.
-        p: Two-sided p-value of the randomisation test over groups, in (0, 1].
-    """
-
-    value: float
+    value: float  # positive where the reference is worse
     low: float
     high: float
-    p: float
+    p: float  # two-sided, of the randomisation test over groups, in (0, 1]
 
     def __str__(self) -> str:
         # z: what rounds to zero has no sign.
@@ -79,13 +66,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class ScoredSimilarity:
-    """One similarity.
-
-    Attributes:
-        name: What a reader sees.
-        metrics: Each of ``METRICS``.
-        gain: Each of ``METRICS`` minus that of the reference; ``None`` for the reference.
-    """
+    """The metrics of one similarity by name, and its gains; ``None`` for the reference."""
 
     name: str
     metrics: Mapping[str, Score]

@@ -32,10 +32,7 @@ _TILE = 64  # rows are padded to a multiple: matrix products sum what is left ov
 def cosine(queries: Matrix, gallery: Matrix) -> Tensor:
     """Cosine of the angle between rows, ``<x, y> / (||x|| ||y||)``; higher is more alike.
 
-    In [-1, 1]; 0 for directions that have nothing to do with each other.
-
-    Raises:
-        ValueError: The sides do not fit, or a row is all zeros.
+    In [-1, 1]; 0 for directions that have nothing to do with each other. No row may be all zeros.
     """
     x, y = _sides(queries, gallery)
     scores = inner_products(padded(directions("queries", x)), directions("gallery", y))
@@ -111,19 +108,10 @@ def positive_and_negative_parts(x: Matrix) -> Tensor:
 def match_ranks(similarity: Similarity, source: Tensor, target: Tensor, codes: Tensor) -> Tensor:
     """Rank of the best match of each row among the rows of the other side; lower is better.
 
-    The ranks are those of ``align.metrics.ranks``: from 1, ties counting against the similarity.
-
-    Args:
-        similarity: Called once, with all sources as queries and all targets as gallery.
-        source: ``(n, d_source)``.
-        target: ``(n, d_target)``, row-matched with ``source``.
-        codes: Group code of each pair, ``(n,)`` int64; rows of one group match each other.
-
-    Returns:
-        ``(n, 2)`` int64: of targets searched by sources, and of sources searched by targets.
-
-    Raises:
-        ValueError: The scores are not a finite ``(n, n)`` matrix.
+    As in ``align.metrics.ranks``: from 1, ties counting against the similarity, which is called
+    once, with all sources as queries and all targets as gallery, row-matched. Rows of one of
+    ``codes`` match each other. ``(n, 2)`` int64: of targets searched by sources, and of sources
+    searched by targets. Scores that are not a finite ``(n, n)`` matrix raise ``ValueError``.
     """
     scores = similarity(source, target)
     return torch.stack(

@@ -46,31 +46,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a plan came to on the pairs held out.
-
-    Attributes:
-        plan: Its name.
-        steps: Updates after which it was best; 0 is the start.
-        mean_reciprocal_rank: Mean of both directions then, in (0, 1]. The best of many scorings on
-            few pairs is too high.
-        gallery: Pairs held out.
-    """
+    """What a plan came to on the pairs held out."""
 
     plan: str
-    steps: int
-    mean_reciprocal_rank: float
-    gallery: int
+    steps: int  # updates after which it was best; 0 is the start
+    mean_reciprocal_rank: float  # of both directions; the best of many scorings is too high
+    gallery: int  # pairs held out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """A trained similarity, and how it was chosen.
-
-    Attributes:
-        similarity: Trained on all pairs by the chosen plan.
-        chosen: The plan that was best.
-        tried: All plans in order.
-    """
+    """A similarity trained on all pairs by the best plan, and what all plans came to, in order."""
 
     similarity: PairSimilarity
     chosen: Attempt
@@ -120,16 +106,13 @@ def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) ->
     """The best of some plans, chosen on held-out training pairs and trained on all of them.
 
     The loss is InfoNCE over all pairs of a batch, in both directions, with one pair per group in a
-    batch so that no match counts as a negative.
+    batch so that no match counts as a negative. The similarity is in float32, on the CPU.
 
     Args:
         train: Pairs with rows of unit norm. If their space was itself fitted on pairs, then not on
             these: there, they look better aligned than any others.
         plans: What to try, at least one.
         seed: Seeds the split, the starts and the batches.
-
-    Returns:
-        The similarity, in float32, on the CPU.
 
     Raises:
         ValueError: There are no plans, fewer than 20 groups, or rows that are not of unit norm.

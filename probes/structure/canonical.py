@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from align._checks import check_at_least, check_k
 from probes.estimates import Measured, Null, Replicate, linearised
 from probes.inputs import Matrix, codes_of, each_near_one, pairs
 from probes.nulls import upper_p
-from probes.space import SAMPLE, Probe, Space
+from probes.space import SAMPLE, Probe, Space, once_per_space
 from probes.structure.components import leading_components
 from probes.structure.held_out import (
     FOLDS,
@@ -90,9 +89,8 @@ def canonical_spectrum(
     ``b``. The pairs of the fifth are projected and centred, and each correlation is taken over the
     projections of all folds together; the fit fixes its sign. In-sample correlations tend to 1 as
     n falls below the widths, whatever the data; held-out ones of unrelated sides are 0 up to
-    about ``1 / sqrt(n)``. The null does all of it again with the pairs of each fold matched at
-    random. Invariant to rotation, shift and scale of either side. The widths may differ. Cost:
-    O(n d^2 + d^3).
+    about ``1 / sqrt(n)``. The null does it again with the pairs of each fold matched at random.
+    Invariant to rotation, shift and scale of either side; widths may differ. Cost: O(n d^2 + d^3).
 
     Args:
         source: Source embeddings, ``(n, d_source)``.
@@ -152,15 +150,10 @@ def _fit(
     )
 
 
-_FITS: WeakKeyDictionary[Space, _Fit] = WeakKeyDictionary()
-"""Two probes and a figure read the same fit; it is forgotten with its space."""
-
-
+@once_per_space
 def _fit_of(space: Space) -> _Fit:
-    if space not in _FITS:
-        drawn = space.sample(SAMPLE).space
-        _FITS[space] = _fit(drawn.source, drawn.target, drawn.codes, None, _RIDGE, space.seed)
-    return _FITS[space]
+    drawn = space.sample(SAMPLE).space
+    return _fit(drawn.source, drawn.target, drawn.codes, None, _RIDGE, space.seed)
 
 
 def canonical_spectrum_of(space: Space) -> CanonicalSpectrum:

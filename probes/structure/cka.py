@@ -20,11 +20,7 @@ _EQUIDISTANT = 1e-6  # a squared kernel this small after centring, next to befor
 
 
 def linear_cka(
-    source: Matrix,
-    target: Matrix,
-    *,
-    unbiased: bool = True,
-    groups: Sequence[str] | None = None,
+    source: Matrix, target: Matrix, *, unbiased: bool = True, groups: Sequence[str] | None = None
 ) -> float:
     """Centred kernel alignment with linear kernels; higher is better.
 
@@ -60,11 +56,7 @@ def linear_cka(
 
 
 def rbf_cka(
-    source: Matrix,
-    target: Matrix,
-    *,
-    bandwidth: float = 1.0,
-    groups: Sequence[str] | None = None,
+    source: Matrix, target: Matrix, *, bandwidth: float = 1.0, groups: Sequence[str] | None = None
 ) -> float:
     """Centred kernel alignment with Gaussian kernels, unbiased; higher is better.
 
@@ -230,10 +222,10 @@ def _measure(
     drawn, rows = space.sample(size)
     first = _first_of_groups(drawn.codes)
     x, y = drawn.source[first], drawn.target[first]
-    found = estimate(x, y)
-    replicate = found.replicate
+    cka = estimate(x, y)
+    replicate = cka.replicate
     return Measured(
-        found.value,
+        cka.value,
         # A group is drawn as often as the one pair of it that is used.
         lambda weights: replicate(weights[:, first]),
         null=Null(0.0, _p_value(space, kernel, purpose)),

@@ -7,11 +7,7 @@ from torch import Tensor
 
 
 def deviations(name: str, x: Tensor) -> Tensor:
-    """Rows of ``x`` less their mean, ``(n, d)``.
-
-    Raises:
-        ValueError: All rows are one point, up to rounding.
-    """
+    """Rows of ``x`` less their mean, ``(n, d)``; ``ValueError`` if they are one point."""
     apart = x - x.mean(dim=0)
     largest = float(torch.linalg.vector_norm(x, dim=1).max())
     # So many machine epsilons, next to the norms, are what rounding leaves.
@@ -28,9 +24,6 @@ def leading_components(name: str, x: Tensor, k: int) -> Tensor:
     """Scores on the ``k`` leading components, ``(n, k)``; fewer if there are no more.
 
     A side of ``k`` dimensions or less is centred only: a rotation of it holds nothing new.
-
-    Raises:
-        ValueError: All rows are one point.
     """
     x = deviations(name, x)
     n, d = x.shape
@@ -38,15 +31,11 @@ def leading_components(name: str, x: Tensor, k: int) -> Tensor:
 
 
 def components_holding(name: str, x: Tensor, variance: float) -> Tensor:
-    """Scores on the fewest components that hold a share of the variance in (0, 1], ``(n, k)``.
-
-    Raises:
-        ValueError: All rows are one point.
-    """
+    """Scores on the fewest components that hold a share of the variance in (0, 1], ``(n, k)``."""
     x = deviations(name, x)
     scores, variances = _scores(x, min(len(x) - 1, x.shape[1]))
-    held = variances.double().cumsum(0)
-    return scores[:, : int((held < variance * held[-1]).sum()) + 1]
+    cumulative = variances.double().cumsum(0)
+    return scores[:, : int((cumulative < variance * cumulative[-1]).sum()) + 1]
 
 
 def _scores(x: Tensor, k: int) -> tuple[Tensor, Tensor]:

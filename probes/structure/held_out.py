@@ -64,20 +64,11 @@ def whitened_folds(
 ) -> list[WhitenedFold]:
     """``FOLDS`` folds of whole groups, with both sides whitened by the pairs outside each.
 
-    Args:
-        x: Source embeddings, ``(n, d_source)``.
-        y: Target embeddings, ``(n, d_target)``.
-        codes: Group code of each pair, ``(n,)`` int64 in ``0 .. g - 1``.
-        ridge: In units of the mean eigenvalue of each covariance, >= 0.
-        seed: Seeds the folds.
-
-    Raises:
-        ValueError: There are fewer groups than folds, or a covariance has no inverse.
+    The ridge is in units of the mean eigenvalue of each covariance, >= 0. Raises ``ValueError``
+    where there are fewer groups than folds, or a covariance has no inverse.
     """
-    number = folds_of(codes, FOLDS, seed=seed)
     folds = []
-    for fold in range(FOLDS):
-        inside, outside = (number == fold).nonzero()[:, 0], (number != fold).nonzero()[:, 0]
+    for outside, inside in folds_of(codes, FOLDS, seed=seed):
         sides = _whitened("source", x, outside, ridge), _whitened("target", y, outside, ridge)
         folds.append(WhitenedFold(inside, outside, *sides))
     return folds
@@ -98,14 +89,10 @@ def pairings_within(
 
 
 def held_out(folds: list[WhitenedFold], *, dims: int, pairing: Tensor | None = None) -> HeldOut:
-    """Fit canonical directions outside each fold and project the fold.
+    """Fit ``dims`` canonical directions outside each fold and project the fold.
 
-    Each fold is centred by itself: what is left is how it varies along the directions.
-
-    Args:
-        folds: As ``whitened_folds`` gives them.
-        dims: Number of directions, at most the smaller width.
-        pairing: Target row of each source row, ``(n,)`` int64; its own if left out.
+    Each fold is centred by itself: what is left is how it varies along the directions. ``pairing``
+    is the target row of each source row, ``(n,)`` int64; its own if left out.
     """
     n = len(folds[0].x)
     a, b = folds[0].x.new_empty(2, n, dims)

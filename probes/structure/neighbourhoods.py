@@ -23,9 +23,6 @@ def neighbours(unit: Tensor, codes: Tensor, k: int) -> Tensor:
     """The ``k`` rows of other groups that are closest in cosine, best first, ``(n, k)`` int64.
 
     Rows are of unit norm. Of those equally close, up to 1e-6, the lower index comes first.
-
-    Raises:
-        ValueError: A group leaves fewer than ``k`` rows outside it.
     """
     largest = int(torch.bincount(codes).max())
     check_k(k, len(unit) - largest, of="the pairs outside the largest group")
@@ -42,16 +39,7 @@ def neighbour_overlaps(
 ) -> Tensor:
     """Share of each pair's ``k`` nearest neighbours on which both sides agree; ``(n,)`` float64.
 
-    Their mean is ``mutual_knn``, which takes the same arguments.
-
-    Args:
-        source: Source embeddings, ``(n, d_source)``.
-        target: Target embeddings of the same pairs, ``(n, d_target)``.
-        k: Neighbourhood size.
-        groups: Group name of each pair.
-
-    Raises:
-        ValueError: As for ``mutual_knn``.
+    Their mean is ``mutual_knn``, which says what ``source``, ``target``, ``k`` and groups are.
     """
     x, y = pairs(source, target)
     codes = codes_of(groups, len(x))

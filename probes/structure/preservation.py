@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from align.data.sides import Side
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, falling_order
 from probes.estimates import Measured, Null, mean_of
 from probes.inputs import Matrix, codes_of, directions, matrix
-from probes.space import SAMPLE, K, Probe, Side, Space, for_each_side
+from probes.space import SAMPLE, K, Probe, Space, for_each_side
 from probes.structure.neighbourhoods import neighbours
 
 _ROWS = 1024
@@ -56,17 +57,8 @@ def continuity(
 ) -> float:
     """How far the neighbours before a map stay neighbours after it; higher is better.
 
-    ``trustworthiness`` with before and after exchanged: 1 means that no neighbours were torn
-    apart; neighbours at random give about 0.5.
-
-    Args:
-        before: One side before the map, ``(n, d_before)``, no zero rows.
-        after: The same items after it, ``(n, d_after)``, no zero rows.
-        k: Neighbourhood size, below the number of items outside the largest group.
-        groups: Group name of each item, as for ``trustworthiness``.
-
-    Raises:
-        ValueError: As for ``trustworthiness``.
+    ``trustworthiness`` with ``before`` and ``after`` exchanged: 1 means that no neighbours were
+    torn apart; neighbours at random give about 0.5.
 
     Reference:
         Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.

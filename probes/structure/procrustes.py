@@ -91,23 +91,23 @@ def _notes(x: Tensor, y: Tensor) -> tuple[str, ...]:
 
 def _measure_procrustes_distance(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    found = _rotate(drawn.source, drawn.target)
-    width = min(found.x.shape[1], found.y.shape[1])
+    rotated = _rotate(drawn.source, drawn.target)
+    width = min(rotated.x.shape[1], rotated.y.shape[1])
     pairings = random_pairings(
         drawn.codes,
         _DRAWS if width <= _WIDE else _FEW_DRAWS,
         space.generator("procrustes_distance"),
     )
     under_null = torch.stack(
-        [2 - 2 * _nuclear_norm(found.x.T @ found.y[rows]) for rows in pairings]
+        [2 - 2 * _nuclear_norm(rotated.x.T @ rotated.y[rows]) for rows in pairings]
     )
-    p = upper_p(-found.value, -under_null) if len(pairings) == _DRAWS else None
+    p = upper_p(-rotated.value, -under_null) if len(pairings) == _DRAWS else None
     return Measured(
-        found.value,
-        linearised(found.value, found.influence),
+        rotated.value,
+        linearised(rotated.value, rotated.influence),
         null=Null(under_null.mean().item(), p),
         rows=rows,
-        notes=_notes(found.x, found.y) or _of_sample(drawn.n, under_null),
+        notes=_notes(rotated.x, rotated.y) or _of_sample(drawn.n, under_null),
     )
 
 

@@ -69,9 +69,9 @@ def svcca(
         raise ValueError(
             f"variance must lie in (0, 1], a share; got {variance}. Pass 0.99 for 99 %."
         )
-    found, notes = _svcca(x, y, codes, variance, seed)
+    projected, notes = _svcca(x, y, codes, variance, seed)
     announce(notes)
-    return found.correlations.mean().item()
+    return projected.correlations.mean().item()
 
 
 def _svcca(
@@ -93,9 +93,9 @@ def _svcca(
 
 def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    found, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
-    value = found.correlations.mean().item()
-    replicate = linearised(value, REFITTED * found.influence.mean(dim=1))
+    projected, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
+    value = projected.correlations.mean().item()
+    replicate = linearised(value, REFITTED * projected.influence.mean(dim=1))
     # Fitting hundreds of directions anew for each random pairing would take seconds.
     return Measured(value, replicate, null=Null(0.0), rows=rows, notes=(*notes, of_fits(drawn.n)))
 
