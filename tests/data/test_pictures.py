@@ -24,7 +24,7 @@ from align.data.pictures import (
 )
 from align.data.readers import PairsError
 from align.encoders.image import open_rgb
-from probes.reporting.html.thumbnails import thumbnail
+from probes.reporting.html.items import thumbnail
 
 
 def noise(path, size=(64, 64), **options):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
+from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
-from probes.reporting.html.thumbnails import thumbnail
+from align.data.pictures import check_size, opened
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from align.data.pairs import Pairs
     from probes.reporting.model import ReportValues
+
+EDGE = 96
+"""Longest side of a thumbnail in pixels."""
 
 Side = Literal["source", "target"]
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -72,3 +80,46 @@ def _html(item: Any) -> Markup:
 def _cut(text: str, longest: int = 240) -> str:
     text = printable(text)
     return text if len(text) <= longest else text[:longest].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A picture as a data URI: JPEG, base64, without the metadata of the original."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def thumbnail(item: Path | Image) -> Thumbnail | None:
+    """The picture, or the first frame of it, made small and turned upright; a copy.
+
+    ``None`` if it cannot be read.
+    """
+    try:
+        if isinstance(item, Path):
+            with opened(item, str(item)) as image:
+                return _small(image)
+        check_size(item, "the picture")
+        return _small(item.copy())
+    except Exception:  # Pillow's formats raise errors of many kinds, and a report goes on without
+        return None
+
+
+def _small(image: Image) -> Thumbnail:
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"mode {image.mode} has more than 8 bits and would be cut off to white")
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    # A JPEG is decoded at the smaller size; turned upright afterwards, as the box is square.
+    image.thumbnail((EDGE, EDGE))
+    upright = ImageOps.exif_transpose(image).convert("RGBA")
+    # What shows through is light enough for black drawings and dark enough for white ones.
+    ground = Image.new("RGBA", upright.size, (200, 200, 200, 255))
+    flat = Image.alpha_composite(ground, upright).convert("RGB")
+    jpeg = io.BytesIO()
+    flat.save(jpeg, format="JPEG", quality=82)
+    uri = "data:image/jpeg;base64," + b64encode(jpeg.getvalue()).decode()
+    return Thumbnail(uri, flat.width, flat.height)

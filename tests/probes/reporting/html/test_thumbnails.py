@@ -4,7 +4,7 @@ from base64 import b64decode
 import pytest
 from PIL import Image
 
-from probes.reporting.html.thumbnails import EDGE, thumbnail
+from probes.reporting.html.items import EDGE, thumbnail
 
 
 def pixels(small):
