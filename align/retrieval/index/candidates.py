@@ -13,7 +13,6 @@ from align.retrieval.cascade import check_same, rescore, rows_at_a_time
 from align.retrieval.first_stages import Budget, FirstStage, first_stage, propose
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Searchable
-from align.retrieval.storage.packed_strings import Array
 from align.retrieval.storage.segment import Segment, take_across
 from align.scoring.fde import FDE
 from align.scoring.topk import Neighbours, merge_neighbours
@@ -60,25 +59,9 @@ def coarse_to_fine(
     first: First,
     stages: StageCache,
 ) -> Neighbours:
-    """The ``k`` best by exact score of those that look best to a first stage, as ``exact`` has it.
-
-    Args:
-        queries: ``q`` queries.
-        among: The index.
-        k: Items per query, at most ``candidates``.
-        candidates: Items per query to score, at most as many as may be found.
-        first: What proposes them.
-        stages: First stages that were made before.
-    """
+    """The ``k`` best by exact score of the ``candidates`` that look best to a first stage."""
     proposed = [
-        each.numbered(
-            _propose(
-                queries.vectors,
-                stages.of(each.segment, first),
-                each.keep,
-                min(candidates, each.count),
-            )
-        )
+        each.numbered(_propose(queries.vectors, stages.of(each.segment, first), each, candidates))
         for each in among
         if each.count
     ]
@@ -93,12 +76,13 @@ def coarse_to_fine(
     )
 
 
-def _propose(queries: MultiVector, stage: FirstStage, keep: Array | None, n: int) -> Neighbours:
+def _propose(queries: MultiVector, stage: FirstStage, among: Searchable, n: int) -> Neighbours:
     """The ``n`` best that may be found: more are proposed until every query has so many."""
-    if keep is None:
+    n = min(n, among.count)
+    if among.keep is None:
         return propose(stage, queries, n)
-    may = torch.from_numpy(keep)
-    wanted = min(len(stage), n * len(stage) // int(may.sum()) + n)
+    may = torch.from_numpy(among.keep)
+    wanted = min(len(stage), n * len(stage) // among.count + n)
     while True:
         best = propose(stage, queries, wanted)
         fine = may[best.indices]

@@ -65,9 +65,6 @@ def best_of_segment(
         keep: Which of them may be found, ``(n,)`` bool with some true; ``None`` for all.
         k: Items per query, at most as many as may be found.
 
-    Returns:
-        ``values`` and ``indices`` into the segment, both ``(q, k)``.
-
     Raises:
         ValueError: A score is NaN or infinite.
     """

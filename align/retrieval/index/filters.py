@@ -56,9 +56,8 @@ def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Sea
 
     Raises:
         OSError: A file of the index was cut since it was opened.
-        TypeError: The filter is no mapping of names, or holds what metadata cannot.
-        ValueError: A field of the filter is that of no item, a modality does not exist, or a value
-            is NaN.
+        TypeError: As for ``conditions_of``.
+        ValueError: As for ``conditions_of``, or a field of the filter is that of no item.
     """
     for each in segments:
         each.segment.check_there()

@@ -34,7 +34,6 @@ def name_pattern(subfolder: str) -> str:
 
 
 def is_ours(subfolder: str, name: str) -> bool:
-    """Whether a file of this name is one that an index wrote there, or was writing."""
     own = name_pattern(subfolder)
     return re.fullmatch(rf"{own}|\.{own}\.{_DIGITS}\.tmp", name) is not None
 
@@ -106,31 +105,27 @@ def _foreign(folder: Path) -> list[str]:
     return [
         f"{name}/{entry.name}"
         for name in there
-        if name in SUFFIXES and stat.S_ISDIR(_mode(folder / name) or 0)
+        if name in SUFFIXES
         for entry in sorted(_listed(folder / name), key=lambda entry: entry.name)
         if not is_ours(name, entry.name)
     ]
 
 
 def remove_others(folder: Path, held: Sequence[str]) -> None:
-    """Remove segments and deletions that are not held; mapped ones stay readable.
+    """Remove segments and deletions whose paths are not held; mapped ones stay readable.
 
     Those are what a manifest has replaced, and what writers left that were killed. Only files of
-    the form that an index gives its own are looked at, in subfolders that are no links; everything
-    else stays. The caller holds the lock.
-
-    Args:
-        folder: Of an index.
-        held: Paths, from the folder, of the files that its manifest names.
+    the form that an index gives its own are removed, from subfolders that are no links. The
+    caller holds the lock.
     """
     unused = [
         entry
         for name in SUFFIXES
-        if stat.S_ISDIR(_mode(folder / name) or 0)
         for entry in _listed(folder / name)
         if is_ours(name, entry.name) and f"{name}/{entry.name}" not in held
     ]
-    unused += [entry for entry in _listed(folder) if _SCRATCH.fullmatch(entry.name)]
+    with os.scandir(folder) as entries:
+        unused += [entry for entry in entries if _SCRATCH.fullmatch(entry.name)]
     for entry in unused:
         if entry.is_file(follow_symlinks=False):
             Path(entry.path).unlink(missing_ok=True)
@@ -178,12 +173,13 @@ def explained(path: Path, wanted: str, advice: str) -> Iterator[None]:
 
 
 def digest_of(file: BufferedReader) -> str:
-    """The checksum of what is left of a file."""
     return file_digest(file, new_digest).hexdigest()
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds; names that are not UTF-8 stay as they are."""
+    """What a folder that is no link holds; names that are not UTF-8 stay as they are."""
+    if not stat.S_ISDIR(_mode(folder) or 0):
+        return []
     with os.scandir(folder) as entries:
         return list(entries)
 

@@ -75,12 +75,7 @@ class IdTable:
 
 
 def check_ids(ids: Sequence[str], items: int) -> None:
-    """Raise unless ``ids`` are ``items`` distinct strings.
-
-    Raises:
-        TypeError: An id is not a string.
-        ValueError: Their number is another, an id repeats, or one cannot be written as UTF-8.
-    """
+    """Raise unless ``ids`` are ``items`` distinct strings that UTF-8 can write."""
     check_length("ids", ids, items)
     check_texts(ids)
     if len(set(ids)) < len(ids):
@@ -92,12 +87,7 @@ def check_ids(ids: Sequence[str], items: int) -> None:
 
 
 def check_texts(ids: Sequence[str]) -> None:
-    """Raise unless all ids are strings that UTF-8 can write.
-
-    Raises:
-        TypeError: An id is not a string.
-        ValueError: An id holds half of a surrogate pair, as a name that was decoded wrongly does.
-    """
+    """Raise unless all ids are strings that UTF-8 can write."""
     for row, id in enumerate(ids):
         if not isinstance(id, str):
             raise TypeError(

@@ -78,7 +78,6 @@ class File:
 
     @classmethod
     def of(cls, folder: Path, path: Path) -> File:
-        """What is at ``path``, read to the end."""
         with open_file(path, inside=folder) as file:
             checksum = digest_of(file)
             return cls(path.relative_to(folder).as_posix(), file.tell(), checksum)
@@ -93,13 +92,7 @@ class File:
             return f"{self.path} cannot be read: {error}"
 
     def check(self, folder: Path) -> None:
-        """Raise if anything is wrong with the file.
-
-        Raises:
-            FileNotFoundError: It is missing.
-            OSError: It is a link or no file, or cannot be read.
-            ValueError: It does not hold the bytes that were written.
-        """
+        """Raise ``ValueError`` or ``OSError`` if anything is wrong with the file."""
         difference = self._difference(folder)
         if difference is not None:
             raise ValueError(
@@ -205,9 +198,7 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
     ``None`` stands for a folder without an index, which must be new, empty or begun by an index.
 
     Raises:
-        FileExistsError: The folder has no index and holds what no index wrote.
-        NotADirectoryError: It is no folder, or a subfolder in it is a link.
-        OSError: It cannot be written.
+        OSError: It cannot be written, is no folder, or holds a link or what no index wrote.
         RuntimeError: Another process is saving to it, or has saved since.
     """
     from filelock import FileLock, Timeout

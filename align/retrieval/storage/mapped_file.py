@@ -102,7 +102,7 @@ class MappedFile:
         return self._bytes.size() >= len(self._bytes)
 
     def digest(self) -> str:
-        """BLAKE2b of the bytes that are mapped, 128 bits as hexadecimal digits."""
+        """The checksum of the bytes that are mapped."""
         digest = new_digest()
         for start in range(0, len(self._bytes), _BLOCK):
             digest.update(memoryview(self._bytes)[start : start + _BLOCK])
@@ -138,17 +138,12 @@ class Blocks:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def join(self) -> Tensor:
-        """The whole tensor, in memory."""
         flat = np.concatenate([np.ascontiguousarray(array).reshape(-1) for array in self.arrays])
         return torch.from_numpy(flat).view(self.dtype).reshape(self.shape)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Blocks]) -> str:
-    """Write a safetensors file, holding one block at a time; the digest of what was written.
-
-    Raises:
-        OSError: The system cannot write it.
-    """
+    """Write a safetensors file, holding one block at a time; the checksum of what was written."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     # Wide numbers first, so that each lies at a multiple of its size.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))

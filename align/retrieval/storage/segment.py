@@ -66,7 +66,6 @@ class Segment:
 
     @classmethod
     def of(cls, vectors: MultiVector, ids: IdTable, records: Records) -> Self:
-        """A segment in memory."""
         pooled = len(vectors.tokens) == len(vectors)
         offsets = None if pooled else vectors.offsets
         return cls(vectors.tokens, offsets, vectors.scales, ids, records)
@@ -108,12 +107,10 @@ class Segment:
 
     @property
     def dim(self) -> int:
-        """Width of a vector."""
         return self.tokens.shape[1]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of vectors, offsets and scales."""
         held = (self.tokens, self.offsets, self.scales)
         return sum(tensor.nbytes for tensor in held if tensor is not None)
 
@@ -173,12 +170,11 @@ Source = tuple[Segment, Array | None]
 
 
 def write_segment(path: Path, sources: Sequence[Source]) -> str:
-    """Write the items of several segments, which share no id, as one; the digest of the file.
+    """Write the items of several segments, which share no id, as one; the checksum of the file.
 
     A few millions of bytes are held at a time, and some tens of bytes for each item.
 
     Raises:
-        OSError: The system cannot write it.
         ValueError: What was read does not fit together.
     """
     for segment, _ in sources:
@@ -287,11 +283,7 @@ def check_dtype(dtype: str) -> None:
 
 
 def stored(items: MultiVector, dtype: torch.dtype) -> MultiVector:
-    """A copy on the CPU in another dtype, int8 included, whose vectors are finite.
-
-    Raises:
-        ValueError: A vector is not finite in that dtype.
-    """
+    """A copy on the CPU in another dtype, int8 included, if all vectors are finite in it."""
     cast = items.quantized() if dtype == torch.int8 else items.to(dtype=dtype)
     bad = (~cast.tokens.isfinite().all(dim=1)).nonzero().flatten()
     if len(bad):

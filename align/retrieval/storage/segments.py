@@ -44,7 +44,6 @@ class LiveSegment:
 
     @property
     def deleted(self) -> int:
-        """How many items are deleted."""
         return 0 if self.dead is None else int(np.count_nonzero(self.dead))
 
     @property
@@ -143,10 +142,6 @@ def read_segments(
         folder: Of an index.
         known: Segments that are open already, by the path of their file.
         budget: Vectors to keep of each item, in memory; all, mapped, if ``None``.
-
-    Raises:
-        FileNotFoundError: The folder holds no index, or a file of it is missing.
-        ValueError: The manifest or a file is damaged, or they do not match.
     """
     while True:
         manifest = read_manifest(folder)
@@ -198,27 +193,18 @@ def _check_entry(segment: Segment, manifest: Manifest, entry: Entry) -> None:
     """Raise ``ValueError`` unless a segment is the one that the manifest names."""
     vectors = len(segment.tokens if segment.offsets is None else segment.offsets[1:])
     sizes = {len(segment), len(segment.records), vectors}
-    kind = (segment.tokens.dtype, segment.dim)
     held = 0 if segment.file is None else len(segment.file)
-    for holds, wanted, got in (
-        (
-            sizes == {entry.items},
-            f"hold {entry.items} items",
-            f"{len(segment)} ids, {len(segment.records)} records and {vectors} vectors",
-        ),
-        (
-            kind == (STORED[manifest.dtype], manifest.dim),
-            f"hold {manifest.dtype} vectors of width {manifest.dim}",
-            f"{segment.tokens.dtype} of width {segment.dim}",
-        ),
-        (
-            held == entry.file.size,
-            f"have {entry.file.size} bytes, as they were written",
-            f"{held}",
-        ),
-    ):
-        if not holds:
-            raise ValueError(f"{entry.file.path} must {wanted}; got {got}. {RESTORE}")
+    wanted = got = ""
+    if sizes != {entry.items}:
+        wanted = f"hold {entry.items} items"
+        got = f"{len(segment)} ids, {len(segment.records)} records and {vectors} vectors"
+    elif (segment.tokens.dtype, segment.dim) != (STORED[manifest.dtype], manifest.dim):
+        wanted = f"hold {manifest.dtype} vectors of width {manifest.dim}"
+        got = f"{segment.tokens.dtype} of width {segment.dim}"
+    elif held != entry.file.size:
+        wanted, got = f"have {entry.file.size} bytes, as they were written", str(held)
+    if wanted:
+        raise ValueError(f"{entry.file.path} must {wanted}; got {got}. {RESTORE}")
 
 
 def write_groups(
@@ -227,26 +213,23 @@ def write_groups(
     """Put what is not on disk there, one segment for each group; files that are there stay.
 
     A segment alone that was written before gets marks of what is deleted, unless compacting.
-
-    Raises:
-        OSError: A file was cut, or cannot be read or written.
-        ValueError: A file that is written anew does not hold the bytes that were written.
     """
-    stay = [
-        len(group) == 1 and group[0].entry is not None and not (compacting and group[0].deleted)
-        for group in groups
-    ]
-    for group, stays in zip(groups, stay, strict=True):
-        if not stays:
+
+    def stays(group: Group) -> bool:
+        first = group[0]
+        return len(group) == 1 and first.entry is not None and not (compacting and first.deleted)
+
+    for group in groups:
+        if not stays(group):
             _check_readable(group)
     return [
-        _write_marks(folder, group[0]) if stays else _write_segment(folder, group)
-        for group, stays in zip(groups, stay, strict=True)
+        _write_marks(folder, group[0]) if stays(group) else _write_segment(folder, group)
+        for group in groups
     ]
 
 
 def _check_readable(group: Group) -> None:
-    """Raise unless all that is to be read whole and written anew is as it was written.
+    """Raise unless all that is to be written anew is as it was written.
 
     Damage that is copied would get a checksum of its own, and nobody could tell any more.
     """
