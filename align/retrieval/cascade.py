@@ -45,9 +45,6 @@ def cascade(
         first: Made from the same documents by ``first_stage``.
         budget: Vectors used by MaxSim of each query and each document; all if left out.
 
-    Returns:
-        ``values`` and ``indices``, both ``(q, k)``.
-
     Raises:
         ValueError: ``k`` or ``candidates`` is out of range, ``first`` is of other documents,
             repeats some or gives NaN, or a score is NaN.
@@ -142,11 +139,11 @@ def candidates_for(
 
     Args:
         queries: Sample queries, at least one.
-        documents: As for ``cascade``, and so are ``first`` and ``budget``.
+        documents: ``m`` packed documents; these and what follows are as for ``cascade``.
         k: Neighbours per query, ``1 <= k <= m``.
         recall: Mean share of the exact top ``k`` to reach on these queries, in (0, 1].
-        first: Made from the same documents by ``first_stage``.
-        budget: Vectors used by MaxSim; all if left out.
+        first: Made from the same documents.
+        budget: Vectors used by MaxSim.
 
     Raises:
         ValueError: There are no queries, ``k`` or ``recall`` is out of range, or ``first`` is of
@@ -171,8 +168,7 @@ def candidates_for(
         ranks = _ranks(queries, exact, first, n)
     in_order = ranks.flatten().sort().values
     shares = torch.arange(1, len(in_order) + 1, dtype=torch.float64) / len(in_order)
-    enough = int((shares < recall).sum())
-    needed = max(k, int(in_order[enough]))
+    needed = max(k, int(in_order[int((shares < recall).sum())]))
     agreement = _agreement(ranks, needed)
     lower = _wilson_lower(agreement, len(queries))
     return CandidateChoice(needed, agreement, lower, k, len(queries))

@@ -46,8 +46,8 @@ class Encoded:
     Attributes:
         side: The side.
         raw: Vectors as the encoder gave them, ``(n, d_encoder)``.
-        embeddings: The same as the adapter takes them, an instruction beside each source if it
-            takes any; named by their rows, ``(n, d_side)``.
+        embeddings: The same as the adapter takes them, ``(n, d_side)``: beside an instruction if
+            it takes any.
         tokens: Token states, where a head draws on those of this side.
         modality: What each item is, where that was said or seen.
     """
@@ -99,11 +99,8 @@ class Embedder(Generic[VectorsT]):
     def digest(self, **words: str | None) -> str:
         """A name for the vectors of the adapter, for what caches them; hexadecimal.
 
-        It changes with the weights, the corrections and the encoders of the adapter. No encoder is
-        built for it: the card's word counts where none was given.
-
-        Args:
-            **words: What else a cached vector depends on, by name, such as side and modality.
+        It changes with the adapter, its corrections and encoders (none is built for it), and with
+         ``words``: what else a cached vector depends on, such as side and modality.
         """
         card = self.adapter.card
         fitted = {"source": card.source_fingerprint, "target": card.target_fingerprint}
@@ -117,8 +114,8 @@ class Embedder(Generic[VectorsT]):
         """The encoder of a side.
 
         Raises:
-            ValueError: ``side`` is neither side, or the encoder was not given and the card does not
-                say how to build it, or names Python code to do so.
+            ValueError: It was not given and the card does not say how to build it, or names Python
+                code to do so.
         """
         check_side(side)
         return self._encoder(side)
@@ -140,8 +137,7 @@ class Embedder(Generic[VectorsT]):
             side: The side of the items.
             modality: Modality of each item, or of all, where the encoder is of several; and
                 ``"text"`` for a text that names a picture and is meant as a text.
-            instruction: What to look for, if the adapter takes instructions and the items are
-                sources.
+            instruction: What to look for, if sources of the adapter take instructions.
             progress: Show a bar.
 
         Returns:
@@ -179,10 +175,7 @@ class Embedder(Generic[VectorsT]):
         instruction: str | None = None,
         progress: bool = False,
     ) -> Encoded:
-        """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``.
-
-        Arguments and errors are those of ``queries``.
-        """
+        """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``."""
         if side == "target" and instruction is not None:
             raise ValueError(
                 "an instruction belongs to a source; these queries are targets; got "
@@ -237,7 +230,6 @@ class Embedder(Generic[VectorsT]):
         return encoder.encode_tokens(items, progress=progress)
 
     def _instruction(self, instruction: str) -> Tensor:
-        """The vector of an instruction, ``(1, d_instruction)``."""
         if not takes_instructions(self.adapter):
             raise ValueError(
                 f"this adapter was fitted without instructions; got {instruction!r}. "
@@ -246,9 +238,8 @@ class Embedder(Generic[VectorsT]):
         remembered = self.adapter.card.encoders
         same = remembered.get("instruction") == remembered.get("source")
         role = "source" if same and "instruction" not in self._encoders else "instruction"
-        return encode_instructions(
-            self._encoder(role), [instruction], store=self.store, progress=False
-        )
+        encoder = self._encoder(role)
+        return encode_instructions(encoder, [instruction], store=self.store, progress=False)
 
     def _encoder(self, role: str) -> Encoder:
         if role not in self._encoders:

@@ -119,14 +119,14 @@ def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
             f"{tuple(found.values.shape)}{spread}. "
             "Have it look further, or fill up with items that it did not look at."
         )
-    if bool(found.values.isnan().any()):
+    bad = found.values.isnan().sum()
+    if bad:
         raise ValueError(
-            "a first stage must give scores that can be sorted; "
-            f"{int(found.values.isnan().sum())} of {found.values.numel()} are NaN. Look for zero "
-            "or damaged vectors in it, and give minus infinity to what it does not know."
+            f"a first stage must give scores that can be sorted; {bad} of {found.values.numel()} "
+            "are NaN. Look for zero or damaged vectors in it, and give minus infinity to what it "
+            "does not know."
         )
-    rising = found.indices.sort(dim=1).values
-    twice = (rising.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
+    twice = (found.indices.sort(dim=1).values.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
     if len(twice):
         raise ValueError(
             "a first stage must propose each item once for a query; it repeats some for "

@@ -59,12 +59,7 @@ class Retriever:
 
     @classmethod
     def open(cls, path: str | Path, *, store: Cache | None = None) -> Self:
-        """The index in a folder with the encoders that its adapter remembers.
-
-        Raises:
-            FileNotFoundError: The folder holds no index.
-            ValueError: As for ``Index.open``, or the index has no adapter.
-        """
+        """The index in a folder with the encoders its adapter remembers; see ``Index.open``."""
         return cls(Index.open(path), store=store)
 
     @property
@@ -94,8 +89,8 @@ class Retriever:
             progress: Show a bar.
 
         Raises:
-            TypeError: An id is not a string, or there is one id or item and no list of them.
-            ValueError: As for ``Index.add`` and ``Embedder.gallery``.
+            TypeError: As for ``Index.add`` and ``Embedder.gallery``.
+            ValueError: Likewise.
         """
         ids, items = as_list("ids", ids), as_list("items", items)
         check_length("items", items, len(ids))

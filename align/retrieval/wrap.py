@@ -84,11 +84,11 @@ class Wrapped:
         ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``.
 
         Raises:
-            TypeError: ``items`` is one item, or the retriever answered with ids that are neither
-                strings nor whole numbers, or scores that are no numbers.
-            ValueError: ``k`` is below 1, an item does not suit the encoder, or the retriever
-                answered with another number of rows, more than ``k`` hits, an id twice, a score
-                that is NaN, or ids and scores that do not match.
+            TypeError: ``items`` is one item, or the retriever gave ids that are neither strings nor
+                whole numbers, or scores that are no numbers.
+            ValueError: ``k`` is below 1, an item does not suit the encoder, or the retriever gave
+                another number of rows, more than ``k`` hits, an id twice, a score that is NaN, or
+                ids and scores that do not match.
         """
         check_at_least("k", k, 1)
         items = as_list("items", items)

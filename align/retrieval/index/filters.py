@@ -66,7 +66,7 @@ def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Sea
     found = []
     for each, start in zip(segments, starts_of(segments), strict=False):
         keep = alive = each.alive
-        if where is not None:
+        if conditions:
             keep = matching(each.segment.records, conditions)
             keep = keep if alive is None else keep & alive
         found.append(Searchable(each.segment, alive, keep, start))

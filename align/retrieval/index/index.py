@@ -55,7 +55,8 @@ class Index:
         side: The side that the items belong to; queries come from the other.
         adapter: Maps items and queries into the shared space; ``None`` where they come mapped.
         dtype: How vectors are stored; int8 keeps one scale per item.
-        budget: Vectors kept of each item if the index was opened truncated, else ``None``.
+        budget: Vectors kept of each item if the index was opened truncated, else ``None``; then
+            whatever would change it raises ``RuntimeError``.
         dim: Width of a vector, or ``None`` before the first item.
     """
 
@@ -176,7 +177,6 @@ class Index:
             ValueError: An id repeats or is in the index, the adapter refuses the items, their width
                 is another, a vector is not finite in the dtype of the index, a modality is unknown,
                 or lengths differ. Nothing is added then.
-            RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         ids = as_list("ids", ids)
@@ -198,7 +198,6 @@ class Index:
             KeyError: An id is not in the index. Nothing is changed then.
             TypeError: As for ``add``, and so are the arguments.
             ValueError: As for ``add``, but for ids that are there.
-            RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         ids = as_list("ids", ids)
@@ -213,7 +212,6 @@ class Index:
             KeyError: An id is not in the index. Nothing is deleted then.
             TypeError: An id is not a string.
             ValueError: An id repeats.
-            RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         ids = as_list("ids", ids)
@@ -313,7 +311,6 @@ class Index:
 
         Raises:
             OSError: As for ``save``; so are ``RuntimeError`` and ``ValueError``.
-            RuntimeError: The index was opened truncated.
         """
         self._check_whole()
         with one_writer(self._path, self._manifest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,8 @@ from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segment import take_across
 from align.retrieval.storage.segments import LiveSegment, starts_of
 
-
-class Location(NamedTuple):
-    """The segment, and the row in it, of an item."""
-
-    segment: int
-    row: int
+Location = tuple[int, int]
+"""The segment, and the row in it, of an item."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,16 +47,12 @@ def locate(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location
         for number in np.flatnonzero(rows >= 0).tolist():
             row = int(rows[number])
             if each.dead is None or not each.dead[row]:
-                found[number] = Location(at, row)
+                found[number] = at, row
     return found
 
 
 def locations_of(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location]:
-    """The location of each id.
-
-    Raises:
-        KeyError: An item is not there.
-    """
+    """The location of each id; ``KeyError`` where an item is not there."""
     found = locate(segments, ids)
     unknown = [id for id, at in zip(ids, found, strict=True) if at is None]
     if unknown:
@@ -101,11 +93,7 @@ def without(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[LiveSeg
 
 
 def items_at(segments: Sequence[LiveSegment], ids: Sequence[str]) -> StoredItems:
-    """What is stored of some items, in the order of ``ids``, of which there are some.
-
-    Raises:
-        KeyError: An item is not there.
-    """
+    """What is stored of some items, in the order of ``ids``, of which there are some."""
     locations = locations_of(segments, ids)
     starts = starts_of(segments)
     through = torch.tensor([starts[at] + row for at, row in locations])

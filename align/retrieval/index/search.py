@@ -41,11 +41,8 @@ def check_options(
         )
     if budget is None:
         return
-    if not (
-        isinstance(budget, (tuple, list))
-        and len(budget) == 2
-        and all(type(r) is int and r > 0 for r in budget)
-    ):
+    is_pair = isinstance(budget, (tuple, list)) and len(budget) == 2
+    if not is_pair or any(type(r) is not int or r < 1 for r in budget):
         raise ValueError(
             "budget must be a pair (r_q, r_c) of whole numbers, each at least 1; "
             f"got {budget!r}. Say how many vectors of each query and of each item to use."

@@ -25,13 +25,7 @@ def save_adapter(folder: Path, adapter: AnyAdapter | None) -> tuple[AdapterKind,
 
 
 def load_adapter(folder: Path, manifest: Manifest) -> AnyAdapter | None:
-    """The adapter that ``save_adapter`` wrote, once its files are those that were written.
-
-    Raises:
-        FileNotFoundError: It is missing.
-        OSError: A file of it is a link or no file, or cannot be read.
-        ValueError: It is damaged.
-    """
+    """The adapter that ``save_adapter`` wrote, if its files are those that were written."""
     if manifest.adapter is None:
         return None
     for file in manifest.files:

@@ -149,10 +149,16 @@ class Manifest:
     segments: tuple[Entry, ...]
 
     @property
+    def placed(self) -> list[tuple[str, File]]:
+        """All files of the index but the manifest itself, and the subfolder of each."""
+        found = [(ADAPTER, file) for file in self.files]
+        found += [(SEGMENTS, entry.file) for entry in self.segments]
+        return found + [(DELETIONS, entry.deletions) for entry in self.segments if entry.deletions]
+
+    @property
     def held(self) -> tuple[File, ...]:
         """All files of the index but the manifest itself."""
-        deletions = [entry.deletions for entry in self.segments if entry.deletions is not None]
-        return (*self.files, *(entry.file for entry in self.segments), *deletions)
+        return tuple(file for _, file in self.placed)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -235,27 +241,18 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
 
 def _check_whole(manifest: Manifest) -> None:
     """Raise ``ValueError`` where fields of a manifest do not fit together."""
-    paths = [file.path for file in manifest.held]
-    placed = [(ADAPTER, file) for file in manifest.files]
-    for entry in manifest.segments:
-        placed.append((SEGMENTS, entry.file))
-        placed += [(DELETIONS, entry.deletions)] if entry.deletions is not None else []
+    segments, placed = manifest.segments, manifest.placed
+    misplaced = [file for kind, file in placed if not re.fullmatch(_PATHS[kind], file.path)]
+    counts = [(e.deleted <= e.items) and (e.deleted > 0) == bool(e.deletions) for e in segments]
     wrong = {
-        "name each file once": len(set(paths)) < len(paths),
-        "name every file in the folder of its kind": any(
-            re.fullmatch(_PATHS[subfolder], file.path) is None for subfolder, file in placed
-        ),
+        "name each file once": len({file.path for _, file in placed}) < len(placed),
+        "name every file in the folder of its kind": len(misplaced) > 0,
         "name files of an adapter if and only if it has one": (
-            (manifest.adapter is None) != (not manifest.files)
+            (manifest.adapter is None) == (len(manifest.files) > 0)
         ),
-        "say how wide vectors are where it holds any": (
-            manifest.dim is None and len(manifest.segments) > 0
-        ),
+        "say how wide vectors are where it holds any": manifest.dim is None and len(segments) > 0,
         "name the file of the deletions of a segment if and only if it has some, not above its "
-        "items": any(
-            entry.deleted > entry.items or (entry.deleted > 0) != (entry.deletions is not None)
-            for entry in manifest.segments
-        ),
+        "items": not all(counts),
     }
     for rule, is_broken in wrong.items():
         if is_broken:

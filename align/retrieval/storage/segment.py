@@ -20,26 +20,15 @@ from align.retrieval.storage.mapped_file import Blocks, MappedFile, write_tensor
 from align.retrieval.storage.metadata import Records
 from align.retrieval.storage.packed_strings import Array, Packed, ends_of
 
-STORED = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "int8": torch.int8,
-}
+STORED = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "int8")}
 """Ways to store vectors, by the names that a manifest gives them."""
 
 _BLOCK = 1 << 22
 """Bytes that are copied at a time from one segment into another."""
 
-_BESIDE = {
-    "ids.data": torch.uint8,
-    "ids.ends": torch.int64,
-    "ids.hashes": torch.int64,
-    "ids.rows": torch.int64,
-    "records.modality": torch.uint8,
-    "records.data": torch.uint8,
-    "records.ends": torch.int64,
-}
+_BYTES = ("ids.data", "records.data", "records.modality")
+_NUMBERS = ("ids.ends", "ids.hashes", "ids.rows", "records.ends")
+_BESIDE = {**dict.fromkeys(_BYTES, torch.uint8), **dict.fromkeys(_NUMBERS, torch.int64)}
 """What the file of a segment holds beside vectors, all of one dimension."""
 
 
