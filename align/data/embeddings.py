@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -276,46 +276,24 @@ def read_npz(path: Path) -> PairedEmbeddings:
             refused.
         FileNotFoundError: There is no such file.
     """
-    known = {"source", "target", "ids", "groups"}
-    with _archive(path) as archive:
-        names = set(archive.files)
-        if not {"source", "target"} <= names <= known:
-            raise ValueError(
-                "an archive of pairs must hold the arrays source and target, and may hold ids and "
-                f"groups; {path} holds {sorted(names)}. {_AGAIN}"
-            )
-        arrays = {name: _member(path, archive, name) for name in names}
-    texts = {name: arrays[name].tolist() for name in names & {"ids", "groups"}}
-    return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)
-
-
-@contextmanager
-def _archive(path: Path) -> Iterator[Any]:
-    """An open ``.npz``."""
+    again = "Write it with numpy.savez(path, source=..., target=...)."
     with path.open("rb") as file:  # NumPy leaves a file open that it cannot read
         try:
             archive = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, BadZipFile) as error:
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is one array")
+            arrays = {name: archive[name] for name in archive.files}
+        except (ValueError, EOFError, OSError, BadZipFile, zlib.error) as error:
             raise ValueError(
-                f"pairs are read from a whole .npz archive; reading {path} failed with: {error}. "
-                f"{_AGAIN}"
+                "pairs are read from a whole .npz archive of arrays of numbers and text; reading "
+                f"{path} failed with: {error}. {again}"
             ) from error
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"pairs are read from an .npz archive; {path} is one array. {_AGAIN}")
-        with archive:
-            yield archive
-
-
-def _member(path: Path, archive: Any, name: str) -> np.ndarray[Any, Any]:
-    """An array of an archive, in the byte order of this machine."""
-    try:
-        array: np.ndarray[Any, Any] = archive[name]
-    except (ValueError, EOFError, OSError, BadZipFile, zlib.error) as error:
+    if not {"source", "target"} <= set(arrays) <= {"source", "target", "ids", "groups"}:
         raise ValueError(
-            f"arrays of pairs must be whole and hold numbers or text; reading {name} of {path} "
-            f"failed with: {error}. {_AGAIN}"
-        ) from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-_AGAIN = "Write it with numpy.savez(path, source=..., target=...)."
+            "an archive of pairs must hold the arrays source and target, and may hold ids and "
+            f"groups; {path} holds {sorted(arrays)}. {again}"
+        )
+    for name, array in arrays.items():
+        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    texts = {name: arrays[name].tolist() for name in ("ids", "groups") if name in arrays}
+    return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)

@@ -67,12 +67,12 @@ def read_items(
 
     Args:
         path: A folder, whose images are taken however deep they lie, hidden files and folders
-            aside; a ``.txt`` file with one item per line; or a table as ``Pairs.read`` takes it,
-            with ``column`` named.
-        column: The column that holds the items; for tables only.
-        id: The column that holds their ids; for tables only.
-        modality: The column that names the modality of each; for tables only.
-        keep: Further columns of a table to keep, which needs ``id``; a row without one has none.
+            aside; a ``.txt`` file with one item per line; or a table as ``Pairs.read`` takes it.
+            For a table, the further arguments name columns.
+        column: The items.
+        id: Their ids.
+        modality: The modality of each.
+        keep: Further columns to keep, which needs ``id``; a row without one has none.
         on_error: ``"raise"`` lists all bad rows in one error; ``"skip"`` drops and reports them,
             and of several ids of one item takes the first.
 

@@ -61,8 +61,8 @@ class Pairs:
         skipped: One line for each row that the reader dropped.
         source_modality: ``n`` names of modalities, or ``None`` if unknown.
         target_modality: The same of the targets.
-        instructions: ``n`` texts that say what to look for, such as ``"find the picture"``; ``""``
-            where a pair has none. ``None`` where no pair has any.
+        instructions: ``n`` texts that say what to look for, such as ``"find the picture"``, ``""``
+            for none; ``None`` where no pair has any.
     """
 
     ids: tuple[str, ...]

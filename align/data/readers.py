@@ -32,16 +32,10 @@ class PairsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row of a table.
+    """One row of a table; without cells, it has a problem."""
 
-    Attributes:
-        where: Its place for people, such as ``row 3 (line 4)``; rows and lines count from 1.
-        cells: Values by column; absent where the row has none.
-        problem: Why the row has no cells, or ``""``.
-    """
-
-    where: str
-    cells: dict[str, object] = field(default_factory=dict)
+    where: str  # its place for people, such as "row 3 (line 4)"; both count from 1
+    cells: dict[str, object] = field(default_factory=dict)  # by column
     problem: str = ""
 
 

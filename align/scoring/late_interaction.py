@@ -39,8 +39,8 @@ def maxsim(
 
     Args:
         queries: ``q`` items of width ``d``.
-        documents: ``m`` items of width ``d``, on the same device; on a GPU they are scored by
-            Triton kernels. Int8 documents with int8 queries are multiplied in whole numbers.
+        documents: ``m`` items of width ``d``, on the same device; on a GPU, Triton kernels score
+            them. Int8 documents with int8 queries are multiplied in whole numbers.
         budget: ``(r_q, r_c)``: only the first ``r_q`` vectors of each query and the first ``r_c``
             of each document count. An item with fewer keeps all of its own.
         reduction: ``"sum"``, or ``"mean"`` over the tokens of each query.

@@ -34,26 +34,26 @@ _ON_DISK: dict[StoreDtype, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float1
 
 
 class EmbeddingStore:
-    """Encodes each distinct item once ever, and keeps the vectors on disk.
+    """Encodes each distinct item once ever, and stores the vectors on disk.
 
     An item is known by its content: the bytes of a file, a text, or an array, or the pixels of a
-    picture. An encoder is known by its fingerprint. Missing items are encoded in batches, and each
-    batch is written whole or not at all. So a kill loses at most the batch in flight; several
-    processes may read and write one store at once, at worst encoding an item twice; and a vector
-    is never wrong: each is compared with its checksum whenever it is read, and one that differs
-    is encoded again. The vectors lie in one SQLite database, ``store.sqlite``.
+    picture; an encoder by its fingerprint. Missing items are encoded in batches, each written whole
+    or not at all: a kill loses at most the batch in flight. Several processes may read and write
+    one store at once, at worst encoding an item twice. Vectors are compared with their checksum
+    whenever they are read, and encoded again if they differ. All of it is one SQLite database,
+    ``store.sqlite``.
 
     Not covered: an encoder whose vectors depend on the *name* of a file, files that change while
-    they are being encoded, and a folder on a network file system that several machines write to
-    at once. A power cut may cost the last batches; what is left is whole.
+    they are being encoded, and a network file system that several machines write to at once. A
+    power cut may cost the last batches; what is left is whole.
 
     Args:
-        root: Folder of the store, which is new, empty or a store; made when first written to.
-            ``~`` is expanded.
+        root: Folder of the store, new, empty or a store; made when first written to. ``~`` is
+            expanded.
         dtype: Of the vectors on disk. ``"float16"`` halves the space and rounds each value to 11
             significant bits (relative error up to 5e-4); values below 6e-8 become 0. The two
-            dtypes are kept apart, and both are returned as float32.
-        batch: Items encoded and written at a time; also the most that a kill loses.
+            dtypes are stored apart, and both are returned as float32.
+        batch: Items encoded and written at a time.
 
     Raises:
         FileExistsError: ``root`` is a folder that holds files and is no store.
@@ -140,13 +140,12 @@ class EmbeddingStore:
         return maintenance.verify(self.root)
 
     def prune(self, *, drop: Collection[str] = ()) -> int:
-        """Make the store smaller without losing a good vector; returns the bytes freed.
+        """Remove what ``verify`` lists and encoders in ``drop``; returns the bytes freed on disk.
 
-        Removes what ``verify`` lists, and gives the room of what was removed back to the disk, for
-        which it needs that room once more meanwhile. Other processes may go on reading and
-        writing, but not use an encoder in ``drop``; nor anything where the file itself is damaged,
-        which is then written anew with every vector that is whole. Nothing but ``store.sqlite``
-        and what SQLite keeps beside it is ever touched.
+        For that it needs the room of what stays once more meanwhile. Other processes may go on
+        reading and writing, but not use an encoder in ``drop``; nor anything where the file itself
+        is damaged, which is then written anew with every vector that is whole. Nothing but
+        ``store.sqlite`` and what SQLite writes beside it is ever touched.
 
         Args:
             drop: Fingerprints, as ``stat`` gives them, of encoders to remove altogether.

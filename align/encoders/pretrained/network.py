@@ -114,15 +114,11 @@ def pick_layer(output: Any, layer: int) -> Tensor:
 
 
 def most_tokens(network: torch.nn.Module, config: Any) -> int | None:
-    """Most tokens that a text network has positions for; ``None`` where it has no such limit.
+    """Most tokens that a text network with ``config`` has positions for; ``None`` without a limit.
 
     Networks of RoBERTa's kind (also MPNet, XLM-R, CamemBERT, Longformer, Data2Vec, ESM) count the
     places of their table up to ``padding_idx`` in ``max_position_embeddings``: no token gets one of
     those, so 514 means 512. The table itself says which.
-
-    Args:
-        network: The network, or its part for texts.
-        config: That of its texts.
     """
     most: int | None = getattr(config, "max_position_embeddings", None)
     for name, module in network.named_modules():
@@ -134,12 +130,10 @@ def most_tokens(network: torch.nn.Module, config: Any) -> int | None:
 
 
 def pool_text(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector per text, ``(n, d)``.
+    """One vector per text, ``(n, d)``, from token states ``(n, t, d)`` padded on the right.
 
-    Args:
-        states: Token states, ``(n, t, d)``, padded on the right.
-        mask: True where a token is real, ``(n, t)`` bool, at least one per row.
-        pooling: ``"mean"`` of the real tokens, ``"cls"`` for the first, ``"last"`` for the last.
+    ``mask``, ``(n, t)`` bool, is true where a token is real, at least one per row. ``pooling`` is
+    ``"mean"`` of the real tokens, ``"cls"`` for the first, ``"last"`` for the last.
     """
     lengths = mask.sum(1)
     if pooling == "cls":

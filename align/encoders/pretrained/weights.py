@@ -82,14 +82,8 @@ def files_digests(folder: Path, files: Sequence[Path]) -> dict[str, str]:
 def fingerprint(modality: str, architecture: str, pooling: str, parts: Mapping[str, Any]) -> str:
     """``modality-architecture-pooling-`` and 16 hex digits over everything that matters.
 
-    Args:
-        modality: Kind of item.
-        architecture: Name of the model class, or of a callable.
-        pooling: Name of the pooling.
-        parts: Whatever else could change a vector; must be JSON.
-
-    Returns:
-        Letters, digits and ``._+-`` only, so that it can name a folder.
+    ``parts`` is whatever else could change a vector, and must be JSON. Letters, digits and ``._+-``
+    only, so that it can name a folder.
     """
     whole = [_RECIPE, modality, architecture, pooling, dict(parts)]
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
