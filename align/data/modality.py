@@ -29,7 +29,7 @@ class Modality(IntFlag):
         Raises:
             ValueError: A kind is unknown or none is named.
         """
-        found = cls(0)
+        kinds = cls(0)
         for name in text.split("|"):
             kind = cls.__members__.get(name.strip().upper())
             if kind is None:
@@ -38,8 +38,8 @@ class Modality(IntFlag):
                     f"a modality is one of {known}, or several joined by |; got {text!r}. "
                     "Name one of those."
                 )
-            found |= kind
-        return found
+            kinds |= kind
+        return kinds
 
 
 def modality_codes(names: Sequence[str]) -> Tensor:

@@ -123,21 +123,21 @@ class MultiVector:
                 f"got {tuple(tokens.shape)} and {tuple(mask.shape)}. "
                 "Pass the attention mask that belongs to these token states."
             )
-        kept = mask.bool()
-        if not torch.equal(kept.to(mask.dtype), mask):
+        real = mask.bool()
+        if not torch.equal(real.to(mask.dtype), mask):
             raise ValueError(
                 "a mask must hold only 0 and 1, or be bool; got values from "
                 f"{mask.min().item()} to {mask.max().item()}. An additive mask (0 and -inf) "
                 "becomes one by mask == 0."
             )
-        lengths = kept.sum(1)
+        lengths = real.sum(1)
         if bool((lengths == 0).any()):
             empty = (lengths == 0).nonzero().flatten().tolist()
             raise ValueError(
                 f"every item needs at least one token; {len(empty)} of {len(lengths)} keep none, "
                 f"the first at {empty[:5]}. Drop those items, and their ids, before packing."
             )
-        return cls(tokens[kept], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
+        return cls(tokens[real], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
     @classmethod
     def from_equal(cls, tokens: Tokens | Sequence[Tokens]) -> Self:

@@ -56,10 +56,10 @@ def route_picture_names(
             address of one.
     """
     kinds = getattr(encoder, "encoders", ()) if encoder.modality == MIXED else (encoder.modality,)
-    found, said = list(items), list(modality) if modality is not None else None
-    named = [row for row, item in enumerate(found) if names_picture(item)]
+    routed, kinds_given = list(items), list(modality) if modality is not None else None
+    named = [row for row, item in enumerate(routed) if names_picture(item)]
     for row in named:
-        kind = None if said is None else str(said[row])
+        kind = None if kinds_given is None else str(kinds_given[row])
         if kind is not None and "image" not in kind:
             continue
         if "image" not in kinds:
@@ -68,18 +68,18 @@ def route_picture_names(
                 continue
             raise ValueError(
                 f"the {side} items must be texts, as this side has no encoder of pictures; item "
-                f"{row} names a picture, {found[row][:100]!r}. Search with pictures where pictures "
+                f"{row} names a picture, {routed[row][:100]!r}. Search with pictures where pictures "
                 'ask, or say that it is meant as a text: modality="text" in Python, --modality '
                 "text of align search."
             )
-        if _ADDRESS.match(found[row].strip()):
+        if _ADDRESS.match(routed[row].strip()):
             raise ValueError(
                 f"pictures must be files on this machine; item {row} is an address, "
-                f'{found[row][:100]!r}. Download it first, or pass modality="text" in Python, '
+                f'{routed[row][:100]!r}. Download it first, or pass modality="text" in Python, '
                 "--modality text of align search, if it is meant as a text."
             )
-        found[row] = Path(found[row].strip())
-    if encoder.modality == MIXED and said is None and found and "image" in kinds:
-        if all(isinstance(item, Path) or hasattr(item, "getpixel") for item in found):
-            said = ["image"] * len(found)
-    return found, said
+        routed[row] = Path(routed[row].strip())
+    if encoder.modality == MIXED and kinds_given is None and routed and "image" in kinds:
+        if all(isinstance(item, Path) or hasattr(item, "getpixel") for item in routed):
+            kinds_given = ["image"] * len(routed)
+    return routed, kinds_given

@@ -121,10 +121,10 @@ def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) 
     part_of_group = np.zeros(len(sizes), dtype=np.int64)
     at = 0
     for part in range(len(fractions), 0, -1):
-        wanted, held = round(fractions[part - 1] * len(codes)), 0
-        while held < wanted and at < len(order):
+        wanted, size = round(fractions[part - 1] * len(codes)), 0
+        while size < wanted and at < len(order):
             part_of_group[order[at]] = part
-            held += int(sizes[order[at]])
+            size += int(sizes[order[at]])
             at += 1
     parts = [np.flatnonzero(part_of_group[codes] == part) for part in range(len(fractions) + 1)]
     if any(len(part) == 0 for part in parts):
@@ -153,11 +153,11 @@ def folds(groups: Sequence[str], k: int, *, seed: int) -> Rows:
         )
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     fold_of_group = np.empty(len(sizes), dtype=np.int64)
-    held = np.zeros(k, dtype=np.int64)
+    fold_sizes = np.zeros(k, dtype=np.int64)
     for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        fold = int(held.argmin())
+        fold = int(fold_sizes.argmin())
         fold_of_group[group] = fold
-        held[fold] += sizes[group]
+        fold_sizes[fold] += sizes[group]
     return fold_of_group[codes]
 
 

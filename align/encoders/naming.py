@@ -30,12 +30,12 @@ def model_and_options(kind: type[Any], text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: ``kind`` has no such option, or the value is of another type.
     """
-    found = _WITH_OPTIONS.fullmatch(text)
-    if found is None:
+    match = _WITH_OPTIONS.fullmatch(text)
+    if match is None:
         return text, {}
     known = _options(kind)
     options: dict[str, Any] = {}
-    for name, value in parse_qsl(found[2], keep_blank_values=True):
+    for name, value in parse_qsl(match[2], keep_blank_values=True):
         is_whole = name in known and str(known[name].type).startswith("int")
         if name not in known or (is_whole and not re.fullmatch(r"-?\d{1,9}", value)):
             raise ValueError(
@@ -43,7 +43,7 @@ def model_and_options(kind: type[Any], text: str) -> tuple[str, dict[str, Any]]:
                 f"numbers; got {name}={value!r}. Write MODEL?option=value&option=value."
             )
         options[name] = int(value) if is_whole else value
-    return found[1], options
+    return match[1], options
 
 
 def _options(kind: type[Any]) -> dict[str, Field[Any]]:

@@ -81,14 +81,14 @@ def _mixed(specs: list[str]) -> Encoder:
 
     named: dict[str, Encoder] = {}
     for spec in specs:
-        found = _NAMED.match(spec)
-        name = "" if found is None else found[1].lower()
-        if found is None or name in named:
+        match = _NAMED.match(spec)
+        name = "" if match is None else match[1].lower()
+        if match is None or name in named:
             raise ValueError(
                 "a mixed encoder must name each modality once, as in image=image:A;code=text:B; "
                 f"got {spec!r} among {specs}. Write MODALITY=ENCODER between semicolons."
             )
-        named[name] = from_spec(spec[found.end() :].strip())
+        named[name] = from_spec(spec[match.end() :].strip())
     return MixedEncoder(named)
 
 

@@ -185,10 +185,10 @@ class FDE:
         by_item = sums.view(-1, self.repetitions, self._buckets, self._block)
         tokens_in = counts.view(-1, self.repetitions, self._buckets).float()
         for repetition in range(self.repetitions):
-            held, total = tokens_in[:, repetition], by_item[:, repetition]
-            distance = apart.masked_fill((held == 0)[:, None], 255)
+            count, total = tokens_in[:, repetition], by_item[:, repetition]
+            distance = apart.masked_fill((count == 0)[:, None], 255)
             nearest = (distance == distance.amin(2, keepdim=True)).float()
-            by_item[:, repetition] = (nearest @ total) / (nearest @ held[:, :, None])
+            by_item[:, repetition] = (nearest @ total) / (nearest @ count[:, :, None])
 
 
 class _Draws(NamedTuple):

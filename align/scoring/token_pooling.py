@@ -62,20 +62,20 @@ def pool_tokens(
     check_one_of("method", method, ("ward", "kmeans"), "Choose one of them.")
     stored = documents.tokens.dtype
     wide = torch.float64 if stored == torch.float64 else torch.float32
-    given = documents.to(dtype=wide, device=torch.device("cpu"))
-    _check_unit_norm(given)
+    scaled = documents.to(dtype=wide, device=torch.device("cpu"))
+    _check_unit_norm(scaled)
     if factor == 1:
         return documents
-    kept = (given.lengths + factor - 1).div(factor, rounding_mode="floor")
-    ends = torch.cat([kept.new_zeros(1), kept.cumsum(0)])
+    sizes = (scaled.lengths + factor - 1).div(factor, rounding_mode="floor")
+    ends = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     generator = torch.Generator().manual_seed(seed)
-    cluster = torch.empty(len(given.tokens), dtype=torch.int64)
-    for item, tokens in enumerate(given):
-        k = int(kept[item])
+    cluster = torch.empty(len(scaled.tokens), dtype=torch.int64)
+    for item, tokens in enumerate(scaled):
+        k = int(sizes[item])
         labels = _ward(tokens, k) if method == "ward" else _kmeans(tokens, k, generator)
-        rows = slice(int(given.offsets[item]), int(given.offsets[item + 1]))
+        rows = slice(int(scaled.offsets[item]), int(scaled.offsets[item + 1]))
         cluster[rows] = _by_first_token(labels) + ends[item]
-    pooled = MultiVector(_directions(given.tokens, cluster, int(ends[-1])), ends)
+    pooled = MultiVector(_directions(scaled.tokens, cluster, int(ends[-1])), ends)
     pooled = pooled.quantized() if stored == torch.int8 else pooled.to(dtype=stored)
     return pooled.to(device=documents.tokens.device)
 

@@ -174,9 +174,9 @@ def connect(path: Path, wait_seconds: float = 60.0) -> sqlite3.Connection:
             # Readers and a writer do not wait for each other.
             db.execute("PRAGMA journal_mode = WAL")
         application, version, _ = _header(db)
-        held = f"{_SCHEMA.name}-{version}" if application == _APPLICATION_ID else None
+        schema = f"{_SCHEMA.name}-{version}" if application == _APPLICATION_ID else None
         again = "Choose another folder, or read it with the version that wrote it."
-        _SCHEMA.is_newer(held, str(path), again)
+        _SCHEMA.is_newer(schema, str(path), again)
     except BaseException:
         db.close()
         raise

@@ -101,11 +101,11 @@ def check_modules(folder: Path, modules: Any) -> None:
 def _read(path: Path, hook: Any) -> Any:
     check_regular(path)
     with path.open("rb") as file:
-        held = file.read(LARGEST_FILE + 1)
+        data = file.read(LARGEST_FILE + 1)
     try:
-        if len(held) > LARGEST_FILE:
+        if len(data) > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        return json.loads(held.decode("utf-8-sig"), object_pairs_hook=hook)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=hook)
     except _RefusedError:
         raise
     except (ValueError, RecursionError) as error:

@@ -97,15 +97,15 @@ def _search(
     step = _SCORES // len(queries)
     for first in range(0, len(documents), step):
         part = documents[first : first + step]
-        kept = min(k, len(part))
+        part_k = min(k, len(part))
         if rounded is None:
             scores = maxsim(queries, part, reduction=reduction)
             check_finite(scores, "the tokens of queries and documents")
-            part_best = best_columns(scores, kept)
+            part_best = best_columns(scores, part_k)
         else:
             full = best is not None and best.values.shape[1] == k
             floor = best.values[:, -1] if best is not None and full else None
-            part_best = _rescored(queries, rounded, part, kept, floor, reduction)
+            part_best = _rescored(queries, rounded, part, part_k, floor, reduction)
         part_best = Neighbours(part_best.values, part_best.indices + first)
         best = part_best if best is None else merge_neighbours([best, part_best], k=k)
     assert best is not None, "k is at least 1, and no more than the documents"
