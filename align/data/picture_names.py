@@ -68,9 +68,9 @@ def route_picture_names(
                 continue
             raise ValueError(
                 f"the {side} items must be texts, as this side has no encoder of pictures; item "
-                f"{row} names a picture, {routed[row][:100]!r}. Search with pictures where pictures "
-                'ask, or say that it is meant as a text: modality="text" in Python, --modality '
-                "text of align search."
+                f"{row} names a picture, {routed[row][:100]!r}. Search with pictures where "
+                'pictures are queries, or say that it is meant as a text: modality="text" in Python, '
+                "--modality text of align search."
             )
         if _ADDRESS.match(routed[row].strip()):
             raise ValueError(
