@@ -69,8 +69,8 @@ def route_picture_names(
             raise ValueError(
                 f"the {side} items must be texts, as this side has no encoder of pictures; item "
                 f"{row} names a picture, {routed[row][:100]!r}. Search with pictures where "
-                'pictures are queries, or say that it is meant as a text: modality="text" in Python, '
-                "--modality text of align search."
+                'pictures are queries, or say that it is meant as a text: modality="text" in '
+                "Python, --modality text of align search."
             )
         if _ADDRESS.match(routed[row].strip()):
             raise ValueError(
