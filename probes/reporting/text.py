@@ -26,7 +26,7 @@ _SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window sho
 
 
 def printed(report: ReportValues) -> str:
-    """What ``print(report)`` shows: verdict, tables, notes, about."""
+    """What ``print(report)`` shows: verdict, tables, notes, provenance."""
     from rich.console import Console
 
     # So wide that no cell wraps.
@@ -50,21 +50,18 @@ def renderable(report: ReportValues, *, narrow: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    def table(title: str, columns: Iterable[str]) -> Table:
-        empty = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
-        for column in columns:
-            empty.add_column(column)
-        return empty
+    def table(title: str, *columns: str) -> Table:
+        return Table(*columns, box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
 
     def row_of(cells: Iterable[str]) -> list[Text]:
         return [Text(plain(cell)) for cell in cells]
 
     notes = Notes()
     shown = 3 if narrow else len(_HEADLINE_COLUMNS)
-    first = table(_headline_title(report), _HEADLINE_COLUMNS[:shown])
+    first = table(_headline_title(report), *_HEADLINE_COLUMNS[:shown])
     for headline in headlines(report):
         first.add_row(*row_of(_headline_cells(headline)[:shown]))
-    main = table(_SHORT_KEY if narrow else _KEY, ("", *map(heading, report.columns)))
+    main = table(_SHORT_KEY if narrow else _KEY, "", *map(heading, report.columns))
     for family, rows in rows_by_family(report):
         main.add_row(Text(family, style="bold"))
         for row in rows:
@@ -80,7 +77,7 @@ def renderable(report: ReportValues, *, narrow: bool) -> Any:
 
 
 def markdown(report: ReportValues) -> str:
-    """The verdict, the headline, one table per family, notes and about."""
+    """The verdict, the headline, one table per family, notes and provenance."""
     notes = Notes()
     lines = ["# Modality gap", "", verdict(report), ""]
     if listed := headlines(report):
