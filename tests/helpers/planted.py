@@ -41,9 +41,9 @@ def steep_spectra(n: int, d: int, *, correlation: float, seed: int = 0) -> Sides
     return sides[0], sides[1]
 
 
-def rotation(d: int, rng: torch.Generator) -> Tensor:
+def rotation(d: int, rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """A random orthogonal ``(d, d)`` matrix."""
-    return torch.linalg.qr(torch.randn(d, d, generator=rng))[0]
+    return torch.linalg.qr(torch.randn(d, d, generator=rng, dtype=dtype))[0]
 
 
 def unit(x: Tensor) -> Tensor:

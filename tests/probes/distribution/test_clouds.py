@@ -13,6 +13,7 @@ from probes.distribution import discrepancy, gaussian, sinkhorn, sliced, transpo
 from probes.distribution.clouds import centred, squared_distances
 from probes.nulls import deviations_to_swap, random_signs
 from probes.reporting.states import states
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import UNEVEN, drawn_rows, space_of, strangers, weights_of
 
 SQUARED = {
@@ -60,10 +61,6 @@ def differing(rng, n, d=4):
     source = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling
     target = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling.flip(0) + 0.5
     return F.normalize(source, dim=1), F.normalize(target, dim=1)
-
-
-def turn(rng, d):
-    return torch.linalg.qr(torch.randn(d, d, generator=rng, dtype=torch.float64))[0]
 
 
 def close(value, rel=1e-6, abs=1e-9):
@@ -118,8 +115,8 @@ def test_equal_clouds_are_at_distance_nought(rng, distance, whole, part):
 @EACH
 def test_a_rotation_and_a_common_shift_change_nothing(rng, distance, whole, part):
     source, target = (side.double() for side in differing(rng, 80))
-    rotation = turn(rng, 4)
-    turned = distance(source @ rotation + 2, target @ rotation + 2)
+    turn = rotation(4, rng, torch.float64)
+    turned = distance(source @ turn + 2, target @ turn + 2)
     # Rotation changes the lines of the sliced distance, which are 500 of infinitely many.
     rel = 0.1 if distance is sliced.sliced_wasserstein else 1e-6
     assert turned == close(distance(source, target), rel=rel)

@@ -20,15 +20,9 @@ from probes.distribution.sinkhorn import (
 )
 from probes.distribution.transport import exact_wasserstein
 from probes.inputs import UnreliableEstimate
-from tests.probes.paired_clouds import space_of, strangers
+from tests.probes.paired_clouds import seeded, space_of, strangers, stretched
 
 small_is_fine = pytest.mark.filterwarnings("ignore::probes.inputs.UnreliableEstimate")
-
-
-def clouds(seed, n=40, d=4):
-    rng = torch.Generator().manual_seed(seed)
-    source, target = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return source + 0.3, target * torch.linspace(0.5, 2, d)
 
 
 def entropic_cost(x, y, epsilon):
@@ -62,14 +56,14 @@ def test_it_is_the_divergence_made_of_pots_plans(rng, relative):
 @given(st.integers(0, 999), st.integers(2, 30), st.integers(1, 6), st.floats(0.02, 2))
 @settings(deadline=None, max_examples=30)
 def test_it_is_never_below_nought(seed, n, d, relative):
-    source, target = clouds(seed, n, d)
+    source, target = stretched(seeded(seed), n, d)
     found = sinkhorn_divergence(*centred(source, target), relative_epsilon=relative)
     assert found > -1e-6
 
 
 @small_is_fine
 def test_little_entropy_gives_the_wasserstein_distance_and_much_the_gap():
-    source, target = clouds(1)
+    source, target = stretched(seeded(1), 40, 4)
     little = sinkhorn_divergence(source, target, relative_epsilon=1e-3)
     assert little == pytest.approx(exact_wasserstein(source, target), rel=0.01)
     gap = float((source.mean(0) - target.mean(0)).square().sum())
@@ -135,7 +129,7 @@ def test_the_probe_tells_what_the_function_announces(rng, monkeypatch):
 def test_steps_that_do_not_suffice_are_announced(monkeypatch):
     monkeypatch.setattr(sinkhorn, "_STEPS", 2)
     with pytest.warns(UnreliableEstimate, match="stopped after 2 steps with marginals off by"):
-        sinkhorn_divergence(*clouds(2, 60, 2), relative_epsilon=0.2)
+        sinkhorn_divergence(*stretched(seeded(2), 60, 2), relative_epsilon=0.2)
 
 
 @pytest.mark.parametrize("relative", [0, -1.0, math.inf])

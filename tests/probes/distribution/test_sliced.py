@@ -7,11 +7,7 @@ import torch
 
 from probes.distribution.clouds import centred
 from probes.distribution.sliced import sliced_wasserstein
-
-
-def clouds(rng, n, d):
-    source, target = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return source + 0.5, target * torch.linspace(0.5, 2, d)
+from tests.probes.paired_clouds import stretched
 
 
 def lines(directions, d, seed=0):
@@ -22,7 +18,7 @@ def lines(directions, d, seed=0):
 
 
 def test_between_centred_clouds_it_is_the_distance_of_pot_times_d(rng):
-    z, w = centred(*clouds(rng, 50, 7))
+    z, w = centred(*stretched(rng, 50, 7))
     distance = ot.sliced_wasserstein_distance(
         z.numpy(), w.numpy(), projections=lines(40, 7, seed=3).T.numpy()
     )
@@ -31,26 +27,26 @@ def test_between_centred_clouds_it_is_the_distance_of_pot_times_d(rng):
 
 
 def test_on_a_line_it_is_the_distance_of_sorted_points(rng):
-    source, target = clouds(rng, 30, 1)
+    source, target = stretched(rng, 30, 1)
     expected = (source.sort(dim=0).values - target.sort(dim=0).values).square().mean()
     assert sliced_wasserstein(source, target, directions=3) == pytest.approx(float(expected))
 
 
 def test_a_shift_counts_in_full_whatever_lines_are_drawn(rng):
-    source, _ = clouds(rng, 30, 5)
+    source, _ = stretched(rng, 30, 5)
     away = source + torch.tensor([1.0, 2, 0, 0, 2])
     for seed in range(3):
         assert sliced_wasserstein(source, away, directions=2, seed=seed) == pytest.approx(9)
 
 
 def test_lines_leave_an_error_of_a_few_per_cent(rng):
-    z, w = centred(*clouds(rng, 200, 20))
+    z, w = centred(*stretched(rng, 200, 20))
     found = [sliced_wasserstein(z, w, seed=seed) for seed in range(12)]
     assert 0 < np.std(found) / np.mean(found) < 0.05
 
 
 def test_seeds_choose_the_lines(rng):
-    sides = centred(*clouds(rng, 20, 4))
+    sides = centred(*stretched(rng, 20, 4))
     first, again, other = (sliced_wasserstein(*sides, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
 

@@ -17,26 +17,21 @@ from probes.distribution.transport import (
     exact_wasserstein,
     gromov_wasserstein,
 )
-from tests.probes.paired_clouds import space_of, strangers
-
-
-def clouds(seed, n, d):
-    rng = torch.Generator().manual_seed(seed)
-    source, target = torch.randn(2, n, d, generator=rng, dtype=torch.float64)
-    return source + 0.3, target * torch.linspace(0.5, 2, d)
+from tests.helpers.planted import rotation
+from tests.probes.paired_clouds import seeded, space_of, strangers, stretched
 
 
 @given(st.integers(0, 999), st.integers(2, 60), st.integers(1, 12))
 @settings(deadline=None, max_examples=30)
 def test_exact_wasserstein_is_that_of_pot(seed, n, d):
-    source, target = clouds(seed, n, d)
+    source, target = stretched(seeded(seed), n, d)
     cost = ot.dist(source.numpy(), target.numpy())
     expected = ot.emd2(np.full(n, 1 / n), np.full(n, 1 / n), cost)
     assert exact_wasserstein(source, target) == pytest.approx(expected)
 
 
 def test_exact_wasserstein_is_the_best_of_all_assignments():
-    source, target = clouds(0, 6, 2)
+    source, target = stretched(seeded(0), 6, 2)
     costs = torch.cdist(source, target).square()
     least = min(float(costs[range(6), order].mean()) for order in permutations(range(6)))
     assert exact_wasserstein(source, target) == pytest.approx(least)
@@ -54,7 +49,7 @@ def test_the_bias_of_samples_is_in_the_null(rng):
 
 
 def test_gromov_wasserstein_is_what_pot_finds_from_the_best_start():
-    source, target = clouds(1, 30, 3)
+    source, target = stretched(seeded(1), 30, 3)
     angles = []
     for side in (source, target):
         unit = F.normalize(side, dim=1).numpy()
@@ -75,8 +70,8 @@ def test_gromov_wasserstein_is_what_pot_finds_from_the_best_start():
 @pytest.mark.parametrize("d", [3, 20])
 def test_a_turned_and_shuffled_cloud_has_the_same_shape(rng, d):
     source = torch.randn(60, d, generator=rng, dtype=torch.float64)
-    rotation = torch.linalg.qr(torch.randn(d, d, generator=rng, dtype=torch.float64))[0]
-    target = 5 * (source @ rotation)[torch.randperm(60, generator=rng)]
+    turn = rotation(d, rng, torch.float64)
+    target = 5 * (source @ turn)[torch.randperm(60, generator=rng)]
     assert gromov_wasserstein(source, target) == pytest.approx(0, abs=1e-9)
 
 

@@ -19,7 +19,17 @@ from probes.offset.separability import (
     _tests,
     modality_classifier_auc,
 )
-from tests.probes.paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weights_of
+from tests.helpers.planted import rotation
+from tests.probes.paired_clouds import (
+    UNEVEN,
+    check_uniform,
+    names,
+    noisy_pairs,
+    space_of,
+    spread_ratio,
+    strangers,
+    weights_of,
+)
 
 PAIRS = torch.arange(60)
 FOURS = PAIRS // 4
@@ -117,7 +127,7 @@ def test_equal_sides_tie_everywhere(rng):
 def test_rotation_shift_scale_and_roles_do_not_matter(seed, scale):
     rng = torch.Generator().manual_seed(seed)
     source, target = (x.double() for x in noisy_pairs(rng, 30, 6, shift=0.3))
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=rng).double())[0]
+    turn = rotation(6, rng).double()
     move = torch.randn(6, generator=rng).double()
     value = modality_classifier_auc(source, target)
     moved = [scale * (x @ turn + move) for x in (source, target)]
@@ -147,8 +157,9 @@ def test_duplicates_and_two_points_are_classified(rng):
     source, target = points[0].repeat(30, 1), points[1].repeat(30, 1)
     assert modality_classifier_auc(source, target) == 1
     assert MODALITY_CLASSIFIER_AUC.measure(space_of(source, target)).value == 1
+    # Ten points in eight dimensions, each of them in training as well: a plane parts them.
     few = strangers(rng, 5)
-    assert 0 <= modality_classifier_auc(*(x.repeat(6, 1) for x in few)) <= 1
+    assert modality_classifier_auc(*(x.repeat(6, 1) for x in few)) > 0.95
 
 
 @pytest.mark.parametrize("codes", [torch.arange(20), UNEVEN], ids=["pairs", "groups"])
@@ -197,22 +208,16 @@ def test_p_is_uniform_where_sides_can_be_swapped(codes):
         sides = noisy_pairs(rng, 60 // repeats, 6)
         source, target = (x.repeat_interleave(repeats, dim=0) for x in sides)
         ps.append(MODALITY_CLASSIFIER_AUC.measure(space_of(source, target, codes, seed)).null.p)
-    ps = torch.tensor(ps)
-    assert float((ps <= 0.05).float().mean()) < 0.13
-    assert 0.08 < float((ps <= 0.2).float().mean()) < 0.32
-    assert 0.35 < float((ps <= 0.5).float().mean()) < 0.65
+    check_uniform(ps)
 
 
 @pytest.mark.parametrize(("shift", "most"), [(0.0, 2.0), (0.3, 1.4), (0.8, 1.4)])
 def test_replicates_spread_as_fresh_samples_do(shift, most):
-    values, spreads = [], []
-    for seed in range(50):
-        rng = torch.Generator().manual_seed(seed)
-        space = space_of(*noisy_pairs(rng, 100, 10, shift=shift))
-        measured = MODALITY_CLASSIFIER_AUC.measure(space)
-        values.append(measured.value)
-        spreads.append(float(measured.replicate(weights_of(space.codes, 100)).std()))
-    ratio = sum(spreads) / 50 / float(torch.tensor(values).std())
+    ratio = spread_ratio(
+        MODALITY_CLASSIFIER_AUC,
+        lambda rng: space_of(*noisy_pairs(rng, 100, 10, shift=shift)),
+        repeats=50,
+    )
     # Near 0.5 the interval is too wide, as it says; it must not be too narrow anywhere.
     assert 0.8 < ratio < most
 

@@ -13,6 +13,7 @@ from probes.pairing.margin import (
     p_of_mean_cosine,
     relative_modality_gap,
 )
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
     UNEVEN,
     drawn_rows,
@@ -161,10 +162,10 @@ def test_rotations_lengths_and_order_change_nothing(probe, rng):
     function = FUNCTIONS[probe]
     x, y = noisy_pairs(rng, 30)
     value = function(x, y)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    turn = rotation(8, rng)
     order = torch.randperm(30, generator=rng)
     lengths = torch.rand(30, 1, generator=rng) + 0.5
-    assert function(x @ rotation, y @ rotation) == pytest.approx(value, abs=1e-6)
+    assert function(x @ turn, y @ turn) == pytest.approx(value, abs=1e-6)
     assert function(x[order], y[order]) == pytest.approx(value, abs=1e-6)
     assert function(x * lengths, 7 * y) == pytest.approx(value, abs=1e-6)
     assert function(y.numpy(), x.half()) == pytest.approx(value, abs=1e-3)

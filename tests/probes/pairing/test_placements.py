@@ -14,6 +14,7 @@ from probes.pairing.placements import (
     fractions_closer,
     matching_auc,
 )
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
     UNEVEN,
     crossing,
@@ -234,10 +235,10 @@ def test_rotations_lengths_and_order_change_nothing(probe, rng):
     function = FUNCTIONS[probe]
     x, y = noisy_pairs(rng, 40)
     value = function(x, y)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    turn = rotation(8, rng)
     order = torch.randperm(40, generator=rng)
     lengths = torch.rand(40, 1, generator=rng) + 0.5
-    assert function(x @ rotation, y @ rotation) == pytest.approx(value, abs=1e-3)
+    assert function(x @ turn, y @ turn) == pytest.approx(value, abs=1e-3)
     assert function(x[order], y[order]) == pytest.approx(value, abs=1e-9)
     assert function(x * lengths, 7 * y) == pytest.approx(value, abs=1e-3)
     assert function(y.numpy(), x.numpy()) == pytest.approx(value, abs=1e-3)

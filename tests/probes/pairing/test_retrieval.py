@@ -24,6 +24,7 @@ from probes.pairing.retrieval import (
     recall_curve,
 )
 from probes.space import SearchSides, Space
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
     UNEVEN,
     crossing,
@@ -224,12 +225,12 @@ def test_a_corrected_search_is_measured_as_it_is_searched(rng):
 
 def test_pairs_may_come_in_any_order_and_any_rotation(rng):
     source, target = noisy_pairs(rng, 40)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    turn = rotation(8, rng)
     order = torch.randperm(40, generator=rng)
     for name, function in FUNCTIONS.items():
         value = function(source, target)
         assert function(source[order], target[order]) == pytest.approx(value), name
-        assert function(source @ rotation, target @ rotation) == pytest.approx(value), name
+        assert function(source @ turn, target @ turn) == pytest.approx(value), name
         assert function(source.numpy(), 3 * target.numpy()) == pytest.approx(value), name
 
 

@@ -18,6 +18,7 @@ from probes.pairing.uniformity import (
     pair_distance,
     uniformity,
 )
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
     UNEVEN,
     drawn_rows,
@@ -227,12 +228,12 @@ def test_rotations_and_order_change_nothing(probe, rng):
     function = function_of(probe)
     x, y = noisy_pairs(rng, 30)
     value = function(x, y, None)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    turn = rotation(8, rng)
     order = torch.randperm(30, generator=rng)
-    assert function(x @ rotation, y @ rotation, None) == pytest.approx(value, abs=1e-5)
+    assert function(x @ turn, y @ turn, None) == pytest.approx(value, abs=1e-5)
     assert function(x[order], y[order], None) == pytest.approx(value, abs=1e-5)
     assert function(x.numpy(), y.half(), None) == pytest.approx(value, abs=2e-3)
-    assert pair_distance(x @ rotation, y @ rotation) == pytest.approx(pair_distance(x, y))
+    assert pair_distance(x @ turn, y @ turn) == pytest.approx(pair_distance(x, y))
 
 
 @pytest.mark.parametrize("function", [alignment, pair_distance, cross_uniformity])

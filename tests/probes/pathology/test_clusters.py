@@ -8,6 +8,7 @@ from sklearn.metrics import v_measure_score
 
 from probes.pathology.clusters import cluster_probe, cluster_v_measure
 from probes.space import Space
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import space_of, strangers, weights_of
 
 
@@ -58,7 +59,7 @@ def test_rotation_scale_order_and_roles_do_not_matter(rng):
     source, target, labels = planted(rng, spread=0.3)
     value = cluster_v_measure(source, target, labels)
     assert 0.3 < value < 1
-    turn = torch.linalg.qr(torch.randn(4, 4, generator=rng))[0]
+    turn = rotation(4, rng)
     order = torch.randperm(60, generator=rng)
     moved = [(3 * x @ turn + 1)[order] for x in (target, source)]
     again = cluster_v_measure(*moved, [labels[i] for i in order.tolist()])

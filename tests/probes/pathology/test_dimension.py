@@ -1,6 +1,7 @@
 """Effective rank and participation ratio: planted spectra, eigenvalues by hand, derivatives."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.metrics.bootstrap import resamples
 from probes.inputs import UnreliableEstimate
 from probes.pathology.dimension import (
     EFFECTIVE_RANK_SOURCE,
@@ -20,6 +20,8 @@ from probes.pathology.dimension import (
     participation_ratio,
 )
 from probes.space import Space
+from tests.helpers.planted import rotation
+from tests.probes.paired_clouds import spread_ratio
 
 BOTH = [effective_rank, participation_ratio]
 PROBES = [
@@ -80,11 +82,11 @@ def test_two_axes_of_unlike_variance_count_as_their_formula_says(measure):
 def test_rotation_shift_scale_and_order_change_nothing(d, power, seed):
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(3 * d, d, generator=rng, dtype=torch.float64) ** 3
-    rotation = torch.linalg.qr(torch.randn(d, d, generator=rng, dtype=torch.float64))[0]
+    turn = rotation(d, rng, torch.float64)
     for measure in BOTH:
         value = measure(x)
         assert 1 - 1e-9 <= value <= d + 1e-9
-        assert measure((x @ rotation + 2).flip(0) * 10.0**power) == pytest.approx(value)
+        assert measure((x @ turn + 2).flip(0) * 10.0**power) == pytest.approx(value)
         # Squares of the entries themselves would vanish, or overflow, in float32.
         assert measure((x * 10.0**power).float()) == pytest.approx(value, rel=1e-4)
     assert effective_rank(x) >= participation_ratio(x) - 1e-9
@@ -154,11 +156,8 @@ def test_draws_move_by_the_derivative_with_respect_to_each_weight(which, d, rng)
 
 
 @pytest.mark.parametrize(("probe", "measure"), PROBES[::2])
-def test_draws_spread_as_fresh_rows_do(probe, measure, rng):
-    fresh = [probe.measure(steep(rng, n=200)) for _ in range(60)]
-    truth = np.std([measured.value for measured in fresh])
-    draws = [m.replicate(w) for m in fresh[:8] for w in resamples(torch.arange(200), 300, rng)]
-    assert 0.7 < np.mean([draw.std().item() for draw in draws]) / truth < 1.4
+def test_draws_spread_as_fresh_rows_do(probe, measure):
+    assert 0.7 < spread_ratio(probe, partial(steep, n=200)) < 1.4
 
 
 @pytest.mark.parametrize(("n", "d"), [(30, 3), (80, 20), (60, 60), (40, 90), (400, 8)])

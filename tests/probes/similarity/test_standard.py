@@ -20,6 +20,7 @@ from probes.similarity.standard import (
     match_ranks,
     positive_and_negative_parts,
 )
+from tests.helpers.planted import rotation
 
 ALL = (cosine, euclidean, manhattan, chi_square)
 
@@ -119,12 +120,12 @@ def test_small_distances_keep_their_digits(rng):
 
 def test_what_each_similarity_does_not_see(rng):
     x, y = torch.randn(2, 20, 6, generator=rng, dtype=torch.float64)
-    rotation = torch.linalg.qr(torch.randn(6, 6, generator=rng, dtype=torch.float64))[0]
+    turn = rotation(6, rng, torch.float64)
     shift = torch.randn(6, generator=rng, dtype=torch.float64)
-    assert torch.allclose(cosine(3 * x @ rotation, 0.1 * y @ rotation), cosine(x, y))
-    assert torch.allclose(euclidean(x @ rotation + shift, y @ rotation + shift), euclidean(x, y))
+    assert torch.allclose(cosine(3 * x @ turn, 0.1 * y @ turn), cosine(x, y))
+    assert torch.allclose(euclidean(x @ turn + shift, y @ turn + shift), euclidean(x, y))
     assert torch.allclose(manhattan(x + shift, y + shift), manhattan(x, y))
-    assert not torch.allclose(manhattan(x @ rotation, y @ rotation), manhattan(x, y))
+    assert not torch.allclose(manhattan(x @ turn, y @ turn), manhattan(x, y))
     x, y = positive_and_negative_parts(x), positive_and_negative_parts(y)
     assert torch.allclose(chi_square(5 * x, 5 * y), 5 * chi_square(x, y))
     order = torch.randperm(12, generator=rng)

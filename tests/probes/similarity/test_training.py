@@ -173,6 +173,7 @@ def test_groups_are_whole_in_the_pairs_held_out(rng, monkeypatch):
         lambda *given: seen.append(given[3]) or match_ranks(*given),
     )
     learn(pairs, (bilinear(10),))
+    assert seen
     assert all((codes.bincount() == 3).all() and len(codes) == 18 for codes in seen)
 
 

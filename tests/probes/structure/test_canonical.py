@@ -19,6 +19,7 @@ from probes.structure.canonical import (
     canonical_spectrum_of,
 )
 from probes.structure.held_out import WhitenedFold, held_out
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import UNEVEN, names, noisy_pairs, space_of, strangers, weights_of
 
 BOTH = pytest.mark.parametrize(
@@ -34,8 +35,8 @@ def planted(rng, n, correlations, d=12):
     for _ in range(2):
         own = torch.randn(n, len(rho), generator=rng) * (1 - rho).sqrt()
         rest = torch.randn(n, d - len(rho), generator=rng)
-        rotation = torch.linalg.qr(torch.randn(d, d, generator=rng))[0]
-        sides.append(torch.cat([shared + own, rest], dim=1) @ rotation)
+        turn = rotation(d, rng)
+        sides.append(torch.cat([shared + own, rest], dim=1) @ turn)
     return sides
 
 
@@ -149,8 +150,8 @@ def test_unrelated_wide_sides_correlate_in_training_only(rng):
 
 def test_rotation_shift_and_scale_of_a_side_change_nothing(rng):
     source, target = noisy_pairs(rng, 60, 140)
-    rotation = torch.linalg.qr(torch.randn(140, 140, generator=rng))[0]
-    moved = canonical_spectrum(3 * source @ rotation + 2, 0.1 * target - 1)
+    turn = rotation(140, rng)
+    moved = canonical_spectrum(3 * source @ turn + 2, 0.1 * target - 1)
     plain = canonical_spectrum(source, target)
     torch.testing.assert_close(moved.held_out, plain.held_out, atol=2e-3, rtol=0)
     torch.testing.assert_close(moved.null, plain.null, atol=2e-3, rtol=0)

@@ -16,6 +16,7 @@ from probes.structure.preservation import (
     continuity,
     trustworthiness,
 )
+from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import UNEVEN, crossing, names, noisy_pairs, space_of, strangers
 
 PROBES = {
@@ -66,10 +67,10 @@ def test_it_is_that_of_a_loop_with_groups_ties_and_any_k(seed, k, exact):
 @TWO
 def test_a_rotation_and_a_scale_lose_nothing(rng, quantity):
     before, other = noisy_pairs(rng, 40, 8)
-    rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
-    assert quantity(before, 3 * before @ rotation) == 1
+    turn = rotation(8, rng)
+    assert quantity(before, 3 * before @ turn) == 1
     expected = quantity(before, other)
-    assert quantity(5 * before @ rotation, 0.1 * other) == pytest.approx(expected, abs=1e-6)
+    assert quantity(5 * before @ turn, 0.1 * other) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_map_that_folds_brings_strangers_near_and_tears_nothing_apart():
