@@ -17,7 +17,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LOOKS = 100  # for a folder that is neither at its path nor aside
 STALE_SECONDS = 3600.0  # no writer takes an hour over one file or folder
 
 
@@ -37,23 +36,19 @@ class Layout:
 
     def foreign(self, folder: Path) -> list[str]:
         """Paths of what a folder of this kind does not hold: other names, links, devices."""
-        rooms = {str(Path(file).parent) for file in self.files} - {"."}
-        found = []
-        for path in _entries(folder):
-            name = path.relative_to(folder).as_posix()
-            mode = path.lstat().st_mode
-            fits = name in rooms if stat.S_ISDIR(mode) else name in self.files
-            if not fits or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                found.append(name)
-        return sorted(found)
+        subfolders = {str(Path(file).parent) for file in self.files} - {"."}
+
+        def is_ours(path: Path) -> bool:
+            name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                return name in subfolders
+            return stat.S_ISREG(mode) and name in self.files
+
+        others = (path for path in _entries(folder) if not is_ours(path))
+        return sorted(path.relative_to(folder).as_posix() for path in others)
 
     def check_free(self, path: Path) -> None:
-        """Raise unless ``path`` is free, an empty folder, or a folder of this kind.
-
-        Raises:
-            FileExistsError: It is a folder that holds anything else.
-            NotADirectoryError: It is a file.
-        """
+        """Raise ``OSError`` unless ``path`` is free, an empty folder, or a folder of this kind."""
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(
                 f"{path} must be free or a folder; it is a file. "
@@ -63,17 +58,16 @@ class Layout:
             return
         foreign = self.foreign(path)
         if foreign:
-            held = f"holds {foreign[:5]} too"
+            contents = f"holds {foreign[:5]} too"
         elif not self.is_one(path):
             names = sorted(each.relative_to(path).as_posix() for each in _entries(path))
-            held = f"holds {names[:5]} and is none"
+            contents = f"holds {names[:5]} and is none"
         else:
             return
         article = "an" if self.name[0] in "aeiou" else "a"
         raise FileExistsError(
             f"{article} {self.name} is saved to a new folder or over another {self.name}, which "
-            "it replaces; "
-            f"{str(path)!r} {held}. Choose another folder, or move those away."
+            f"it replaces; {str(path)!r} {contents}. Choose another folder, or move those away."
         )
 
     def remove(self, folder: Path) -> None:
@@ -93,10 +87,9 @@ class Layout:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield an empty scratch file beside ``path`` that replaces it on success, vanishes on error.
 
-    Where ``path`` is a link, the file that it names is replaced and the link stays. The file ends
-    with the permissions that any new file gets, whatever its writer set: safetensors lets only the
-    owner read what it saves. A scratch file that a writer left over an hour ago, when it was
-    killed, is removed.
+    Where ``path`` is a link, the file that it names is replaced. The file gets the permissions of
+    any new file: safetensors lets only the owner read what it saves. A scratch file that a killed
+    writer left over an hour ago is removed.
 
     Raises:
         FileExistsError: Something that is no file is there, such as a folder or a device.
@@ -133,9 +126,8 @@ def atomic_folder(path: Path, layout: Layout) -> Iterator[Path]:
     A folder that is there is exchanged for the new one at once where the system can do that
     (Linux, macOS). Elsewhere it is set aside first and removed last, and put back if that fails;
     a process killed in between leaves it beside ``path``, where ``read_whole`` finds it. Of the old
-    folder only the files that ``layout`` names are removed. Where ``path`` is a link, the folder
-    that it names is replaced and the link stays. Files end with the permissions that any new file
-    gets.
+    folder only the files that ``layout`` names are removed. Links and permissions are treated as
+    by ``atomic_file``.
 
     Raises:
         FileExistsError: A folder is there that ``layout`` does not describe.
@@ -177,21 +169,17 @@ def atomic_folder(path: Path, layout: Layout) -> Iterator[Path]:
 def read_whole(path: Path, read: Callable[[Path], T]) -> T:
     """What ``read`` makes of a folder that a writer may be replacing: of the old or the new one.
 
-    The folder is read anew where that fails and another one has taken its place meanwhile, so
-    ``read`` must notice files that do not belong together. Where a writer was killed after it had
-    set the folder aside, that one is read.
-
-    Args:
-        path: The folder.
-        read: Takes the folder to read; raises ``OSError`` or ``ValueError`` where it is not whole.
+    The folder is read anew where ``read`` raises ``OSError`` or ``ValueError`` and another one has
+    taken its place meanwhile, so ``read`` must notice files that do not belong together. Where a
+    writer was killed after it had set the folder aside, that one is read.
     """
     while True:
         folder = settled(path) or path
-        with _held(folder) as before:
+        with _identity(folder) as before:
             try:
                 return read(folder)
             except (OSError, ValueError):
-                with _held(settled(path) or path) as after:
+                with _identity(settled(path) or path) as after:
                     if before == after:
                         raise
 
@@ -199,10 +187,9 @@ def read_whole(path: Path, read: Callable[[Path], T]) -> T:
 def settled(path: Path) -> Path | None:
     """The folder at ``path``, or the one that its writer has set aside; ``None`` if there is none.
 
-    A writer that is between its two renames has a scratch folder beside ``path``, so that a folder
-    which is at neither place is looked for again.
+    A writer between its two renames has a scratch folder beside ``path``: it is waited for.
     """
-    for _ in range(LOOKS):
+    for _ in range(100):
         if path.is_dir():
             return path
         scratches = _scratches(_behind_links(path))
@@ -216,7 +203,7 @@ def settled(path: Path) -> Path | None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[tuple[int, int] | None]:
+def _identity(folder: Path) -> Iterator[tuple[int, int] | None]:
     """Which folder this is, kept open so that no new one can get its number; ``None`` if none."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -232,29 +219,22 @@ def _held(folder: Path) -> Iterator[tuple[int, int] | None]:
 
 @contextmanager
 def writing(path: Path, *scratch: Path) -> Iterator[None]:
-    """Say of an error of the system that it kept ``path`` from being written, and what to do.
-
-    Args:
-        path: What is to be written.
-        *scratch: Where it is written first.
-    """
+    """Say of an error of the system what was not written, by way of ``scratch``, and what to do."""
     try:
         yield
     except OSError as error:
-        ours = {str(each) for each in (path, path.parent, *scratch)}
-        held = str(error.filename)
-        if error.strerror is None or not (
-            error.filename is None or held in ours or held.startswith(tuple(map(str, scratch)))
-        ):
+        ours, name = {str(path), str(path.parent)}, str(error.filename)
+        about_us = error.filename is None or name in ours
+        if error.strerror is None or not (about_us or name.startswith(tuple(map(str, scratch)))):
             raise
-        raise told(
+        raise reworded(
             error,
             f"{path} must be written whole; the system says: {error.strerror}. "
             "Nothing was changed. Free space or choose a folder that can be written, and repeat.",
         ) from error
 
 
-def told(error: OSError, message: str) -> OSError:
+def reworded(error: OSError, message: str) -> OSError:
     """An error of the same kind and ``errno`` whose text is ``message`` alone."""
     new = type(error)(message)
     new.errno = error.errno
@@ -278,29 +258,28 @@ def _scratch(path: Path, ending: str) -> Path:
 def _scratches(path: Path) -> list[Path]:
     """What writers of ``path`` have left beside it, or are at work on."""
     form = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.(tmp|old)")
-    try:
+    with suppress(OSError):
         return [each for each in path.parent.iterdir() if form.fullmatch(each.name)]
-    except OSError:
-        return []
+    return []
 
 
 def _left(path: Path, is_kind: Callable[[int], bool]) -> list[Path]:
     """Scratch of ``path``, real files or folders, that a writer left when it was killed."""
-    found, now = [], time.time()
+    old, now = [], time.time()
     for each in _scratches(path):
         with suppress(OSError):
             status = each.lstat()
             if is_kind(status.st_mode) and now - status.st_mtime > STALE_SECONDS:
-                found.append(each)
-    return found
+                old.append(each)
+    return old
 
 
 def _entries(folder: Path) -> list[Path]:
     """Everything below ``folder``; links are listed and not followed."""
     return [
         Path(top) / name
-        for top, rooms, files in os.walk(folder, followlinks=False)
-        for name in (*rooms, *files)
+        for top, folders, files in os.walk(folder, followlinks=False)
+        for name in (*folders, *files)
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from align._files.atomic import told
+from align._files.atomic import reworded
 from align._files.codec import Schema
 
 LARGEST_FILE = 64 * 2**20  # bytes; no file of settings comes near
@@ -17,11 +17,6 @@ DEEPEST = 64  # nested lists and objects
 
 def read_json(path: Path, schema: Schema, *, again: str) -> tuple[dict[str, Any], bool]:
     """The object in a JSON file, and whether it is of a newer minor version of its schema.
-
-    Args:
-        path: The file, or a link to it.
-        schema: What it must be.
-        again: What to do where it is not whole, for messages.
 
     Raises:
         FileNotFoundError: There is no such file, or it is a pipe or a device.
@@ -32,13 +27,13 @@ def read_json(path: Path, schema: Schema, *, again: str) -> tuple[dict[str, Any]
     check_regular(path)
     try:
         with path.open("rb") as file:
-            held = file.read(LARGEST_FILE + 1)
+            text = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise unreadable(path, error, again) from error
     try:
-        if len(held) > LARGEST_FILE:
+        if len(text) > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        data = parse(held.decode("utf-8"))
+        data = parse(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path.name} must be JSON in UTF-8; reading it failed with: {error}. {again}"
@@ -69,11 +64,7 @@ def parse(text: str) -> Any:
 
 
 def to_json(data: Mapping[str, Any], *, again: str) -> str:
-    """JSON text of an object, with a line per field.
-
-    Raises:
-        ValueError: A number is not finite.
-    """
+    """JSON text of an object, with a line per field; raises ``ValueError`` for NaN or infinity."""
     try:
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
@@ -84,10 +75,7 @@ def to_json(data: Mapping[str, Any], *, again: str) -> str:
 
 
 def check_regular(path: Path) -> None:
-    """Raise ``FileNotFoundError`` unless there is a file, or a link to one.
-
-    Whoever opens a pipe or a device may wait for ever.
-    """
+    """Raise ``FileNotFoundError`` unless there is a file, or a link to one: a pipe blocks."""
     if not path.is_file():
         came = "it is a folder, a pipe or a device" if path.exists() else "there is none"
         raise FileNotFoundError(f"{str(path)!r} must be a file; {came}. Check the path.")
@@ -95,19 +83,19 @@ def check_regular(path: Path) -> None:
 
 def unreadable(path: Path, error: OSError, again: str) -> OSError:
     """What to raise where the system does not let a file be read."""
-    return told(
+    return reworded(
         error,
         f"{str(path)!r} must be readable; the system says: {error.strerror or error}. {again}",
     )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    data = dict(pairs)
+    if len(data) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the field {twice[:80]!r} is there more than once")
-    return found
+    return data
 
 
 def _refuse(name: str) -> None:

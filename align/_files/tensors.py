@@ -25,18 +25,18 @@ def digest_of(tensors: Mapping[str, Tensor | None], words: Mapping[str, str] | N
     """SHA-256 over words and over each tensor's name, dtype, shape and bytes, in hexadecimal.
 
     Args:
-        tensors: By name, on any device; ``None`` is told apart from every tensor.
+        tensors: By name, on any device; ``None`` differs from every tensor.
         words: By name.
     """
-    found = hashlib.sha256(json.dumps(dict(words or {}), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(dict(words or {}), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         if tensor is None:
-            found.update(f"\0{name} none\0".encode())
+            digest.update(f"\0{name} none\0".encode())
             continue
         rows = tensor.detach().cpu().contiguous()
-        found.update(f"\0{name} {rows.dtype} {tuple(rows.shape)}\0".encode())
-        found.update(rows.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"\0{name} {rows.dtype} {tuple(rows.shape)}\0".encode())
+        digest.update(rows.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def write_tensors(
@@ -44,37 +44,26 @@ def write_tensors(
 ) -> None:
     """Write or replace a file of tensors, whole or not at all, with a digest of all of it.
 
-    Args:
-        path: The file.
-        tensors: By name, on any device.
-        schema: What the file is, and its version.
-        words: Other texts of the header, by name.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written.
+    ``words`` are other texts of the header. ``OSError`` is raised where it cannot be written.
     """
-    said = {**words, SCHEMA: str(schema)}
+    header = {**words, SCHEMA: str(schema)}
     with atomic_file(path) as scratch:
-        save(tensors, scratch, {**said, DIGEST: digest_of(tensors, said)})
+        save(tensors, scratch, {**header, DIGEST: digest_of(tensors, header)})
 
 
 def save(tensors: Mapping[str, Tensor], path: Path, words: Mapping[str, str]) -> None:
-    """``safetensors.torch.save_file`` for tensors anywhere; errors of the system come as such.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    kept: dict[str, Tensor] = {}
+    """``safetensors.torch.save_file`` for tensors anywhere; system errors are ``OSError``."""
+    plain: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, tensor in tensors.items():
         rows = tensor.detach().cpu().contiguous()
-        held = rows.untyped_storage()
+        memory = rows.untyped_storage()
         # safetensors refuses tensors that share memory.
-        alone = held.nbytes() == rows.nbytes and held.data_ptr() not in places
-        kept[name] = rows if alone else rows.clone()
-        places.add(held.data_ptr())
+        alone = memory.nbytes() == rows.nbytes and memory.data_ptr() not in places
+        plain[name] = rows if alone else rows.clone()
+        places.add(memory.data_ptr())
     try:
-        save_file(kept, path, metadata=dict(words))
+        save_file(plain, path, metadata=dict(words))
     except SafetensorError as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
@@ -88,15 +77,7 @@ def open_tensors(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of any safetensors file, on the CPU, and all words of its header.
 
-    Args:
-        path: The file.
-        again: What to do where it is not whole, for messages.
-        mapped: Leave tensors on disk until they are read; else they are copied out of the file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        OSError: It cannot be read.
-        ValueError: It is no whole safetensors file.
+    The arguments and what is raised are those of ``read_tensors``.
     """
     check_regular(path)
     try:
@@ -122,16 +103,16 @@ def read_tensors(
 ) -> tuple[dict[str, Tensor], dict[str, str], bool]:
     """What ``write_tensors`` wrote, on the CPU.
 
-    Returns:
-        The tensors, the other words of the header, and whether the file is of a newer minor
-        version of its schema.
-
     Args:
         path: The file.
         schema: What it must be.
         again: What to do where it is not whole, for messages.
         mapped: Leave tensors on disk until they are read; else they are copied out of the file.
         check: Compare the tensors and words with their digest, for which all of it is read.
+
+    Returns:
+        The tensors, the other words of the header, and whether the file is of a newer minor
+        version of its schema.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -8,8 +8,6 @@ from align._files.tensors import digest_of
 from align.adapters.adapter import Adapter
 from align.adapters.artifact.config import describe
 
-REMEMBERED = "training_items"
-
 
 def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     """SHA-256 over weights, architecture and corrections of an adapter, in hexadecimal.
@@ -24,19 +22,16 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     Raises:
         TypeError: A map is of another kind.
     """
-    described = describe(adapter.components())
-    parts = {name: part for name, part in described.items() if name != REMEMBERED}
-    tensors = {
-        name: tensor
-        for name, tensor in adapter.state_dict().items()
-        if not name.startswith(f"{REMEMBERED}.")
-    }
-    said = {name: json.dumps(word) for name, word in words.items()}
-    return digest_of(tensors, {**said, "architecture": json.dumps(parts, sort_keys=True)})
+    plain = adapter.replaced(training_items=None)
+    parts = describe(plain.components())
+    del parts["training_items"]
+    texts = {name: json.dumps(word) for name, word in words.items()}
+    texts["architecture"] = json.dumps(parts, sort_keys=True)
+    return digest_of(plain.state_dict(), texts)
 
 
 def check_digest(adapter: Adapter, digest: str | None, name: str) -> None:
-    """Raise ``ValueError`` unless an adapter is the one whose vectors are kept.
+    """Raise ``ValueError`` unless an adapter is the one whose vectors are stored.
 
     Args:
         adapter: As it was loaded.

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from align.adapters.maps.linear import directions
 from align.data.embeddings import PairedEmbeddings
 
-PER_ITEM = 8
-"""Numbers kept of each item: 32 bytes."""
+PER_ITEM = 8  # numbers stored of each item: 32 bytes
 
 TOLERANCE = 0.005
 """Numbers of one item differ by less. They have unit variance over directions: what moves a vector
@@ -54,30 +53,14 @@ class TrainingItems(nn.Module):
         super().__init__()
         self.register_buffer("source", source)
         self.register_buffer("target", target)
-        self.widths = widths
-
-    @property
-    def pairs(self) -> int:
-        """Training pairs that are remembered."""
-        return len(self.source)
-
-    @property
-    def d_source(self) -> int:
-        """Width of a source item's raw vector."""
-        return self.widths[0]
-
-    @property
-    def d_target(self) -> int:
-        """Width of a target item's raw vector."""
-        return self.widths[1]
+        self.pairs = len(source)
+        self.widths = self.d_source, self.d_target = widths
 
     @classmethod
     def of(cls, source: Tensor, target: Tensor) -> Self:
         """Of the raw vectors of training pairs, ``(n, d_source)`` and ``(n, d_target)``.
 
-        Args:
-            source: Floating point, finite, no row zero, of any length.
-            target: Likewise.
+        They are floating point and finite, and no row is zero.
         """
         widths = source.shape[1], target.shape[1]
         return cls(_numbers(source, widths[0]), _numbers(target, widths[1]), widths)
@@ -90,22 +73,18 @@ class TrainingItems(nn.Module):
         if bool(known.all()):
             return self
         new = (~known).to(x.device)
-        kept = torch.cat([self.source, x[new]]), torch.cat([self.target, y[new]])
-        return TrainingItems(*kept, self.widths)
+        both = torch.cat([self.source, x[new]]), torch.cat([self.target, y[new]])
+        return TrainingItems(*both, self.widths)
 
     def include(self, source: Tensor, target: Tensor) -> Tensor:
-        """Which pairs of raw vectors hold an item of training; ``Adapter.trained_on`` says more.
+        """Which pairs of raw vectors, as for ``of``, hold an item of training; bool ``(n,)``, CPU.
 
-        Args:
-            source: ``(n, d_source)``, as for ``of``.
-            target: ``(n, d_target)``, as for ``of``.
-
-        Returns:
-            Bool ``(n,)`` on the CPU.
+        ``Adapter.trained_on`` says more.
         """
         x = _occurrences(_numbers(source, self.widths[0]), self.source)
         y = _occurrences(_numbers(target, self.widths[1]), self.target)
-        return (x > 0) & (y > 0) | _tells(x) | _tells(y)
+        rare = [(seen > 0) & (seen <= COMMON) for seen in (x, y)]
+        return (x > 0) & (y > 0) | rare[0] | rare[1]
 
 
 def remember_pairs(before: TrainingItems | None, pairs: PairedEmbeddings) -> TrainingItems:
@@ -113,11 +92,6 @@ def remember_pairs(before: TrainingItems | None, pairs: PairedEmbeddings) -> Tra
     if before is None:
         return TrainingItems.of(pairs.source, pairs.target)
     return before.with_pairs(pairs.source, pairs.target)
-
-
-def _tells(occurrences: Tensor) -> Tensor:
-    """Where an item was in training, and seldom enough to say something about its pair."""
-    return (occurrences > 0) & (occurrences <= COMMON)
 
 
 @lru_cache(maxsize=4)
@@ -132,35 +106,35 @@ def _projection(d: int) -> Tensor:
 
 
 def _numbers(x: Tensor, width: int) -> Tensor:
-    """What is kept of each row, its first ``width`` columns, ``(n, 8)`` float32."""
+    """What is stored of each row, its first ``width`` columns, ``(n, 8)`` float32."""
     rows = directions(x[:, :width].detach().float())
     return rows @ _projection(width).to(rows.device)
 
 
-def _occurrences(asked: Tensor, kept: Tensor) -> Tensor:
-    """How many rows of ``kept`` are each row of ``asked``, ``(q,)`` int64 on the CPU.
+def _occurrences(items: Tensor, known: Tensor) -> Tensor:
+    """How many rows of ``known`` are each row of ``items``, ``(q,)`` int64 on the CPU.
 
-    Both are sorted by their most telling number, so that few rows are compared with each.
+    Both are sorted by the number that varies most, so that few rows are compared with each.
     """
-    asked, kept = asked.detach().cpu(), kept.detach().cpu()
-    by = int(kept.std(dim=0, correction=0).argmax())
-    kept = kept[kept[:, by].argsort()]
-    column = kept[:, by].contiguous()
-    low = torch.searchsorted(column, (asked[:, by] - TOLERANCE).contiguous())
-    high = torch.searchsorted(column, (asked[:, by] + TOLERANCE).contiguous(), right=True)
+    items, known = items.detach().cpu(), known.detach().cpu()
+    by = int(known.std(dim=0, correction=0).argmax())
+    known = known[known[:, by].argsort()]
+    column = known[:, by].contiguous()
+    low = torch.searchsorted(column, (items[:, by] - TOLERANCE).contiguous())
+    high = torch.searchsorted(column, (items[:, by] + TOLERANCE).contiguous(), right=True)
     widths = high - low
-    found = torch.zeros(len(asked), dtype=torch.int64)
+    counts = torch.zeros(len(items), dtype=torch.int64)
     for block in _blocks(widths):
         row = block.repeat_interleave(widths[block])
         start = widths[block].cumsum(0) - widths[block]
         at = low[row] + torch.arange(len(row)) - start.repeat_interleave(widths[block])
-        same = (asked[row] - kept[at]).abs().amax(dim=1) <= TOLERANCE
-        found.index_add_(0, row, same.long())
-    return found
+        same = (items[row] - known[at]).abs().amax(dim=1) <= TOLERANCE
+        counts.index_add_(0, row, same.long())
+    return counts
 
 
 def _blocks(widths: Tensor) -> list[Tensor]:
-    """Rows with something to compare, in order, in blocks of bounded cost."""
+    """Rows with something to compare, in order, in blocks of at most about 2**22 numbers."""
     rows = widths.nonzero().flatten()
     number = (widths[rows].cumsum(0) - 1) // (_COMPARED // PER_ITEM)
     return [rows[number == each] for each in range(int(number[-1]) + 1)] if len(rows) else []

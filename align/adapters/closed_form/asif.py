@@ -6,10 +6,8 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.adapters.adapter import Adapter
-from align.adapters.card import Card
-from align.adapters.closed_form.moments import check_pairs, prepare
+from align.adapters.closed_form.moments import as_adapter, check_pairs, prepare
 from align.adapters.maps.linear import RelativeMap
-from align.adapters.training_items import TrainingItems
 
 
 def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) -> Adapter:
@@ -18,8 +16,8 @@ def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) ->
     Args:
         source: Source embeddings of ``n`` pairs, ``(n, d_source)``; they become anchors.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
-        k: Anchors kept per item, ``1 <= k <= n``.
-        power: Exponent of the kept similarities, > 0.
+        k: Anchors that count per item, ``1 <= k <= n``.
+        power: Exponent of their similarities, > 0.
 
     Raises:
         ValueError: ``k`` or ``power`` is out of range, or the sides are not row-matched finite
@@ -30,25 +28,14 @@ def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) ->
     """
     check_pairs(source, target)
     check_k(k, len(source), of="the number of pairs")
-    here, x = prepare(source.float())
-    there, y = prepare(target.float())
-    return Adapter(
-        RelativeMap(here, x, k=k, power=power),
-        RelativeMap(there, y, k=k, power=power),
-        Card(f"asif(k={k}, power={power})", len(source), source.shape[1], target.shape[1]),
-        training_items=TrainingItems.of(source, target),
-    )
+    maps = [RelativeMap(*prepare(x.float()), k=k, power=power) for x in (source, target)]
+    return as_adapter(f"asif(k={k}, power={power})", maps, source, target)
 
 
 def relative(source: Tensor, target: Tensor) -> Adapter:
     """Plain relative representations: the cosine to every training pair.
 
-    Args:
-        source: Source embeddings of ``n`` pairs, ``(n, d_source)``; they become anchors.
-        target: Target embeddings of the same pairs, ``(n, d_target)``.
-
-    Raises:
-        ValueError: The sides are not finite row-matched matrices.
+    The arguments and what is raised are those of ``asif``.
 
     Reference:
         Moschella et al. 2023, arXiv:2209.15430, eq. 2.

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.card import Card
-from align.adapters.closed_form.moments import check_pairs, prepare
+from align.adapters.closed_form.moments import as_adapter, check_pairs, prepare
 from align.adapters.maps.linear import LinearMap
-from align.adapters.training_items import TrainingItems
 
 
 def centering(source: Tensor, target: Tensor) -> Adapter:
@@ -34,9 +32,5 @@ def centering(source: Tensor, target: Tensor) -> Adapter:
             f"got {source.shape[1]} and {target.shape[1]}. Use rcca or procrustes."
         )
     eye = torch.eye(source.shape[1], device=source.device)
-    return Adapter(
-        LinearMap(prepare(source.float())[0], eye),
-        LinearMap(prepare(target.float())[0], eye),
-        Card("centering", len(source), source.shape[1], target.shape[1]),
-        training_items=TrainingItems.of(source, target),
-    )
+    maps = [LinearMap(prepare(x.float())[0], eye) for x in (source, target)]
+    return as_adapter("centering", maps, source, target)

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import paired_moments
+from align.adapters.closed_form.moments import as_adapter, paired_moments
 from align.adapters.closed_form.rcca import canonical
 from align.adapters.maps.linear import WeightedMap
-from align.adapters.training_items import TrainingItems
 
 
 def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:
@@ -22,7 +21,7 @@ def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None 
         source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         ridge: Just enough to invert the covariances, in units of their mean eigenvalue.
-        dim: Canonical directions kept, or ``None`` for all.
+        dim: Canonical directions to keep, or ``None`` for all.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows, or
@@ -36,10 +35,6 @@ def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None 
     moments.check_dim(dim)
     a, s, b = canonical(moments, (ridge, ridge))
     rho = s[:dim].clamp(0, 1).float()
-    here, there = moments.maps(a[:, :dim], b[:, :dim])
-    return Adapter(
-        WeightedMap(here, rho, slot=0),
-        WeightedMap(there, rho, slot=1),
-        moments.card(f"csa(ridge={ridge})"),
-        training_items=TrainingItems.of(source, target),
-    )
+    inner = moments.maps(a[:, :dim], b[:, :dim])
+    maps = [WeightedMap(each, rho, slot=slot) for slot, each in enumerate(inner)]
+    return as_adapter(f"csa(ridge={ridge})", maps, source, target)

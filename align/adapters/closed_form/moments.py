@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
+from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.maps.linear import LinearMap, centred, directions
+from align.adapters.maps.linear import LinearMap, SideMap, centred, directions
 from align.adapters.maps.parts import Parts
-
-ROWS = 4096
-
-_SAME = 1e-6
-"""Directions whose entries lie this close together differ by the rounding of float32."""
+from align.adapters.training_items import TrainingItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,9 @@ class Spectrum:
             return cls.of_covariance((second_moment(x, x) / n).to(dtype))
         rows = x.double()
         values, left = torch.linalg.eigh((rows @ rows.T / n).to(dtype))
-        kept = values > torch.finfo(dtype).eps * n * values[-1]
-        values = values[kept]
-        vectors = rows.T.to(dtype) @ (left[:, kept] / (n * values).sqrt())
+        positive = values > torch.finfo(dtype).eps * n * values[-1]
+        values = values[positive]
+        vectors = rows.T.to(dtype) @ (left[:, positive] / (n * values).sqrt())
         return cls(values, vectors, values.sum() / d)
 
     def scaled(self, ridge: float) -> Tensor:
@@ -96,10 +94,6 @@ class Paired:
         if dim is not None:
             check_k(dim, min(self.cross.shape), name="dim", of="the number of directions")
 
-    def card(self, method: str) -> Card:
-        """A card that names the method and the data it saw."""
-        return Card(method, self.n, *self.widths)
-
     def maps(self, a: Tensor, b: Tensor) -> tuple[LinearMap, LinearMap]:
         """Linear maps with weights ``a`` ``(d_source, d)`` and ``b`` ``(d_target, d)``, float32."""
         return (
@@ -109,27 +103,30 @@ class Paired:
 
     def eyes(self) -> tuple[Tensor, Tensor]:
         """Identity weights of the two sides."""
-        return (
-            torch.eye(self.widths[0], device=self.cross.device),
-            torch.eye(self.widths[1], device=self.cross.device),
-        )
+        source, target = (torch.eye(width, device=self.cross.device) for width in self.widths)
+        return source, target
 
 
 def second_moment(x: Tensor, y: Tensor) -> Tensor:
     """``x.T @ y``, ``(d_x, d_y)`` float64, accumulated over blocks of rows."""
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    for a, b in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
+    for a, b in zip(torch.split(x, 4096), torch.split(y, 4096), strict=True):
         total += a.double().T @ b.double()
     return total
 
 
 def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tuple[Tensor, Tensor]:
     """Mean direction ``(d,)`` and the centred unit-norm rows ``(n, d)`` of raw embeddings."""
-    if parts is not None:
-        mean = parts.mean(x, root=root)
-    else:
-        mean = directions(x, root=root).mean(dim=0)
+    mean = directions(x, root=root).mean(dim=0) if parts is None else parts.mean(x, root=root)
     return mean, centred(x, mean, root=root, parts=parts)
+
+
+def as_adapter(method: str, maps: Sequence[SideMap], source: Tensor, target: Tensor) -> Adapter:
+    """The two maps that ``method`` fitted to raw pairs as an adapter that remembers these."""
+    card = Card(method, len(source), source.shape[1], target.shape[1])
+    source_map, target_map = maps
+    items = TrainingItems.of(source, target)
+    return Adapter(source_map, target_map, card, training_items=items)
 
 
 def check_pairs(source: Tensor, target: Tensor) -> None:
@@ -144,7 +141,7 @@ def check_pairs(source: Tensor, target: Tensor) -> None:
         )
     for name, x in (("source", source), ("target", target)):
         rows = directions(x.float())
-        if (rows - rows[0]).abs().amax() <= _SAME:
+        if (rows - rows[0]).abs().amax() <= 1e-6:  # the rounding of float32
             raise ValueError(
                 f"the {name} side must differ between pairs; all {len(x)} rows have one direction. "
                 "Check what was encoded, and from which column."

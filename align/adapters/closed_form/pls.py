@@ -7,9 +7,8 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
 from align.adapters.maps.linear import LinearMap
-from align.adapters.training_items import TrainingItems
 
 
 def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None = None) -> Adapter:
@@ -22,7 +21,7 @@ def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None =
         source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         power: ``p``, >= 0. With 0 and all directions this scores as ``procrustes`` does.
-        dim: Directions kept, or ``None`` for all.
+        dim: Directions to keep, or ``None`` for all.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows, or
@@ -34,8 +33,8 @@ def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None =
     check_at_least("power", power, 0)
     moments = paired_moments(source, target)
     moments.check_dim(dim)
-    items, card = TrainingItems.of(source, target), moments.card(f"pls(power={power})")
-    return Adapter(*pls_maps(moments, power, dim=dim), card, training_items=items)
+    maps = pls_maps(moments, power, dim=dim)
+    return as_adapter(f"pls(power={power})", maps, source, target)
 
 
 def pls_maps(

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
 from align.adapters.maps.linear import LinearMap
-from align.adapters.training_items import TrainingItems
 
 
 def procrustes(source: Tensor, target: Tensor) -> Adapter:
@@ -27,10 +26,8 @@ def procrustes(source: Tensor, target: Tensor) -> Adapter:
     Reference:
         Schoenemann 1966, doi:10.1007/BF02289451.
     """
-    moments = paired_moments(source, target)
-    items = TrainingItems.of(source, target)
-    card = moments.card("procrustes")
-    return Adapter(*procrustes_maps(moments), card, training_items=items)
+    maps = procrustes_maps(paired_moments(source, target))
+    return as_adapter("procrustes", maps, source, target)
 
 
 def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
 from align.adapters.maps.linear import LinearMap
-from align.adapters.training_items import TrainingItems
 
 
 def canonical(moments: Paired, ridge: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +47,7 @@ def rcca(
         target: Target embeddings of the same pairs, ``(n, d_target)``.
         ridge: ``(k_x, k_y)``, each in units of that side's mean eigenvalue, >= 0.
         power: ``p``, >= 0; weights before the cosine, so a soft choice of rank.
-        dim: Canonical directions kept, or ``None`` for all.
+        dim: Canonical directions to keep, or ``None`` for all.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows, or
@@ -62,9 +61,8 @@ def rcca(
     check_at_least("power", power, 0)
     moments = paired_moments(source, target)
     moments.check_dim(dim)
-    name = f"rcca(ridge={ridge}, power={power})"
-    items, card = TrainingItems.of(source, target), moments.card(name)
-    return Adapter(*rcca_maps(moments, ridge, power, dim=dim), card, training_items=items)
+    maps = rcca_maps(moments, ridge, power, dim=dim)
+    return as_adapter(f"rcca(ridge={ridge}, power={power})", maps, source, target)
 
 
 def rcca_maps(
@@ -84,16 +82,9 @@ def power_weights(correlations: Tensor, power: float) -> Tensor:
 def cca(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:
     """Plain canonical correlation analysis: next to no ridge, no weights. A baseline.
 
-    It overfits once ``n`` is below about ``5 (d_source + d_target)``.
-
-    Args:
-        source: ``(n, d_source)``.
-        target: ``(n, d_target)``.
-        ridge: Just enough to invert the covariances, in units of their mean eigenvalue.
-        dim: Canonical directions kept, or ``None`` for all.
-
-    Raises:
-        ValueError: As for ``rcca``.
+    It overfits once ``n`` is below about ``5 (d_source + d_target)``. ``ridge`` is just enough to
+    invert the covariances, in units of their mean eigenvalue; the other arguments and what is
+    raised are those of ``rcca``.
 
     Reference:
         Hotelling 1936, doi:10.1093/biomet/28.3-4.321.

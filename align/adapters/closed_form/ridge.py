@@ -8,9 +8,8 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, paired_moments
+from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
 from align.adapters.maps.linear import BlendMap, SideMap
-from align.adapters.training_items import TrainingItems
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -55,10 +54,8 @@ def ridge(
             f"direction must be one of {get_args(Direction)}; got {direction!r}. "
             'Use "both" unless one side must stay as it is.'
         )
-    moments = paired_moments(source, target)
-    card = moments.card(f"ridge({direction}, ridge={ridge})")
-    items = TrainingItems.of(source, target)
-    return Adapter(*ridge_maps(moments, ridge, direction), card, training_items=items)
+    maps = ridge_maps(paired_moments(source, target), ridge, direction)
+    return as_adapter(f"ridge({direction}, ridge={ridge})", maps, source, target)
 
 
 def ridge_maps(moments: Paired, ridge: float, direction: Direction) -> tuple[SideMap, SideMap]:

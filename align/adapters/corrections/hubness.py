@@ -1,7 +1,8 @@
 """Hubness corrections: what to subtract from every score of a gallery item that is near everything.
 
-Each correction turns the similarities of gallery items to a set of reference queries into one
-number per gallery item. That number folds into any inner-product index as one more dimension.
+Each is called with the similarities of ``m`` gallery items to a set of reference queries,
+``(m, reference)``, and gives a bias per gallery item, ``(m,)``. It folds into any inner-product
+index as one more dimension.
 
 The dynamic gate of QB-Norm (apply the correction only where the uncorrected top-1 was hit by the
 reference) depends on the query and the gallery together, so it cannot fold and is left out.
@@ -36,7 +37,6 @@ class NNN:
         check_at_least("alpha", self.alpha, 0)
 
     def __call__(self, similarities: Tensor) -> Tensor:
-        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
         k = min(self.k, similarities.shape[1])
         return self.alpha * similarities.topk(k, dim=1).values.mean(dim=1)
 
@@ -57,7 +57,6 @@ class CSLS:
         check_at_least("k", self.k, 1)
 
     def __call__(self, similarities: Tensor) -> Tensor:
-        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
         return NNN(self.k, 0.5)(similarities)
 
 
@@ -77,7 +76,6 @@ class InvertedSoftmax:
         check_positive("sharpness", self.sharpness)
 
     def __call__(self, similarities: Tensor) -> Tensor:
-        """Bias of each of ``m`` gallery items, ``(m,)``, from ``(m, reference)`` similarities."""
         total = (self.sharpness * similarities).logsumexp(dim=1)
         return (total - math.log(similarities.shape[1])) / self.sharpness
 

@@ -22,6 +22,8 @@ class Preference(nn.Module):
     Attributes:
         weight: ``(d_instruction, kinds)``.
         widths: Width of each part of a gallery item's vector, which sum to ``d_target``.
+        d_instruction: Width of an instruction's embedding.
+        dim: Number of kinds, and of dimensions that an index takes for them.
     """
 
     weight: Tensor
@@ -36,16 +38,7 @@ class Preference(nn.Module):
             )
         self.register_buffer("weight", weight.contiguous())
         self.widths = tuple(widths)
-
-    @property
-    def d_instruction(self) -> int:
-        """Width of an instruction's embedding."""
-        return self.weight.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Number of kinds, and of dimensions that an index takes for them."""
-        return self.weight.shape[1]
+        self.d_instruction, self.dim = weight.shape
 
     def queries(self, x: Tensor) -> Tensor:
         """Bonus of each kind ``(n, kinds)`` for rows ``(n, d)`` that end in an instruction."""
@@ -58,5 +51,5 @@ class Preference(nn.Module):
 
 def kinds_of(y: Tensor, widths: Sequence[int]) -> Tensor:
     """1 where a row of ``y`` ``(m, d)`` holds a part and 0 elsewhere, ``(m, parts)`` float32."""
-    held = [present(part) for part in torch.split(y, list(widths), dim=1)]
-    return torch.stack(held, dim=1).float()
+    rows = [present(part) for part in torch.split(y, list(widths), dim=1)]
+    return torch.stack(rows, dim=1).float()

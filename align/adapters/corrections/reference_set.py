@@ -48,6 +48,7 @@ class ReferenceSet(nn.Module):
         target_reference: Unit-norm training targets of the same pairs, ``(b, d)``.
         expansion: Applied to gallery vectors first, or ``None``.
         hubness: Bias of gallery vectors against the queries of the reference set, or ``None``.
+        rows: ``b``, the training pairs in the set.
     """
 
     source_reference: Tensor
@@ -64,20 +65,14 @@ class ReferenceSet(nn.Module):
         super().__init__()
         self.register_buffer("source_reference", source_reference)
         self.register_buffer("target_reference", target_reference)
+        self.rows = len(source_reference)
         self.expansion = expansion
         self.hubness = hubness
 
-    @property
-    def rows(self) -> int:
-        """Training pairs in the set."""
-        return len(self.source_reference)
-
     def gallery(self, z: Tensor, *, side: str) -> Tensor:
-        """Gallery vectors ``(m, d)``, or ``(m, d + 1)`` with minus the bias in the last column.
+        """Gallery vectors of unit-norm items ``z`` ``(m, d)`` of a side in the shared space.
 
-        Args:
-            z: Unit-norm items of ``side`` in the shared space, ``(m, d)``.
-            side: ``"source"`` or ``"target"``, the side of the gallery.
+        ``(m, d)``, or ``(m, d + 1)`` with minus the bias in the last column.
         """
         own, other = self.source_reference, self.target_reference
         if side == "target":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ class Reduction(nn.Module):
     Attributes:
         mean: Mean direction of the training states, ``(d_token,)``.
         basis: Orthonormal columns, ``(d_token, d)``: principal axes of what is left.
+        d_in: ``d_token``, the width of the encoder's token states.
     """
 
     mean: Tensor
@@ -30,21 +33,13 @@ class Reduction(nn.Module):
         self.register_buffer("mean", mean)
         # Products round differently for other strides: a saved head must give the same bits.
         self.register_buffer("basis", basis.contiguous())
-
-    @property
-    def d_in(self) -> int:
-        """Width of the encoder's token states."""
-        return self.basis.shape[0]
+        self.d_in = len(basis)
 
     def forward(self, tokens: MultiVector) -> MultiVector:
-        """Unit-norm reduced tokens of the same items, width ``d``, float32.
-
-        Works through ``ITEMS`` items at a time, so that only the result is ever float32.
-        """
-        parts = [
-            self._rows(tokens[start : start + ITEMS]) for start in range(0, len(tokens), ITEMS)
-        ]
-        return MultiVector(torch.cat(parts), tokens.offsets)
+        """Unit-norm reduced tokens of the same items, width ``d``, float32."""
+        # Block by block, so that only the result is ever float32.
+        blocks = [self._rows(block) for block in _blocks(tokens)]
+        return MultiVector(torch.cat(blocks), tokens.offsets)
 
     def _rows(self, tokens: MultiVector) -> Tensor:
         rows = F.normalize(tokens.to(dtype=torch.float32).tokens, dim=1) - self.mean
@@ -59,7 +54,9 @@ class Resampler(nn.Module):
 
     Attributes:
         queries: ``k_r``, one row per meta token, ``(r, d)``; their length sets how sharp they look.
-        weight: ``W``, ``(d, width)``.
+        weight: ``W``, ``(d, dim)``.
+        count: Number of meta tokens.
+        dim: Width of what comes out.
 
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (meta tokens); as a resampler over frozen states,
@@ -70,26 +67,16 @@ class Resampler(nn.Module):
         super().__init__()
         self.queries = nn.Parameter(queries.contiguous())
         self.weight = nn.Parameter(weight.contiguous())
-
-    @property
-    def count(self) -> int:
-        """Number of meta tokens."""
-        return self.queries.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Width of what comes out."""
-        return self.weight.shape[1]
+        self.count, self.dim = len(queries), weight.shape[1]
 
     def forward(self, reduced: MultiVector) -> Tensor:
-        """Unit-norm aspects, ``(n, r, width)``, of ``n`` items with reduced token states."""
-        parts = []
-        for start in range(0, len(reduced), ITEMS):
-            tokens, held = _padded(reduced[start : start + ITEMS])
-            logits = torch.einsum("rd,ntd->nrt", self.queries, tokens)
-            share = torch.softmax(logits.masked_fill(~held[:, None], -torch.inf), dim=2)
-            parts.append(F.normalize(share @ tokens @ self.weight, dim=2))
-        return torch.cat(parts)
+        """Unit-norm aspects, ``(n, count, dim)``, of ``n`` items with reduced token states."""
+        return torch.cat([self._aspects(*_padded(block)) for block in _blocks(reduced)])
+
+    def _aspects(self, tokens: Tensor, real: Tensor) -> Tensor:
+        logits = torch.einsum("rd,ntd->nrt", self.queries, tokens)
+        share = torch.softmax(logits.masked_fill(~real[:, None], -torch.inf), dim=2)
+        return F.normalize(share @ tokens @ self.weight, dim=2)
 
 
 class Selector(nn.Module):
@@ -102,7 +89,9 @@ class Selector(nn.Module):
     learns.
 
     Attributes:
-        weight: ``W``, ``(d, width)``.
+        weight: ``W``, ``(d, dim)``.
+        count: Number of meta tokens.
+        dim: Width of what comes out.
 
     Reference:
         Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5 (farthest-first traversal).
@@ -111,20 +100,12 @@ class Selector(nn.Module):
     def __init__(self, weight: Tensor, *, count: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.contiguous())
-        self.count = count
-
-    @property
-    def dim(self) -> int:
-        """Width of what comes out."""
-        return self.weight.shape[1]
+        self.count, self.dim = count, weight.shape[1]
 
     def forward(self, reduced: MultiVector) -> Tensor:
-        """Unit-norm aspects, ``(n, count, width)``, of ``n`` items with reduced token states."""
-        parts = []
-        for start in range(0, len(reduced), ITEMS):
-            tokens, held = _padded(reduced[start : start + ITEMS])
-            parts.append(F.normalize(_spread(tokens, held, self.count) @ self.weight, dim=2))
-        return torch.cat(parts)
+        """Unit-norm aspects, ``(n, count, dim)``, of ``n`` items with reduced token states."""
+        spread = [_spread(*_padded(block), self.count) for block in _blocks(reduced)]
+        return torch.cat([F.normalize(states @ self.weight, dim=2) for states in spread])
 
 
 class Heads(nn.Module):
@@ -134,7 +115,9 @@ class Heads(nn.Module):
 
     Attributes:
         mean: Mean direction of the training vectors, ``(d,)``.
-        weight: ``W_r``, ``(r, d, width)``.
+        weight: ``W_r``, ``(count, d, dim)``.
+        count: Number of meta tokens.
+        dim: Width of what comes out.
     """
 
     mean: Tensor
@@ -143,19 +126,10 @@ class Heads(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.weight = nn.Parameter(weight)
-
-    @property
-    def count(self) -> int:
-        """Number of meta tokens."""
-        return self.weight.shape[0]
-
-    @property
-    def dim(self) -> int:
-        """Width of what comes out."""
-        return self.weight.shape[2]
+        self.count, _, self.dim = weight.shape
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Unit-norm aspects, ``(n, r, width)``, of pooled vectors ``(n, d)``."""
+        """Unit-norm aspects, ``(n, count, dim)``, of pooled vectors ``(n, d)``."""
         rows = centred(pooled, self.mean)
         return F.normalize(torch.einsum("nd,rdw->nrw", rows, self.weight), dim=2)
 
@@ -167,16 +141,7 @@ class TokenAspects(nn.Module):
         super().__init__()
         self.reduction = reduction
         self.resampler = resampler
-
-    @property
-    def count(self) -> int:
-        """Number of meta tokens."""
-        return self.resampler.count
-
-    @property
-    def dim(self) -> int:
-        """Width of what comes out."""
-        return self.resampler.dim
+        self.count, self.dim = resampler.count, resampler.dim
 
 
 Aspects = TokenAspects | Heads
@@ -185,8 +150,8 @@ Aspects = TokenAspects | Heads
 def check_tokens(name: str, tokens: MultiVector, *, d: int) -> None:
     """Raise ``ValueError`` unless token states have width ``d`` and are finite.
 
-    A state of zeros passes: networks that end in a ReLU give some for blank patches. Centring gives
-    it the direction away from the mean.
+    States of zeros pass: networks that end in a ReLU give some for blank patches. Centring gives
+    them the direction away from the mean.
     """
     if tokens.dim != d:
         raise ValueError(
@@ -203,17 +168,17 @@ def check_tokens(name: str, tokens: MultiVector, *, d: int) -> None:
         )
 
 
-def _spread(tokens: Tensor, held: Tensor, count: int) -> Tensor:
-    """``count`` held unit-norm rows of each item by farthest-first traversal, ``(n, count, d)``."""
+def _spread(tokens: Tensor, real: Tensor, count: int) -> Tensor:
+    """``count`` unit-norm rows of each item by farthest-first traversal, ``(n, count, d)``."""
     n = torch.arange(len(tokens), device=tokens.device)
-    mean = tokens.sum(dim=1) / held.sum(dim=1, keepdim=True)
+    mean = tokens.sum(dim=1) / real.sum(dim=1, keepdim=True)
     near = torch.einsum("ntd,nd->nt", tokens, mean)
-    at = first_largest(near.masked_fill(~held, -torch.inf), within=COSINES)
+    at = first_largest(near.masked_fill(~real, -torch.inf), within=COSINES)
     taken, closest = [tokens[n, at]], torch.full_like(near, -torch.inf)
     for _ in range(count - 1):
         closest = torch.maximum(closest, torch.einsum("ntd,nd->nt", tokens, taken[-1]))
         closest[n, at] = torch.inf
-        left = closest.masked_fill(~held, torch.inf)
+        left = closest.masked_fill(~real, torch.inf)
         farthest = first_smallest(left, within=COSINES)
         at = torch.where(left[n, farthest] < torch.inf, farthest, at)
         taken.append(tokens[n, at])
@@ -224,7 +189,11 @@ def _padded(tokens: MultiVector) -> tuple[Tensor, Tensor]:
     """Tokens with zeros up to the longest item, ``(n, t, d)``, and where they are real."""
     lengths = tokens.lengths
     longest = int(lengths.max()) if len(tokens) else 0
-    held = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    real = torch.arange(longest, device=lengths.device) < lengths[:, None]
     padded = tokens.tokens.new_zeros(len(tokens), longest, tokens.dim)
-    padded[held] = tokens.tokens
-    return padded, held
+    padded[real] = tokens.tokens
+    return padded, real
+
+
+def _blocks(tokens: MultiVector) -> Iterator[MultiVector]:
+    return (tokens[start : start + ITEMS] for start in range(0, len(tokens), ITEMS))

@@ -27,8 +27,8 @@ class MetaTokens(nn.Module):
     query vector, plus what the aspects find; at the budgets ``(1, r)`` and ``(r, 1)`` the ranking
     is the adapter's own, since the score then rises with the adapter's.
 
-    Both sides may ask and may be searched. An item has ``vectors`` vectors in a gallery, and asks
-    with the first ``asking`` of them.
+    Both sides may be queries and gallery. A gallery item has ``vectors`` vectors, and a query the
+    first ``asking`` of them.
 
     Attributes:
         adapter: The closed-form adapter behind the first vector.
@@ -54,14 +54,14 @@ class MetaTokens(nn.Module):
         card: dict[str, object],
     ) -> None:
         super().__init__()
-        found = [
+        source, target = (
             None if part is None else (part.count, part.dim)
             for part in (source_aspects, target_aspects)
-        ]
-        if found[0] != found[1]:
+        )
+        if source != target:
             raise ValueError(
                 "both sides of a head need equally many aspects of one width, or neither any; "
-                f"got (count, width) {found[0]} and {found[1]}. Make both from one setting."
+                f"got (count, width) {source} and {target}. Make both from one setting."
             )
         if not 0 < mix < 1:
             raise ValueError(
@@ -110,13 +110,7 @@ class MetaTokens(nn.Module):
     ) -> MultiVector:
         """The ``asking`` first vectors of each query, to score a ``gallery`` of the other side.
 
-        Args:
-            x: Pooled embeddings of the side that asks, ``(n, d_side)``.
-            tokens: Token states of the same items, if the head was fitted with any.
-            side: Which side that is.
-
-        Raises:
-            ValueError: As for ``source``, or ``side`` is neither side.
+        The arguments are those of ``source``, of the side that ``side`` names.
         """
         check_side(side)
         first = self.adapter.queries(x, side=side)
@@ -128,23 +122,13 @@ class MetaTokens(nn.Module):
     ) -> MultiVector:
         """All vectors of gallery items, the adapter's gallery corrections in each of them.
 
-        Args:
-            y: Pooled embeddings of the side that is searched, ``(m, d_side)``.
-            tokens: Token states of the same items, if the head was fitted with any.
-            side: Which side that is.
-
-        Raises:
-            ValueError: As for ``queries``.
+        The arguments are those of ``source``, of the side that ``side`` names.
         """
         check_side(side)
         return self._vectors(side, self.adapter.gallery(y, side=side), y, tokens)
 
     def trained_on(self, pairs: TokenPairs) -> Tensor:
-        """Which of these pairs the head was fitted on: bool ``(n,)``, as ``Adapter.trained_on``.
-
-        Raises:
-            ValueError: As for ``Adapter.trained_on``.
-        """
+        """Which of these pairs the head was fitted on: bool ``(n,)``, as ``Adapter.trained_on``."""
         return self.adapter.trained_on(pairs.pooled)
 
     def save(self, folder: str | Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from align._files.atomic import told
+from align._files.atomic import reworded
 from align._files.codec import Schema
 
 NAME = "store.sqlite"
@@ -312,7 +312,7 @@ def _errors_explained(path: Path) -> Iterator[None]:
                     f"{path} must be a whole database of an embedding store; reading it failed "
                     f"with: {error}. `align store prune` keeps every vector that can still be read."
                 ) from error
-        raise told(
+        raise reworded(
             OSError(code, reason),
             f"{path} must be readable and writable; the system says: {reason}. What was stored "
             "before is kept. Free space, wait for other processes, or choose another folder.",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from align._checks import check_matrix, check_no_zero_rows
 from align.adapters.adapter import Adapter
 from align.adapters.corrections.reference_set import ROWS, ReferenceSet
-from align.adapters.maps.linear import directions
+from align.adapters.maps.linear import SideMap, directions
 from align.data.embeddings import PairedEmbeddings
 from align.data.sides import Side
 from align.data.splits import group_codes
@@ -45,7 +45,7 @@ class PairRows:
                 come from other encoders than the adapter's card names.
         """
 
-        def prepared(side: Side, x: Tensor, side_map: nn.Module) -> Tensor:
+        def prepared(side: Side, x: Tensor, side_map: SideMap) -> Tensor:
             seen, known = (getattr(of, f"{side}_fingerprint") for of in (pairs, adapter.card))
             if seen is not None and known is not None and seen != known:
                 raise ValueError(

@@ -12,7 +12,7 @@ from hashlib import blake2b, file_digest
 from io import BufferedReader
 from pathlib import Path
 
-from align._files.atomic import told
+from align._files.atomic import reworded
 
 MANIFEST, LOCK = "index.json", "index.lock"
 SEGMENTS, DELETIONS, ADAPTER = "segments", "deletions", "adapter"
@@ -167,7 +167,7 @@ def explained(path: Path, wanted: str, advice: str) -> Iterator[None]:
     except OSError as error:
         if error.strerror is None:  # it says so already
             raise
-        raise told(
+        raise reworded(
             error, f"{path} must be {wanted}; the system says: {error.strerror}. {advice}"
         ) from error
 

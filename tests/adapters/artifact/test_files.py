@@ -33,7 +33,8 @@ def affine(source, target):
 
 def rooted(source, target):
     moments = paired_moments(source, target, roots=(True, False))
-    return Adapter(*rcca_maps(moments, (1.0, 1.0), 0.5, dim=3), moments.card("rcca"))
+    maps = rcca_maps(moments, (1.0, 1.0), 0.5, dim=3)
+    return Adapter(*maps, Card("rcca", len(source), 6, 6))
 
 
 def blend(source, target):
