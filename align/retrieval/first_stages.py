@@ -101,10 +101,6 @@ def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
     """The ``n`` documents that a first stage proposes for each query, checked: it may be anybody's.
 
     Scores may be infinite, with a minus for items that only fill up.
-
-    Raises:
-        ValueError: It does not propose ``n`` of its items for each query, each once, with scores
-            that can be sorted.
     """
     found = stage(queries, n)
     shape = (len(queries), n)

@@ -59,15 +59,8 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
     rankings go matters: take as many candidates of each searcher, some dozens.
 
     Args:
-        rankings: What each searcher answered to the same ``q`` queries; scores are finite, and
-            higher is better.
-
-    Returns:
-        As for ``reciprocal_rank_fusion``.
-
-    Raises:
-        ValueError: As for ``reciprocal_rank_fusion``, or a score is infinite.
-        TypeError: Likewise.
+        rankings: As for ``reciprocal_rank_fusion``, and so are result and errors; scores are
+            finite, and higher is better.
 
     Reference:
         Zero mean and unit variance: Montague and Aslam 2001, CIKM:427-433,
@@ -91,12 +84,7 @@ def check_ranking(hits: Sequence[Hit]) -> None:
 
 
 def as_score(hit: Hit) -> float:
-    """The score of a hit as a Python number, which may be infinite.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is NaN, which sorts nowhere and so would be ranked anywhere.
-    """
+    """The score of a hit as a Python number, which may be infinite and is not NaN."""
     if isinstance(hit.score, (bool, str, bytes)) or not hasattr(hit.score, "__float__"):
         raise TypeError(
             f"scores must be numbers; that of {hit.id!r} is {hit.score!r}, of type "

@@ -24,20 +24,12 @@ first stage from stored items."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageCache:
-    """First stages of segments, each made once.
-
-    Attributes:
-        made: What each way to make one keeps of each segment that is still in use.
-    """
+    """First stages of segments, made once for each ``first`` and kept while a segment is in use."""
 
     made: dict[First, WeakKeyDictionary[Segment, FirstStage]] = field(default_factory=dict)
 
     def of(self, segment: Segment, first: First) -> FirstStage:
-        """The first stage of a segment.
-
-        Raises:
-            ValueError: ``first`` does not suit the items, or makes a stage of other items.
-        """
+        """The first stage of a segment."""
         known = self.made.setdefault(first, WeakKeyDictionary())
         if segment not in known:
             vectors = segment.vectors

@@ -59,14 +59,7 @@ def best_of_segment(
 ) -> Neighbours:
     """The best items of a segment for each query, exactly; of equal ones the earlier first.
 
-    Args:
-        queries: ``q`` queries of the width of the segment.
-        segment: Its items.
-        keep: Which of them may be found, ``(n,)`` bool with some true; ``None`` for all.
-        k: Items per query, at most as many as may be found.
-
-    Raises:
-        ValueError: A score is NaN or infinite.
+    ``keep`` says which may be found, ``(n,)`` bool with ``k`` or more true; all if ``None``.
     """
     # Where few items are left, those are copied and nothing else is scored.
     if keep is not None and np.count_nonzero(keep) * 8 < len(segment):

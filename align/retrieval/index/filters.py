@@ -52,13 +52,7 @@ class Searchable:
 
 
 def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Searchable]:
-    """What is not deleted and matches.
-
-    Raises:
-        OSError: A file of the index was cut since it was opened.
-        TypeError: As for ``conditions_of``.
-        ValueError: As for ``conditions_of``, or a field of the filter is that of no item.
-    """
+    """What is not deleted and matches."""
     for each in segments:
         each.segment.check_there()
     conditions = {} if where is None else conditions_of(where)
@@ -74,12 +68,7 @@ def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Sea
 
 
 def conditions_of(where: Where) -> dict[str, Condition]:
-    """What is wanted of each field, as a function of its value; generators are read to their end.
-
-    Raises:
-        TypeError: It is no mapping of names, or a value is of a kind that metadata cannot hold.
-        ValueError: A value is NaN, or names a modality that does not exist.
-    """
+    """What is wanted of each field, as a function of its value; generators are used up."""
     if not isinstance(where, Mapping) or not all(isinstance(name, str) for name in where):
         raise TypeError(
             "where must map fields of the metadata to a value, several values or a function; "
@@ -91,8 +80,7 @@ def conditions_of(where: Where) -> dict[str, Condition]:
 def matching(records: Records, conditions: Mapping[str, Condition]) -> Array:
     """Which items have every field as it is wanted, ``(n,)`` bool.
 
-    An item without a field does not match. The distinct values of a field are tried once each,
-    and the fields that were used stay in memory.
+    The distinct values of a field are tried once each, and the fields stay in memory.
     """
     keep = np.ones(len(records), dtype=bool)
     for name, suits in conditions.items():

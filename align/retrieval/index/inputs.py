@@ -16,12 +16,7 @@ from align.retrieval.storage.adapter_files import AnyAdapter
 
 
 def check_rows(name: str, vectors: object) -> None:
-    """Raise unless there is a row for each item, packed or in a matrix; one vector is not several.
-
-    Raises:
-        TypeError: It is no matrix of numbers at all, such as a text.
-        ValueError: It is one vector, or of more dimensions.
-    """
+    """Raise unless there is a row for each item: one vector is not taken for several."""
     if isinstance(vectors, (MultiVector, Embeddings)):
         return
     if isinstance(vectors, (list, tuple)) and not any(isinstance(row, str) for row in vectors):
@@ -52,15 +47,8 @@ def as_packed(
 ) -> MultiVector:
     """Items or queries as packed vectors in the space of an index.
 
-    Args:
-        name: What they are.
-        rows: ``n`` embeddings of an encoder, or ``n`` packed items, which are in that space.
-        adapter: Takes embeddings into that space; ``None`` where they are in it.
-        side: The side that the items of the index belong to.
-        dim: Width of the index, ``None`` before its first item.
-
-    Raises:
-        ValueError: The adapter refuses them, they are no finite matrix, or their width is another.
+    Embeddings of an encoder go through the adapter, if there is one; packed items are in that
+    space. ``side`` is that of the items of the index, and ``dim`` its width if it has any.
     """
     if len(rows) == 0 and name == "items":
         return MultiVector(torch.empty(0, dim or 0), torch.zeros(1, dtype=torch.int64))

@@ -47,10 +47,6 @@ def check_layout(folder: Path) -> None:
     """Raise unless the subfolders that are there are folders of their own, and the files files.
 
     A subfolder that is a link would have what lies elsewhere written and removed.
-
-    Raises:
-        NotADirectoryError: A subfolder is a link, a file or a device.
-        FileExistsError: The manifest or the lock is no file of its own, or the lock not empty.
     """
     for name in (SEGMENTS, DELETIONS, ADAPTER, MANIFEST, LOCK):
         is_file = name in (MANIFEST, LOCK)
@@ -69,12 +65,7 @@ def check_layout(folder: Path) -> None:
 
 
 def check_new(folder: Path) -> None:
-    """Raise unless an index can be begun in ``folder`` without touching anything that is there.
-
-    Raises:
-        FileExistsError: It holds an index, or something of a name that an index gives to its own.
-        NotADirectoryError: It is a file, or a subfolder in it is no folder.
-    """
+    """Raise unless an index can be begun in ``folder`` without touching anything that is there."""
     if has_manifest(folder):
         raise FileExistsError(
             f"a new index needs a folder without one; {folder} holds an index. "
@@ -115,8 +106,7 @@ def remove_others(folder: Path, held: Sequence[str]) -> None:
     """Remove segments and deletions whose paths are not held; mapped ones stay readable.
 
     Those are what a manifest has replaced, and what writers left that were killed. Only files of
-    the form that an index gives its own are removed, from subfolders that are no links. The
-    caller holds the lock.
+    the form that an index gives its own are removed, from subfolders that are no links.
     """
     unused = [
         entry
@@ -132,15 +122,9 @@ def remove_others(folder: Path, held: Sequence[str]) -> None:
 
 
 def open_file(path: Path, *, inside: Path) -> BufferedReader:
-    """Open a file of an index for reading; links, pipes and devices are refused, not waited for.
+    """Open a file inside the folder of an index, which may be reached by a link.
 
-    Args:
-        path: The file.
-        inside: The folder of the index, which may be reached by a link; what is in it may not.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        OSError: It is a link or no file, or cannot be read.
+    Links, pipes and devices in it are refused with ``OSError``, not waited for.
     """
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):

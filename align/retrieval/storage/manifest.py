@@ -162,14 +162,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the index in ``folder``.
-
-    Raises:
-        FileNotFoundError: The folder holds no index.
-        OSError: The manifest is no file of its own, or cannot be read.
-        ValueError: It is damaged, of another version, or a field is unknown, missing, or not what
-            an index writes; a path in it leads out of the folder.
-    """
+    """The manifest of the index in ``folder``, if every field is what an index writes."""
     path = folder / MANIFEST
     if not has_manifest(folder):
         raise FileNotFoundError(
@@ -202,10 +195,6 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
     """Hold the lock of ``folder``, which must be as it was when ``manifest`` was read or written.
 
     ``None`` stands for a folder without an index, which must be new, empty or begun by an index.
-
-    Raises:
-        OSError: It cannot be written, is no folder, or holds a link or what no index wrote.
-        RuntimeError: Another process is saving to it, or has saved since.
     """
     from filelock import FileLock, Timeout
 

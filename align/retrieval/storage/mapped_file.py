@@ -49,13 +49,7 @@ class MappedFile:
 
     @classmethod
     def open(cls, path: Path, *, inside: Path) -> MappedFile:
-        """Map a file in the folder of an index, checking the header that says what lies where.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            OSError: It is no regular file, or cannot be read.
-            ValueError: It is not whole, or its header does not describe its bytes.
-        """
+        """Map a file in the folder of an index, if its header describes its bytes."""
         with open_file(path, inside=inside) as file:
             size = os.fstat(file.fileno()).st_size
             if size < _LENGTH:

@@ -51,18 +51,7 @@ class Records:
         metadata: Sequence[Mapping[str, Any]] | None,
         modality: str | Sequence[str] | None,
     ) -> Records:
-        """Records of ``items`` new items, checked.
-
-        Args:
-            items: How many there are.
-            metadata: One mapping per item that JSON can write, or none at all.
-            modality: A name for each item, ``None`` for one that has none, or one name for all.
-
-        Raises:
-            TypeError: Metadata is no mapping with strings as keys, or JSON cannot write a value.
-            ValueError: The lengths differ, a modality is unknown, a number is NaN or infinite, a
-                text cannot be written as UTF-8, or metadata has a field ``"modality"``.
-        """
+        """Records of new items, checked: a mapping each and a modality each, or one for all."""
         names = [modality] * items if isinstance(modality, str) else modality
         codes = [0] * items
         if names is not None:

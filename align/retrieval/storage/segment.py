@@ -66,13 +66,7 @@ class Segment:
 
     @classmethod
     def read(cls, path: Path, *, inside: Path) -> Self:
-        """What ``write_segment`` wrote, mapped: nothing is read before it is used.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            OSError: It is no file of its own, or cannot be read.
-            ValueError: The file is not whole, or a part is missing or does not fit the others.
-        """
+        """What ``write_segment`` wrote, mapped: nothing is read before it is used."""
         file = MappedFile.open(path, inside=inside)
         _check_tensors(path, file.tensors)
         return cls._of_tensors(file.tensors, file)
@@ -162,9 +156,6 @@ def write_segment(path: Path, sources: Sequence[Source]) -> str:
     """Write the items of several segments, which share no id, as one; the checksum of the file.
 
     A few millions of bytes are held at a time, and some tens of bytes for each item.
-
-    Raises:
-        ValueError: What was read does not fit together.
     """
     for segment, _ in sources:
         segment.check_order()

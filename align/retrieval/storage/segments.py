@@ -133,15 +133,10 @@ def in_memory(group: Group) -> LiveSegment:
 def read_segments(
     folder: Path, known: Mapping[str, Segment], budget: int | None
 ) -> tuple[Manifest, list[LiveSegment]]:
-    """The manifest of a folder and its segments.
+    """The manifest of a folder and its segments; ``known`` are open already, by their paths.
 
     A writer may remove files between the reading of the manifest and theirs; then there is a newer
     manifest, which is read instead.
-
-    Args:
-        folder: Of an index.
-        known: Segments that are open already, by the path of their file.
-        budget: Vectors to keep of each item, in memory; all, mapped, if ``None``.
     """
     while True:
         manifest = read_manifest(folder)
