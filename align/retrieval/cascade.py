@@ -84,18 +84,18 @@ def rescore(
         return documents if budget is None else documents.prefix(budget[1])
 
     # Rising rows are read in the order in which they lie, and keep ties in that order.
-    for number, found in enumerate(candidates.sort(dim=1).values):
+    for number, chosen in enumerate(candidates.sort(dim=1).values):
         query = queries[number : number + 1]
-        scores = torch.cat([maxsim(query, cut(take(part))) for part in found.split(rows)], dim=1)
+        scores = torch.cat([maxsim(query, cut(take(part))) for part in chosen.split(rows)], dim=1)
         if bool(scores.isnan().any()):
             raise ValueError(
                 "scores must be numbers to be sorted; some of query "
                 f"{number} are NaN. Look for NaN or infinity in the vectors of the query and of "
-                f"documents {found[scores[0].isnan()][:5].tolist()}."
+                f"documents {chosen[scores[0].isnan()][:5].tolist()}."
             )
         ranked, order = scores.sort(dim=1, descending=True, stable=True)
         values.append(ranked[:, :k])
-        indices.append(found[order[:, :k]])
+        indices.append(chosen[order[:, :k]])
     return Neighbours(torch.cat(values), torch.cat(indices))
 
 
@@ -214,9 +214,9 @@ def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Te
     ranks = torch.full(exact.shape, n + 1)
     rows = max(1, _ENTRIES // n)
     for start in range(0, len(queries), rows):
-        found = propose(first, queries[start : start + rows], n).indices
+        proposed = propose(first, queries[start : start + rows], n).indices
         for column in range(exact.shape[1]):
-            same = found == exact[start : start + rows, column, None]
+            same = proposed == exact[start : start + rows, column, None]
             query, place = same.nonzero(as_tuple=True)
             ranks[start + query.cpu(), column] = place.cpu() + 1
     return ranks

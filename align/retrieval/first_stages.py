@@ -102,34 +102,34 @@ def propose(stage: FirstStage, queries: MultiVector, n: int) -> Neighbours:
 
     Scores may be infinite, with a minus for items that only fill up.
     """
-    found = stage(queries, n)
+    best = stage(queries, n)
     shape = (len(queries), n)
-    fits = found.indices.shape == found.values.shape == shape
-    fits = fits and found.indices.dtype == torch.int64 and found.values.is_floating_point()
-    if not fits or bool(((found.indices < 0) | (found.indices >= len(stage))).any()):
-        spread = f", from {int(found.indices.min())} to {int(found.indices.max())}" if fits else ""
+    fits = best.indices.shape == best.values.shape == shape
+    fits = fits and best.indices.dtype == torch.int64 and best.values.is_floating_point()
+    if not fits or bool(((best.indices < 0) | (best.indices >= len(stage))).any()):
+        spread = f", from {int(best.indices.min())} to {int(best.indices.max())}" if fits else ""
         raise ValueError(
             f"a first stage must propose {n} of its {len(stage)} items for each query, rows of "
-            f"shape {shape}, int64, with floating-point scores; got {found.indices.dtype} of "
-            f"shape {tuple(found.indices.shape)} and {found.values.dtype} of shape "
-            f"{tuple(found.values.shape)}{spread}. "
+            f"shape {shape}, int64, with floating-point scores; got {best.indices.dtype} of "
+            f"shape {tuple(best.indices.shape)} and {best.values.dtype} of shape "
+            f"{tuple(best.values.shape)}{spread}. "
             "Have it look further, or fill up with items that it did not look at."
         )
-    bad = found.values.isnan().sum()
+    bad = best.values.isnan().sum()
     if bad:
         raise ValueError(
-            f"a first stage must give scores that can be sorted; {bad} of {found.values.numel()} "
+            f"a first stage must give scores that can be sorted; {bad} of {best.values.numel()} "
             "are NaN. Look for zero or damaged vectors in it, and give minus infinity to what it "
             "does not know."
         )
-    twice = (found.indices.sort(dim=1).values.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
+    twice = (best.indices.sort(dim=1).values.diff(dim=1) == 0).any(dim=1).nonzero().flatten()
     if len(twice):
         raise ValueError(
             "a first stage must propose each item once for a query; it repeats some for "
             f"{len(twice)} of {len(queries)} queries, the first {int(twice[0])}. Have it leave "
             "out what it gave already."
         )
-    return found
+    return best
 
 
 def maxsim_flops(

@@ -130,15 +130,15 @@ def _fused(
         for hits in answers:
             check_ranking(hits)
         worth = [points(hits) for hits in answers]
-        found: dict[Id, Hit] = {}
+        merged: dict[Id, Hit] = {}
         for hit in chain.from_iterable(answers):
-            known = found.setdefault(hit.id, hit)
+            known = merged.setdefault(hit.id, hit)
             kind = hit.modality if known.modality is None else known.modality
-            found[hit.id] = known._replace(modality=kind, metadata=known.metadata or hit.metadata)
+            merged[hit.id] = known._replace(modality=kind, metadata=known.metadata or hit.metadata)
         # Added up exactly, so that a tie does not depend on the order of the rankings.
         items = [
             item._replace(score=math.fsum(own.get(item.id, lacking) for own, lacking in worth))
-            for item in found.values()
+            for item in merged.values()
         ]
         fused.append(sorted(items, key=lambda hit: -hit.score))
     return fused

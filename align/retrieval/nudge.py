@@ -78,13 +78,13 @@ def nudge(
         and for accuracy; here from a grid and by mean reciprocal rank.
     """
     check_matrix("documents", documents)
-    for name, asked, rows in (
+    for name, own, rows in (
         ("queries", queries, answers),
         ("validation_queries", validation_queries, validation_answers),
     ):
-        check_matrix(name, asked)
-        check_scorable(asked, documents)
-        _check_answers(name, rows, len(asked), len(documents))
+        check_matrix(name, own)
+        check_scorable(own, documents)
+        _check_answers(name, rows, len(own), len(documents))
     if unit_norm:
         _check_unit(documents)
     pull = torch.zeros_like(documents).index_add(0, answers, queries)

@@ -63,7 +63,7 @@ class Retriever:
         return cls(Index.open(path), store=store)
 
     @property
-    def asking(self) -> Side:
+    def query_side(self) -> Side:
         """The side of the queries: the one that the index does not hold."""
         return other_side(self.index.side)
 
@@ -125,7 +125,7 @@ class Retriever:
             return []
         queries = packed(
             self.embedder.queries(
-                items, side=self.asking, modality=modality, instruction=instruction
+                items, side=self.query_side, modality=modality, instruction=instruction
             )
         )
         return self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)

@@ -1,4 +1,4 @@
-"""A retriever that already runs, asked with items of the other modality."""
+"""A retriever that already runs, searched with items of the other modality."""
 
 from __future__ import annotations
 
@@ -133,19 +133,19 @@ def _plain(rows: Any) -> list[list[Any]]:
 
 def _hits(ids: list[Any], scores: list[Any], *, k: int) -> list[Hit]:
     check_length("scores of one query", scores, len(ids))
-    found = [
+    hits = [
         Hit(_id(name), score)
         for name, score in zip(ids, scores, strict=True)
         if name is not None and name != -1
     ]
-    if len(found) > k:
+    if len(hits) > k:
         raise ValueError(
-            f"search must return at most k ids for each query, {k}; got {len(found)}. "
+            f"search must return at most k ids for each query, {k}; got {len(hits)}. "
             "Cut its rows to k."
         )
-    found = [hit._replace(score=as_score(hit)) for hit in found]
-    check_ranking(found)
-    return found
+    hits = [hit._replace(score=as_score(hit)) for hit in hits]
+    check_ranking(hits)
+    return hits
 
 
 def _id(name: Any) -> Id:

@@ -35,7 +35,7 @@ def test_items_find_their_partners_in_the_order_of_the_corrected_scores(adapter,
         adapter.queries(rows[asking][:20], side=asking) @ adapter.gallery(rows[side], side=side).T
     )
     hits = retriever.search((SOURCES if asking == "source" else TARGETS)[:20], k=4)
-    assert retriever.asking == asking
+    assert retriever.query_side == asking
     assert [[hit.id for hit in row] for row in hits] == [
         [f"{side[0]}{row}" for row in found] for found in scores.topk(4).indices.tolist()
     ]

@@ -52,9 +52,9 @@ def search(
     specs = {"instructions": instruction_encoder, other_side(opened.side): encoder}
     encoders = {role: from_spec(spec) for role, spec in specs.items() if spec is not None}
     retriever = Retriever(opened, **encoders, store=None)
-    if retriever.asking == "source":
+    if retriever.query_side == "source":
         instruction = taken_instruction(retriever.embedder.adapter, instruction)
-    kind = retriever.embedder.encoder(retriever.asking).modality
+    kind = retriever.embedder.encoder(retriever.query_side).modality
     if modality is None and kind == MIXED and not names_picture(query):
         modality = "text"
     item = Path(query) if "image" in (kind, modality) else query

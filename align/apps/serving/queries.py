@@ -63,7 +63,9 @@ def query_routes(retriever: Retriever) -> dict[Kind, Route]:
         ValueError: The encoder of the side of the queries is not known.
     """
     indexed = retriever.index.side
-    modalities = {retriever.asking: _modalities(retriever.embedder.encoder(retriever.asking))}
+    modalities = {
+        retriever.query_side: _modalities(retriever.embedder.encoder(retriever.query_side))
+    }
     with suppress(ValueError):  # an index may have been filled with vectors
         modalities[indexed] = _modalities(retriever.embedder.encoder(indexed))
     routes: dict[Kind, Route] = {}
@@ -90,7 +92,7 @@ def encode_query(retriever: Retriever, route: Route, item: Any) -> Query:
     """
     embedder = retriever.embedder
     encoded = embedder.encode([item], side=route.side, modality=route.modality)
-    if route.side == retriever.asking:
+    if route.side == retriever.query_side:
         vectors = packed(embedder.to_queries(encoded))
     else:
         vectors = _uncorrected(retriever, packed(embedder.to_gallery(encoded)))

@@ -52,7 +52,7 @@ def raw_view(
     """
     side = retriever.index.side
     try:
-        of_queries = retriever.embedder.encoder(retriever.asking)
+        of_queries = retriever.embedder.encoder(retriever.query_side)
         of_items = retriever.embedder.encoder(side)
     except ValueError:
         return Raw(

@@ -64,8 +64,8 @@ def best_of_segment(
     # Where few items are left, those are copied and nothing else is scored.
     if keep is not None and np.count_nonzero(keep) * 8 < len(segment):
         rows = torch.from_numpy(np.flatnonzero(keep))
-        found = _best(queries, segment.vectors.take(rows), None, k)
-        return Neighbours(found.values, rows[found.indices])
+        best = _best(queries, segment.vectors.take(rows), None, k)
+        return Neighbours(best.values, rows[best.indices])
     return _best(queries, segment.vectors, None if keep is None else torch.from_numpy(~keep), k)
 
 
@@ -126,7 +126,7 @@ def _best(queries: Queries, items: MultiVector, gone: Tensor | None, k: int) -> 
         return topk(queries.cut, items, k, budget=budget)
     best: list[Neighbours] = []
     for start, scores in score_blocks(queries, items):
-        found = best_columns(without(scores, start), min(k, scores.shape[1]))
-        found = Neighbours(found.values, found.indices + start)
-        best = [merge_neighbours([*best, found], k=k)]
+        block = best_columns(without(scores, start), min(k, scores.shape[1]))
+        block = Neighbours(block.values, block.indices + start)
+        best = [merge_neighbours([*best, block], k=k)]
     return best[0]

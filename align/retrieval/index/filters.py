@@ -46,9 +46,9 @@ class Searchable:
         """How many items may be found."""
         return len(self.segment) if self.keep is None else int(np.count_nonzero(self.keep))
 
-    def numbered(self, found: Neighbours) -> Neighbours:
+    def numbered(self, best: Neighbours) -> Neighbours:
         """Rows of the segment as rows that count through all segments."""
-        return Neighbours(found.values, found.indices + self.start)
+        return Neighbours(best.values, best.indices + self.start)
 
 
 def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Searchable]:
@@ -57,14 +57,14 @@ def searchable(segments: Sequence[LiveSegment], where: Where | None) -> list[Sea
         each.segment.check_there()
     conditions = {} if where is None else conditions_of(where)
     _check_fields(conditions, segments)
-    found = []
+    parts = []
     for each, start in zip(segments, starts_of(segments), strict=False):
         keep = alive = each.alive
         if conditions:
             keep = matching(each.segment.records, conditions)
             keep = keep if alive is None else keep & alive
-        found.append(Searchable(each.segment, alive, keep, start))
-    return found
+        parts.append(Searchable(each.segment, alive, keep, start))
+    return parts
 
 
 def conditions_of(where: Where) -> dict[str, Condition]:

@@ -345,7 +345,7 @@ class Index:
         """
         if self._manifest is None:
             raise RuntimeError("verify reads saved files; this index has none. Call save first.")
-        return [found for file in self._manifest.held if (found := file.problem(self._path))]
+        return [problem for file in self._manifest.held if (problem := file.problem(self._path))]
 
     def _split(self) -> tuple[list[LiveSegment], list[LiveSegment]]:
         """What is in the folder, and what is not there yet."""

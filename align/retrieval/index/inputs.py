@@ -53,21 +53,21 @@ def as_packed(
     if len(rows) == 0 and name == "items":
         return MultiVector(torch.empty(0, dim or 0), torch.zeros(1, dtype=torch.int64))
     if isinstance(rows, MultiVector):
-        found = rows
+        vectors = rows
     elif adapter is None:
         matrix = as_tensor(rows)
         check_matrix(name, matrix)
-        found = packed(matrix)
+        vectors = packed(matrix)
     elif name == "items":
-        found = packed(adapter.gallery(rows, side=side))
+        vectors = packed(adapter.gallery(rows, side=side))
     else:
-        found = packed(adapter.queries(rows, side=other_side(side)))
-    if dim is not None and found.dim != dim:
+        vectors = packed(adapter.queries(rows, side=other_side(side)))
+    if dim is not None and vectors.dim != dim:
         raise ValueError(
             f"{name} must have width {dim}, as the items in this index; "
-            f"got {found.dim}. Encode them with what made those."
+            f"got {vectors.dim}. Encode them with what made those."
         )
-    return found
+    return vectors
 
 
 def packed(vectors: Tensor | MultiVector) -> MultiVector:

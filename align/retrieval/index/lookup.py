@@ -40,27 +40,27 @@ def locate(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location
     """The location of each id, ``None`` where the item is not there or deleted."""
     encoded = [id.encode() for id in ids]
     hashes = hash_ids(encoded)
-    found: list[Location | None] = [None] * len(ids)
+    locations: list[Location | None] = [None] * len(ids)
     for at, each in enumerate(segments):
         each.segment.check_there()
         rows = each.segment.ids.find(encoded, hashes)
         for number in np.flatnonzero(rows >= 0).tolist():
             row = int(rows[number])
             if each.dead is None or not each.dead[row]:
-                found[number] = at, row
-    return found
+                locations[number] = at, row
+    return locations
 
 
 def locations_of(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location]:
     """The location of each id; ``KeyError`` where an item is not there."""
-    found = locate(segments, ids)
-    unknown = [id for id, at in zip(ids, found, strict=True) if at is None]
+    locations = locate(segments, ids)
+    unknown = [id for id, at in zip(ids, locations, strict=True) if at is None]
     if unknown:
         raise KeyError(
             f"ids must be in the index; {len(unknown)} are not, the first {unknown[:5]}. "
             "Leave them out, or add them."
         )
-    return [at for at in found if at is not None]
+    return [at for at in locations if at is not None]
 
 
 def check_absent(segments: Sequence[LiveSegment], ids: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbour
     return merge_neighbours(best, k=k)
 
 
-def _hits_of(segments: Sequence[LiveSegment], found: Neighbours) -> list[list[Hit]]:
+def _hits_of(segments: Sequence[LiveSegment], best: Neighbours) -> list[list[Hit]]:
     starts = starts_of(segments)
 
     def hit(through: int, score: float) -> Hit:
@@ -105,5 +105,5 @@ def _hits_of(segments: Sequence[LiveSegment], found: Neighbours) -> list[list[Hi
 
     return [
         [hit(row, score) for row, score in zip(rows, scores, strict=True)]
-        for rows, scores in zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        for rows, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]

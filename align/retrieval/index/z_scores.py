@@ -39,12 +39,12 @@ class _Modality:
         square = torch.as_tensor(self.squares / self.count)
         spread = (square - shift * shift).clamp_min(0).sqrt()
         size = (square + self.origin.square()).sqrt()
-        (found,) = self.best
-        apart = found.values.double() - (self.origin + shift)[:, None]
+        (best,) = self.best
+        apart = best.values.double() - (self.origin + shift)[:, None]
         # A spread below this share of the mean size is rounding: the scores are all equal.
         flat = (spread <= 1e-6 * size)[:, None]
         z = torch.where(flat, 0.0, apart / torch.where(flat, 1.0, spread[:, None]))
-        return Neighbours(z.float(), found.indices)
+        return Neighbours(z.float(), best.indices)
 
 
 def best_standardized(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbours:
@@ -78,8 +78,8 @@ def best_standardized(queries: Queries, among: Sequence[Searchable], *, k: int) 
                     best = best_columns(mine, min(k, len(rows)))
                     best = Neighbours(best.values, rows[best.indices] + first)
                     modality.best = [merge_neighbours([*modality.best, part.numbered(best)], k=k)]
-    found = [each.standardized() for each in modalities.values() if each.best]
+    answers = [each.standardized() for each in modalities.values() if each.best]
     # Of equal scores the lower row comes first, whatever its modality.
-    indices, order = torch.cat([each.indices for each in found], dim=1).sort(dim=1)
-    values = torch.cat([each.values for each in found], dim=1).gather(1, order)
+    indices, order = torch.cat([each.indices for each in answers], dim=1).sort(dim=1)
+    values = torch.cat([each.values for each in answers], dim=1).gather(1, order)
     return merge_neighbours([Neighbours(values, indices)], k=k)

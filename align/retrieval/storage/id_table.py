@@ -58,20 +58,20 @@ class IdTable:
         """The row of each id in UTF-8, whose ``hash_ids`` these are; -1 where it is not here."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         last = np.searchsorted(self.hashes, hashes, side="right")
-        found = np.full(len(ids), -1, dtype=np.int64)
+        matches = np.full(len(ids), -1, dtype=np.int64)
         for place in np.flatnonzero(last > first).tolist():
             # Ids that share a hash lie side by side, and only the bytes tell them apart.
             for row in self.rows[first[place] : last[place]].tolist():
                 if not 0 <= row < len(self.names):
                     raise damaged(f"the row of the id {ids[place]!r}")
                 if self.names[row] == ids[place]:
-                    found[place] = row
-        return found
+                    matches[place] = row
+        return matches
 
     def hashes_by_row(self) -> Array:
-        found = np.empty_like(self.hashes)
-        found[self.rows] = self.hashes
-        return found
+        by_row = np.empty_like(self.hashes)
+        by_row[self.rows] = self.hashes
+        return by_row
 
 
 def check_ids(ids: Sequence[str], items: int) -> None:

@@ -151,9 +151,9 @@ class Manifest:
     @property
     def placed(self) -> list[tuple[str, File]]:
         """All files of the index but the manifest itself, and the subfolder of each."""
-        found = [(ADAPTER, file) for file in self.files]
-        found += [(SEGMENTS, entry.file) for entry in self.segments]
-        return found + [(DELETIONS, entry.deletions) for entry in self.segments if entry.deletions]
+        files = [(ADAPTER, file) for file in self.files]
+        files += [(SEGMENTS, entry.file) for entry in self.segments]
+        return files + [(DELETIONS, entry.deletions) for entry in self.segments if entry.deletions]
 
     @property
     def held(self) -> tuple[File, ...]:
@@ -172,14 +172,14 @@ def read_manifest(folder: Path) -> Manifest:
     with open_file(path, inside=folder) as file:
         text = file.read(1 << 28)
     try:
-        found = parse(text.decode("utf-8"))
+        data = parse(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON that an index wrote; reading it failed with: {error}. {RESTORE}"
         ) from error
-    schema = found.pop("schema", None) if isinstance(found, dict) else None
+    schema = data.pop("schema", None) if isinstance(data, dict) else None
     newer = SCHEMA.is_newer(schema, str(path))
-    manifest: Manifest = decode(Manifest, found, MANIFEST, _AGAIN, newer=newer)
+    manifest: Manifest = decode(Manifest, data, MANIFEST, _AGAIN, newer=newer)
     _check_whole(manifest)
     return manifest
 

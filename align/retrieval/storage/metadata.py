@@ -78,12 +78,12 @@ class Records:
         if not text:
             return NOTHING
         try:
-            found = json.loads(text)
+            data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise damaged(f"the metadata of its row {row}") from error
-        if not isinstance(found, dict):
+        if not isinstance(data, dict):
             raise damaged(f"the metadata of its row {row}")
-        return found
+        return data
 
     def column(self, name: str) -> Column:
         """One field of all items, read once and then kept."""
