@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -61,13 +61,7 @@ class Adapter(nn.Module):
 
     def components(self) -> Components:
         """Its modules as one value."""
-        return Components(
-            self.source_map,
-            self.target_map,
-            self.reference,
-            self.preference,
-            self.training_items,
-        )
+        return Components(*(getattr(self, field.name) for field in fields(Components)))
 
     def replaced(self, *, card: Card | None = None, **modules: nn.Module | None) -> Adapter:
         """Another adapter with these in place of its own card or modules, all others shared."""
@@ -95,19 +89,15 @@ class Adapter(nn.Module):
 
     @torch.inference_mode()
     def target(self, y: Vectors) -> Tensor:
-        """Target embeddings ``(n, d_target)`` in the shared space; otherwise as ``source``."""
+        """Target embeddings ``(n, d_target)`` in the shared space; as ``source`` otherwise."""
         return self._map("target", y)
 
     @torch.inference_mode()
     def queries(self, x: Vectors, *, side: Side = "source") -> Tensor:
-        """Query vectors to search a ``gallery`` of the other side with, by inner product.
-
-        Args:
-            x: Embeddings of the side of the queries, ``(n, d_side)``.
-            side: Which side that is.
+        """Query vectors of embeddings of ``side``, to search a ``gallery`` of the other side with.
 
         Returns:
-            ``(n, dim)``, and further columns: ones if there is a hubness correction, and for
+            ``(n, d_search)``: the shared space; ones if there is a hubness correction; and for
             sources, what their instructions prefer, if there is a preference.
 
         Raises:
@@ -123,19 +113,12 @@ class Adapter(nn.Module):
 
     @torch.inference_mode()
     def gallery(self, y: Vectors, *, side: Side = "target") -> Tensor:
-        """Gallery vectors for any inner-product index, correction included.
-
-        Args:
-            y: Embeddings of the side that is searched, ``(m, d_side)``.
-            side: Which side that is.
+        """Gallery vectors of embeddings of ``side``, for any inner-product index.
 
         Returns:
-            ``(m, dim)``, and further columns: minus the hubness bias, if there is a correction,
+            ``(m, d_search)``: the shared space; minus the hubness bias, if there is a correction;
             and for targets their kinds, if there is a preference. The inner product with
-            ``queries`` of the other side is the corrected score.
-
-        Raises:
-            ValueError: As for ``queries``.
+            ``queries`` of the other side is the corrected score. Errors are those of ``queries``.
         """
         z = self._map(side, y)
         if self.reference is not None:
@@ -228,14 +211,7 @@ def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapte
 
 
 def _adapter(components: Components, card: Card) -> Adapter:
-    return Adapter(
-        components.source_map,
-        components.target_map,
-        card,
-        reference=components.reference,
-        preference=components.preference,
-        training_items=components.training_items,
-    )
+    return Adapter(card=card, **{f.name: getattr(components, f.name) for f in fields(components)})
 
 
 def _have_directions(x: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import nn
 
@@ -41,23 +41,16 @@ class Components:
             )
 
     @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return self.source_map.dim
-
-    @property
     def d_search(self) -> int:
         """Width of the vectors that ``queries`` and ``gallery`` give where sources are queries."""
         corrected = self.reference is not None and self.reference.hubness is not None
-        return self.dim + corrected + (0 if self.preference is None else self.preference.dim)
+        return (
+            self.source_map.dim
+            + corrected
+            + (0 if self.preference is None else self.preference.dim)
+        )
 
     def module(self) -> nn.ModuleDict:
         """All of them as one module, whose tensors have the names of the file of weights."""
-        named = {
-            "source_map": self.source_map,
-            "target_map": self.target_map,
-            "reference": self.reference,
-            "preference": self.preference,
-            "training_items": self.training_items,
-        }
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
         return nn.ModuleDict({name: part for name, part in named.items() if part is not None})

@@ -62,13 +62,11 @@ def save(components: Components, card: Card, folder: str | Path) -> None:
     state = components.module().state_dict()
     tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
     check_tensors("the adapter", tensors, build(config, card).module().state_dict())
-    said = {"schema": CARD_SCHEMA.value, **card.to_dict()}
-    texts = {
-        CARD: to_json(said, again="Replace it before saving."),
-        README: model_card(components, card),
-    }
-    digests = {"weights": digest_of(tensors), "card": json_digest(said)}
-    texts[CONFIG] = sealed({"schema": CONFIG_SCHEMA.value, **config, "digests": digests})
+    card_fields = {"schema": CARD_SCHEMA.value, **card.to_dict()}
+    card_text = to_json(card_fields, again="Replace it before saving.")
+    digests = {"weights": digest_of(tensors), "card": json_digest(card_fields)}
+    config_text = sealed({"schema": CONFIG_SCHEMA.value, **config, "digests": digests})
+    texts = {CARD: card_text, README: model_card(components, card), CONFIG: config_text}
     with atomic_folder(path, LAYOUT) as scratch:
         save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
         for name, text in texts.items():

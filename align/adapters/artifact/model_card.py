@@ -89,7 +89,7 @@ def model_card(components: Components, card: Card) -> str:
     source_map = components.source_map
     return _TEMPLATE.format(
         method=_line(card.method),
-        dim=components.dim,
+        dim=source_map.dim,
         card=card,
         source=_encoder(card.source_fingerprint),
         target=_encoder(card.target_fingerprint),

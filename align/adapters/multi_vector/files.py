@@ -86,23 +86,15 @@ def save(
 ) -> None:
     """Write a head as a folder: ``meta_tokens.safetensors``, ``meta_tokens.json`` and ``adapter/``.
 
-    The folder appears whole or not at all, and replaces a head that is there, in one step where
-    the system has one. ``meta_tokens.json`` holds digests of itself, of the weights and of the
-    adapter.
+    It is written as ``align.adapters.artifact.files.save`` writes an adapter, with the same errors.
+    ``meta_tokens.json`` holds digests of itself, of the weights and of the adapter.
 
     Args:
         learned: Float32, on any device.
-        folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
-            is written.
+        folder: Where to write; ``~`` is expanded.
         asking: Vectors of a query.
         card: How the head came to be.
         save_adapter: Writes the adapter to a folder.
-
-    Raises:
-        FileExistsError: The folder holds files and is no head, or holds others too.
-        NotADirectoryError: ``folder`` is a file.
-        OSError: The disk is full, or the folder above cannot be written.
-        ValueError: A tensor or a number of the card is not finite.
     """
     path = Path(folder).expanduser()
     LAYOUT.check_free(path)
@@ -125,13 +117,7 @@ def save(
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], Learned]:
-    """The fields of ``meta_tokens.json``, and what it describes: shapes only.
-
-    Raises:
-        FileNotFoundError: A file of a head is missing.
-        OSError: It cannot be read.
-        ValueError: It is damaged or of another version.
-    """
+    """The fields of ``meta_tokens.json``, and what it describes: shapes only."""
     missing = [name for name in (WEIGHTS, CONFIG, ADAPTER) if not (path / name).exists()]
     if missing:
         raise FileNotFoundError(

@@ -250,14 +250,7 @@ def _learn_shift(
 
 
 def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapter:
-    return Adapter(
-        like.source_map,
-        like.target_map,
-        card,
-        reference=like.reference,
-        preference=preference,
-        training_items=like.training_items,
-    )
+    return like.replaced(card=card, preference=preference)
 
 
 def _check(adapter: Adapter, pairs: PairedEmbeddings) -> None:

@@ -322,14 +322,7 @@ def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     items, card = remember_pairs(adapter.training_items, pairs), adapter.card.of_encoders(pairs)
     if items is adapter.training_items and card == adapter.card:
         return adapter
-    return Adapter(
-        adapter.source_map,
-        adapter.target_map,
-        card,
-        reference=adapter.reference,
-        preference=adapter.preference,
-        training_items=items,
-    )
+    return adapter.replaced(card=card, training_items=items)
 
 
 def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_HeadFold]:
