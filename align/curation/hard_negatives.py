@@ -51,11 +51,10 @@ def hard_negatives(
 ) -> HardNegatives:
     """The ``k`` items of the other side that score highest without being a match, for each query.
 
-    Left out are items of the query's own group, items equal to one of them, and items whose cosine
-    is above ``margin`` times that of the query's own item: they may be right answers that nobody
-    wrote down. Below zero, where a share would raise the bar, ``|cosine|`` is taken off likewise:
-    the bar is ``own - (1 - margin) |own|``. An item that occurs in several pairs is one item,
-    named by its first row. The search is exact, and of equal scores the lower row comes first.
+    Left out are items of the query's own group, items equal to one of them, and items that score
+    above ``own - (1 - margin) |own|``, ``margin`` times the cosine of the query's own item where
+    that is positive: they may be right answers that nobody wrote down. An item of several pairs is
+    one item, named by its first row. The search is exact; of equal scores the lower row is first.
 
     An adapter scores pairs that it was fitted on higher than new ones; that lifts the bar.
 

@@ -79,16 +79,12 @@ def composition(pairs: PairedEmbeddings) -> Composition:
 def temperature_weights(strata: Tensor, *, temperature: float) -> Tensor:
     """Weight of each row so that stratum ``i`` is drawn with ``p_i ~ n_i^(1 / temperature)``.
 
-    The rows of a stratum share its probability evenly. Temperature 1 gives all rows the same
-    weight; ``math.inf`` all strata.
+    The rows of a stratum share its probability evenly: ``(n,)`` float64 that sum to 1.
 
     Args:
         strata: Stratum of each row, int64 ``(n,)``, not negative; ``composition(pairs).strata``,
             or ``group_codes`` of anything else.
-        temperature: At least 1.
-
-    Returns:
-        ``(n,)`` float64, positive, summing to 1.
+        temperature: At least 1, where all rows weigh the same; with ``math.inf`` all strata do.
 
     Raises:
         ValueError: ``strata`` are not codes, or ``temperature`` is below 1.

@@ -42,13 +42,8 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 def resamples(codes: Tensor, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
     """How often each row occurs in resamples of whole groups; blocks ``(b, q)`` float64.
 
-    Args:
-        codes: Group code of each row, ``(q,)`` int64, every code of ``0 .. g - 1`` present.
-        draws: Number of resamples, each of ``g`` groups with replacement.
-        generator: Source of the draws, on the device of ``codes``.
-
-    Raises:
-        ValueError: ``draws`` is below 1.
+    Each of ``draws >= 1`` resamples is of ``g`` groups with replacement, where ``codes`` ``(q,)``
+    int64 holds every code of ``0 .. g - 1``. The generator is on the device of ``codes``.
     """
     g = int(codes.max()) + 1
     for rows in _chunks(len(codes), draws):

@@ -84,15 +84,10 @@ class RandomOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOutRanks:
-    """Ranks of held-out pairs, each the only right item of its partner.
+    """Ranks of held-out pairs, each the only right item of its partner."""
 
-    Attributes:
-        ranks: Of each pair in each direction, ``(q, r)``, 1 is best.
-        gallery: Items that each was ranked among, ``(q,)`` int64.
-    """
-
-    ranks: Tensor
-    gallery: Tensor
+    ranks: Tensor  # of each pair in each direction, (q, r), 1 is best
+    gallery: Tensor  # items that each was ranked among, (q,) int64
 
     @classmethod
     def joined(cls, parts: Sequence[HeldOutRanks]) -> HeldOutRanks:
@@ -147,20 +142,12 @@ class HeldOutRanks:
 
 @dataclass(frozen=True, slots=True)
 class AgainstChance:
-    """Held-out recall beside that of a random order, and whether it is better beyond doubt.
-
-    Attributes:
-        k: Cut-off of the recall.
-        recall: Recall@k, in [0, 1].
-        chance: That of a random order.
-        gallery: Items searched.
-        better: Whether pairs are found more often than by chance, beyond doubt.
-    """
+    """Held-out recall@k beside that of a random order, and whether it is better beyond doubt."""
 
     k: int
-    recall: float
+    recall: float  # in [0, 1]
     chance: float
-    gallery: int
+    gallery: int  # items searched
     better: bool
 
     def __str__(self) -> str:

@@ -51,19 +51,12 @@ class Maps(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DistinctItems:
-    """The distinct items of one side of held-out pairs.
-
-    Attributes:
-        side: ``"source"`` or ``"target"``.
-        rows: The row of the pairs that each was taken from, ``(n,)`` int64.
-        embeddings: Their raw vectors.
-        codes: Group code of each, ``(n,)`` int64, shared by both sides.
-    """
+    """The distinct items of one side of held-out pairs, with their raw vectors."""
 
     side: Side
-    rows: Tensor
+    rows: Tensor  # the row of the pairs that each was taken from, (n,) int64
     embeddings: Embeddings
-    codes: Tensor
+    codes: Tensor  # group code of each, (n,) int64, shared by both sides
 
 
 Rank = Callable[[DistinctItems, DistinctItems], Tensor]

@@ -112,13 +112,7 @@ def rank_scores(scores: Tensor, query_groups: Tensor, gallery_groups: Tensor) ->
 def ranks(queries: Tensor, gallery: Tensor, *, rows: int = 1024) -> Tensor:
     """Rank of gallery row ``i`` for query ``i``, its only positive; ``(q,)`` int64, 1 is best.
 
-    Args:
-        queries: ``(n, d)`` floating point.
-        gallery: ``(n, d)``, row-matched with ``queries``, same dtype and device.
-        rows: Queries ranked at a time; a ``(rows, n)`` block of scores is held.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices, or a score overflows.
+    Both sides are row-matched ``(n, d)``; arguments and errors are those of ``rank_positives``.
     """
     check_paired(queries, gallery)
     codes = torch.arange(len(queries), device=queries.device)
@@ -227,17 +221,11 @@ def _check_cut_off(k: int) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Matches:
-    """The gallery rows that belong to each query.
+    """The gallery rows that belong to each query."""
 
-    Attributes:
-        columns: Gallery rows, group after group, ``(m,)``.
-        begin: Where the group of each query begins in ``columns``, ``(q,)``.
-        counts: Positives of each query, ``(q,)``.
-    """
-
-    columns: Tensor
-    begin: Tensor
-    counts: Tensor
+    columns: Tensor  # gallery rows, group after group, (m,)
+    begin: Tensor  # where the group of each query begins in columns, (q,)
+    counts: Tensor  # positives of each query, (q,)
 
     @property
     def offsets(self) -> Tensor:

@@ -71,12 +71,10 @@ def instruct(
     - A shift of the query (``InstructedMap``), in the manner of UNITE's second stage: from source
       to target only, with targets of other modalities masked where the pairs say what those are.
 
-    The adapter's maps stay as they are, and so does its correction of galleries: that is about
-    gallery vectors and queries without instructions, which do not change. Sources without an
+    The adapter's maps and its correction of galleries stay as they are, and sources without an
     instruction are ranked as before. An instruction that no pair had works too, as it is a vector.
-
-    Pairs that an adapter was fitted on it ranks better than new ones, and that would be taken for
-    what instructions do. So each fold is evaluated with an adapter fitted to the others.
+    Each fold is evaluated with an adapter fitted to the others, as an adapter ranks the pairs that
+    it was fitted on better than new ones.
 
     Args:
         adapter: Of sources without instructions.
@@ -84,9 +82,8 @@ def instruct(
             may be those that the adapter was fitted on.
         side: ``"both"``, or ``"source"`` to leave gallery vectors, and an index of them, as they
             are: a preference, which an index holds the kinds of its items for, is not tried then.
-        config: How the shift is trained. Its batches hold ``BATCH`` pairs, or all if those are
-            fewer, where it says nothing, and at most what the other folds leave. ``seed`` takes
-            the place of its seed.
+        config: How the shift is trained, in batches of at most ``BATCH`` pairs unless it says how
+            many. ``seed`` takes the place of its seed.
         fit_adapter: How the adapter of a fold is fitted to the pairs outside; ``align.fit`` without
             training if left out. ``lambda _: adapter`` where the adapter has not seen the pairs.
         folds: Parts that the groups are dealt into, >= 2.

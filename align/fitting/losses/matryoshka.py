@@ -16,17 +16,11 @@ from align.fitting.losses.in_batch import check_batch
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One budget that a Matryoshka multi-vector head is trained at.
+    """One budget that a Matryoshka multi-vector head is trained at."""
 
-    Attributes:
-        queries: ``r_q``, the first vectors of a query that count, >= 1.
-        documents: ``r_c``, the first vectors of a document that count, >= 1.
-        weight: Weight of this group's loss, > 0.
-    """
-
-    queries: int
-    documents: int
-    weight: float = 1.0
+    queries: int  # r_q, the first vectors of a query that count, >= 1
+    documents: int  # r_c, the first vectors of a document that count, >= 1
+    weight: float = 1.0  # of this group's loss, > 0
 
 
 def check_groups(groups: Sequence[Group], *, queries: int, documents: int) -> None:
@@ -133,15 +127,9 @@ def matryoshka(
 ) -> Tensor:
     """A loss of pairs, summed over nested prefixes of their dimensions.
 
-    ``sum_k weights_k loss(source[:, :dims_k], target[:, :dims_k])`` with each prefix scaled to
-    unit norm again, so that embeddings can be cut at any of ``dims``.
-
-    Args:
-        loss: Scalar of both sides at unit norm, ``(n, dims_k)`` each.
-        source: Embeddings, ``(n, d)``.
-        target: Embeddings of the partners, ``(n, d)``.
-        dims: Rising numbers of leading dimensions, each in ``[1, d]``.
-        weights: Weight of each prefix, > 0; all 1 if left out.
+    ``sum_k weights_k loss(source[:, :dims_k], target[:, :dims_k])`` for sides of ``(n, d)`` with
+    each prefix scaled to unit norm again, so that embeddings can be cut at any of ``dims``, which
+    rise within ``[1, d]``. Weights are above 0, and all 1 if left out.
 
     Raises:
         ValueError: The sides are not row-matched in one space, or ``dims`` or ``weights`` do not

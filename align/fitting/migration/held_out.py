@@ -22,20 +22,16 @@ QUERIES = 2000  # held-out queries over all folds: bounds the cost
 class AnswersKept:
     """What held-out queries retrieve, candidate by candidate.
 
-    Attributes:
-        values: Whether the old first answer is still first, share of the old ten that are among the
-            ten, whether the ten hold an item of the group; ``(c, q, 3)`` float64. The last is 0
-            where no groups are known.
-        old_hits: Whether the old query's own ten hold an item of the group, ``(q,)``.
-        codes: Group code of each query, ``(q,)``.
-        chance: The means of the three columns where each query is scored by the answers of another
-            one of its fold: what nearness to everything finds by itself; ``(c, 3)`` float64.
+    The columns of ``values`` are whether the old first answer is still first, the share of the old
+    ten that are among the ten, and whether the ten hold an item of the group, 0 where no groups are
+    known. ``chance`` are their means where each query is scored by the answers of another one of
+    its fold: what nearness to everything finds by itself.
     """
 
-    values: Tensor
-    old_hits: Tensor
-    codes: Tensor
-    chance: Tensor
+    values: Tensor  # (c, q, 3) float64
+    old_hits: Tensor  # whether the old query's own ten hold an item of the group, (q,)
+    codes: Tensor  # group code of each query, (q,)
+    chance: Tensor  # (c, 3) float64
 
     def excess(self, candidate: int) -> float:
         """By how many standard errors over groups more of the old ten are kept than by chance."""

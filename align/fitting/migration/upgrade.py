@@ -105,18 +105,16 @@ def upgrade(
     an offset, and regularised CCA folded into one map are fitted on four of five folds. The items
     of the fifth are queries through the map, among the old vectors of all other items.
 
-    Without ``groups`` the map is chosen that keeps most of the ten nearest that the old vectors
-    would have found. That is faithful and not always best: a new encoder that knows better loses
-    what it disagrees with. With ``groups`` the map with the best recall@10 is chosen, where items
-    of one group are each other's right answers. Either way the choice is made on the queries that
-    the estimates are made on. The chosen map is refitted on all items.
+    With ``groups``, whose items are each other's right answers, the map with the best recall@10 is
+    chosen; without, the one that keeps most of the ten nearest of the old vectors, so that a new
+    encoder that knows better loses what it disagrees with. The estimates are of the queries that
+    the choice was made on. The chosen map is refitted on all items.
 
     Args:
         new: Vectors of ``n`` items by the new encoder, ``(n, d_new)``.
         old: Vectors of the same items by the old encoder, ``(n, d_old)``; the index is searched by
             cosine, or holds unit vectors.
-        groups: ``n`` names; items of one group are right answers for each other, and no group is
-            both fitted on and queried. Some group needs two items.
+        groups: ``n`` names; no group is both fitted on and queried. Some group needs two items.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds and bootstrap.
 

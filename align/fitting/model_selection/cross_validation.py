@@ -30,39 +30,28 @@ Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n
 class Fold:
     """One split of the training pairs.
 
-    Attributes:
-        train: Rows to fit on, int64.
-        held_out: Rows to rank, one of each group, at most ``GALLERY``.
-        reference: Rows of ``train`` in random order, at most ``REFERENCE``; their projections serve
-            the gallery. While maps are compared the first ``MAP_REFERENCE`` do.
-        moments: Second moments of ``train`` by roots, filled when first asked for.
+    Projections of ``reference`` serve the gallery; while maps are compared the first
+    ``MAP_REFERENCE`` do.
     """
 
-    train: Tensor
-    held_out: Tensor
-    reference: Tensor
-    moments: dict[tuple[bool, bool], Paired] = field(default_factory=dict)
+    train: Tensor  # rows to fit on, int64
+    held_out: Tensor  # rows to rank, one of each group, at most GALLERY
+    reference: Tensor  # rows of train in random order, at most REFERENCE
+    moments: dict[tuple[bool, bool], Paired] = field(default_factory=dict)  # by roots
 
 
 @dataclass(frozen=True, slots=True)
 class Unpaired:
-    """Items of each side without a partner; they sharpen means and covariances.
+    """Items of each side without a partner; they sharpen means and covariances."""
 
-    Attributes:
-        source: ``(u, d_source)``, or ``None``.
-        target: ``(v, d_target)``, or ``None``.
-    """
-
-    source: Tensor | None = None
-    target: Tensor | None = None
+    source: Tensor | None = None  # (u, d_source)
+    target: Tensor | None = None  # (v, d_target)
 
     @property
     def counts(self) -> tuple[int, int]:
         """Number of unpaired source and target items."""
-        return (
-            0 if self.source is None else len(self.source),
-            0 if self.target is None else len(self.target),
-        )
+        source, target = (0 if x is None else len(x) for x in (self.source, self.target))
+        return source, target
 
     def __bool__(self) -> bool:
         return self.counts != (0, 0)

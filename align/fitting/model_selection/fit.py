@@ -27,7 +27,7 @@ from align.fitting.model_selection.gallery_correction import (
     projections,
 )
 from align.fitting.model_selection.map_search import MapPair, MapSearch, MapSearchResult
-from align.fitting.model_selection.outcome import Gain
+from align.fitting.model_selection.outcome import HeldOutGain
 from align.fitting.model_selection.part_weights import choose_parts
 from align.fitting.model_selection.scoring import score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
@@ -244,7 +244,7 @@ class _Refinement(NamedTuple):
     """Training on top: its gallery correction and outcome, and its gain over the closed form."""
 
     gallery: GalleryChoice
-    gain: Gain
+    gain: HeldOutGain
 
     @property
     def improves(self) -> bool:
@@ -254,7 +254,7 @@ class _Refinement(NamedTuple):
 def _verdict(
     search: MapSearchResult,
     gallery: GalleryChoice,
-    gain: Gain | None,
+    gain: HeldOutGain | None,
     refinement: _Refinement | None,
 ) -> str:
     verdict = f"{search.best.name} scored best of {len(search.tried)} maps"

@@ -46,18 +46,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GalleryChoice:
-    """The correction and the expansion that were selected, and what all of them scored.
-
-    Attributes:
-        hubness: The hubness correction, or ``None``.
-        expansion: The expansion, or ``None``.
-        outcome: Held-out results with both.
-        tried: Each step tried.
-    """
+    """The correction and the expansion that were selected, and what all of them scored."""
 
     hubness: Hubness | None
     expansion: GalleryExpansion | None
-    outcome: Outcome
+    outcome: Outcome  # held-out results with both
     tried: tuple[Step, ...] = ()
 
     def reference(self, cv: CrossValidation, maps: MapPair) -> ReferenceSet | None:

@@ -45,23 +45,15 @@ NO_ROOTS: Roots = (False, False)
 class MapChoice:
     """A recipe for a pair of maps, and what it scored on held-out pairs.
 
-    Attributes:
-        name: Method and settings, in words.
-        build: Makes the two maps from moments.
-        outcome: Held-out results; on which folds, ``stage`` says.
-        roots: Which sides go through the signed square root.
-        ridge: Ridge of each side, or ``None`` where the method has none.
-        power: Power of the weights of directions, likewise.
-        blended: What a blend is made of.
-        stage: ``"map"`` on the screening folds; ``"final"`` or ``"blend"`` on all folds.
+    ``stage`` is ``"map"`` on the screening folds; ``"final"`` or ``"blend"`` on all folds.
     """
 
-    name: str
+    name: str  # method and settings, in words
     build: Build
     outcome: Outcome
-    roots: Roots = NO_ROOTS
+    roots: Roots = NO_ROOTS  # which sides go through the signed square root
     ridge: tuple[float, float] | None = None
-    power: float | None = None
+    power: float | None = None  # of the weights of directions
     blended: tuple[MapChoice, MapChoice] | None = None
     stage: str = "map"
 

@@ -15,7 +15,7 @@ from align.metrics.chance import HeldOutRanks
 from align.scoring.ties import MEANS
 
 
-class Gain(NamedTuple):
+class HeldOutGain(NamedTuple):
     """Mean paired difference in reciprocal rank, and its standard error."""
 
     mean: float
@@ -36,27 +36,19 @@ class Gain(NamedTuple):
 class Outcome:
     """Held-out results of one candidate: one entry per held-out pair, both directions averaged.
 
-    Attributes:
-        reciprocal_ranks: ``(q,)`` float64.
-        hits_at_10: ``(q,)`` float64.
-        rounds: How often each pair is among them: folds that are drawn again hold the same pairs,
-            which is no further evidence.
-        held_out: The ranks behind both and their galleries, or ``None`` where several queries are
-            one entry.
+    Each pair is among them ``rounds`` times: folds that are drawn again hold the same pairs, which
+    is no further evidence. ``held_out`` are the ranks behind both and their galleries, or ``None``
+    where several queries are one entry.
     """
 
-    reciprocal_ranks: Tensor
-    hits_at_10: Tensor
+    reciprocal_ranks: Tensor  # (q,) float64
+    hits_at_10: Tensor  # (q,) float64
     rounds: float = 1.0
     held_out: HeldOutRanks | None = None
 
     @classmethod
     def of_ranks(cls, directions: Sequence[Tensor]) -> Outcome:
-        """Of pairs that are each the only match of their partner among all of them.
-
-        Args:
-            directions: Rank of each pair in each direction, ``(q,)`` each.
-        """
+        """Of the rank of each pair, ``(q,)`` for each direction, among all of them."""
         ranks = torch.stack(list(directions))
         first = ranks.double()
         sizes = torch.full((ranks.shape[1],), ranks.shape[1])
@@ -87,10 +79,10 @@ class Outcome:
         """Standard error of the mean reciprocal rank."""
         return self._error_of(self.reciprocal_ranks)
 
-    def gain_over(self, other: Outcome) -> Gain:
+    def gain_over(self, other: Outcome) -> HeldOutGain:
         """Paired gain over the results of another candidate on the same pairs."""
         difference = self.reciprocal_ranks - other.reciprocal_ranks
-        return Gain(difference.mean().item(), self._error_of(difference))
+        return HeldOutGain(difference.mean().item(), self._error_of(difference))
 
     def improves_on(self, other: Outcome, *, errors: float = 2.0) -> bool:
         """Whether its gain over ``other`` is more than ``errors`` standard errors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ from align.fitting.multi_vector.training import (
     parts,
     train,
 )
-from align.metrics.chance import AgainstChance, without_chance_warnings
+from align.metrics.chance import without_chance_warnings
 from align.metrics.ranks import rank_scores
 from align.scoring.ties import MEANS, first_best
 
@@ -66,21 +66,13 @@ def budgets_of(asking: int, vectors: int) -> tuple[Group, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _HeadFold:
-    """Pairs that are held out, as the adapter of all others, ``rest``, maps them.
+    """Pairs that are held out, as the adapter of all others maps them."""
 
-    Attributes:
-        rest: Rows of the other pairs.
-        adapter: Fitted on those.
-        firsts: First vectors of all held-out pairs.
-        evaluated: One held-out pair of each group, at most ``EVALUATED``.
-        scores: The adapter's scores among them, with source and with target queries.
-    """
-
-    rest: Tensor
-    adapter: Adapter
-    firsts: Firsts
-    evaluated: Tensor
-    scores: tuple[Tensor, Tensor]
+    rest: Tensor  # rows of the other pairs
+    adapter: Adapter  # fitted on those
+    firsts: Firsts  # first vectors of all held-out pairs
+    evaluated: Tensor  # one held-out pair of each group, at most EVALUATED
+    scores: tuple[Tensor, Tensor]  # the adapter's among them, of source and of target queries
 
 
 @torch.no_grad()
@@ -178,7 +170,10 @@ def fit_meta_tokens(
             bar.total += choice.epochs
             head = search.head(start, torch.arange(len(data)), adapter, card)
             search.train(head, search.folds, choice.epochs, lambda _: None)
-    chance = _against_chance(outcome, adapter)
+    ranked = outcome.held_out
+    assert ranked is not None
+    better = bool(adapter.card.better_than_chance)  # as the adapter's own fit has shown
+    chance = ranked.against_chance(better=better or ranked.standard_errors(outcome.rounds) > CLEAR)
     card["verdict"] = f"{chance}; {verdict}"
     card["better_than_chance"] = chance.better
     card["seconds"] = round(time.perf_counter() - began, 1)
@@ -215,8 +210,16 @@ class _HeadSearch:
 
     def deal_folds(self, fit_adapter: FitAdapter) -> None:
         """Hold out each fold and fit the adapter on the others."""
-        for fold in _folds(self.data, self.seed, fit_adapter):
-            self.folds.append(fold)
+        pairs = self.data.pairs.pooled
+        codes = torch.from_numpy(group_codes(pairs.groups))
+        for rest, held_out in deal(pairs.group_key, FOLDS, seed=self.seed):
+            with without_chance_warnings():
+                adapter = fit_adapter(pairs.take(rest))
+            evaluated = first_of_each(codes, held_out)[:EVALUATED]
+            firsts, here = Firsts.of(adapter, self.data, evaluated), torch.arange(len(evaluated))
+            scores = firsts.scores(0, here, here), firsts.scores(1, here, here)
+            firsts = Firsts.of(adapter, self.data, held_out)
+            self.folds.append(_HeadFold(rest, adapter, firsts, evaluated, scores))
             self.bar.update()
 
     def evaluate_adapter(self) -> Outcome:
@@ -308,34 +311,12 @@ class _HeadSearch:
         return outcome
 
 
-def _against_chance(outcome: Outcome, adapter: Adapter) -> AgainstChance:
-    """Against chance: the adapter's own fit may have shown it to be better."""
-    assert outcome.held_out is not None
-    shown = bool(adapter.card.better_than_chance)
-    return outcome.held_out.against_chance(
-        better=shown or outcome.held_out.standard_errors(outcome.rounds) > CLEAR
-    )
-
-
 def _remembering(adapter: Adapter, pairs: PairedEmbeddings) -> Adapter:
     """The adapter, which may be of other pairs, as one that remembers these too."""
     items, card = remember_pairs(adapter.training_items, pairs), adapter.card.of_encoders(pairs)
     if items is adapter.training_items and card == adapter.card:
         return adapter
     return adapter.replaced(card=card, training_items=items)
-
-
-def _folds(data: Reduced, seed: int, fit_adapter: FitAdapter) -> Iterator[_HeadFold]:
-    pairs = data.pairs.pooled
-    codes = torch.from_numpy(group_codes(pairs.groups))
-    for rest, held_out in deal(pairs.group_key, FOLDS, seed=seed):
-        with without_chance_warnings():
-            adapter = fit_adapter(pairs.take(rest))
-        evaluated = first_of_each(codes, held_out)[:EVALUATED]
-        firsts = Firsts.of(adapter, data, evaluated)
-        here = torch.arange(len(evaluated))
-        scores = firsts.scores(0, here, here), firsts.scores(1, here, here)
-        yield _HeadFold(rest, adapter, Firsts.of(adapter, data, held_out), evaluated, scores)
 
 
 def _ranks(scores: Tensor) -> Tensor:

@@ -39,19 +39,15 @@ Kind = Literal["shared", "paired"]
 class Start:
     """One way to start.
 
-    Attributes:
-        kind: ``"shared"``: both sides keep one basis of token states, which needs one encoder or
-            two whose token states have one width. ``"paired"``: regularised CCA between the sides'
-            mean states.
-        sharpness: Length of the meta tokens' queries; 0 pools evenly.
-        mix: Share of the aspect in a further vector, in (0, 1).
-        select: The sides, 0 source and 1 target, that show some of their token states as they are
-            instead of attending over all; for items that are lists of parts.
+    ``"shared"``: both sides have one basis of token states, which needs one encoder or two whose
+    token states have one width. ``"paired"``: regularised CCA between the sides' mean states. Sides
+    in ``select``, 0 source and 1 target, show some of their token states as they are instead of
+    attending over all; for items that are lists of parts.
     """
 
     kind: Kind
-    sharpness: float
-    mix: float
+    sharpness: float  # length of the meta tokens' queries; 0 pools evenly
+    mix: float  # share of the aspect in a further vector, in (0, 1)
     select: tuple[int, ...] = ()
 
 

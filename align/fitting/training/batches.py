@@ -20,20 +20,12 @@ from align.fitting.losses.mixup import shared_mixup
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairRows:
-    """Pairs to train on, or a batch of them.
+    """Pairs to train on, or a batch of them."""
 
-    Attributes:
-        source: Unit-norm float32, ``(n, d_source)``: maps do not look at lengths.
-        target: Unit-norm float32, ``(n, d_target)``.
-        groups: Group codes, int64 ``(n,)``.
-        source_modality: Bit masks, int64 ``(n,)``, or ``None``.
-        target_modality: Likewise.
-    """
-
-    source: Tensor
-    target: Tensor
-    groups: Tensor
-    source_modality: Tensor | None
+    source: Tensor  # unit-norm float32, (n, d_source): maps do not look at lengths
+    target: Tensor  # (n, d_target)
+    groups: Tensor  # group codes, int64 (n,)
+    source_modality: Tensor | None  # bit masks, int64 (n,)
     target_modality: Tensor | None
 
     @classmethod

@@ -34,11 +34,7 @@ def write(
 ) -> None:
     """Replace the file at ``path`` by these; no pickle is written.
 
-    Args:
-        path: The file.
-        tensors: By name, on any device.
-        numbers: Whatever JSON holds, read back equal.
-        identity: What a run that wants to continue must be of.
+    ``identity`` is what a run that wants to continue must be of, ``numbers`` whatever JSON holds.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.

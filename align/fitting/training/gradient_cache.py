@@ -35,14 +35,8 @@ def backward(
 
     With ``chunk``, rows are mapped a few at a time without a graph, the loss is differentiated
     with respect to what came out, and the rows are mapped again with a graph to carry that on. So
-    only ``chunk`` rows hold their graph. Dropout falls alike both times.
-
-    Args:
-        maps: Of the source and the target side.
-        inputs: Row-matched, ``(n, d_source)`` and ``(n, d_target)``.
-        loss: A scalar of both projected sides, ``(n, dim)`` each.
-        chunk: Rows at a time, or ``None`` for all.
-        precision: Context that maps run in.
+    only ``chunk`` rows hold their graph. Dropout falls alike both times. Maps run in the context of
+    ``precision``; ``loss`` is a scalar of both projected sides, ``(n, dim)`` each.
 
     Reference:
         Gao et al. 2021, arXiv:2101.06983 (GradCache).

@@ -37,15 +37,10 @@ _NUMBERS = ("step", "first_value", "best_value", "best_step", "misses", "seconds
 
 
 class TrainingRun:
-    """One training run: what it changes, and where it stands.
+    """One training run: what it changes, and where it stands after ``step`` of ``steps``.
 
-    Attributes:
-        step: Steps done.
-        steps: Steps to do, unless it ends early.
-        first_value: What validation said of the start, or ``None``.
-        best_value: What it said of the best, or ``None``.
-        best_step: Steps after which that was.
-        seconds: Spent so far, over all resumed parts.
+    ``first_value`` is what validation gave at the start, ``best_value`` the best, after
+    ``best_step``; ``seconds`` counts all resumed parts.
     """
 
     def __init__(

@@ -46,13 +46,12 @@ def train(
 
     A closed-form adapter has no weights to learn: it first becomes its linear ``residual``, which
     starts as the closed form to the last bit, on the sides that it maps (a side left as the
-    encoder gave it beside a mapped one stays so). Every step costs the maps and, for the default
-    loss, the ``(b, b)`` similarities of a batch. The same call gives the same adapter on the same
+    encoder gave it beside a mapped one stays so). The same call gives the same adapter on the same
     machine, and so does one that was killed and called again with its ``checkpoint``.
 
     A correction of galleries is worked out anew through the trained maps, from as many of these
-    pairs as it held before, with the settings that it had. Nothing tests whether those settings,
-    or the training itself, still improve on anything: that is what ``validate`` is for.
+    pairs as it held before, with the settings that it had. Only ``validate`` tests whether those
+    settings, or the training itself, improve on anything.
 
     Args:
         adapter: Where to start. Training runs where its tensors are.

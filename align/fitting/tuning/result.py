@@ -22,24 +22,14 @@ from align.scoring.ties import MEANS
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One setting, and what it scored on held-out pairs.
+    """One setting, and what it scored on all folds, or on the first alone if it was pruned."""
 
-    Attributes:
-        number: Place among the trials that were finished, from 0.
-        params: What was tried, by name.
-        setting: The same as a setting.
-        mrr: Mean reciprocal rank over all folds, in [0, 1]; over the first alone if pruned.
-        error: Its standard error.
-        recall_at_10: Share of held-out queries with their pair in the top ten, likewise.
-        pruned: Whether it was given up after the first fold.
-    """
-
-    number: int
-    params: Params
-    setting: Setting
-    mrr: float
-    error: float
-    recall_at_10: float
+    number: int  # place among the trials that were finished, from 0
+    params: Params  # what was tried, by name
+    setting: Setting  # the same as a setting
+    mrr: float  # mean reciprocal rank of held-out pairs, in [0, 1]
+    error: float  # its standard error
+    recall_at_10: float  # share of held-out queries with their pair in the top ten
     pruned: bool
 
     @property
