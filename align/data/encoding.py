@@ -123,9 +123,6 @@ def encode_instructions(
     """A vector for each instruction, zeros for an empty one; ``(n, dim)`` float32.
 
     Each distinct instruction is encoded once, with or without a store.
-
-    Raises:
-        ValueError: The encoder does not take text.
     """
     mixed = encoder.modality == MIXED
     if not (encoder.modality == "text" or (mixed and "text" in getattr(encoder, "encoders", ()))):

@@ -110,9 +110,6 @@ def upright_rgb(image: Image, name: str, *, most_pixels: int | None = None) -> I
 
     A picture of more than ``most_pixels`` is made smaller by the least whole factor that suffices,
     each pixel the mean of a square.
-
-    Raises:
-        ValueError: It has more than 8 bits per channel.
     """
     from PIL.Image import Transpose
 

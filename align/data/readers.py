@@ -50,12 +50,7 @@ class Table:
 
 
 def read_table(path: Path, wanted: Sequence[str]) -> Table:
-    """Rows of a .csv, .tsv, .jsonl, .jsonl.gz or .parquet file, of which ``wanted`` are needed.
-
-    Raises:
-        FileNotFoundError: There is no such file or folder.
-        ValueError: The suffix is another.
-    """
+    """Rows of a .csv, .tsv, .jsonl, .jsonl.gz or .parquet file, of which ``wanted`` are needed."""
     check_there(path)
     name = path.name.lower()
     if name.endswith((".csv", ".tsv")):
@@ -79,12 +74,7 @@ def check_there(path: Path) -> None:
 
 
 def read_csv(path: Path, *, delimiter: str) -> Table:
-    """Rows of a UTF-8 file with a header line; fields may be quoted and then span lines.
-
-    Raises:
-        PairsError: The file is not UTF-8, is empty, names a column twice, or breaks the quoting
-            rules, after which rows can no longer be told apart.
-    """
+    """Rows of a UTF-8 file with a header line; fields may be quoted and then span lines."""
     rows: list[TableRow] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -119,11 +109,7 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
 
 
 def read_jsonl(path: Path) -> Table:
-    """Rows of a file with one JSON object per line, UTF-8, gzipped if its name ends in ``.gz``.
-
-    Raises:
-        PairsError: The file is not UTF-8, or its compression is damaged.
-    """
+    """Rows of a file with one JSON object per line, UTF-8, gzipped if its name ends in ``.gz``."""
     rows: list[TableRow] = []
     columns: dict[str, None] = {}
     opened = gzip.open if path.suffix.lower() == ".gz" else open
@@ -154,12 +140,7 @@ def read_jsonl(path: Path) -> Table:
 
 
 def read_parquet(path: Path, wanted: Sequence[str]) -> Table:
-    """Rows of a Parquet file, of which only the ``wanted`` columns are read.
-
-    Raises:
-        ImportError: pyarrow is not installed.
-        PairsError: The file is not Parquet, or names a column twice.
-    """
+    """Rows of a Parquet file, of which only the ``wanted`` columns are read."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -187,9 +168,6 @@ def read_folder(folder: Path) -> Table:
     ``photo.jpg`` is described by ``photo.txt``, one caption per line, blank lines aside; folders
     inside ``folder`` are searched too, hidden files and folders are not. An id is the path of the
     image in ``folder``, ``#``, and the number of the caption from 0.
-
-    Raises:
-        NotADirectoryError: ``folder`` is not a folder.
     """
     if not folder.is_dir():
         raise NotADirectoryError(
@@ -253,11 +231,7 @@ def _once(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 or UTF-32 that begins with a byte-order mark.
-
-    Raises:
-        PairsError: It is in another encoding, such as cp1252.
-    """
+    """A text file in UTF-8, or in UTF-16 or UTF-32 that begins with a byte-order mark."""
     data = path.read_bytes()
     # The mark of UTF-32 begins with that of UTF-16.
     marks = {"utf-32": (BOM_UTF32_LE, BOM_UTF32_BE), "utf-16": (BOM_UTF16_LE, BOM_UTF16_BE)}

@@ -75,11 +75,7 @@ def is_missing(value: Any) -> bool:
 
 
 def group_codes(groups: Sequence[str]) -> Rows:
-    """Number the groups ``0 .. g - 1`` in order of first appearance; ``(n,)``.
-
-    Raises:
-        ValueError: A name is missing: ``None`` or NaN would be one group of unrelated rows.
-    """
+    """Number of the group of each row, ``(n,)``, in order of first appearance; none may lack."""
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(group, len(numbers)) for group in groups]
     for group in filter(is_missing, numbers):
@@ -106,9 +102,6 @@ def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) 
         groups: One group name per row, ``(n,)``.
         fractions: Share of the rows wanted in each part, each in (0, 1), sum < 1.
         seed: Seeds the order in which groups are dealt.
-
-    Raises:
-        ValueError: A fraction is out of range, or a part or the remainder would be empty.
     """
     if not all(0 < f < 1 for f in fractions) or sum(fractions) >= 1:
         raise ValueError(
@@ -140,9 +133,6 @@ def folds(groups: Sequence[str], k: int, *, seed: int) -> Rows:
 
     Groups are dealt in a random order, largest first, each to the fold with the fewest rows, so
     that folds differ by at most the size of one group.
-
-    Raises:
-        ValueError: There are fewer groups than folds.
     """
     codes = group_codes(groups)
     sizes = np.bincount(codes)

@@ -53,12 +53,7 @@ class ValidPair(NamedTuple):
 def valid_pairs(
     table: Table, columns: Columns, images: Collection[str] | None, on_error: OnError
 ) -> tuple[list[ValidPair], list[str]]:
-    """The good rows of ``table`` in order, and one line for each bad one.
-
-    Raises:
-        ValueError: ``on_error`` or ``images`` is out of range.
-        PairsError: There are no rows, a column is not there, or rows are bad and not to be skipped.
-    """
+    """The good rows of ``table`` in order, and one line for each bad one."""
     advice = "Use skip to drop bad rows and have them listed."
     check_one_of("on_error", on_error, get_args(OnError), advice)
     if not table.rows:
@@ -222,11 +217,7 @@ class _RowValidator:
 
 
 def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of modalities in small letters without spaces.
-
-    Raises:
-        ValueError: A name is no modality.
-    """
+    """Names of modalities in small letters without spaces."""
     from align.data.modality import Modality
 
     for name in dict.fromkeys(names):

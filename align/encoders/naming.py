@@ -25,11 +25,7 @@ def name_of(encoder: Any) -> str | None:
 
 
 def model_and_options(kind: type[Any], text: str) -> tuple[str, dict[str, Any]]:
-    """The model and the options of an encoder of class ``kind`` from ``MODEL?option=value&...``.
-
-    Raises:
-        ValueError: ``kind`` has no such option, or the value is of another type.
-    """
+    """The model and the options of an encoder of class ``kind`` from ``MODEL?option=value&...``."""
     match = _WITH_OPTIONS.fullmatch(text)
     if match is None:
         return text, {}

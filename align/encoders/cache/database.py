@@ -56,13 +56,7 @@ def checksum(label: Label, key: bytes, vectors: bytes) -> bytes:
 
 
 def check_folder(root: Path) -> None:
-    """Raise unless ``root`` is a store, or free or empty, so that it may become one.
-
-    Raises:
-        NotADirectoryError: It is a file.
-        FileExistsError: It is a folder that holds files and is no store.
-        OSError: It cannot be read.
-    """
+    """Raise unless ``root`` is a store, or free or empty, so that it may become one."""
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(
             f"a store is a folder; {str(root)!r} is a file. Choose another name."
@@ -146,12 +140,7 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def connect(path: Path, wait_seconds: float = 60.0) -> sqlite3.Connection:
-    """A connection to a database of ours, which is made where there is none or an empty file.
-
-    Raises:
-        sqlite3.DatabaseError: It cannot be opened or read.
-        ValueError: It is another program's, or of another version.
-    """
+    """A connection to a database of ours, which is made where there is none or an empty file."""
     # A reader of a folder that it may not write to cannot make SQLite's companions of the file.
     name = path if os.access(path.parent, os.W_OK) else f"{path.resolve().as_uri()}?immutable=1"
     db = sqlite3.connect(
@@ -218,11 +207,7 @@ def known_labels(db: sqlite3.Connection) -> dict[int, Label]:
 
 
 def _label_number(db: sqlite3.Connection, label: Label) -> int | None:
-    """Number of a label; ``None`` where the store has nothing of it.
-
-    Raises:
-        ValueError: The store has vectors of another width under the same fingerprint.
-    """
+    """Number of a label; ``None`` where the store has nothing of it."""
     row = db.execute(
         "SELECT id, width FROM labels WHERE fingerprint = ? AND kind = ? AND dtype = ?",
         (label.fingerprint, label.kind, label.dtype),

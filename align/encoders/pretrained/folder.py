@@ -18,10 +18,6 @@ def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]
         model: A local folder, or a hub id such as ``"facebook/dinov2-small"``.
         revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
         files: Names to download beside the weights, at the root or one level down.
-
-    Raises:
-        ValueError: ``revision`` was given with a local folder.
-        FileNotFoundError: There is neither such a folder nor such a hub id within reach.
     """
     local = Path(model).expanduser()
     if local.is_dir():
@@ -56,12 +52,7 @@ def present(folder: Path, files: Sequence[str]) -> list[Path]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of a transformers folder that is safe to load.
-
-    Raises:
-        ValueError: There is no ``config.json``, no safetensors file, or the folder asks for
-            Python code of its own to be run.
-    """
+    """The ``config.json`` of a transformers folder, which must have safetensors and run no code."""
     config = read_settings(folder / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ValueError(

@@ -97,9 +97,6 @@ def pick_layer(output: Any, layer: int) -> Tensor:
 
     The last states have passed the network's final norm, if it has one; inner hidden states have
     not. Index 0 is what enters the first layer.
-
-    Raises:
-        ValueError: There is no such layer.
     """
     if layer == -1:
         last: Tensor = output.last_hidden_state

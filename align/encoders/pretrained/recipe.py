@@ -60,12 +60,7 @@ def read_recipe(
     prompt: str | None,
     max_length: int | None,
 ) -> Recipe:
-    """The recipe of a transformers or sentence-transformers folder and options of ``TextEncoder``.
-
-    Raises:
-        ValueError: An option is out of range, the folder is unsafe or incomplete, or its own
-            pooling is wanted where it has none.
-    """
+    """The recipe of a folder of either library, with options of ``TextEncoder``."""
     advice = "None is the model's own: leave pooling out if in doubt."
     check_one_of("pooling", pooling, (*get_args(TextPooling), None), advice)
     if max_length is not None:

@@ -21,12 +21,7 @@ _ACTIVATION = re.compile(r"torch\.nn(\.[A-Za-z_]\w*)+", flags=re.ASCII)
 
 
 def read_settings(path: Path) -> Any:
-    """The content of a JSON file, or an empty ``dict`` where there is none.
-
-    Raises:
-        FileNotFoundError: It is a folder, a pipe or a device.
-        ValueError: It is too large, nested too deep, or no JSON in UTF-8.
-    """
+    """The content of a JSON file, or an empty ``dict`` where there is none."""
     return _read(path, lambda pairs: dict(pairs)) if path.exists() else {}
 
 
@@ -34,10 +29,6 @@ def check_no_code(folder: Path) -> None:
     """Raise unless loading ``folder`` imports classes of the installed libraries alone.
 
     Every JSON file of settings at its root and one level down is read, at any depth of nesting.
-
-    Raises:
-        FileNotFoundError: A JSON file is a pipe or a device.
-        ValueError: A file asks for code to be run, names another model, or cannot be read.
     """
     files = sorted({*folder.glob("*.json"), *folder.glob("*/*.json")})
     for path in files:
@@ -50,11 +41,7 @@ def check_no_code(folder: Path) -> None:
 
 
 def module_folder(folder: Path, path: object) -> Path:
-    """The part of a sentence-transformers folder that a module names.
-
-    Raises:
-        ValueError: It lies outside the folder.
-    """
+    """The part of a sentence-transformers folder that a module names."""
     part = folder / str(path)
     inside = isinstance(path, str) and part.resolve().is_relative_to(folder.resolve())
     if not inside or Path(str(path)).is_absolute() or ".." in Path(str(path)).parts:
@@ -66,12 +53,7 @@ def module_folder(folder: Path, path: object) -> Path:
 
 
 def check_modules(folder: Path, modules: Any) -> None:
-    """Raise unless ``modules.json`` lists modules of sentence-transformers inside the folder.
-
-    Raises:
-        ValueError: It is no such list, or a module is not from that package or lies elsewhere, or
-            keeps its weights as a pickle.
-    """
+    """Raise unless ``modules.json`` lists modules of sentence-transformers inside the folder."""
     fits = isinstance(modules, list) and all(
         isinstance(each, dict) and isinstance(each.get("type"), str) and "path" in each
         for each in modules

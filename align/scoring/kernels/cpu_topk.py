@@ -35,9 +35,6 @@ def topk(
 
     Returns:
         ``values`` and ``indices``, both ``(q, k)``; ``1 <= k <= m`` is not checked.
-
-    Raises:
-        ValueError: A score is NaN or infinite.
     """
     int8 = documents.scales is not None and queries.scales is None
     on_cpu = documents.tokens.device.type == "cpu"
