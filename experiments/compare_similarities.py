@@ -50,7 +50,7 @@ from probes.similarity.comparison import (
     compare_similarities,
 )
 from probes.similarity.standard import match_ranks
-from probes.similarity.training import Learned, bilinear_plans, learn
+from probes.similarity.training import LearnedSimilarity, bilinear_plans, learn
 
 SAME, OTHER, EQUAL = "same pairs", "other pairs", "equal pairs"
 UNMAPPED = f"{BILINEAR}, no adapter"
@@ -85,7 +85,7 @@ class Drawn:
 
     ranks: Mapping[str, Ranks]
     adapters: tuple[str, str]
-    learned: Mapping[str, Mapping[str, Learned]]
+    learned: Mapping[str, Mapping[str, LearnedSimilarity]]
 
     def to_dict(self) -> dict[str, Any]:
         """How everything was chosen, ready for JSON."""
@@ -179,7 +179,7 @@ def mapped(adapter: Adapter, paired: PairedEmbeddings) -> PairedEmbeddings:
 
 def without_adapter(
     train: PairedEmbeddings, gallery: PairedEmbeddings, *, seed: int
-) -> tuple[Tensor, Learned]:
+) -> tuple[Tensor, LearnedSimilarity]:
     """Ranks of the gallery by a bilinear form of the encoders' own vectors, and the form."""
     source_mean, source = prepare(train.source.float())
     target_mean, target = prepare(train.target.float())

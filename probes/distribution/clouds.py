@@ -87,7 +87,7 @@ class CentredDistance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Solved:
+class _SolvedDistance:
     """A centred distance, what a space has to do with it, and its null."""
 
     part: CentredDistance
@@ -132,11 +132,11 @@ def squared_distance_probes(
         return torch.tensor(values, dtype=torch.float64)
 
     @once_per_space
-    def solve_once(space: Space) -> _Solved:
+    def solve_once(space: Space) -> _SolvedDistance:
         drawn, rows = space.sample(SAMPLE) if sampled else (space, None)
         z, w, _ = exactly_centred(drawn.source, drawn.target)
         part = solve(z, w)
-        return _Solved(
+        return _SolvedDistance(
             part,
             drawn.source.double() - drawn.target.double(),
             float((z.square().sum() + w.square().sum()) / len(z)),

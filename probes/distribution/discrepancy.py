@@ -90,7 +90,7 @@ def energy_distance(
     return value * scale
 
 
-class _Kernel(NamedTuple):
+class _RadialKernel(NamedTuple):
     """A similarity that depends on squared distance ``t`` alone."""
 
     of: Callable[[Tensor], Tensor]  # the similarity, k(t)
@@ -107,7 +107,7 @@ class _Distances(NamedTuple):
     across: Tensor
 
 
-_Choice = Callable[[_Distances], _Kernel]
+_Choice = Callable[[_Distances], _RadialKernel]
 
 
 def _value(
@@ -119,7 +119,7 @@ def _value(
     return mean_apart(_compared(x, y, choose)[2], codes)[0], scale
 
 
-def _compared(x: Tensor, y: Tensor, choose: _Choice) -> tuple[_Distances, _Kernel, Tensor]:
+def _compared(x: Tensor, y: Tensor, choose: _Choice) -> tuple[_Distances, _RadialKernel, Tensor]:
     """Distances, kernel, and similarity within the sides less that across, ``(n, n)``."""
     # Around their common middle, where rounding is least.
     middle = (x.mean(dim=0) + y.mean(dim=0)) / 2
@@ -133,7 +133,7 @@ def _compared(x: Tensor, y: Tensor, choose: _Choice) -> tuple[_Distances, _Kerne
     return distances, kernel, gain.sub_(across).sub_(across.T)
 
 
-def _gaussians(distances: _Distances) -> _Kernel:
+def _gaussians(distances: _Distances) -> _RadialKernel:
     within = torch.ones_like(distances.across, dtype=torch.bool).triu_(1)
     pooled = [distances.source[within], distances.target[within], distances.across.flatten()]
     median = float(torch.cat(pooled).median())
@@ -153,15 +153,17 @@ def _gaussians(distances: _Distances) -> _Kernel:
             total.add_(wide, alpha=2 ** ((halving - 2) * power))
         return total.div_(5 * median**power)
 
-    return _Kernel(lambda t: mean(t, 0), lambda t: mean(t, 1), lambda t: mean(t, 2), scale=1.0)
+    return _RadialKernel(
+        lambda t: mean(t, 0), lambda t: mean(t, 1), lambda t: mean(t, 2), scale=1.0
+    )
 
 
-def _distance(distances: _Distances) -> _Kernel:
+def _distance(distances: _Distances) -> _RadialKernel:
     def power(exponent: float) -> Callable[[Tensor], Tensor]:
         # Items that coincide have no direction between them and pull nowhere.
         return lambda t: t.pow(exponent).masked_fill_(t == 0, 0)
 
-    return _Kernel(
+    return _RadialKernel(
         lambda t: t.sqrt().neg_(),
         power(-0.5),
         power(-1.5),
@@ -215,7 +217,9 @@ def _measure_shape(space: Space, choose: _Choice) -> Measured:
     )
 
 
-def _drag(z: Tensor, w: Tensor, distances: _Distances, kernel: _Kernel, codes: Tensor) -> Tensor:
+def _drag(
+    z: Tensor, w: Tensor, distances: _Distances, kernel: _RadialKernel, codes: Tensor
+) -> Tensor:
     """What a gain loses when each cloud is centred again, to first order in the means, ``(n, n)``.
 
     A cloud drawn again has a mean of its own, which centring takes away. With features ``f`` of

@@ -71,7 +71,7 @@ def sinkhorn_divergence(
     return float(gap.square().sum() + solved.value) * scale * scale
 
 
-class _Solved(NamedTuple):
+class _Divergence(NamedTuple):
     """A divergence, what each pair adds to it to first order ``(n,)``, and notes."""
 
     value: float
@@ -79,7 +79,7 @@ class _Solved(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Solved:
+def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Divergence:
     cost = squared_distances(z, w)
     median = float(cost.median())
     if median == 0:
@@ -110,7 +110,7 @@ def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Solved:
             f"of the mass, above {_TOLERANCE:.0e}: the value is too low. Raise relative_epsilon."
         )
     value = float(on_source.double().mean() + on_target.double().mean())
-    return _Solved(value, on_source + on_target, tuple(notes))
+    return _Divergence(value, on_source + on_target, tuple(notes))
 
 
 def potentials(
@@ -165,7 +165,7 @@ def _own_potential(cost: Tensor, epsilon: float) -> tuple[Tensor, float]:
 
 
 def _solve(z: Tensor, w: Tensor) -> CentredDistance:
-    def divergence(a: Tensor, b: Tensor) -> _Solved:
+    def divergence(a: Tensor, b: Tensor) -> _Divergence:
         return _divergence(a.float(), b.float(), RELATIVE_EPSILON)
 
     value, influence, notes = divergence(z, w)

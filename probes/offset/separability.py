@@ -68,7 +68,7 @@ def modality_classifier_auc(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Test:
+class _FoldTest:
     """One fold, scored by the classifier of the others, whichever way their pairs are turned."""
 
     held_out: Tensor  # pairs of the fold, (m,)
@@ -92,7 +92,7 @@ class _Test:
         return first[:, None] - second
 
 
-def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_Test]:
+def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_FoldTest]:
     items = torch.cat([x, y]).double()
     power = items.square().sum(dim=1).mean().item()
     items -= items.mean(dim=0)
@@ -110,7 +110,7 @@ def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_
             )
         solved = torch.cholesky_solve(mine.T, torch.linalg.cholesky(covariance)).T
         first, second = rest.tensor_split(2)
-        tests.append(_Test(inside, others, first - second, solved))
+        tests.append(_FoldTest(inside, others, first - second, solved))
     return tests
 
 
@@ -128,7 +128,7 @@ def _shrunk_covariance(items: Tensor, scatter: Tensor) -> Tensor:
     return (1 - shrinkage) * covariance + shrinkage * sphere * torch.eye(d, dtype=items.dtype)
 
 
-def _placements(tests: Sequence[_Test]) -> Tensor:
+def _placements(tests: Sequence[_FoldTest]) -> Tensor:
     """Share of the other modality of its fold on the right side of each item, ``(2, n)``."""
     placed = torch.zeros(2, sum(len(test.held_out) for test in tests), dtype=torch.float64)
     for test in tests:
@@ -138,7 +138,7 @@ def _placements(tests: Sequence[_Test]) -> Tensor:
     return placed
 
 
-def _influence(tests: Sequence[_Test], placed: Tensor) -> Tensor:
+def _influence(tests: Sequence[_FoldTest], placed: Tensor) -> Tensor:
     """First-order effect of each pair on the AUC, in the test and in training, ``(n,)``.
 
     The test part are the placement values of DeLong et al. 1988, doi:10.2307/2531595. For the
@@ -159,7 +159,7 @@ def _influence(tests: Sequence[_Test], placed: Tensor) -> Tensor:
     return influence
 
 
-def _swapped_areas(tests: Sequence[_Test], signs: Tensor) -> Tensor:
+def _swapped_areas(tests: Sequence[_FoldTest], signs: Tensor) -> Tensor:
     """AUC where the sides of pairs with sign -1 are swapped before training and test, ``(b,)``."""
     areas = torch.zeros(len(signs), dtype=torch.float64)
     for test in tests:

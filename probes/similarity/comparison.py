@@ -28,7 +28,7 @@ from probes.similarity.standard import (
     match_ranks,
     positive_and_negative_parts,
 )
-from probes.similarity.training import Learned, bilinear_plans, learn, mlp_plans
+from probes.similarity.training import LearnedSimilarity, bilinear_plans, learn, mlp_plans
 
 METRICS = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
 DECIDES = "mean_reciprocal_rank"
@@ -39,7 +39,7 @@ BILINEAR = "low-rank bilinear"
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class SimilarityScore:
     """A metric with its 95 % bootstrap interval over groups."""
 
     value: float  # the mean over pairs and both directions, in [0, 1]
@@ -51,7 +51,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class SimilarityGain:
     """A metric minus that of the reference, with the paired 95 % bootstrap interval over groups."""
 
     value: float  # positive where the reference is worse
@@ -69,8 +69,8 @@ class ScoredSimilarity:
     """The metrics of one similarity by name, and its gains; ``None`` for the reference."""
 
     name: str
-    metrics: Mapping[str, Score]
-    gain: Mapping[str, Gain] | None
+    metrics: Mapping[str, SimilarityScore]
+    gain: Mapping[str, SimilarityGain] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ class SimilarityComparison:
     ranks: Mapping[str, Tensor]
     gallery: int
     groups: int
-    learned: Mapping[str, Learned]
+    learned: Mapping[str, LearnedSimilarity]
 
     @property
     def conclusion(self) -> str:
@@ -202,7 +202,7 @@ def compare_ranks(
     groups: tuple[str, ...],
     *,
     reference: str = COSINE,
-    learned: Mapping[str, Learned] | None = None,
+    learned: Mapping[str, LearnedSimilarity] | None = None,
     seed: int = 0,
 ) -> SimilarityComparison:
     """Similarities compared by ranks that they gave to the same pairs, in one space or in several.
@@ -252,21 +252,23 @@ def _values(ranks: Tensor) -> Tensor:
     return torch.stack([column.mean(dim=1) for column in columns], dim=1)
 
 
-def _scores(values: Tensor, codes: Tensor, seed: int) -> dict[str, Score]:
+def _scores(values: Tensor, codes: Tensor, seed: int) -> dict[str, SimilarityScore]:
     generator = torch.Generator().manual_seed(seed)
     low, high = bootstrap_interval(values, groups=codes, generator=generator)
     bounds = zip(values.mean(dim=0).tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Score(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+    return {name: SimilarityScore(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
 
 
-def _gains(values: Tensor, reference: Tensor, codes: Tensor, seed: int) -> dict[str, Gain]:
+def _gains(
+    values: Tensor, reference: Tensor, codes: Tensor, seed: int
+) -> dict[str, SimilarityGain]:
     generator = torch.Generator().manual_seed(seed)
     low, high = paired_bootstrap_interval(values, reference, groups=codes, generator=generator)
     p = randomisation_test(values, reference, groups=codes, generator=generator)
     value = (values - reference).mean(dim=0)
     columns = (each.tolist() for each in (value, low, high, p))
     bounds = zip(*columns, strict=True)
-    return {name: Gain(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
+    return {name: SimilarityGain(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
 
 
 def _chi_square_of_parts(queries: Tensor, gallery: Tensor) -> Tensor:

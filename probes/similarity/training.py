@@ -55,7 +55,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class LearnedSimilarity:
     """A similarity trained on all pairs by the best plan, and what all plans came to, in order."""
 
     similarity: PairSimilarity
@@ -102,7 +102,7 @@ def bilinear_plans(d_source: int, d_target: int) -> tuple[Plan, ...]:
     return tuple(plans)
 
 
-def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) -> Learned:
+def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) -> LearnedSimilarity:
     """The best of some plans, chosen on held-out training pairs and trained on all of them.
 
     The loss is InfoNCE over all pairs of a batch, in both directions, with one pair per group in a
@@ -128,7 +128,7 @@ def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) ->
     best = first_best([attempt.mean_reciprocal_rank for attempt in tried])
     checks = tried[best].steps // CHECK_EVERY
     (similarity,) = islice(_descent(plans[best], _Pairs(train), seed), checks, checks + 1)
-    return Learned(similarity, tried[best], tuple(tried))
+    return LearnedSimilarity(similarity, tried[best], tuple(tried))
 
 
 class _Pairs:

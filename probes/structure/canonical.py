@@ -119,7 +119,7 @@ def canonical_spectrum(
     return _fit(x, y, codes_of(groups, len(x)), dims, ridge, seed).spectrum
 
 
-class _Fit(NamedTuple):
+class _CanonicalFit(NamedTuple):
     """The spectrum, and what its intervals and p-values need."""
 
     seen: HeldOut  # projections of the pairs as they are
@@ -134,7 +134,7 @@ class _Fit(NamedTuple):
 
 def _fit(
     source: Tensor, target: Tensor, codes: Tensor, dims: int | None, ridge: float, seed: int
-) -> _Fit:
+) -> _CanonicalFit:
     x = leading_components("source", source, _COMPONENTS)
     y = leading_components("target", target, _COMPONENTS)
     most = min(x.shape[1], y.shape[1])
@@ -143,7 +143,7 @@ def _fit(
     check_k(dims, most, name="dims", of="the components of the smaller side")
     folds = whitened_folds(x, y, codes, ridge=ridge, seed=seed)
     pairings = pairings_within(folds, codes, _DRAWS, torch.Generator().manual_seed(seed))
-    return _Fit(
+    return _CanonicalFit(
         held_out(folds, dims=dims),
         torch.stack([held_out(folds, dims=dims, pairing=rows).correlations for rows in pairings]),
         in_sample(folds, dims=dims),
@@ -151,7 +151,7 @@ def _fit(
 
 
 @once_per_space
-def _fit_of(space: Space) -> _Fit:
+def _fit_of(space: Space) -> _CanonicalFit:
     drawn = space.sample(SAMPLE).space
     return _fit(drawn.source, drawn.target, drawn.codes, None, _RIDGE, space.seed)
 

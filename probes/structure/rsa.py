@@ -49,7 +49,7 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     return _rsa(x, y, codes_of(groups, len(x))).value
 
 
-class _Fit(NamedTuple):
+class _RankCorrelation(NamedTuple):
     """RSA with what its interval and its null need."""
 
     value: float
@@ -65,13 +65,13 @@ class _Fit(NamedTuple):
         return sums * len(self.apart) / len(entry)
 
 
-def _rsa(x: Tensor, y: Tensor, codes: Tensor) -> _Fit:
+def _rsa(x: Tensor, y: Tensor, codes: Tensor) -> _RankCorrelation:
     apart = (codes[:, None] != codes).triu()
     u, v = (
         _ranks(name, inner_products(side.double(), side.double())[apart])
         for name, side in (("source", x), ("target", y))
     )
-    return _Fit((u * v).mean().item(), apart, u, v)
+    return _RankCorrelation((u * v).mean().item(), apart, u, v)
 
 
 def _ranks(name: str, cosines: Tensor) -> Tensor:
