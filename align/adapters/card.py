@@ -140,5 +140,5 @@ def installed_versions() -> dict[str, str]:
     """Versions that could change a number: isthmus, torch, NumPy, Python."""
     from align._version import __version__
 
-    found = {name: version(name) for name in ("torch", "numpy")}
-    return {"isthmus": __version__, "python": platform.python_version(), **found}
+    packages = {name: version(name) for name in ("torch", "numpy")}
+    return {"isthmus": __version__, "python": platform.python_version(), **packages}

@@ -38,10 +38,10 @@ def check_digest(adapter: Adapter, digest: str | None, name: str) -> None:
         digest: What ``adapter_digest`` gave of the one expected; ``None`` takes any.
         name: Where it was loaded from, for the message.
     """
-    found = None if digest is None else adapter_digest(adapter)
-    if found != digest:
+    actual = None if digest is None else adapter_digest(adapter)
+    if actual != digest:
         raise ValueError(
             f"the adapter must be the one that the stored vectors came from, {str(digest)[:16]}; "
-            f"{name!r} is now {str(found)[:16]}. Put the former back, or embed all items anew with "
-            "this one, into a new place."
+            f"{name!r} is now {str(actual)[:16]}. Put the former back, or embed all items anew "
+            "with this one, into a new place."
         )

@@ -1,4 +1,4 @@
-"""What an adapter remembers of the items that it was fitted on: enough to know them again."""
+"""What an adapter remembers of the items that it was fitted on: enough to recognise them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ by a share of its length moves each by about that share, which is 0.0003 for flo
 cosine 0.999 fall together with a chance of 4e-9, and those of cosine 0.9999 with 4e-5."""
 
 COMMON = 32
-"""Training pairs of one item from which on it tells nothing of a pair, as a class label does."""
+"""Training pairs of one item from which on it says nothing of a pair, as a class label does."""
 
 _SEED = b"isthmus training items 1"
 _COMPARED = 2**22  # numbers compared at a time: bounds memory, changes no answer
@@ -31,7 +31,7 @@ _COMPARED = 2**22  # numbers compared at a time: bounds memory, changes no answe
 class TrainingItems(nn.Module):
     """Eight numbers of each training item: fixed random projections of its direction.
 
-    The same item that was encoded in a batch of another size, on another processor, or kept as
+    The same item that was encoded in a batch of another size, on another processor, or stored as
     float16 has slightly other bits and is still known; other items practically never are. An item
     cannot be read back from its numbers.
 
@@ -43,7 +43,7 @@ class TrainingItems(nn.Module):
 
     Reference:
         Achlioptas 2003, doi:10.1016/S0022-0000(03)00025-4, for projections that are not Gaussian;
-        these are uniform, so that sparse vectors are told apart too.
+        these are uniform, so that sparse vectors differ too.
     """
 
     source: Tensor

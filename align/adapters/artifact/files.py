@@ -27,7 +27,7 @@ WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json",
 FILES = (WEIGHTS, CONFIG, CARD, README)
 CONFIG_SCHEMA = Schema("isthmus-adapter", 1)
 CARD_SCHEMA = Schema("isthmus-card", 1)
-AGAIN = "Save or download the adapter again."
+AGAIN = f"{_AGAIN.capitalize()}."
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -122,9 +122,8 @@ def check_config(name: str, config: Mapping[str, Any], *others: str) -> list[str
     """The digests of other files that ``sealed`` settings hold, once their own is right."""
     seal = {each: config.get(each) for each in ("digests", "sha256")}
     digests, whole = read_fields(seal, name, _AGAIN, {"digests": OBJECT, "sha256": DIGEST})
-    found = read_fields(digests, f"{name}.digests", _AGAIN, dict.fromkeys(others, DIGEST))
     check_digest(name, whole, without(config, "sha256"), beside=name)
-    return found
+    return read_fields(digests, f"{name}.digests", _AGAIN, dict.fromkeys(others, DIGEST))
 
 
 def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -146,16 +145,16 @@ def changed(name: str, beside: str) -> str:
     )
 
 
-def check_tensors(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise ``ValueError`` unless ``found`` has the names and shapes of ``wanted``, all finite."""
-    unknown, missing = sorted(set(found) - set(wanted)), sorted(set(wanted) - set(found))
+def check_tensors(name: str, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``tensors`` have the names and shapes of ``like``, all finite."""
+    unknown, missing = sorted(set(tensors) - set(like)), sorted(set(like) - set(tensors))
     if unknown or missing:
         raise ValueError(
             f"{name} must hold exactly the tensors that {CONFIG} describes; "
             f"unknown: {unknown}, missing: {missing}. {AGAIN}"
         )
-    for key, tensor in found.items():
-        shape = tuple(wanted[key].shape)
+    for key, tensor in tensors.items():
+        shape = tuple(like[key].shape)
         if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
             raise ValueError(
                 f"{key} in {name} must be float32 of shape {shape}; "
@@ -188,7 +187,7 @@ def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
     import huggingface_hub
 
     try:
-        found = huggingface_hub.snapshot_download(
+        folder = huggingface_hub.snapshot_download(
             folder_or_hub_id, revision=revision, allow_patterns=list(FILES)
         )
     except (OSError, ValueError) as error:
@@ -198,4 +197,4 @@ def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
             f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}. "
             "Check the path, or download the adapter first and pass its folder."
         ) from error
-    return Path(found)
+    return Path(folder)

@@ -16,7 +16,7 @@ ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class GalleryExpansion:
-    """How strongly a gallery item leans on the partners of its nearest training items.
+    """Gallery expansion: how far an item moves to the partners of its nearest training items.
 
     ``z' = norm(z + weight * norm(softmax(sharpness * z @ own.T) @ other))``, where row ``i`` of
     ``own`` and ``other`` are the two projections of training pair ``i``: the Nadaraya-Watson

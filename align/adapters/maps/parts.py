@@ -50,8 +50,8 @@ class Parts:
         means = []
         for part in split:
             there = part[present(part)]
-            found = _directions(there, root=root).mean(dim=0)
-            means.append(found if len(there) else part.new_zeros(part.shape[1]))
+            mean = _directions(there, root=root).mean(dim=0)
+            means.append(mean if len(there) else part.new_zeros(part.shape[1]))
         return torch.cat(means)
 
     def centred(self, x: Tensor, mean: Tensor, *, root: bool = False) -> Tensor:
@@ -62,13 +62,13 @@ class Parts:
             self.shares,
             strict=True,
         )
-        prepared, held = [], x.new_zeros(len(x), 1)
+        prepared, total = [], x.new_zeros(len(x), 1)
         for part, centre, share in each:
             there = present(part)[:, None]
             moved = torch.where(there, _directions(part, root=root) - centre, 0)
             prepared.append(torch.nn.functional.normalize(moved, dim=1) * math.sqrt(share))
-            held = held + share * there
-        return torch.cat(prepared, dim=1) / held.sqrt()
+            total = total + share * there
+        return torch.cat(prepared, dim=1) / total.sqrt()
 
 
 def present(part: Tensor) -> Tensor:
