@@ -49,6 +49,15 @@ def _keys_of_queries() -> Iterator[None]:
         _of_queries.reset(before)
 
 
+def _keyed(method: str) -> Any:
+    """A method of the store that is called with our prefix before the key."""
+
+    def call(self: KeyedCache, key: str, *args: Any, **options: Any) -> Any:
+        return getattr(self.store, method)(self._prefix + key, *args, **options)
+
+    return call
+
+
 class KeyedCache(BaseKVStore):
     """A key-value store of the user's, in which each of our keys begins with a digest.
 
@@ -68,33 +77,15 @@ class KeyedCache(BaseKVStore):
     def _prefix(self) -> str:
         return f"{self.digest}:{'query' if _of_queries.get() else 'document'}:"
 
-    def put(self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION) -> None:
-        self.store.put(self._prefix + key, val, collection)
-
-    async def aput(
-        self, key: str, val: dict[str, Any], collection: str = DEFAULT_COLLECTION
-    ) -> None:
-        await self.store.aput(self._prefix + key, val, collection)
-
-    def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
-        return self.store.get(self._prefix + key, collection)  # type: ignore[no-any-return]
-
-    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, Any] | None:
-        return await self.store.aget(self._prefix + key, collection)  # type: ignore[no-any-return]
+    put, aput = _keyed("put"), _keyed("aput")
+    get, aget = _keyed("get"), _keyed("aget")
+    delete, adelete = _keyed("delete"), _keyed("adelete")
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
-        """Values under our prefix, without those of others."""
         return self._ours(self.store.get_all(collection))
 
     async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
-        """Values under our prefix, without those of others."""
         return self._ours(await self.store.aget_all(collection))
-
-    def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
-        return bool(self.store.delete(self._prefix + key, collection))
-
-    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
-        return bool(await self.store.adelete(self._prefix + key, collection))
 
     def _ours(self, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         start = self._prefix

@@ -30,7 +30,9 @@ app = typer.Typer(
 for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade):
     app.command()(command)
 
-store_app = typer.Typer(help="Look after the cache of encoded items.", no_args_is_help=True)
+store_app = typer.Typer(
+    help="Inspect, verify and clean the cache of encoded items.", no_args_is_help=True
+)
 for care in (stat, verify, prune):
     store_app.command()(care)
 app.add_typer(store_app, name="store")
@@ -61,7 +63,7 @@ def main() -> None:
         try:
             code = app(standalone_mode=False)
         except KeyboardInterrupt:
-            complain("interrupted; what was encoded so far is kept")
+            complain("interrupted; what was encoded so far is stored")
             code = 130
         except typer.Abort:
             complain("aborted")

@@ -13,17 +13,12 @@ from align.data.escaping import plain_lines
 class PlainConsole(Console):
     """Standard output, as wide as the terminal, or standard error.
 
-    Rich turns every string that it is given, cells and titles of tables included, into text by
-    ``render_str``; here it becomes what it says. A ``Text`` of rich itself keeps its styles, and
-    whoever makes one passes what is foreign through ``plain`` first.
+    Rich turns every string, cells and titles of tables included, into text by ``render_str``;
+    here it stays as it is. A ``Text`` of rich itself keeps its styles, and whoever makes one passes
+    foreign text through ``plain`` first.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        """Open the stream.
-
-        Args:
-            stderr: Standard error instead.
-        """
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -45,7 +45,7 @@ def curate(
 
     The table has a line per pair: its id, the decision (keep, drop or suspect), why, the pair that
     it repeats, and a score. Look at it, then filter the pairs by it. An id that a spreadsheet would
-    take for a formula stands there behind an apostrophe.
+    take for a formula is written behind an apostrophe.
 
     Example: `align curate pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2

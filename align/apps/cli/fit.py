@@ -26,7 +26,7 @@ def fit(
     instruction: options.Instruction = None,
     instruction_encoder: options.InstructionSpec = None,
     effort: Annotated[
-        Literal["fast", "best"], typer.Option(help="fast: closed forms; best: also what trains.")
+        Literal["fast", "best"], typer.Option(help="fast: closed forms; best: trained maps too.")
     ] = "best",
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
@@ -39,7 +39,7 @@ def fit(
 ) -> None:
     """Fit an adapter on pairs; every setting is cross-validated among them.
 
-    With a column of instructions it also learns what they ask for, and keeps that if it helps.
+    With a column of instructions it also learns what they ask for, if that helps on held-out pairs.
 
     Example: `align fit pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2

@@ -19,7 +19,7 @@ def gap(
         Path, typer.Argument(help="Pairs as for `align fit`, or .npz with arrays source, target.")
     ],
     adapter: Annotated[
-        Path | None, typer.Argument(help="Folder that `align fit` wrote; raw only without.")
+        Path | None, typer.Argument(help="Folder that `align fit` wrote; without, raw only.")
     ] = None,
     out: Annotated[
         list[Path] | None,

@@ -39,16 +39,8 @@ def encode_pairs(
 ) -> tuple[Pairs, PairedEmbeddings]:
     """The pairs of a file, and both sides encoded, each item once for all runs with this store.
 
-    Every encoder is built and compared with the adapter before the first item goes through any.
-
-    Args:
-        path: The file.
-        columns: Its columns.
-        specs: Encoders by ``"source"``, ``"target"`` and ``"instruction"``; those of the adapter's
-            card where there is none.
-        store: Folder of the cache.
-        skip_bad: Skip and list bad rows.
-        adapter: What the pairs are for, if it is fitted already.
+    Encoders are those of ``specs``, by ``"source"``, ``"target"`` and ``"instruction"``, else of
+    the adapter's card. All are built and compared with it before the first item goes through any.
     """
     from dataclasses import replace
 

@@ -17,7 +17,8 @@ MaybeColumn = Annotated[str | None, typer.Option(help="Name of the column.")]
 ItemsColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the items.")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids.")]
 GroupColumn = Annotated[
-    str | None, typer.Option("--group", help="Column that ties pairs together, as one photo does.")
+    str | None,
+    typer.Option("--group", help="Column of the group of each pair, as the photo of its captions."),
 ]
 SideModality = Annotated[
     str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
@@ -48,6 +49,7 @@ Spec = Annotated[
     ),
 ]
 MaybeSpec = Annotated[
-    str | None, typer.Option(help="Encoder to use instead of the adapter's; same fingerprint.")
+    str | None,
+    typer.Option(help="The encoder, where the adapter does not name it; it must be the same."),
 ]
 DEFAULT_STORE = Path("~/.cache/isthmus/store")

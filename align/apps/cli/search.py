@@ -36,7 +36,7 @@ def search(
     instruction_encoder: options.InstructionSpec = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """The best items for one query from the other side.
+    """Find the best items for a query from the other side.
 
     Example: `align search idx "a dog on a beach" -k 5`
     """

@@ -18,12 +18,12 @@ from align.apps.cli.printing import complain, say
 def serve(
     index: options.IndexFolder,
     host: Annotated[
-        str, typer.Option(help="Name or address to listen on; others than this machine may then.")
+        str, typer.Option(help="Name or address to listen on; others let other machines in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8765,
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder whose files may be shown, repeatable; those of the items else."),
+        typer.Option(help="Folder whose files may be shown; those of the items if left out."),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Cache of encoded items, for the raw view.")

@@ -39,7 +39,7 @@ _STATUS: dict[type[Exception], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for at most.
+    """What requests may ask for at most.
 
     Attributes:
         most_hits: Hits of one answer.
@@ -61,13 +61,7 @@ _DEFAULT_LIMITS = Limits()
 
 
 def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFAULT_LIMITS) -> ASGI:
-    """An ASGI app that serves the page and the API of ``openapi.json``.
-
-    Args:
-        gallery: What is searched.
-        host: The name or address that the server is bound to; requests to other names are refused.
-        limits: What a request may ask for at most.
-    """
+    """An app that serves the page and the API of ``openapi.json`` for requests to ``host``."""
     thumbnails = Thumbnails()
     uploads = asyncio.Semaphore(limits.most_uploads)
 

@@ -43,12 +43,7 @@ View = Literal["aligned", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is searched with.
-
-    Attributes:
-        kind: A typed text, the bytes of a picture, or the id of an indexed item.
-        content: The text, the bytes or the id.
-    """
+    """What is searched with: a typed text, the bytes of a picture, or the id of an item."""
 
     kind: Kind | Literal["item"]
     content: str | bytes

@@ -36,11 +36,8 @@ def guarded(app: ASGI, *, host: str) -> ASGI:
 
     A page of another site can make its own name point to this machine, and then read what a server
     here answers (DNS rebinding). It cannot change the name in the Host header, so names other than
-    ``host`` and localhost are refused. Addresses pass: nobody can point those elsewhere.
-
-    Args:
-        app: What answers.
-        host: The name or address that the server was bound to.
+    ``host``, to which the server was bound, and localhost are refused. Addresses pass: nobody can
+    point those elsewhere.
     """
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:

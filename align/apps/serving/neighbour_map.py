@@ -20,8 +20,7 @@ class NeighbourMap:
     Attributes:
         query: Where the query lies; the farthest coordinate of all points is 1 or -1.
         hits: The same for each hit, in their order.
-        explained: Share of the variance that the two axes hold, in [0, 1]; 1 where all points are
-            one.
+        explained: Share of variance on the two axes, in [0, 1]; 1 where all points are one.
     """
 
     query: Point

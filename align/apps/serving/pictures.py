@@ -29,7 +29,7 @@ def open_picture(
 
     Args:
         file: A file or its bytes.
-        edge: A size that is enough: a JPEG is then decoded at no more than needed.
+        edge: A side in pixels that is enough, so that a JPEG is not decoded at full size.
         most_pixels: Of a picture that is decoded: what a large camera takes, and about 200 MB.
 
     Raises:
@@ -54,12 +54,7 @@ class Thumbnails:
     """Small JPEGs of files, made when they are first asked for and cached while there is room."""
 
     def __init__(self, *, most_bytes: int = 64 << 20) -> None:
-        """Start empty.
-
-        Args:
-            most_bytes: Memory for thumbnails, by default some 4,000 photos; the least recently
-                used go first.
-        """
+        """Start empty; ``most_bytes`` are by default some 4,000, the least recent go first."""
         self._most_bytes = most_bytes
         self._cached: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._bytes = 0
@@ -67,10 +62,6 @@ class Thumbnails:
 
     def jpeg(self, file: Path, version: str) -> bytes:
         """The thumbnail of a picture, without the metadata of the file.
-
-        Args:
-            file: A file that may be shown.
-            version: Its ``version_of``.
 
         Raises:
             ValueError: As for ``open_picture``.

@@ -27,12 +27,7 @@ _MODALITIES: dict[Kind, tuple[str, ...]] = {"text": ("text", "code"), "image": (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The encoder of one kind of query.
-
-    Attributes:
-        side: The side of the encoder.
-        modality: What the queries are to it; text in front of an encoder of code is code.
-    """
+    """The side whose encoder takes a kind of query, and as what: text is code to one of code."""
 
     side: Side
     modality: str
@@ -57,10 +52,7 @@ def query_routes(retriever: Retriever) -> dict[Kind, Route]:
     """The kinds of query that an index takes, the side of its queries first.
 
     Items of the indexed side can be queries too, by similarity in the shared space, where their
-    encoder is known.
-
-    Raises:
-        ValueError: The encoder of the side of the queries is not known.
+    encoder is known. Raises ``ValueError`` where that of the queries is not.
     """
     indexed = retriever.index.side
     modalities = {
@@ -85,11 +77,7 @@ def load_networks(retriever: Retriever, routes: Mapping[Kind, Route]) -> None:
 
 
 def encode_query(retriever: Retriever, route: Route, item: Any) -> Query:
-    """The query of one raw item, a text or a Pillow image.
-
-    Raises:
-        ValueError: The encoder or the adapter refuses the item.
-    """
+    """The query of one raw item, a text or a Pillow image."""
     embedder = retriever.embedder
     encoded = embedder.encode([item], side=route.side, modality=route.modality)
     if route.side == retriever.query_side:
@@ -100,12 +88,7 @@ def encode_query(retriever: Retriever, route: Route, item: Any) -> Query:
 
 
 def query_of_item(retriever: Retriever, id: str, raw: Index | None) -> Query:
-    """The query that an indexed item is, from its stored vectors: nothing is encoded.
-
-    Args:
-        retriever: The index with its encoders.
-        id: The item.
-        raw: The encoder's own vectors of the same items, if they are known.
+    """The query that an indexed item is, from its stored vectors and raw ones: nothing is encoded.
 
     Raises:
         KeyError: There is no such item.

@@ -17,12 +17,7 @@ from align.retrieval.retriever import Retriever
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raw:
-    """The same items under the cosine of the encoders' own vectors, or why there is none.
-
-    Attributes:
-        index: Unit-norm vectors of the encoder of the indexed side; ``None`` where there are none.
-        reason: One line that says why not.
-    """
+    """Unit-norm vectors of the encoder of the indexed side, or one line that says why not."""
 
     index: Index | None
     reason: str | None = None
@@ -36,14 +31,7 @@ def raw_view(
     *,
     progress: bool = False,
 ) -> Raw:
-    """What a search without the adapter would find.
-
-    Args:
-        retriever: The index with its encoders.
-        items: All items of the index.
-        roots: Folders whose files may be read.
-        store: Where the vectors of the items are looked up, and stored if they are not there yet.
-        progress: Show a bar over items that have to be encoded.
+    """Raw vectors of all items of an index, from the store, or encoded and stored there.
 
     Raises:
         FileNotFoundError: The file of an item is gone.

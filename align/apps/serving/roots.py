@@ -11,21 +11,13 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders from which files may be shown, links followed.
-
-    Attributes:
-        folders: Real paths, in order, none inside another.
-    """
+    """Folders from which files may be shown: real paths, in order, none inside another."""
 
     folders: tuple[Path, ...]
 
     @classmethod
     def of(cls, folders: Iterable[str | Path]) -> Self:
-        """The folders that a user named; ``~`` is expanded.
-
-        Raises:
-            NotADirectoryError: One of them is no folder.
-        """
+        """The folders that a user named; ``~`` is expanded."""
         real = []
         for folder in folders:
             path = Path(folder).expanduser().resolve()
@@ -45,10 +37,7 @@ class Roots:
         return cls(_outermost([Path(p).resolve() for p in parents if os.path.isdir(p)]))
 
     def find(self, name: str) -> Path:
-        """The real path of a file that may be shown.
-
-        Args:
-            name: A path as metadata has it; a relative one starts from the working folder.
+        """The real path, links followed, of a file that may be shown.
 
         Raises:
             FileNotFoundError: There is no such file, or it is no regular file.

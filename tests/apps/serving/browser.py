@@ -80,13 +80,14 @@ class Page:
             self._rest += read
         message, _, self._rest = self._rest.partition(b"\0")
         found = json.loads(message)
-        told = found.get("params", {})
+        params = found.get("params", {})
         if found.get("method") == "Runtime.exceptionThrown":
-            self.problems.append(told["exceptionDetails"])
-        if found.get("method") == "Log.entryAdded":
-            self.problems.append(told["entry"])
-        if found.get("method") == "Page.lifecycleEvent" and told["name"] == "load":
-            self._loaded.add(told["loaderId"])
+            self.problems.append(params["exceptionDetails"])
+        # Such as that a page had set the focus before the browser did.
+        if found.get("method") == "Log.entryAdded" and params["entry"]["level"] != "info":
+            self.problems.append(params["entry"])
+        if found.get("method") == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
         return found
 
     def open(self, url, *, width=1280, height=800, dark=False, phone=False):
