@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -155,10 +156,17 @@ def test_stat_counts_items_and_bytes(store, encoder):
     assert (tokens.kind, tokens.items, tokens.bytes) == ("tokens", 1, 3 * 4 * 4)
 
 
-def test_ten_thousand_calls_of_one_item_make_one_file(tmp_path, encoder):
+def test_calls_of_one_item_make_one_file_and_leave_nothing_in_memory(tmp_path, encoder):
     store = EmbeddingStore(tmp_path / "store")
+    tracemalloc.start()
     for number in range(2000):
         store.encode(encoder, [str(number)])
+        encoder.batches.clear()
+        if number == 500:
+            before, _ = tracemalloc.get_traced_memory()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 100 * 1500  # a key and its place in a dict take more
     store._file.close()
     assert os.listdir(store.root) == [NAME]
     (entry,) = store.stat()
