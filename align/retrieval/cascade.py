@@ -16,12 +16,6 @@ from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, propo
 from align.scoring.late_interaction import maxsim, topk
 from align.scoring.topk import Neighbours
 
-_BYTES = 64 << 20
-"""Memory for documents copied together to be scored again, if one document needs less."""
-
-_ENTRIES = 1 << 22
-"""Ranks of a first stage held at a time while a number of candidates is chosen."""
-
 
 def cascade(
     queries: MultiVector,
@@ -162,10 +156,10 @@ def candidates_for(
     check_same(first, documents)
     exact = topk(queries, documents, k, budget=budget).indices
     n = k
-    ranks = _ranks(queries, exact, first, n)
+    ranks = ranks_in_stage(queries, exact, first, n)
     while _agreement(ranks, n) < recall:
         n = min(len(documents), 4 * n)
-        ranks = _ranks(queries, exact, first, n)
+        ranks = ranks_in_stage(queries, exact, first, n)
     in_order = ranks.flatten().sort().values
     shares = torch.arange(1, len(in_order) + 1, dtype=torch.float64) / len(in_order)
     needed = max(k, int(in_order[int((shares < recall).sum())]))
@@ -193,11 +187,11 @@ def check_candidates(k: int, candidates: int, documents: int) -> None:
     check_k(k, candidates, of="the number of candidates")
 
 
-def rows_at_a_time(documents: MultiVector) -> int:
-    """Documents that a stated number of bytes holds, in their dtype and in float32."""
+def rows_at_a_time(documents: MultiVector, *, memory: int = 64 << 20) -> int:
+    """Documents that so many bytes hold, in their dtype and in float32; at least one."""
     longest = int(documents.lengths.max()) if len(documents) else 1
     token = documents.dim * (documents.tokens.element_size() + 4) + 16
-    return max(1, _BYTES // (longest * token))
+    return max(1, memory // (longest * token))
 
 
 def check_same(first: FirstStage, documents: MultiVector) -> None:
@@ -209,10 +203,15 @@ def check_same(first: FirstStage, documents: MultiVector) -> None:
         )
 
 
-def _ranks(queries: MultiVector, exact: Tensor, first: FirstStage, n: int) -> Tensor:
-    """First-stage rank of each row of ``exact``, ``(q, k)``; ``n + 1`` where not among ``n``."""
+def ranks_in_stage(
+    queries: MultiVector, exact: Tensor, first: FirstStage, n: int, *, entries: int = 1 << 22
+) -> Tensor:
+    """First-stage rank of each row of ``exact``, ``(q, k)``; ``n + 1`` where not among ``n``.
+
+    ``entries`` ranks are held at a time.
+    """
     ranks = torch.full(exact.shape, n + 1)
-    rows = max(1, _ENTRIES // n)
+    rows = max(1, entries // n)
     for start in range(0, len(queries), rows):
         proposed = propose(first, queries[start : start + rows], n).indices
         for column in range(exact.shape[1]):

@@ -15,7 +15,6 @@ from align.scoring.ties import first_best
 
 TURNS = tuple(number / 20 for number in range(29))  # chords, to just below a right angle
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8, 6.4)
-ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +92,7 @@ def nudge(
     cosine = (start * goal).sum(dim=1).clamp(-1, 1)
     steps = TURNS if unit_norm else SHIFTS
     shares = [_shares(cosine, step, unit_norm=unit_norm) for step in steps]
-    blocks = zip(
-        torch.split(validation_queries, ROWS), torch.split(validation_answers, ROWS), strict=True
-    )
+    blocks = zip(validation_queries.split(256), validation_answers.split(256), strict=True)
     ranks: list[Tensor] = []
     for block, rows in blocks:
         # The rank of the answer of each query after each step, ties against us.

@@ -18,14 +18,14 @@ from align.retrieval.embedder import Embedder
 from align.retrieval.fusion import as_score, check_ranking
 from align.retrieval.hits import Hit, Id
 
-Search = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
+SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
 """Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first.
 
 An infinite score is the best or the worst that there is; NaN is refused, as it has no place."""
 
 
 def wrap(
-    search: Search,
+    search: SearchFunction,
     adapter: Adapter,
     encoder: Encoder | None = None,
     *,
@@ -66,7 +66,7 @@ def wrap(
 class Wrapped:
     """What ``wrap`` gives: the running retriever, searched with raw items."""
 
-    def __init__(self, search: Search, embedder: Embedder[Tensor], side: Side) -> None:
+    def __init__(self, search: SearchFunction, embedder: Embedder[Tensor], side: Side) -> None:
         self._search = search
         self._embedder = embedder
         self._side = side

@@ -2,8 +2,14 @@ import pytest
 import torch
 
 from align.data.multi_vector import MultiVector
-from align.retrieval import cascade as cascade_module
-from align.retrieval.cascade import candidates_for, cascade, cascade_flops
+from align.retrieval.cascade import (
+    candidates_for,
+    cascade,
+    cascade_flops,
+    ranks_in_stage,
+    rescore,
+    rows_at_a_time,
+)
 from align.retrieval.first_stages import first_stage, maxsim_flops
 from align.scoring.fde import FDE
 from align.scoring.kernels import reference
@@ -52,10 +58,12 @@ def test_with_all_documents_as_candidates_it_is_exhaustive(rng, first, budget, k
     found = cascade(
         queries, documents, k, candidates=40, first=first_stage(documents, first), budget=budget
     )
-    asked, kept = queries, documents
+    cut_queries, cut_documents = queries, documents
     if budget is not None:
-        asked, kept = queries.prefix(budget[0]), documents.prefix(budget[1])
-    values, indices = reference.maxsim(asked, kept).sort(dim=1, descending=True, stable=True)
+        cut_queries, cut_documents = queries.prefix(budget[0]), documents.prefix(budget[1])
+    values, indices = reference.maxsim(cut_queries, cut_documents).sort(
+        dim=1, descending=True, stable=True
+    )
     assert torch.equal(found.indices, indices[:, :k])
     assert torch.equal(found.values, values[:, :k])
 
@@ -95,27 +103,23 @@ def test_scores_are_exact_and_candidates_are_the_best_of_the_first_stage(rng, fi
     torch.testing.assert_close(found.values, values)
 
 
-def test_candidates_are_scored_in_pieces_of_bounded_bytes(rng, monkeypatch):
+def test_candidates_are_scored_in_pieces_of_bounded_bytes(rng):
     queries, documents = whole(4, rng), whole(30, rng)
     first = first_stage(documents)
     at_once = cascade(queries, documents, 5, candidates=20, first=first)
+    candidates, taken = first(queries, 20).indices, []
+
+    def take(rows):
+        taken.append(len(rows))
+        return documents.take(rows)
+
     # A token of 6 numbers in two dtypes and its place: 64 bytes; the longest document has 5.
-    monkeypatch.setattr(cascade_module, "_BYTES", 3 * 5 * 64)
-    taken = []
-
-    def maxsim(queries, documents, *, budget=None):
-        taken.append(len(documents))
-        return reference.maxsim(queries, documents)
-
-    monkeypatch.setattr(cascade_module, "maxsim", maxsim)
-    in_pieces = cascade(queries, documents, 5, candidates=20, first=first)
+    rows = rows_at_a_time(documents, memory=3 * 5 * 64)
+    in_pieces = rescore(queries, candidates, take, k=5, rows=rows)
     assert taken == [3, 3, 3, 3, 3, 3, 2] * 4
     assert torch.equal(in_pieces.indices, at_once.indices)
     assert torch.equal(in_pieces.values, at_once.values)
-    monkeypatch.setattr(cascade_module, "_BYTES", 1)
-    assert torch.equal(
-        cascade(queries, documents, 5, candidates=20, first=first).indices, at_once.indices
-    )
+    assert rows_at_a_time(documents, memory=1) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float16, torch.bfloat16], ids=str)
@@ -213,12 +217,17 @@ def test_one_candidate_fewer_would_not_do(rng, recall):
     assert agreement(choice.candidates - 1) < recall
 
 
-def test_ranks_are_the_same_however_few_queries_are_held_at_a_time(rng, monkeypatch):
+def test_ranks_are_the_same_however_few_queries_are_held_at_a_time(rng):
     queries, documents = ragged(9, rng), ragged(60, rng)
     first = first_stage(documents)
-    choice = candidates_for(queries, documents, 3, recall=0.9, first=first)
-    monkeypatch.setattr(cascade_module, "_ENTRIES", 25)
-    assert candidates_for(queries, documents, 3, recall=0.9, first=first) == choice
+    exact = reference.maxsim(queries, documents).topk(3).indices
+    ranks = ranks_in_stage(queries, exact, first, 12)
+    assert torch.equal(ranks_in_stage(queries, exact, first, 12, entries=25), ranks)
+    proposed = first(queries, 12).indices.tolist()
+    assert ranks.tolist() == [
+        [row.index(best) + 1 if best in row else 13 for best in own]
+        for row, own in zip(proposed, exact.tolist(), strict=True)
+    ]
 
 
 def test_a_perfect_first_stage_needs_only_k_candidates(rng):

@@ -48,7 +48,7 @@ def test_a_card_that_names_code_is_not_followed(adapter):
         embedder.queries(["s0"])
 
 
-def test_an_encoder_that_nobody_knows_is_asked_for(adapter):
+def test_an_unknown_encoder_is_an_error(adapter):
     embedder = Embedder(adapter, source=SOURCE)
     with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass the encoder"):
         embedder.gallery(["t0"])
@@ -89,11 +89,11 @@ def test_an_encoder_of_several_modalities_is_told_which():
 
 def test_an_instruction_moves_the_query_and_none_does_not():
     plain = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
-    told = instructed(plain, 2)
+    taught = instructed(plain, 2)
     with torch.no_grad():
-        told.source_map.shift[1, 3] = 9.0
+        taught.source_map.shift[1, 3] = 9.0
     embedder = Embedder(
-        told, source=lookup("s", torch.eye(4)), instructions=lookup("w", torch.eye(2))
+        taught, source=lookup("s", torch.eye(4)), instructions=lookup("w", torch.eye(2))
     )
     assert embedder.queries(["s0"]).argmax() == 0
     assert embedder.queries(["s0"], instruction="w1").argmax() == 3

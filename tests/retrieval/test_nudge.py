@@ -10,7 +10,7 @@ M, D = 60, 12
 
 
 @pytest.fixture
-def asked(rng):
+def moved_queries(rng):
     """Documents, and for each of them six queries that all lie to the same hidden side of it."""
     documents = unit(torch.randn(M, D, generator=rng))
     meant = unit(documents + 0.8 * unit(torch.randn(M, D, generator=rng)))
@@ -19,9 +19,9 @@ def asked(rng):
     return documents, queries, answers
 
 
-def parts(asked, trained=M):
+def parts(moved_queries, trained=M):
     """Four queries per document below ``trained`` to learn from; one to validate; one to test."""
-    documents, queries, answers = asked
+    documents, queries, answers = moved_queries
     number = torch.arange(len(answers)) // M
     learn, check, test = (number < 4) & (answers < trained), number == 4, number == 5
     learned = {
@@ -32,18 +32,18 @@ def parts(asked, trained=M):
 
 
 @pytest.mark.parametrize("unit_norm", [True, False])
-def test_new_queries_find_documents_that_were_moved_to_the_hidden_side(asked, unit_norm):
-    learned, new = parts(asked)
+def test_new_queries_find_documents_that_were_moved_to_the_hidden_side(moved_queries, unit_norm):
+    learned, new = parts(moved_queries)
     found = nudge(**learned, unit_norm=unit_norm)
-    before = mean_reciprocal_rank(new, asked[0])
+    before = mean_reciprocal_rank(new, moved_queries[0])
     assert mean_reciprocal_rank(new, found.documents) > before + 0.1
     assert found.step > 0 and found.moved.tolist() == list(range(M))
 
 
-def test_on_the_sphere_a_document_ends_one_step_away_towards_its_queries(asked):
-    learned, _ = parts(asked)
+def test_on_the_sphere_a_document_ends_one_step_away_towards_its_queries(moved_queries):
+    learned, _ = parts(moved_queries)
     found = nudge(**learned)
-    start, end = asked[0], found.documents
+    start, end = moved_queries[0], found.documents
     goal = unit(torch.zeros(M, D).index_add(0, learned["answers"], learned["queries"]))
     torch.testing.assert_close(end.norm(dim=1), torch.ones(M))
     moved = (end - start).norm(dim=1)
@@ -55,38 +55,38 @@ def test_on_the_sphere_a_document_ends_one_step_away_towards_its_queries(asked):
     torch.testing.assert_close(inside[:, :, 0], end, atol=1e-5, rtol=0)
 
 
-def test_off_the_sphere_every_document_moves_by_the_step(asked):
-    learned, _ = parts(asked)
+def test_off_the_sphere_every_document_moves_by_the_step(moved_queries):
+    learned, _ = parts(moved_queries)
     found = nudge(**learned, unit_norm=False)
     goal = unit(torch.zeros(M, D).index_add(0, learned["answers"], learned["queries"]))
-    torch.testing.assert_close(found.documents, asked[0] + found.step * goal)
+    torch.testing.assert_close(found.documents, moved_queries[0] + found.step * goal)
 
 
 @pytest.mark.parametrize(("unit_norm", "steps"), [(True, TURNS), (False, SHIFTS)])
-def test_what_was_tried_is_what_each_step_would_give(asked, unit_norm, steps):
-    learned, _ = parts(asked)
+def test_what_was_tried_is_what_each_step_would_give(moved_queries, unit_norm, steps):
+    learned, _ = parts(moved_queries)
     found = nudge(**learned, unit_norm=unit_norm)
     assert [step for step, _ in found.tried] == list(steps)
     tried = dict(found.tried)
     queries = learned["validation_queries"]
-    assert tried[0] == pytest.approx(mean_reciprocal_rank(queries, asked[0]))
+    assert tried[0] == pytest.approx(mean_reciprocal_rank(queries, moved_queries[0]))
     assert tried[found.step] == pytest.approx(mean_reciprocal_rank(queries, found.documents))
     assert tried[found.step] == max(tried.values())
     assert found.step == min(step for step in steps if tried[step] == max(tried.values()))
 
 
-def test_documents_without_queries_stay_where_they_are(asked):
-    learned, _ = parts(asked, trained=20)
+def test_documents_without_queries_stay_where_they_are(moved_queries):
+    learned, _ = parts(moved_queries, trained=20)
     found = nudge(**learned)
     assert found.moved.tolist() == list(range(20))
-    assert found.documents[20:].equal(asked[0][20:])
-    assert not found.documents[:20].equal(asked[0][:20])
+    assert found.documents[20:].equal(moved_queries[0][20:])
+    assert not found.documents[:20].equal(moved_queries[0][:20])
 
 
-def test_queries_that_mislead_move_nothing(asked):
-    learned, _ = parts(asked)
+def test_queries_that_mislead_move_nothing(moved_queries):
+    learned, _ = parts(moved_queries)
     found = nudge(**{**learned, "queries": -learned["queries"]})
-    assert found.step == 0 and found.documents.equal(asked[0]) and len(found.moved) == 0
+    assert found.step == 0 and found.documents.equal(moved_queries[0]) and len(found.moved) == 0
 
 
 def test_a_document_that_its_queries_are_on_or_opposite_of_stays():
@@ -102,25 +102,30 @@ def test_a_document_that_its_queries_are_on_or_opposite_of_stays():
     torch.testing.assert_close(found.documents[:2], documents[:2])
 
 
-def test_blocks_of_queries_change_nothing(asked, monkeypatch):
-    learned, _ = parts(asked)
-    whole = nudge(**learned)
-    monkeypatch.setattr("align.retrieval.nudge.ROWS", 7)
-    assert dict(nudge(**learned).tried) == pytest.approx(dict(whole.tried))
+def test_as_many_queries_as_need_several_blocks_are_averaged_as_few(moved_queries):
+    learned, _ = parts(moved_queries)
+    repeats = 600 // len(learned["validation_queries"])
+    several = {
+        "validation_queries": learned["validation_queries"].repeat(repeats, 1),
+        "validation_answers": learned["validation_answers"].repeat(repeats),
+    }
+    assert len(several["validation_queries"]) > 512
+    again = nudge(**{**learned, **several})
+    assert dict(again.tried) == pytest.approx(dict(nudge(**learned).tried))
 
 
-def test_the_inputs_are_not_changed(asked):
-    learned, _ = parts(asked)
+def test_the_inputs_are_not_changed(moved_queries):
+    learned, _ = parts(moved_queries)
     copies = {name: value.clone() for name, value in learned.items()}
     nudge(**learned)
     assert all(value.equal(copies[name]) for name, value in learned.items())
 
 
-def test_what_does_not_fit_is_refused(asked):
-    learned, _ = parts(asked)
+def test_what_does_not_fit_is_refused(moved_queries):
+    learned, _ = parts(moved_queries)
     with pytest.raises(ValueError, match=r"documents must have unit norm.*\[2, 2\]"):
-        nudge(**{**learned, "documents": 2 * asked[0]})
-    nudge(**{**learned, "documents": 2 * asked[0]}, unit_norm=False)
+        nudge(**{**learned, "documents": 2 * moved_queries[0]})
+    nudge(**{**learned, "documents": 2 * moved_queries[0]}, unit_norm=False)
     with pytest.raises(ValueError, match=r"queries need one answer each.*from 0 to 60"):
         wrong = learned["answers"].clone()
         wrong[0] = M

@@ -16,7 +16,7 @@ ENDINGS = "jpg jpeg png gif webp bmp tif tiff heic avif jfif".split()
 WIDTH = 4
 
 
-def told(modality):
+def encoder_of(modality):
     """An encoder that gives the same vector to all, and keeps what it was given."""
     seen = []
 
@@ -24,7 +24,9 @@ def told(modality):
         seen.extend(items)
         return torch.ones(len(items), WIDTH)
 
-    return CallableEncoder(function, name=f"told {modality}", dim=WIDTH, modality=modality), seen
+    return CallableEncoder(
+        function, name=f"all alike, {modality}", dim=WIDTH, modality=modality
+    ), seen
 
 
 def adapter(width=WIDTH):
@@ -82,7 +84,7 @@ def test_a_picture_of_another_name_is_known_by_its_content(picture, tmp_path):
     assert not names_picture(str(tmp_path / "words")) and not names_picture(str(tmp_path))
 
 
-def doors(encoder, tmp_path):
+def searches(encoder, tmp_path):
     """Every way to ask with one item."""
     index = Index.create(tmp_path / "idx", adapter(encoder.dim))
     retriever = Retriever(index, source=encoder, target=encoder)
@@ -90,25 +92,25 @@ def doors(encoder, tmp_path):
     wrapped = wrap(lambda queries, k: ([["a"]], [[1.0]]), adapter(encoder.dim), encoder)
     embedder = Embedder(adapter(encoder.dim), source=encoder, target=encoder)
     return {
-        "Retriever.search": lambda item, **told: retriever.search([item], k=1, **told),
-        "Retriever.add": lambda item, **told: retriever.add(["b"], [item], **told),
-        "wrap": lambda item, **told: wrapped.search([item], k=1, **told),
-        "Embedder.queries": lambda item, **told: embedder.queries([item], **told),
-        "Embedder.gallery": lambda item, **told: embedder.gallery([item], **told),
+        "Retriever.search": lambda item, **options: retriever.search([item], k=1, **options),
+        "Retriever.add": lambda item, **options: retriever.add(["b"], [item], **options),
+        "wrap": lambda item, **options: wrapped.search([item], k=1, **options),
+        "Embedder.queries": lambda item, **options: embedder.queries([item], **options),
+        "Embedder.gallery": lambda item, **options: embedder.gallery([item], **options),
     }
 
 
-DOORS = pytest.mark.parametrize(
-    "door", ["Retriever.search", "Retriever.add", "wrap", "Embedder.queries", "Embedder.gallery"]
+EACH_METHOD = pytest.mark.parametrize(
+    "method", ["Retriever.search", "Retriever.add", "wrap", "Embedder.queries", "Embedder.gallery"]
 )
 
 
-@DOORS
+@EACH_METHOD
 @pytest.mark.parametrize("modality", ["text", "code"])
 @pytest.mark.parametrize("name", ["photo.JPG", "https://example.org/dog.webp?x=1", "a picture.png"])
-def test_where_no_encoder_takes_pictures_their_names_are_refused(tmp_path, door, modality, name):
-    encoder, seen = told(modality)
-    ask = doors(encoder, tmp_path)[door]
+def test_where_no_encoder_takes_pictures_their_names_are_refused(tmp_path, method, modality, name):
+    encoder, seen = encoder_of(modality)
+    ask = searches(encoder, tmp_path)[method]
     with pytest.raises(ValueError, match=r'no encoder of pictures; item 0.*modality="text" in Py'):
         ask(name)
     assert seen == []
@@ -117,47 +119,47 @@ def test_where_no_encoder_takes_pictures_their_names_are_refused(tmp_path, door,
     assert seen == [name]
 
 
-@DOORS
-def test_an_encoder_of_pictures_gets_the_path(tmp_path, door, picture):
-    encoder, seen = told("image")
-    doors(encoder, tmp_path)[door](str(picture))
-    doors(encoder, tmp_path)[door](picture) if door != "Retriever.add" else None
+@EACH_METHOD
+def test_an_encoder_of_pictures_gets_the_path(tmp_path, method, picture):
+    encoder, seen = encoder_of("image")
+    searches(encoder, tmp_path)[method](str(picture))
+    searches(encoder, tmp_path)[method](picture) if method != "Retriever.add" else None
     assert set(seen) == {picture}
 
 
-@DOORS
-def test_a_mixed_encoder_sends_a_picture_to_its_encoder_of_pictures(tmp_path, door, picture):
-    (words, read), (pictures, looked) = told("text"), told("image")
-    ask = doors(MixedEncoder({"text": words, "image": pictures}), tmp_path)[door]
+@EACH_METHOD
+def test_a_mixed_encoder_sends_a_picture_to_its_encoder_of_pictures(tmp_path, method, picture):
+    (words, read), (pictures, looked) = encoder_of("text"), encoder_of("image")
+    ask = searches(MixedEncoder({"text": words, "image": pictures}), tmp_path)[method]
     ask(str(picture))
     assert (read, looked) == ([], [picture])
-    if door != "Retriever.add":
+    if method != "Retriever.add":
         ask(str(picture), modality="image")
         ask(picture)
         ask(str(picture), modality="text")
         assert (read, looked) == ([str(picture)], [picture] * 3)
 
 
-@DOORS
-def test_a_mixed_encoder_without_one_of_pictures_refuses_their_names(tmp_path, door):
-    (words, read), (code, _) = told("text"), told("code")
-    ask = doors(MixedEncoder({"text": words, "code": code}), tmp_path)[door]
+@EACH_METHOD
+def test_a_mixed_encoder_without_one_of_pictures_refuses_their_names(tmp_path, method):
+    (words, read), (code, _) = encoder_of("text"), encoder_of("code")
+    ask = searches(MixedEncoder({"text": words, "code": code}), tmp_path)[method]
     with pytest.raises(ValueError, match="no encoder of pictures"):
         ask("dog.png")
     ask("dog.png", modality="text")
     assert read == ["dog.png"]
 
 
-@DOORS
-def test_the_address_of_a_picture_is_refused_where_pictures_are_files(tmp_path, door):
-    encoder, _ = told("image")
+@EACH_METHOD
+def test_the_address_of_a_picture_is_refused_where_pictures_are_files(tmp_path, method):
+    encoder, _ = encoder_of("image")
     with pytest.raises(ValueError, match=r"files on this machine; item 0 is an address"):
-        doors(encoder, tmp_path)[door]("https://example.org/dog.jpg")
+        searches(encoder, tmp_path)[method]("https://example.org/dog.jpg")
 
 
-@DOORS
-def test_a_path_is_refused_by_an_encoder_of_texts(tmp_path, door):
-    encoder, seen = told("text")
+@EACH_METHOD
+def test_a_path_is_refused_by_an_encoder_of_texts(tmp_path, method):
+    encoder, seen = encoder_of("text")
     with pytest.raises(ValueError, match=r"must suit the .* encoder, whose modality is 'text'"):
-        doors(encoder, tmp_path)[door](Path("dog.jpg"))
+        searches(encoder, tmp_path)[method](Path("dog.jpg"))
     assert seen == []

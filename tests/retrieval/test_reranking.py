@@ -13,12 +13,12 @@ from tests.helpers.random_multivectors import ragged
 IDS = [f"item {row}" for row in range(9)]
 
 
-def lookup(items, asked=None):
-    """Vectors by id; notes in ``asked`` what it was asked for."""
+def lookup(items, calls=None):
+    """Vectors by id; notes in ``calls`` the ids that it gets."""
 
     def vectors(ids):
-        if asked is not None:
-            asked.append(ids)
+        if calls is not None:
+            calls.append(ids)
         rows = torch.tensor([IDS.index(name) for name in ids])
         return items.take(rows) if isinstance(items, MultiVector) else items[rows]
 
@@ -86,10 +86,10 @@ def test_an_index_gives_the_vectors_of_candidates(rng, tmp_path, several, dtype)
 
 
 def test_an_item_that_several_queries_share_is_looked_up_once():
-    asked = []
+    calls = []
     items = torch.eye(9)
-    rescore_hits(items[:2], [candidates(3, 1), candidates(1, 4)], lookup(items, asked))
-    assert asked == [[IDS[3], IDS[1], IDS[4]]]
+    rescore_hits(items[:2], [candidates(3, 1), candidates(1, 4)], lookup(items, calls))
+    assert calls == [[IDS[3], IDS[1], IDS[4]]]
 
 
 def test_equal_scores_keep_the_order_of_the_first_stage():

@@ -1,4 +1,4 @@
-"""An index asked with raw items answers as it does when asked with their vectors."""
+"""An index searched with raw items answers as it does when searched with their vectors."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def filled(adapter, path, side="target"):
 @pytest.mark.parametrize("side", ["target", "source"])
 def test_items_find_their_partners_in_the_order_of_the_corrected_scores(adapter, tmp_path, side):
     retriever = filled(adapter, tmp_path, side)
-    asking = "source" if side == "target" else "target"
+    query_side = "source" if side == "target" else "target"
     rows = {"source": PAIRS.source, "target": PAIRS.target}
     scores = (
-        adapter.queries(rows[asking][:20], side=asking) @ adapter.gallery(rows[side], side=side).T
+        adapter.queries(rows[query_side][:20], side=query_side)
+        @ adapter.gallery(rows[side], side=side).T
     )
-    hits = retriever.search((SOURCES if asking == "source" else TARGETS)[:20], k=4)
-    assert retriever.query_side == asking
+    hits = retriever.search((SOURCES if query_side == "source" else TARGETS)[:20], k=4)
+    assert retriever.query_side == query_side
     assert [[hit.id for hit in row] for row in hits] == [
         [f"{side[0]}{row}" for row in found] for found in scores.topk(4).indices.tolist()
     ]
@@ -77,19 +78,19 @@ def test_an_index_of_several_modalities_is_told_which_and_can_be_standardised(tm
 
 
 @pytest.mark.parametrize("kinds", [("tokens", "tokens"), ("heads", "heads")], ids=str)
-def test_meta_tokens_are_asked_with_several_vectors_and_with_fewer(kinds, tmp_path, rng):
+def test_meta_tokens_are_searched_with_several_vectors_and_with_fewer(kinds, tmp_path, rng):
     case = made(kinds, rng=rng, hubness=True)
     encoders = [TokenLookup(*sides) for sides in zip(case.sides, case.tokens, strict=True)]
     retriever = Retriever(Index.create(tmp_path, case.head), source=encoders[0], target=encoders[1])
     names = [f"{row}" for row in range(30)]
     retriever.add(names, names)
     gallery = case.head.gallery(case.sides[1], case.tokens[1])
-    asked = case.head.queries(case.sides[0][:5], case.tokens[0] and case.tokens[0][:5])
+    queries = case.head.queries(case.sides[0][:5], case.tokens[0] and case.tokens[0][:5])
     index = Index.create(tmp_path / "plain")
     index.add(names, gallery)
     for budget in (None, (1, 1), (2, 3)):
         found = retriever.search(names[:5], k=6, budget=budget)
-        expected = index.search(asked, k=6, budget=budget)
+        expected = index.search(queries, k=6, budget=budget)
         assert [[(h.id, h.score) for h in row] for row in found] == [
             [(h.id, pytest.approx(h.score, abs=1e-6)) for h in row] for row in expected
         ]

@@ -37,7 +37,7 @@ def own_vectors():
     return torch.nn.functional.normalize(PAIRS.target, dim=1)
 
 
-def test_a_query_only_adapter_asks_the_vectors_that_are_there():
+def test_a_query_only_adapter_searches_the_vectors_that_are_there():
     adapter = fit(PAIRS, side="source", effort="fast")
     wrapped = wrap(inner_product(own_vectors(), ITEMS), adapter, SOURCE)
     hits = wrapped.search([f"s{row}" for row in range(50)], k=3)
@@ -63,7 +63,7 @@ def test_scores_are_the_corrected_ones_over_gallery_vectors(both, side):
     assert [[hit.id for hit in row] for row in hits] == expected.topk(5).indices.tolist()
 
 
-def test_a_new_encoder_asks_an_old_index():
+def test_a_new_encoder_searches_an_old_index():
     new = torch.cat([PAIRS.target @ torch.randn(9, 12, generator=torch.Generator().manual_seed(1))])
     adapter = upgrade(new, PAIRS.target).adapter
     wrapped = wrap(inner_product(own_vectors(), ITEMS), adapter, lookup("t", new, name="new"))

@@ -144,19 +144,19 @@ class IndexAsADictionary(RuleBasedStateMachine):
         self.read = dict(self.saved)
 
     @precondition(lambda self: self.model)
-    @rule(asked=st.lists(items, min_size=1, max_size=2), data=st.data())
-    def search(self, asked, data):
+    @rule(queried=st.lists(items, min_size=1, max_size=2), data=st.data())
+    def search(self, queried, data):
         where = data.draw(st.sampled_from([None, {"v": 1}, {"v": ["a", 0]}, {"modality": "image"}]))
         candidates = data.draw(st.sampled_from([None, len(self.model)]))
-        self.check(self.index, self.model, asked, where, candidates)
+        self.check(self.index, self.model, queried, where, candidates)
 
     @precondition(lambda self: self.read)
-    @rule(asked=st.lists(items, min_size=1, max_size=2))
-    def search_as_a_reader(self, asked):
-        self.check(self.reader, self.read, asked, None, None)
+    @rule(queried=st.lists(items, min_size=1, max_size=2))
+    def search_as_a_reader(self, queried):
+        self.check(self.reader, self.read, queried, None, None)
 
-    def check(self, index, model, asked, where, candidates):
-        queries = MultiVector.pack([torch.tensor(query).float() for query in asked])
+    def check(self, index, model, queried, where, candidates):
+        queries = MultiVector.pack([torch.tensor(query).float() for query in queried])
         documents = MultiVector.pack([torch.tensor(held[0]).float() for held in model.values()])
         scores = reference.maxsim(queries, documents)
         if where and "v" in where and not any("v" in held for _, _, held in model.values()):

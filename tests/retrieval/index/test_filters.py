@@ -132,9 +132,9 @@ def test_candidates_are_not_starved_by_what_may_not_be_found(rng, filled):
         ]
 
 
-def test_a_stage_may_be_made_by_any_function_and_is_asked_again(rng, filled):
+def test_a_stage_may_be_made_by_any_function_and_proposes_again(rng, filled):
     index, _ = filled
-    made, asked = [], []
+    made, proposed = [], []
 
     class Nearest:
         def __init__(self, items):
@@ -145,7 +145,7 @@ def test_a_stage_may_be_made_by_any_function_and_is_asked_again(rng, filled):
             return len(self.items)
 
         def __call__(self, queries, n):
-            asked.append(n)
+            proposed.append(n)
             return nearest(queries.prefix(1).tokens, self.items.tokens, k=n)
 
         def flops(self, queries):
@@ -158,7 +158,7 @@ def test_a_stage_may_be_made_by_any_function_and_is_asked_again(rng, filled):
         assert hits == index.search(queries, k=4, where=where, candidates=40, first=(1, 1))
     # Each segment once, however often it is searched.
     assert sum(made) == N
-    assert max(asked) > 40
+    assert max(proposed) > 40
 
 
 def test_a_stage_of_other_items_or_that_leaves_some_out_is_refused(rng, filled):

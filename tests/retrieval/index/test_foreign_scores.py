@@ -87,20 +87,20 @@ BAD_STAGES = {
 
 
 @pytest.mark.parametrize(("values", "indices", "message"), BAD_STAGES.values(), ids=BAD_STAGES)
-def test_every_door_that_takes_a_first_stage_refuses_what_cannot_be_sorted(
+def test_everything_that_takes_a_first_stage_refuses_what_cannot_be_sorted(
     rng, tmp_path, values, indices, message
 ):
     documents, queries = ragged(3, rng), ragged(2, rng)
     stage = Planted(3, values, indices)
     index = Index.create(tmp_path)
     index.add(names(3), documents)
-    for door in (
+    for call in (
         lambda: cascade(queries, documents, 1, candidates=3, first=stage),
         lambda: candidates_for(queries, documents, 3, recall=1.0, first=stage),
         lambda: index.search(queries, k=1, candidates=3, first=lambda items: stage),
     ):
         with pytest.raises(ValueError, match=message):
-            door()
+            call()
 
 
 def test_a_first_stage_may_give_minus_infinity_to_what_it_does_not_know(rng):

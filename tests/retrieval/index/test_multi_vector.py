@@ -49,11 +49,13 @@ def test_what_is_stored_comes_back_to_the_bit(rng, tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("given", DTYPES)
-def test_documents_of_any_dtype_can_be_added(rng, tmp_path, dtype, given):
+@pytest.mark.parametrize("from_dtype", DTYPES)
+def test_documents_of_any_dtype_can_be_added(rng, tmp_path, dtype, from_dtype):
     documents = ragged(6, rng)
     documents = (
-        documents.quantized() if given == "int8" else documents.to(dtype=getattr(torch, given))
+        documents.quantized()
+        if from_dtype == "int8"
+        else documents.to(dtype=getattr(torch, from_dtype))
     )
     index = Index.create(tmp_path, dtype=dtype)
     index.add(names(6), documents)
@@ -226,8 +228,8 @@ def test_int8_finds_what_float32_finds_among_clusters(rng, tmp_path):
     picked = own.repeat(1, 2)
     tokens = topics[picked] + 0.15 * torch.randn(400, 6, 16, generator=rng)
     documents = MultiVector.from_equal(F.normalize(tokens, dim=2))
-    asked = F.normalize(documents.tokens.view(400, 6, 16)[:40] + 0.1, dim=2)
-    queries = MultiVector.from_equal(asked)
+    queries_of_items = F.normalize(documents.tokens.view(400, 6, 16)[:40] + 0.1, dim=2)
+    queries = MultiVector.from_equal(queries_of_items)
     found, sizes = {}, {}
     for dtype in ("float32", "int8"):
         index = Index.create(tmp_path / dtype, dtype=dtype)

@@ -72,16 +72,16 @@ def test_several_values_come_in_their_order(several, rng, tmp_path):
 
 
 @pytest.mark.parametrize("single", ["abc", b"abc", Path("abc"), {"a": 1}, 7, None], ids=kind)
-def test_every_door_of_an_index_that_takes_ids_refuses_one(index, rng, single):
+def test_every_method_of_an_index_that_takes_ids_refuses_one(index, rng, single):
     rows = torch.randn(3, 3, generator=rng)
-    for door in (
+    for call in (
         lambda: index.add(single, rows),
         lambda: index.update(single, rows),
         lambda: index.delete(single),
         lambda: index.get(single),
     ):
         with pytest.raises(TypeError, match=f"ids must be a list.*{WRAP_IT}"):
-            door()
+            call()
     assert list(index) == ["a", "b", "c"]
 
 
@@ -90,7 +90,7 @@ def test_one_mapping_is_not_metadata_of_several(index, rng):
         index.add(["d"], torch.randn(1, 3, generator=rng), metadata={"path": "d"})
 
 
-@pytest.mark.parametrize("door", ["add", "update", "search"])
+@pytest.mark.parametrize("method", ["add", "update", "search"])
 @pytest.mark.parametrize(
     ("vectors", "error", "message"),
     [
@@ -104,21 +104,21 @@ def test_one_mapping_is_not_metadata_of_several(index, rng):
     ],
     ids=str,
 )
-def test_one_vector_is_not_a_matrix(index, door, vectors, error, message):
+def test_one_vector_is_not_a_matrix(index, method, vectors, error, message):
     with pytest.raises(error, match=message):
-        if door == "search":
+        if method == "search":
             index.search(vectors, k=1)
         else:
-            getattr(index, door)(["a"], vectors)
+            getattr(index, method)(["a"], vectors)
 
 
 @pytest.mark.parametrize("single", ["s1", b"s1", Path("s1"), {"s": 1}, 7], ids=kind)
-def test_every_door_that_takes_items_refuses_one(adapter, tmp_path, single):
+def test_everything_that_takes_items_refuses_one(adapter, tmp_path, single):
     retriever = Retriever(Index.create(tmp_path, adapter), source=SOURCE, target=TARGET)
     retriever.add(["a", "b"], ["t1", "t2"])
     wrapped = wrap(lambda queries, k: ([], []), adapter, SOURCE)
     embedder = retriever.embedder
-    for door in (
+    for call in (
         lambda: retriever.search(single, k=1),
         lambda: retriever.add(["c", "d"], single),
         lambda: retriever.add(single, ["t1", "t2"]),
@@ -129,7 +129,7 @@ def test_every_door_that_takes_items_refuses_one(adapter, tmp_path, single):
         lambda: rescore_hits(torch.ones(1, 4), single, None),
     ):
         with pytest.raises(TypeError, match=f"must be a list.*{WRAP_IT}"):
-            door()
+            call()
 
 
 def test_one_text_is_not_as_many_queries_as_it_has_letters(tmp_path):
@@ -164,8 +164,8 @@ def test_items_of_a_series_are_taken_by_position(adapter, tmp_path):
     retriever.add(shuffled, shuffled)
     plain = Retriever(Index.create(tmp_path / "plain", adapter), source=SOURCE, target=TARGET)
     plain.add(["t3", "t1", "t2"], ["t3", "t1", "t2"])
-    asked = pd.Series(["s9", "s1"], index=[5, 4])
-    found = retriever.search(asked, k=3)
+    series = pd.Series(["s9", "s1"], index=[5, 4])
+    found = retriever.search(series, k=3)
     assert found == plain.search(["s9", "s1"], k=3) == retriever.search(iter(["s9", "s1"]), k=3)
 
 
@@ -201,7 +201,7 @@ def test_text_that_utf8_cannot_write_is_refused_with_its_row(index, rng):
     with pytest.raises(ValueError, match=r"row 1 has \{'a': nan\}"):
         index.add(["d", "e"], rows, metadata=[{}, {"a": float("nan")}])
     assert list(index) == ["a", "b", "c"]
-    for door in (index.get, index.delete):
+    for call in (index.get, index.delete):
         with pytest.raises(ValueError, match="ids must be text"):
-            door(["b\udcff"])
+            call(["b\udcff"])
     assert "b\udcff" not in index

@@ -85,7 +85,9 @@ def test_a_kill_at_any_file_leaves_the_last_saved_state(rng, tmp_path, monkeypat
     opened = Index.open(tmp_path)
     assert "item 0" not in opened and len(opened) == 6
     held = {tmp_path / file.path for file in opened._manifest.held}
-    assert held == {p for room in ("segments", "deletions") for p in (tmp_path / room).glob("*")}
+    assert held == {
+        p for subfolder in ("segments", "deletions") for p in (tmp_path / subfolder).glob("*")
+    }
 
 
 def test_an_empty_index_can_be_saved_and_opened(rng, tmp_path):

@@ -29,41 +29,43 @@ def tree(folder):
 
 def foreign(folder):
     """A folder of the user's, with names that an index gives too."""
-    for room, name in LIKE_OURS.items():
-        (folder / room).mkdir(parents=True, exist_ok=True)
-        (folder / room / name).write_bytes(b"precious")
-        (folder / room / "notes.txt").write_bytes(b"precious")
+    for subfolder, name in LIKE_OURS.items():
+        (folder / subfolder).mkdir(parents=True, exist_ok=True)
+        (folder / subfolder / name).write_bytes(b"precious")
+        (folder / subfolder / "notes.txt").write_bytes(b"precious")
         (folder / name).write_bytes(b"precious")
     return folder
 
 
-@pytest.mark.parametrize("room", ["segments", "deletions", "adapter"])
+@pytest.mark.parametrize("subfolder", ["segments", "deletions", "adapter"])
 @pytest.mark.parametrize("method", ["save", "compact"])
-def test_a_room_that_is_a_link_is_refused_and_nothing_behind_it_is_removed(
-    rng, tmp_path, room, method
+def test_a_subfolder_that_is_a_link_is_refused_and_nothing_behind_it_is_removed(
+    rng, tmp_path, subfolder, method
 ):
     elsewhere = foreign(tmp_path / "elsewhere")
     before = tree(elsewhere)
     index = saved(tmp_path / "idx", ragged(5, rng))
     index.delete(["item 0"])
-    if (tmp_path / "idx" / room).exists():
-        (tmp_path / "idx" / room).rename(tmp_path / "moved")
-    (tmp_path / "idx" / room).symlink_to(elsewhere)
-    with pytest.raises(NotADirectoryError, match=rf"{room} must be a folder inside.*it is a link"):
+    if (tmp_path / "idx" / subfolder).exists():
+        (tmp_path / "idx" / subfolder).rename(tmp_path / "moved")
+    (tmp_path / "idx" / subfolder).symlink_to(elsewhere)
+    with pytest.raises(
+        NotADirectoryError, match=rf"{subfolder} must be a folder inside.*it is a link"
+    ):
         getattr(index, method)()
     assert tree(elsewhere) == before
 
 
-@pytest.mark.parametrize("room", ["segments", "deletions", "adapter"])
-def test_an_index_is_not_begun_over_a_room_that_is_a_link(tmp_path, room):
+@pytest.mark.parametrize("subfolder", ["segments", "deletions", "adapter"])
+def test_an_index_is_not_begun_over_a_subfolder_that_is_a_link(tmp_path, subfolder):
     elsewhere = foreign(tmp_path / "elsewhere")
     before = tree(elsewhere)
     (tmp_path / "idx").mkdir()
     index = Index.create(tmp_path / "idx")
-    (tmp_path / "idx" / room).symlink_to(elsewhere)
-    with pytest.raises(OSError, match=f"needs a folder without files of the names.*{room}"):
+    (tmp_path / "idx" / subfolder).symlink_to(elsewhere)
+    with pytest.raises(OSError, match=f"needs a folder without files of the names.*{subfolder}"):
         index.save()
-    with pytest.raises(OSError, match=f"needs a folder without files of the names.*{room}"):
+    with pytest.raises(OSError, match=f"needs a folder without files of the names.*{subfolder}"):
         Index.create(tmp_path / "idx")
     # Where a first save was killed the lock is there, and a link is still refused.
     (tmp_path / "idx" / "index.lock").touch()
@@ -72,16 +74,18 @@ def test_an_index_is_not_begun_over_a_room_that_is_a_link(tmp_path, room):
     assert tree(elsewhere) == before
 
 
-@pytest.mark.parametrize("room", ["segments", "deletions"])
-def test_a_room_that_is_a_link_is_not_read(rng, tmp_path, room):
+@pytest.mark.parametrize("subfolder", ["segments", "deletions"])
+def test_a_subfolder_that_is_a_link_is_not_read(rng, tmp_path, subfolder):
     index = saved(tmp_path / "idx", ragged(5, rng), parts=())
     index.delete(["item 0"])
     index.save()
-    (tmp_path / "idx" / room).rename(tmp_path / "moved")
-    (tmp_path / "idx" / room).symlink_to(tmp_path / "moved")
-    with pytest.raises(OSError, match=f"{room} must be a folder inside the index; it is a link"):
+    (tmp_path / "idx" / subfolder).rename(tmp_path / "moved")
+    (tmp_path / "idx" / subfolder).symlink_to(tmp_path / "moved")
+    with pytest.raises(
+        OSError, match=f"{subfolder} must be a folder inside the index; it is a link"
+    ):
         Index.open(tmp_path / "idx")
-    assert [room in problem and "link" in problem for problem in index.verify()] == [True]
+    assert [subfolder in problem and "link" in problem for problem in index.verify()] == [True]
 
 
 def test_an_index_reached_by_a_link_works(rng, tmp_path):
@@ -98,8 +102,8 @@ def test_an_index_reached_by_a_link_works(rng, tmp_path):
 def test_only_names_of_our_own_form_are_removed(rng, tmp_path, method):
     index = saved(tmp_path / "idx", ragged(5, rng))
     kept = []
-    for room, name in LIKE_OURS.items():
-        home = tmp_path / "idx" / room
+    for subfolder, name in LIKE_OURS.items():
+        home = tmp_path / "idx" / subfolder
         home.mkdir(exist_ok=True)
         for other in ("notes.txt", "model.safetensors", f"{DIGITS}.safetensors.bak", ".hidden"):
             (home / other).write_bytes(b"precious")
@@ -118,7 +122,7 @@ def test_only_names_of_our_own_form_are_removed(rng, tmp_path, method):
     assert Index.open(tmp_path / "idx").verify() == []
 
 
-@pytest.mark.parametrize("layout", ["rooms", "rooms and lock", "adapter", "lock"])
+@pytest.mark.parametrize("layout", ["subfolders", "subfolders and lock", "adapter", "lock"])
 def test_an_index_is_not_begun_in_a_folder_of_others(rng, tmp_path, layout):
     width = 8
     adapter = Adapter(IdentityMap(width), IdentityMap(width), Card("identity", 1, width, width))
@@ -126,9 +130,9 @@ def test_an_index_is_not_begun_in_a_folder_of_others(rng, tmp_path, layout):
     home.mkdir()
     index = Index.create(home, adapter)
     index.add(names(2), ragged(2, rng))
-    if layout.startswith("rooms"):
+    if layout.startswith("subfolders"):
         foreign(home)
-        if layout == "rooms and lock":
+        if layout == "subfolders and lock":
             (home / "index.lock").touch()
     elif layout == "adapter":
         adapter.save(home / "adapter")

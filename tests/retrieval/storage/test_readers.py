@@ -58,8 +58,8 @@ def test_a_writer_killed_while_it_saves_leaves_a_whole_commit(tmp_path, commits)
     index.delete([f"{round}-0"])
     index.save()
     held = {tmp_path / file.path for file in index._manifest.held}
-    rooms = [tmp_path / "segments", tmp_path / "deletions"]
-    assert held == {path for room in rooms for path in room.glob("*")}
+    subfolders = [tmp_path / "segments", tmp_path / "deletions"]
+    assert held == {path for subfolder in subfolders for path in subfolder.glob("*")}
 
 
 def test_a_mapped_index_goes_on_while_its_files_are_replaced(rng, tmp_path):

@@ -30,8 +30,8 @@ def test_items_of_one_vector_are_searched_as_they_are_stored(rng, tmp_path, dtyp
         packed = MultiVector.from_equal(queries[:, None])
         scores = reference.maxsim(packed, held.take(torch.tensor(keep)))
         best = scores.topk(min(5, len(keep)), dim=1)
-        for asked in (queries, queries.numpy(), packed):
-            hits = opened.search(asked, k=5, where=where)
+        for given_as in (queries, queries.numpy(), packed):
+            hits = opened.search(given_as, k=5, where=where)
             assert [[hit.id for hit in row] for row in hits] == [
                 [f"item {keep[place]}" for place in row] for row in best.indices.tolist()
             ]
@@ -44,8 +44,8 @@ def test_queries_of_several_vectors_sum_over_items_of_one(rng, tmp_path):
     vectors = torch.randn(30, 6, generator=rng)
     index.add(names(30), vectors)
     queries = MultiVector.pack([torch.randn(t, 6, generator=rng) for t in (3, 1, 5)])
-    for budget, asked in ((None, queries), ((2, 1), queries.prefix(2))):
-        scores = reference.maxsim(asked, MultiVector.from_equal(vectors[:, None]))
+    for budget, given_as in ((None, queries), ((2, 1), queries.prefix(2))):
+        scores = reference.maxsim(given_as, MultiVector.from_equal(vectors[:, None]))
         best = scores.topk(4, dim=1)
         hits = index.search(queries, k=4, budget=budget)
         assert [[int(hit.id.split()[1]) for hit in row] for row in hits] == best.indices.tolist()
