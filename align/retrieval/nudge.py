@@ -92,7 +92,8 @@ def nudge(
     cosine = (start * goal).sum(dim=1).clamp(-1, 1)
     steps = TURNS if unit_norm else SHIFTS
     shares = [_shares(cosine, step, unit_norm=unit_norm) for step in steps]
-    blocks = zip(validation_queries.split(256), validation_answers.split(256), strict=True)
+    sides = validation_queries, validation_answers
+    blocks = zip(*(torch.split(side, 256) for side in sides), strict=True)
     ranks: list[Tensor] = []
     for block, rows in blocks:
         # The rank of the answer of each query after each step, ties against us.

@@ -141,7 +141,7 @@ class Index:
     def __iter__(self) -> Iterator[str]:
         """The ids, in the order of adding."""
         for each in self._segments:
-            yield from (each.segment.ids[row] for row in each.rows())
+            yield from (each.segment.ids[row] for row in each.rows().tolist())
 
     @property
     def nbytes(self) -> int:

@@ -79,8 +79,8 @@ class Records:
             return NOTHING
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise damaged(f"the metadata of its row {row}") from error
+        except (ValueError, RecursionError):
+            data = None
         if not isinstance(data, dict):
             raise damaged(f"the metadata of its row {row}")
         return data
@@ -135,30 +135,31 @@ def _json(held: Mapping[str, Any], row: int) -> bytes:
             f"has {repr(held)[:200]}. Pass modality= instead, or name the field differently."
         )
     try:
-        if not isinstance(held, Mapping) or not _has_string_keys(held):
-            raise TypeError(
-                "metadata must be one mapping per item with strings as keys, within too; "
-                f"row {row} has {repr(held)[:200]}. Use str for the keys."
-            )
+        is_plain = isinstance(held, Mapping) and _has_string_keys(held)
+        text = json.dumps(dict(held), ensure_ascii=False, allow_nan=False) if is_plain else ""
+        data = text.encode() if held else b""
     except RecursionError as error:
         raise ValueError(
             f"metadata must be what JSON can write; that of row {row} is nested too deep. "
             "Keep fewer levels, or the text of it."
         ) from error
-    try:
-        return json.dumps(dict(held), ensure_ascii=False, allow_nan=False).encode() if held else b""
     except UnicodeEncodeError as error:
         raise ValueError(
             f"metadata must be text that UTF-8 can write; row {row} holds "
             f"{error.object[error.start]!r} ({error.reason}). "
             "Decode the text with the right encoding first."
         ) from error
-    except (TypeError, ValueError, RecursionError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(
             f"metadata must be what JSON can write; row {row} has {repr(held)[:200]}: {error}. "
             "Keep text, finite numbers, true and false, None, lists and mappings of these."
         ) from error
+    if not is_plain:
+        raise TypeError(
+            "metadata must be one mapping per item with strings as keys, within too; "
+            f"row {row} has {repr(held)[:200]}. Use str for the keys."
+        )
+    return data
 
 
 def _has_string_keys(value: Any) -> bool:

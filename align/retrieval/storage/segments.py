@@ -56,13 +56,10 @@ class LiveSegment:
         """Whether the folder holds it as it is: what is deleted never comes back."""
         return self.entry is not None and self.entry.deleted == self.deleted
 
-    def rows(self) -> list[int]:
+    def rows(self) -> Array:
         """The rows of the items that are not deleted."""
-        return (
-            list(range(len(self.segment)))
-            if self.dead is None
-            else np.flatnonzero(~self.dead).tolist()
-        )
+        rows = np.arange(len(self.segment))
+        return rows if self.dead is None else rows[~self.dead]
 
     def without(self, rows: Array) -> LiveSegment:
         """The same with ``rows``, of which there are some, deleted as well."""
