@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -69,31 +69,40 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+def whole_number(low: int, high: int) -> Rule:
+    """Between two bounds, both included."""
+    words = f"a whole number in [{low}, {high}]"
+    return Rule(words, lambda value: type(value) is int and low <= value <= high)
+
+
+def text_like(words: str, pattern: str) -> Rule:
+    """A text that a regular expression matches as a whole."""
+    return Rule(words, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None)
+
+
 def read_fields(
     data: Mapping[str, Any],
     at: str,
     again: str,
-    rules: Mapping[str, Rule],
+    kinds: Mapping[str, Any],
     *,
     newer: bool = False,
-) -> list[Any]:
-    """The values of exactly these fields, in this order, each as its rule says.
-
-    Args:
-        data: An object that was read.
-        at: What to call it.
-        again: What to do where it is damaged.
-        rules: What each field must hold.
-        newer: Whether to ignore unknown fields.
+) -> dict[str, Any]:
+    """The fields of an object, each of the type that ``kinds`` says, in that order; as ``decode``.
 
     Raises:
         ValueError: A field is unknown, missing, or holds something else.
     """
-    _check_names(at, data, rules, newer)
-    for name, rule in rules.items():
-        if not rule.holds(data[name]):
-            raise _refused(f"{at}.{name}", rule.words, data[name], again)
-    return [data[name] for name in rules]
+    unknown, missing = sorted(map(str, set(data) - set(kinds))), sorted(set(kinds) - set(data))
+    if missing or (unknown and not newer):
+        raise ValueError(
+            f"{at} must have exactly the fields {sorted(kinds)}; "
+            f"unknown: {unknown[:8]}, missing: {missing}. {_OLD}"
+        )
+    return {
+        name: decode(kind, data[name], f"{at}.{name}", again, newer=newer)
+        for name, kind in kinds.items()
+    }
 
 
 def dumps(value: Any, **options: Any) -> str:
@@ -119,8 +128,8 @@ def decode(kind: Any, data: Any, at: str, again: str, *, newer: bool = False) ->
     """The value of type ``kind`` that JSON says.
 
     Args:
-        kind: A dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, a plain type, or one
-            ``Annotated`` with a ``Rule``.
+        kind: A dataclass, ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``, ``X | None``, a plain
+            type, or one ``Annotated`` with a ``Rule``.
         data: What ``json.loads`` gave.
         at: What to call it.
         again: What to do where it is damaged.
@@ -138,11 +147,9 @@ def decode(kind: Any, data: Any, at: str, again: str, *, newer: bool = False) ->
     if is_dataclass(kind):
         words = "an object"
         if isinstance(data, Mapping):
-            known = {field.name for field in fields(kind)}
-            _check_names(at, data, known, newer)
             hints = get_type_hints(kind, include_extras=True)
-            values = {name: inside(hints[name], data[name], f".{name}") for name in known}
-            return kind(**values)  # type: ignore[operator]  # a class, not an instance
+            kinds = {field.name: hints[field.name] for field in fields(kind)}
+            return kind(**read_fields(data, at, again, kinds, newer=newer))  # type: ignore[operator]  # a class, not an instance
     elif origin is Annotated:
         words = arguments[1].words
         if arguments[1].holds(data):
@@ -152,12 +159,13 @@ def decode(kind: Any, data: Any, at: str, again: str, *, newer: bool = False) ->
             return None
         (inner,) = (argument for argument in arguments if argument is not NoneType)
         return inside(inner, data, "")
-    elif origin in (tuple, Sequence):
-        several = origin is Sequence or arguments[-1] is Ellipsis
+    elif origin in (tuple, list, Sequence):
+        several = origin is not tuple or arguments[-1] is Ellipsis
         words = "a list" if several else f"a list of {len(arguments)}"
         if isinstance(data, list | tuple) and (several or len(arguments) == len(data)):
-            kinds = arguments[:1] * len(data) if several else arguments
-            return tuple(inside(k, x, "[]") for k, x in zip(kinds, data, strict=True))
+            parts = arguments[:1] * len(data) if several else arguments
+            made = [inside(part, each, "[]") for part, each in zip(parts, data, strict=True)]
+            return made if origin is list else tuple(made)
     elif origin in (dict, Mapping):
         words = "an object"
         if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
@@ -170,6 +178,8 @@ def decode(kind: Any, data: Any, at: str, again: str, *, newer: bool = False) ->
         # json.loads takes NaN, Infinity and integers of any length, which ``dumps`` never writes.
         if abs(data) <= sys.float_info.max:
             return float(data)
+    elif kind is Any:
+        return data
     elif origin is None and isinstance(data, kind) and isinstance(data, bool) == (kind is bool):
         return data
     raise _refused(at, words, data, again)
@@ -181,15 +191,6 @@ _WORDS = {
     str: "a text",
     bool: "true or false",
 }
-
-
-def _check_names(at: str, data: Mapping[str, Any], known: Collection[str], newer: bool) -> None:
-    unknown, missing = sorted(map(str, set(data) - set(known))), sorted(set(known) - set(data))
-    if missing or (unknown and not newer):
-        raise ValueError(
-            f"{at} must have exactly the fields {sorted(known)}; "
-            f"unknown: {unknown[:8]}, missing: {missing}. {_OLD}"
-        )
 
 
 def _refused(at: str, words: str, data: object, again: str) -> ValueError:

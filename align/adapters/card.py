@@ -8,15 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Annotated, Any, Self
 
-from align._files.codec import Rule, decode
+from align._files.codec import Rule, decode, whole_number
 from align.data.embeddings import PairedEmbeddings
 
 LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
 LONGEST = 100_000  # characters of a text
-
-
-def _whole(words: str, low: int) -> Rule:
-    return Rule(words, lambda v: type(v) is int and low <= v <= LARGEST)
 
 
 Text = Annotated[
@@ -26,9 +22,9 @@ Text = Annotated[
         lambda v: isinstance(v, str) and len(v) <= LONGEST,
     ),
 ]
-Whole = Annotated[int, _whole("a whole number", -LARGEST)]
-Count = Annotated[int, _whole(f"a whole number in [0, {LARGEST}]", 0)]
-Size = Annotated[int, _whole("a whole number, at least 1", 1)]
+Whole = Annotated[int, whole_number(-LARGEST, LARGEST)]
+Count = Annotated[int, whole_number(0, LARGEST)]
+Size = Annotated[int, whole_number(1, LARGEST)]
 Share = Annotated[
     float, Rule("a number in [0, 1]", lambda v: type(v) in (int, float) and 0 <= v <= 1)
 ]

@@ -8,19 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from align._files.codec import Rule, read_fields
+from align._files.codec import read_fields
 from align.adapters.artifact.schema import (
     AGAIN,
-    FLAG,
-    NUMBER,
-    NUMBERS,
-    OBJECT,
-    OBJECT_OR_NULL,
-    OBJECTS,
-    SHARE,
-    SIZE,
-    SIZES,
-    SLOT,
+    Number,
+    Numbers,
+    Object,
+    Objects,
+    Share,
+    Size,
+    Sizes,
+    Slot,
 )
 from align.adapters.card import Card
 from align.adapters.components import Components
@@ -53,13 +51,13 @@ class Kind(NamedTuple):
 
     Attributes:
         made: The class.
-        rules: The attributes that say its architecture, and what each must hold in a file.
+        fields: The attributes that say its architecture, and the type of each in a file.
         build: Takes those by name and gives an object; or, of a part whose shapes depend on what
             it stands in, a function that gives one.
     """
 
     made: type
-    rules: Mapping[str, Rule]
+    fields: Mapping[str, Any]
     build: Made
 
 
@@ -133,43 +131,43 @@ def _components(source_map: SideMap, reference: Made | None, **others: Any) -> C
     return Components(source_map, reference=built, **others)
 
 
-_IN_OUT = {"d_in": SIZE, "dim": SIZE}
-_PREPARED = {"root": FLAG, "parts": OBJECT_OR_NULL}
+_IN_OUT = {"d_in": Size, "dim": Size}
+_PREPARED = {"root": bool, "parts": Object | None}
 _LINEAR = {"linear": Kind(LinearMap, _IN_OUT | _PREPARED, _linear)}
 _MAPS = {
     **_LINEAR,
     "affine": Kind(AffineMap, _IN_OUT, _affine),
-    "identity": Kind(IdentityMap, {"dim": SIZE}, IdentityMap),
-    "relative": Kind(RelativeMap, _IN_OUT | {"k": SIZE, "power": NUMBER}, _relative),
-    "weighted": Kind(WeightedMap, {"slot": SLOT, "inner": OBJECT}, _weighted),
-    "blend": Kind(BlendMap, {"weights": NUMBERS, "maps": OBJECTS}, BlendMap),
-    "projection": Kind(ProjectionMap, _IN_OUT | {"hidden": SIZE}, _projection),
+    "identity": Kind(IdentityMap, {"dim": Size}, IdentityMap),
+    "relative": Kind(RelativeMap, _IN_OUT | {"k": Size, "power": Number}, _relative),
+    "weighted": Kind(WeightedMap, {"slot": Slot, "inner": Object}, _weighted),
+    "blend": Kind(BlendMap, {"weights": Numbers, "maps": Objects}, BlendMap),
+    "projection": Kind(ProjectionMap, _IN_OUT | {"hidden": Size}, _projection),
     "linear_head": Kind(LinearHead, _IN_OUT, _linear_head),
-    "residual": Kind(ResidualMap, {"inner": OBJECT, "delta": OBJECT} | _PREPARED, _residual),
+    "residual": Kind(ResidualMap, {"inner": Object, "delta": Object} | _PREPARED, _residual),
     "instructed": Kind(
-        InstructedMap, {"d_instruction": SIZE, "scaled": FLAG, "inner": OBJECT}, _instructed
+        InstructedMap, {"d_instruction": Size, "scaled": bool, "inner": Object}, _instructed
     ),
 }
 _DELTAS = {
     "linear": Kind(LinearDelta, {}, lambda: lambda d_in, dim: LinearDelta(_shape(d_in, dim))),
-    "low_rank": Kind(LowRankDelta, {"rank": SIZE}, _low_rank),
-    "mlp": Kind(MLPDelta, {"hidden": SIZE, "dropout": SHARE}, _mlp),
+    "low_rank": Kind(LowRankDelta, {"rank": Size}, _low_rank),
+    "mlp": Kind(MLPDelta, {"hidden": Size, "dropout": Share}, _mlp),
 }
 _HUBNESS = {
-    "nnn": Kind(NNN, {"k": SIZE, "alpha": NUMBER}, NNN),
-    "csls": Kind(CSLS, {"k": SIZE}, CSLS),
-    "inverted_softmax": Kind(InvertedSoftmax, {"sharpness": NUMBER}, InvertedSoftmax),
+    "nnn": Kind(NNN, {"k": Size, "alpha": Number}, NNN),
+    "csls": Kind(CSLS, {"k": Size}, CSLS),
+    "inverted_softmax": Kind(InvertedSoftmax, {"sharpness": Number}, InvertedSoftmax),
 }
-_EXPANSION = Kind(GalleryExpansion, {"weight": NUMBER, "sharpness": NUMBER}, GalleryExpansion)
+_EXPANSION = Kind(GalleryExpansion, {"weight": Number, "sharpness": Number}, GalleryExpansion)
 _REFERENCE = Kind(
     ReferenceSet,
-    {"rows": SIZE, "expansion": OBJECT_OR_NULL, "hubness": OBJECT_OR_NULL},
+    {"rows": Size, "expansion": Object | None, "hubness": Object | None},
     _reference,
 )
-_PREFERENCE = Kind(Preference, {"d_instruction": SIZE, "widths": SIZES}, _preference)
-_ITEMS = Kind(TrainingItems, {"pairs": SIZE, "d_source": SIZE, "d_target": SIZE}, _training_items)
-_SIDES = {"source_map": OBJECT, "target_map": OBJECT}
-_EXTRAS = dict.fromkeys(("reference", "preference", "training_items"), OBJECT_OR_NULL)
+_PREFERENCE = Kind(Preference, {"d_instruction": Size, "widths": Sizes}, _preference)
+_ITEMS = Kind(TrainingItems, {"pairs": Size, "d_source": Size, "d_target": Size}, _training_items)
+_SIDES = {"source_map": Object, "target_map": Object}
+_EXTRAS = dict.fromkeys(("reference", "preference", "training_items"), Object | None)
 _WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components)}
 _INSIDE = {
     "source_map": _MAPS,
@@ -178,7 +176,7 @@ _INSIDE = {
     "maps": _MAPS,
     "delta": _DELTAS,
     "hubness": _HUBNESS,
-    "parts": {"": Kind(Parts, {"widths": SIZES, "shares": NUMBERS}, _parts)},
+    "parts": {"": Kind(Parts, {"widths": Sizes, "shares": Numbers}, _parts)},
     "expansion": {"": _EXPANSION},
     "reference": {"": _REFERENCE},
     "preference": {"": _PREFERENCE},
@@ -232,7 +230,7 @@ def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Comp
 def _described(value: Any) -> Any:
     if type(value) in _NAMED:
         name, kind = _NAMED[type(value)]
-        described = {each: _described(getattr(value, each)) for each in kind.rules}
+        described = {each: _described(getattr(value, each)) for each in kind.fields}
         return {"kind": name, **described} if name else described
     if isinstance(value, list | tuple | nn.ModuleList):
         return [_described(each) for each in value]
@@ -254,14 +252,13 @@ def _built(config: Mapping[str, Any], at: str, kinds: Mapping[str, Kind], newer:
         )
     kind = kinds[name]
     rest = {each: value for each, value in config.items() if not name or each != "kind"}
-    read = read_fields(rest, at, AGAIN, kind.rules, newer=newer)
-    values = dict(zip(kind.rules, read, strict=True))
+    values = read_fields(rest, at, AGAIN, kind.fields, newer=newer)
     inside = f"{at}." if at != "config.json" else ""
     for each, value in values.items():
         within = _LINEAR if kind.made is WeightedMap else _INSIDE.get(each, {})
         if isinstance(value, Mapping):
             values[each] = _built(value, f"{inside}{each}", within, newer)
-        elif kind.rules[each] is OBJECTS:
+        elif kind.fields[each] is Objects:
             values[each] = [
                 _built(one, f"{inside}{each}.{i}", within, newer) for i, one in enumerate(value)
             ]

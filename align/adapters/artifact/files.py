@@ -19,7 +19,7 @@ from align._files.tensors import save as save_tensors
 from align.adapters.artifact.config import build, describe
 from align.adapters.artifact.model_card import model_card
 from align.adapters.artifact.schema import AGAIN as _AGAIN
-from align.adapters.artifact.schema import DIGEST, OBJECT
+from align.adapters.artifact.schema import Digest, Object
 from align.adapters.card import Card
 from align.adapters.components import Components
 
@@ -93,9 +93,9 @@ def _read(folder: Path) -> tuple[Components, Card]:
     module = components.module()
     tensors, _ = open_tensors(folder / WEIGHTS, again=AGAIN)
     check_tensors(WEIGHTS, tensors, module.state_dict())
-    weights, card_digest = check_config(CONFIG, config, "weights", "card")
-    check_digest(CARD, card_digest, card_fields, beside=CONFIG)
-    if digest_of(tensors) != weights:
+    digests = check_config(CONFIG, config, "weights", "card")
+    check_digest(CARD, digests["card"], card_fields, beside=CONFIG)
+    if digest_of(tensors) != digests["weights"]:
         raise ValueError(changed(WEIGHTS, CONFIG))
     module.load_state_dict(tensors, assign=True)
     return components, card
@@ -118,12 +118,13 @@ def sealed(data: Mapping[str, Any]) -> str:
     return to_json({**data, "sha256": json_digest(data)}, again=again)
 
 
-def check_config(name: str, config: Mapping[str, Any], *others: str) -> list[str]:
+def check_config(name: str, config: Mapping[str, Any], *others: str) -> dict[str, str]:
     """The digests of other files that ``sealed`` settings hold, once their own is right."""
     seal = {each: config.get(each) for each in ("digests", "sha256")}
-    digests, whole = read_fields(seal, name, _AGAIN, {"digests": OBJECT, "sha256": DIGEST})
-    check_digest(name, whole, without(config, "sha256"), beside=name)
-    return read_fields(digests, f"{name}.digests", _AGAIN, dict.fromkeys(others, DIGEST))
+    seal = read_fields(seal, name, _AGAIN, {"digests": Object, "sha256": Digest})
+    check_digest(name, seal["sha256"], without(config, "sha256"), beside=name)
+    kinds = dict.fromkeys(others, Digest)
+    return read_fields(seal["digests"], f"{name}.digests", _AGAIN, kinds)
 
 
 def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from align._files.codec import Rule
+from align._files.codec import Rule, text_like, whole_number
 
+AGAIN = "save or download the adapter again"
 LARGEST = 2**30  # sizes beyond this are damage, and would overflow the size of a tensor
 
 
 def _is_number(value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-    return whole or (isinstance(value, float) and math.isfinite(value))
+    whole = type(value) is int and abs(value) <= LARGEST
+    return whole or (type(value) is float and math.isfinite(value))
 
 
-def _is_size(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int) and value >= 1
+_FILLED = Rule("a list with an entry", lambda value: isinstance(value, list) and len(value) > 0)
 
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and len(value) > 0 and all(map(holds, value))
-
-
-FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-SLOT = Rule("0 or 1", lambda value: value in (0, 1) and not isinstance(value, bool))
-SIZE = Rule(f"a whole number in [1, {LARGEST}]", _is_size)
-NUMBER = Rule("a finite number", _is_number)
-SIZES = Rule(f"a list of whole numbers in [1, {LARGEST}]", _list_of(_is_size))
-NUMBERS = Rule("a list of finite numbers", _list_of(_is_number))
-SHARE = Rule("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
-DIGEST = Rule("64 hexadecimal digits", _is_digest)
-OBJECT = Rule("an object", _is_object)
-OBJECTS = Rule("a list of objects", _list_of(_is_object))
-OBJECT_OR_NULL = Rule("an object or null", lambda value: value is None or _is_object(value))
-
-
-AGAIN = "save or download the adapter again"
+Slot = Literal[0, 1]
+Size = Annotated[int, whole_number(1, LARGEST)]
+Sizes = Annotated[list[Size], _FILLED]
+Number = Annotated[Any, Rule("a finite number", _is_number)]
+Numbers = Annotated[list[Number], _FILLED]
+Share = Annotated[Any, Rule("a number in [0, 1)", lambda v: _is_number(v) and 0 <= v < 1)]
+Digest = Annotated[str, text_like("64 hexadecimal digits", "[0-9a-f]{64}")]
+Object = dict[str, Any]
+Objects = Annotated[list[Object], _FILLED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from align.adapters.artifact.files import (
     sealed,
     without,
 )
-from align.adapters.artifact.schema import LARGEST, OBJECT, OBJECT_OR_NULL, SIZE
+from align.adapters.artifact.schema import LARGEST, Object, Size
 from align.adapters.multi_vector.aspects import (
     Aspects,
     Heads,
@@ -47,18 +47,17 @@ LAYOUT = Layout(
 def _shape_of(length: int) -> Rule:
     # One tensor may have all of these sizes, and none can have more elements than that.
     return Rule(
-        f"{length} whole numbers in [1, {LARGEST}], whose product is at most {LARGEST}**2",
-        lambda value: (
-            isinstance(value, list)
-            and len(value) == length
-            and all(map(SIZE.holds, value))
-            and math.prod(value) <= LARGEST**2
-        ),
+        f"{length} sizes whose product is at most {LARGEST}**2",
+        lambda sizes: isinstance(sizes, list) and len(sizes) == length and _fits(sizes),
     )
 
 
-_MATRIX, _MATRICES = _shape_of(2), _shape_of(3)
-_FLOAT = Rule("a finite number", lambda value: type(value) is float and math.isfinite(value))
+def _fits(sizes: list[Any]) -> bool:
+    return all(type(size) is int and size > 0 for size in sizes) and math.prod(sizes) <= LARGEST**2
+
+
+_Matrix, _Matrices = Annotated[list[Size], _shape_of(2)], Annotated[list[Size], _shape_of(3)]
+_Float = Annotated[Any, Rule("a fraction", lambda v: type(v) is float and math.isfinite(v))]
 
 
 class Learned(nn.Module):
@@ -125,15 +124,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], Learned]:
             f"{str(path)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
         )
     config, newer = read_json(path / CONFIG, SCHEMA, again=f"{AGAIN.capitalize()}.")
-    rules = {
-        "asking": SIZE,
-        "mix": _FLOAT,
-        "source": OBJECT_OR_NULL,
-        "target": OBJECT_OR_NULL,
-        "card": OBJECT,
-    }
+    sides = dict.fromkeys(("source", "target"), Object | None)
+    kinds = {"asking": Size, "mix": _Float, "card": Object, **sides}
     plain = without(config, "schema", "digests", "sha256")
-    read_fields(plain, CONFIG, AGAIN, rules, newer=newer)
+    read_fields(plain, CONFIG, AGAIN, kinds, newer=newer)
     return config, build(config, newer=newer)
 
 
@@ -141,10 +135,10 @@ def read_weights(path: Path, config: dict[str, Any], learned: Learned) -> None:
     """Put the weights into ``learned``, once every file has the digest that ``config`` holds."""
     tensors, _ = open_tensors(path / WEIGHTS, again=f"{AGAIN.capitalize()}.")
     check_tensors(WEIGHTS, tensors, learned.state_dict())
-    weights, adapter = check_config(CONFIG, config, "weights", "adapter")
-    if digest_of(tensors) != weights:
+    digests = check_config(CONFIG, config, "weights", "adapter")
+    if digest_of(tensors) != digests["weights"]:
         raise ValueError(changed(WEIGHTS, CONFIG))
-    if saved_digest(path / ADAPTER) != adapter:
+    if saved_digest(path / ADAPTER) != digests["adapter"]:
         raise ValueError(changed(ADAPTER, CONFIG))
     learned.load_state_dict(tensors, assign=True)
 
@@ -176,16 +170,17 @@ def _describe(part: Aspects | None) -> dict[str, Any] | None:
 def _empty(described: dict[str, Any], at: str, newer: bool) -> Aspects:
     kind, rest = described.get("kind"), without(described, "kind")
     if kind == "heads":
-        [(count, d, width)] = read_fields(rest, at, AGAIN, {"shape": _MATRICES}, newer=newer)
-        return Heads(_shape(d), _shape(count, d, width))
+        shape = read_fields(rest, at, AGAIN, {"shape": _Matrices}, newer=newer)["shape"]
+        return Heads(_shape(shape[1]), _shape(*shape))
     if kind not in ("tokens", "selected"):
         raise ValueError(
             f"{at}.kind must be heads, tokens or selected; got {repr(kind)[:80]}. "
             "Load it with the version of isthmus that wrote it."
         )
-    own = {"queries": _MATRIX} if kind == "tokens" else {"count": SIZE}
-    rules = {"reduction": _MATRIX, **own, "weight": _MATRIX}
-    reduction, resampler, weight = read_fields(rest, at, AGAIN, rules, newer=newer)
+    own: dict[str, Any] = {"queries": _Matrix} if kind == "tokens" else {"count": Size}
+    kinds = {"reduction": _Matrix, **own, "weight": _Matrix}
+    values = read_fields(rest, at, AGAIN, kinds, newer=newer)
+    reduction, resampler, weight = values.values()
     if reduction[1] != weight[0] or (kind == "tokens" and resampler[1] != weight[0]):
         raise ValueError(
             f"{at}.weight must be of as many rows as the reduction has columns, and queries as "

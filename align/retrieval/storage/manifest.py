@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from align._files.atomic import atomic_file
-from align._files.codec import Rule, Schema, decode
+from align._files.codec import Schema, decode, text_like, whole_number
 from align._files.strict_json import parse
 from align.data.sides import Side
 from align.retrieval.storage.folder import (
@@ -35,30 +35,16 @@ SCHEMA = Schema("", 2)
 _AGAIN = "restore the folder from a copy, or rebuild the index"
 
 
-def _text(words: str, pattern: str) -> Rule:
-    def holds(value: Any) -> bool:
-        return isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-    return Rule(words, holds)
-
-
-def _whole(low: int, high: int) -> Rule:
-    return Rule(
-        f"a whole number in [{low}, {high}]",
-        lambda value: type(value) is int and low <= value <= high,
-    )
-
-
 Stored = Literal["float16", "bfloat16", "float32", "int8"]
 AdapterKind = Literal["adapter", "meta tokens"] | None
-Count = Annotated[int, _whole(0, 2**62)]
-Width = Annotated[int, _whole(1, 2**30)]
-Checksum = Annotated[str, _text("32 hexadecimal digits", "[0-9a-f]{32}")]
+Count = Annotated[int, whole_number(0, 2**62)]
+Width = Annotated[int, whole_number(1, 2**30)]
+Checksum = Annotated[str, text_like("32 hexadecimal digits", "[0-9a-f]{32}")]
 # A name of a file of an adapter begins with no dot, so that none leads upwards.
 _PATHS = {each: f"{each}/{name_pattern(each)}" for each in (SEGMENTS, DELETIONS)}
 _PATHS[ADAPTER] = rf"{ADAPTER}(/\w[\w.-]*){{1,2}}"
 FilePath = Annotated[
-    str, _text("the path of a file that an index wrote", "|".join(_PATHS.values()))
+    str, text_like("the path of a file that an index wrote", "|".join(_PATHS.values()))
 ]
 
 
@@ -122,7 +108,7 @@ class Entry:
     """
 
     file: File
-    items: Annotated[int, _whole(1, 2**62)]
+    items: Annotated[int, whole_number(1, 2**62)]
     deleted: Count = 0
     deletions: File | None = None
 

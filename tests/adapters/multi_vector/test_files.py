@@ -400,5 +400,5 @@ def test_nothing_in_a_head_is_run(rng, tmp_path):
 def test_heads_larger_than_any_tensor_are_refused(rng, tmp_path):
     made(("heads", "heads"), rng=rng).head.save(tmp_path / "head")
     edit(tmp_path / "head" / CONFIG, lambda data: data["source"].update(shape=[2**30] * 3))
-    with pytest.raises(ValueError, match=r"source.shape must be 3 whole numbers .* whose product"):
+    with pytest.raises(ValueError, match=r"source.shape must be 3 sizes whose product"):
         load_meta_tokens(tmp_path / "head")
