@@ -94,22 +94,16 @@ def _mixed(specs: list[str]) -> Encoder:
 
 def _single(spec: str) -> Encoder:
     kind, _, rest = spec.partition(":")
+    encoder: type[Any]
     match kind:
-        case "text" if rest:
-            from align.encoders.text import TextEncoder
+        case "text" | "code" if rest:
+            from align.encoders.text import CodeEncoder, TextEncoder
 
-            model, options = model_and_options(TextEncoder, rest)
-            return TextEncoder(model, **options)
-        case "code" if rest:
-            from align.encoders.text import CodeEncoder
-
-            model, options = model_and_options(CodeEncoder, rest)
-            return CodeEncoder(model, **options)
+            encoder = TextEncoder if kind == "text" else CodeEncoder
         case "image" if rest:
             from align.encoders.image import ImageEncoder
 
-            model, options = model_and_options(ImageEncoder, rest)
-            return ImageEncoder(model, **options)
+            encoder = ImageEncoder
         case "python" if rest.count(":") == 1:
             return _from_python(*rest.split(":"))
         case _:
@@ -118,6 +112,9 @@ def _single(spec: str) -> Encoder:
                 f"python:MODULE:ATTRIBUTE; got {spec!r}. "
                 "MODEL is a hub id or a folder, for example image:facebook/dinov2-small."
             )
+    model, options = model_and_options(encoder, rest)
+    built: Encoder = encoder(model, **options)
+    return built
 
 
 def _from_python(module: str, attribute: str) -> Encoder:
