@@ -63,10 +63,9 @@ def evaluate_meta_tokens(
         )
         ranks = []
         for start in range(0, len(query_vectors), ROWS):
-            scores = maxsim(query_vectors[start : start + ROWS], gallery_vectors, budget=budget)
-            ranks.append(
-                rank_scores(scores, queries.codes[start : start + ROWS], gallery.codes).first
-            )
+            block = slice(start, start + ROWS)
+            scores = maxsim(query_vectors[block], gallery_vectors, budget=budget)
+            ranks.append(rank_scores(scores, queries.codes[block], gallery.codes).first)
         return torch.cat(ranks)
 
     return replace(evaluate_ranks(pooled, rank, seed=seed), trained_on=seen)

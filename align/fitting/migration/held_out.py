@@ -132,13 +132,8 @@ class OldIndex:
         times = groups[is_new].bincount(minlength=n_groups).double()
         of_queries = self.codes[own].bincount(minlength=n_groups).double()
         with_itself = self._hits(answers, own).sum()
-        total = torch.stack(
-            [
-                self._shared(answers[:, :1], wanted[:, :1]),
-                self._shared(answers, wanted) / K,
-                times @ of_queries - with_itself,
-            ]
-        )
+        at_1, at_10 = self._shared(answers[:, :1], wanted[:, :1]), self._shared(answers, wanted) / K
+        total = torch.stack([at_1, at_10, times @ of_queries - with_itself])
         return total / max(1, len(own) * (len(own) - 1))
 
     def _shared(self, answers: Tensor, wanted: Tensor) -> Tensor:

@@ -34,25 +34,17 @@ Params = Mapping[str, Any]
 class Setting:
     """Maps of some width, and what is done to gallery vectors before they are indexed.
 
-    Attributes:
-        ridge: ``(k_x, k_y)`` of ``align.adapters.closed_form.rcca.rcca``, or ``None`` without one.
-        power: Of the weights of canonical directions, or ``None`` without one.
-        dim: Directions of each map.
-        centred: Share of the cosine of centred vectors, in their ``dim`` directions in which pairs
-            agree most: 0 for canonical directions alone, 1 for none of these. Between the two both
-            stand side by side. Only where the sides are of one width.
-        roots: Which sides go through the signed square root.
-        weights: Weights of the parts of the two sides beside their first part; empty for one part.
-        hubness: The hubness correction, or ``None``.
-        expansion: The gallery expansion, or ``None``.
+    ``centred`` is the share of the cosine of centred vectors, in their ``dim`` directions in which
+    pairs agree most: 0 for canonical directions alone, 1 for none of these. Between the two both
+    stand side by side. Only where the sides are of one width.
     """
 
-    ridge: tuple[float, float] | None
-    power: float | None
-    dim: int
+    ridge: tuple[float, float] | None  # (k_x, k_y) of align.adapters.closed_form.rcca.rcca
+    power: float | None  # of the weights of canonical directions
+    dim: int  # directions of each map
     centred: float
-    roots: tuple[bool, bool]
-    weights: tuple[tuple[float, ...], tuple[float, ...]]
+    roots: tuple[bool, bool]  # which sides go through the signed square root
+    weights: tuple[tuple[float, ...], tuple[float, ...]]  # of parts beside the first of a side
     hubness: Hubness | None
     expansion: GalleryExpansion | None
 
@@ -124,10 +116,8 @@ class SettingScorer:
         return self._cv(((), ()) if setting is None else setting.weights)
 
     def _new(self, weights: tuple[tuple[float, ...], tuple[float, ...]]) -> CrossValidation:
-        parts = (
-            _parts(self.pairs.source_parts, weights[0]),
-            _parts(self.pairs.target_parts, weights[1]),
-        )
+        widths = (self.pairs.source_parts, self.pairs.target_parts)
+        parts = _parts(widths[0], weights[0]), _parts(widths[1], weights[1])
         return CrossValidation(self.pairs, folds_wanted=self.folds, seed=self.seed, parts=parts)
 
     @property
@@ -139,11 +129,8 @@ class SettingScorer:
     @property
     def weighed(self) -> tuple[int, int]:
         """How many parts each side has whose weights can be chosen; 0 where there is no choice."""
-        sides = (self.pairs.source_parts, self.pairs.target_parts)
-        source, target = (
-            len(widths) if widths is not None and are_views(self.pairs, side) else 0
-            for side, widths in enumerate(sides)
-        )
+        sides = enumerate((self.pairs.source_parts, self.pairs.target_parts))
+        source, target = (len(w) if w and are_views(self.pairs, side) else 0 for side, w in sides)
         return source, target
 
     def outcomes(self, setting: Setting) -> Iterator[Outcome]:
@@ -184,8 +171,7 @@ def _centred_maps(moments: Paired, dim: int) -> tuple[LinearMap, LinearMap]:
     """The same projection of both sides, on the directions in which pairs agree most.
 
     Of all orthonormal ``P`` ``(d, dim)`` it has the largest mean ``<P.T x, P.T y>`` over pairs: the
-    first eigenvectors of the symmetric part of their cross-covariance. All of them turn the centred
-    space, and change nothing.
+    first eigenvectors of the symmetric part of their cross-covariance.
     """
     cross = moments.source.vectors @ moments.cross @ moments.target.vectors.T
     _, vectors = torch.linalg.eigh(cross + cross.T)  # rising
@@ -210,9 +196,6 @@ def _parts(widths: tuple[int, ...] | None, weights: tuple[float, ...]) -> Parts 
 
 
 def _hubness(params: Params) -> Hubness | None:
-    match params["correction"]:
-        case "nnn":
-            return NNN(params["nnn_k"], params["nnn_alpha"])
-        case "inverted_softmax":
-            return InvertedSoftmax(params["sharpness"])
-    return None
+    if params["correction"] == "nnn":
+        return NNN(params["nnn_k"], params["nnn_alpha"])
+    return InvertedSoftmax(params["sharpness"]) if params["correction"] != "none" else None
