@@ -101,13 +101,13 @@ FAULTS = (
     ),
     Fault(
         "a state chosen by rounding", "align/adapters/multi_vector/aspects.py",
-        "first_largest(near.masked_fill(~held, -torch.inf), within=COSINES)",
-        "near.masked_fill(~held, -torch.inf).argmax(dim=1)",
+        "first_largest(near.masked_fill(~real, -torch.inf), within=COSINES)",
+        "near.masked_fill(~real, -torch.inf).argmax(dim=1)",
         "tests/adapters/multi_vector/test_meta_tokens.py",
     ),
     Fault(
         "padding may be selected", "align/adapters/multi_vector/aspects.py",
-        "closest.masked_fill(~held, torch.inf)", "closest.clone()",
+        "closest.masked_fill(~real, torch.inf)", "closest.clone()",
         "tests/adapters/multi_vector/test_meta_tokens.py",
     ),
     Fault(
@@ -163,12 +163,12 @@ FAULTS = (
     ),
     Fault(
         "a constant side is fitted", "align/adapters/closed_form/moments.py",
-        "if (rows - rows[0]).abs().amax() <= _SAME:", "if False:",
+        "if (rows - rows[0]).abs().amax() <= 1e-6:", "if False:",
         "tests/fitting/model_selection/test_fit.py",
     ),
     Fault(
         "an int8 score may be infinite", "align/retrieval/index/exact.py",
-        "    check_finite(scores)", "    pass", "tests/retrieval/storage/test_storage.py",
+        "    check_finite(scaled)", "    pass", "tests/retrieval/storage/test_storage.py",
     ),
     Fault(
         "a slice keeps the places of the whole", "align/data/multi_vector.py",
