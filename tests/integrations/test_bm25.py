@@ -63,7 +63,7 @@ def test_texts_that_share_no_word_are_not_hits():
     assert {hit.modality for hits in found for hit in hits} == {"text"}
 
 
-def test_of_equal_texts_the_first_given_comes_first():
+def test_equal_texts_stay_in_their_order():
     searcher = BM25([f"{row}" for row in range(40)], ["same words"] * 40)
     [hits] = searcher.search(["words"], k=5)
     assert [hit.id for hit in hits] == ["0", "1", "2", "3", "4"]

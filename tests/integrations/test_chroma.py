@@ -93,7 +93,7 @@ def remembering(folder, sbert):
     return folder
 
 
-def test_another_process_opens_the_collection_without_being_told_the_adapter(tmp_path, sbert):
+def test_another_process_opens_the_collection_without_naming_the_adapter(tmp_path, sbert):
     embedding = AlignEmbeddingFunction(remembering(tmp_path / "adapter", sbert))
     collection = connect(tmp_path / "db").create_collection("texts", embedding_function=embedding)
     collection.add(ids=["a", "b", "c"], documents=QUESTIONS)
@@ -115,7 +115,7 @@ def test_another_process_opens_the_collection_without_being_told_the_adapter(tmp
     assert run.stdout.strip() == str(found["ids"])
 
 
-def test_encoders_that_were_given_are_given_again(tmp_path, folder):
+def test_encoders_that_were_passed_are_passed_again(tmp_path, folder):
     found = fill(connect(tmp_path / "db"), embedding_of(folder)).query(query_texts=QUESTIONS)
     again = connect(tmp_path / "db").get_collection(
         "pictures", embedding_function=embedding_of(folder)

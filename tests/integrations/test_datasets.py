@@ -106,7 +106,7 @@ def test_the_cache_knows_vectors_by_the_encoder_that_made_them(photos):
     np.testing.assert_array_equal(first.with_format("numpy")["q"], other.with_format("numpy")["q"])
 
 
-def test_items_of_several_modalities_are_told_apart_by_a_column(tmp_path):
+def test_a_column_names_the_modality_of_each_item(tmp_path):
     rows = {"item": ["answer 3", "answer 5"], "kind": ["text", "text"]}
     made = datasets.Dataset.from_dict(rows)
     found = with_vectors(made, "item", world.both(), into="v", modality="kind")

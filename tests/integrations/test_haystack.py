@@ -138,7 +138,7 @@ def test_a_pipeline_comes_back_from_yaml_with_its_components(folder):
     assert again.run(asked) == pipeline.run(asked)
 
 
-def test_what_the_card_names_need_not_be_given(folder):
+def test_what_the_card_names_need_not_be_passed(folder):
     embedder = AlignedTextEmbedder(folder)
     assert AlignedTextEmbedder.from_dict(embedder.to_dict()).to_dict() == embedder.to_dict()
     with pytest.raises(ValueError, match="the source encoder must be known"):

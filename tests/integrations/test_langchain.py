@@ -96,7 +96,7 @@ def some_documents():
     return rows, [Document(world.ANSWERS[row], id=str(row), metadata={"row": row}) for row in rows]
 
 
-def test_the_reranker_sorts_by_the_adapter_and_leaves_what_it_was_given(adapter, embedder):
+def test_the_reranker_sorts_by_the_adapter_and_changes_no_document(adapter, embedder):
     rows, documents = some_documents()
     reranker = AlignReranker(rescore=by_adapter(embedder), top_n=3)
     found = reranker.compress_documents(documents, world.QUESTIONS[22])
@@ -110,7 +110,7 @@ def test_the_reranker_sorts_by_the_adapter_and_leaves_what_it_was_given(adapter,
     assert awaited == found
 
 
-def test_the_reranker_scores_what_it_is_told_to_of_a_document(embedder):
+def test_the_reranker_scores_the_chosen_field_of_a_document(embedder):
     documents = [Document("", metadata={"answer": world.ANSWERS[row]}) for row in (1, 2, 3)]
     reranker = AlignReranker(
         rescore=by_adapter(embedder), item=lambda document: document.metadata["answer"]

@@ -149,7 +149,7 @@ def test_the_reranker_sorts_by_the_adapter(adapter, embedder):
     assert awaited == found
 
 
-def test_the_reranker_scores_what_it_is_told_to_and_needs_a_query(embedder):
+def test_the_reranker_scores_the_chosen_field_and_needs_a_query(embedder):
     _, nodes = some_nodes()
     reranker = AlignReranker(
         rescore=by_adapter(embedder), item=lambda node: f"answer {node.metadata['row']}"

@@ -286,9 +286,9 @@ def test_a_language_on_both_sides_needs_to_be_placed():
     with pytest.raises(ValueError, match=r"'fra_Latn' on both. Pass AlignEncoder languages="):
         column(encoder, "fra_Latn", world.QUESTIONS)
     embedder = encoder.embedder
-    told = AlignEncoder(embedder, name="a/b", languages={"fra": "source", "eng": "target"})
-    assert torch.equal(column(told, "eng_Latn", world.ANSWERS), embedder.gallery(world.ANSWERS))
-    asked = column(told, "fra_Latn", world.QUESTIONS)
+    model = AlignEncoder(embedder, name="a/b", languages={"fra": "source", "eng": "target"})
+    assert torch.equal(column(model, "eng_Latn", world.ANSWERS), embedder.gallery(world.ANSWERS))
+    asked = column(model, "fra_Latn", world.QUESTIONS)
     assert torch.equal(asked, embedder.queries(world.QUESTIONS))
     with pytest.raises(ValueError, match='side must be "source" or "target"'):
         AlignEncoder(embedder, name="a/b", languages={"fra": "left"})

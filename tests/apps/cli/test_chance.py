@@ -109,7 +109,7 @@ def test_a_fit_that_must_be_better_saves_nothing_and_exits_with_one(run, tmp_pat
     assert (tmp_path / "adapter").is_dir()
 
 
-def test_upgrade_and_tune_can_be_asked_for_more_than_chance(run, tmp_path):
+def test_tune_can_require_more_than_chance(run, tmp_path):
     tune = [
         "tune", "shuffled.csv", *COLUMNS, *ENCODERS, "-o", "tuned", "--study", "journal",
         "--trials", 1, "--store", "store", "--require-better-than-chance",
@@ -127,13 +127,13 @@ def test_the_warning_is_loud_on_a_terminal_and_plain_elsewhere(capsys, monkeypat
         monkeypatch.setattr(sys.stderr, "isatty", lambda strip=strip: not strip)
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        told = capsys.readouterr().err
+        stderr = capsys.readouterr().err
         assert not ended.value.code
-        assert "NoBetterThanChance: this adapter is no better than chance" in told
-        assert ("\x1b[33m" in told) is not strip
+        assert "NoBetterThanChance: this adapter is no better than chance" in stderr
+        assert ("\x1b[33m" in stderr) is not strip
 
 
-def test_pairs_that_were_trained_on_are_told_of_wherever_they_judge(run):
+def test_training_pairs_are_warned_of_wherever_they_are_measured(run):
     fit(run)
     with pytest.warns(NotHeldOut, match="20 of the 50 pairs were trained on; these values are not"):
         found = json.loads(evaluate(run, "mixed", "--json").stdout)
@@ -151,17 +151,17 @@ def test_chance_stands_in_the_table_of_evaluate(run):
     assert said.count("chance") == 3 and "3.3" in said
 
 
-def test_an_adapter_that_does_not_remember_is_said_to(run):
+def test_an_adapter_without_training_ids_is_noted(run):
     fit(run)
     adapter = align.load("adapter")
     adapter.training_items = None
     adapter.save("adapter")
-    told = evaluate(run, "train", "--json")
-    assert "does not remember its training pairs" in told.stderr
-    assert json.loads(told.stdout)["trained_on"] is None
+    result = evaluate(run, "train", "--json")
+    assert "does not remember its training pairs" in result.stderr
+    assert json.loads(result.stdout)["trained_on"] is None
 
 
-def test_repeated_items_without_a_group_are_told_of(run, tmp_path):
+def test_repeated_items_without_a_group_are_warned_of(run, tmp_path):
     lines = ["a,b", *(f"item {row},item {row // 5}" for row in range(60))]
     (tmp_path / "captions.csv").write_text("\n".join(lines))
     with pytest.warns(RepeatedItems, match="60 of 60 pairs whose target item"):

@@ -61,7 +61,7 @@ def test_fit_writes_an_adapter_and_prints_its_card_as_json(fitted, folder):
 
 
 @pytest.mark.usefixtures("fitted")
-def test_the_whole_walk_evaluates_indexes_and_searches(run):
+def test_the_commands_evaluate_index_and_search(run):
     found = run(
         "evaluate", "adapter", "test.csv", *COLUMNS, "--group", "photo", "--store", "store",
         "--json",
@@ -104,14 +104,14 @@ def test_the_whole_walk_evaluates_indexes_and_searches(run):
             run("search", "idx", name, "--json")
         assert json.loads(run("search", "idx", name, "--modality", "text", "--json").stdout)
 
-    told = ("index", "adapter", "test.csv", "--column", "image", "--id", "id", "--metadata")
+    described = ("index", "adapter", "test.csv", "--column", "image", "--id", "id", "--metadata")
     with pytest.raises(ValueError, match="path and text hold the item itself; got --metadata path"):
-        run(*told, "path", "-o", "told", "--store", "store")
+        run(*described, "path", "-o", "described", "--store", "store")
     with pytest.raises(ValueError, match="id '30red' is of the item of row 1"):
-        run(*told, "photo", "-o", "told", "--store", "store")
+        run(*described, "photo", "-o", "described", "--store", "store")
     first = ("photo", "--skip-bad", "--dtype", "int8")
-    run(*told, *first, "-o", "told", "--store", "store")
-    (hit,) = json.loads(run("search", "told", "a", "--where", "photo=41", "--json").stdout)
+    run(*described, *first, "-o", "described", "--store", "store")
+    (hit,) = json.loads(run("search", "described", "a", "--where", "photo=41", "--json").stdout)
     assert (hit["id"], hit["metadata"]["photo"]) == ("41a", "41")
 
     adding = ("index", "adapter", "train.csv", "--column", "image", "-o", "idx", "--add")
@@ -187,7 +187,7 @@ def test_bad_rows_are_listed_and_skipped_on_request(run, sbert, vit, folder, mon
     assert "lost.png" in run(*asked, "--skip-bad").stderr
 
 
-def test_an_adapter_that_remembers_no_encoder_asks_for_one(run, fitted, folder):
+def test_an_adapter_that_names_no_encoder_needs_one(run, fitted, folder):
     adapter = align.load(folder / "adapter")
     adapter.card = replace(adapter.card, encoders={})
     adapter.save(folder / "adapter")

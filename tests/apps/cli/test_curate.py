@@ -55,7 +55,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_every_pair_gets_a_line_with_its_decision(run, tmp_path):
-    told = json.loads(run("--json").stdout)
+    printed = json.loads(run("--json").stdout)
     with (tmp_path / "curated.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [f"pair {number}" for number in range(40)] + ["again"]
@@ -64,9 +64,11 @@ def test_every_pair_gets_a_line_with_its_decision(run, tmp_path):
         "score": "1.0000",
     }  # fmt: skip
     decisions = [row["decision"] for row in rows]
-    assert decisions.count("drop") == sum(told["dropped"].values()) >= 1
-    assert decisions.count("suspect") == sum(told["suspects"].values())
-    assert told["kept"] == len(rows) - decisions.count("drop") and told["table"] == "curated.csv"
+    assert decisions.count("drop") == sum(printed["dropped"].values()) >= 1
+    assert decisions.count("suspect") == sum(printed["suspects"].values())
+    assert (
+        printed["kept"] == len(rows) - decisions.count("drop") and printed["table"] == "curated.csv"
+    )
 
 
 def test_a_report_is_printed_for_people(run):

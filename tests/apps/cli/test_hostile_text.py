@@ -91,7 +91,7 @@ def test_every_command_shows_hostile_names_and_texts_as_they_are(run):
 
 
 @pytest.mark.parametrize("words", [["search", NAME, "x"], [NAME], ["search", "i", "x", NAME]])
-def test_an_error_says_hostile_names_plainly(words, tmp_path, monkeypatch, capsys):
+def test_an_error_shows_hostile_names_plainly(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["align", *words])
     with pytest.raises(SystemExit) as stopped:

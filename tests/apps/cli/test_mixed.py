@@ -73,11 +73,11 @@ def test_a_mixed_table_is_fitted_evaluated_indexed_and_searched(run, fitted, sbe
     assert "a preference by instruction gained" in card["verdict"]
 
     asked = ("evaluate", "adapter", "test.csv", *COLUMNS, "--store", "store", "--json")
-    told = json.loads(run(*asked, "--instruction", "task").stdout)
-    untold = json.loads(run(*asked).stdout)
+    instructed = json.loads(run(*asked, "--instruction", "task").stdout)
+    plain = json.loads(run(*asked).stdout)
     first = "source_to_target", "recall_at_1", "value"
-    scores = [found[first[0]][first[1]][first[2]] for found in (told, untold)]
-    assert told["source_to_target"]["gallery"] == 30 and scores[0] > scores[1]
+    scores = [found[first[0]][first[1]][first[2]] for found in (instructed, plain)]
+    assert instructed["source_to_target"]["gallery"] == 30 and scores[0] > scores[1]
 
     made = run(
         "index", "adapter", "test.csv", "--column", "answer", "--modality", "kind", "--id", "id",
@@ -108,7 +108,7 @@ def test_a_folder_of_images_goes_into_a_mixed_index_and_a_bare_table_does_not(ru
 
 
 @pytest.mark.usefixtures("fitted")
-def test_sources_are_indexed_without_instructions_and_asked_by_kind(run):
+def test_sources_are_indexed_without_instructions_and_searched_by_kind(run):
     table = ("index", "adapter", "test.csv", "--column", "query", "--side", "source")
     run(*table, "-o", "back", "--store", "store")
     hits = json.loads(run("search", "back", "31.png", "--modality", "image", "--json").stdout)
@@ -167,10 +167,12 @@ def test_an_index_of_several_vectors_is_searched_as_in_python(
 
 @pytest.mark.usefixtures("fitted")
 @pytest.mark.filterwarnings("ignore::align.data.repeats.RepeatedItems")
-def test_an_adapter_without_instructions_says_that_they_change_nothing(run, folder):
-    told = align.load(folder / "adapter")
-    card = replace(told.card, d_source=told.source_map.inner.d_in)
-    plain = align.Adapter(told.source_map.inner, told.target_map, card, reference=told.reference)
+def test_instructions_to_an_adapter_without_any_are_noted(run, folder):
+    instructed = align.load(folder / "adapter")
+    card = replace(instructed.card, d_source=instructed.source_map.inner.d_in)
+    plain = align.Adapter(
+        instructed.source_map.inner, instructed.target_map, card, reference=instructed.reference
+    )
     plain.save(folder / "plain")
     asked = ("evaluate", "plain", "test.csv", *COLUMNS, "--store", "store", "--json")
     found = run(*asked, "--instruction", "task")

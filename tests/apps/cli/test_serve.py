@@ -78,13 +78,13 @@ def test_roots_and_a_store_are_taken(saved, started, tmp_path):
     assert client.get("/api/items/id%2Fred/thumbnail").status_code == 200
 
 
-def test_without_the_extra_the_command_says_what_to_install(saved, monkeypatch):
+def test_without_the_extra_the_error_names_it(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'isthmus\[serve\]'"):
         invoke(saved)
 
 
-def test_a_taken_port_is_said_before_anything_is_loaded_or_announced(saved):
+def test_a_taken_port_is_an_error_before_anything_is_loaded(saved):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=rf"needs a free port .*{port} gave: .*--port") as raised:

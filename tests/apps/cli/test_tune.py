@@ -37,7 +37,7 @@ def run(tmp_path, monkeypatch, bert, sbert):
     return call
 
 
-def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, tmp_path):
+def test_an_interrupted_search_resumes(run, monkeypatch, tmp_path):
     tried = []
     on_fold = SettingScorer.on_fold
 
@@ -61,8 +61,8 @@ def test_an_interrupted_search_says_how_to_go_on_and_goes_on(run, monkeypatch, t
         return on_fold(judge, cv, setting, fold)
 
     monkeypatch.setattr(SettingScorer, "on_fold", counted)
-    told = json.loads(run("--trials", "12", "--json").stdout)
-    assert told["trials"] == 12
+    printed = json.loads(run("--trials", "12", "--json").stdout)
+    assert printed["trials"] == 12
     # At the end the chosen setting is scored once more, on all 25 folds.
     assert left[0] == tried[3] and not set(tried[:3]) & set(left[:-25])
 
@@ -71,13 +71,13 @@ def test_the_best_within_a_budget_is_written_and_remembers_its_encoders(run, tmp
     with pytest.raises(ValueError, match=r"max_bytes must be at least the .* got 3"):
         run("--trials", "12", "--max-bytes", "3")
     assert not (tmp_path / "tuned").exists()
-    told = json.loads(run("--trials", "12", "--max-bytes", "40", "--json").stdout)
-    assert told["chosen"]["bytes_per_item"] <= 40
-    assert told["chosen"] == [t for t in told["front"] if t["bytes_per_item"] <= 40][-1]
-    assert told["pruned"] + len(told["card"]["candidates"]) == 12
+    printed = json.loads(run("--trials", "12", "--max-bytes", "40", "--json").stdout)
+    assert printed["chosen"]["bytes_per_item"] <= 40
+    assert printed["chosen"] == [t for t in printed["front"] if t["bytes_per_item"] <= 40][-1]
+    assert printed["pruned"] + len(printed["card"]["candidates"]) == 12
     adapter = align.load(tmp_path / "tuned")
     assert adapter.card.encoders["source"] == f"text:{bert}"
-    assert json.loads(json.dumps(adapter.card.to_dict())) == told["card"]
+    assert json.loads(json.dumps(adapter.card.to_dict())) == printed["card"]
     index = ["index", "tuned", "pairs.csv", "--column", "b", "-o", "idx", "--store", "store"]
     assert CliRunner().invoke(cli.app, index).exit_code == 0
 

@@ -34,17 +34,17 @@ def run(tmp_path, monkeypatch, bert, sbert):
     return call
 
 
-def test_an_adapter_is_written_that_asks_with_the_new_encoder(run, tmp_path, bert, sbert):
-    told = json.loads(run("items.txt", "-o", "upgraded", "--json").stdout)
-    assert told["adapter"] == "upgraded" and told["index_size"] == 63
+def test_the_adapter_maps_queries_of_the_new_encoder(run, tmp_path, bert, sbert):
+    printed = json.loads(run("items.txt", "-o", "upgraded", "--json").stdout)
+    assert printed["adapter"] == "upgraded" and printed["index_size"] == 63
     # The folder around the network only normalises: nothing is lost.
-    assert told["kept_at_10"]["value"] > 0.9
+    assert printed["kept_at_10"]["value"] > 0.9
     adapter = align.load(tmp_path / "upgraded")
     assert adapter.card.encoders == {"source": f"text:{sbert}", "target": f"text:{bert}"}
     assert adapter.card.target_fingerprint == TextEncoder(bert).fingerprint
 
 
-def test_what_is_kept_is_printed_with_its_interval(run):
+def test_the_recall_that_is_kept_is_printed_with_its_interval(run):
     said = run("items.csv", "--column", "text", "--id", "key", "-o", "upgraded").stdout
     assert "ten kept @10" in said and "procrustes" in said and "±" in said
     assert "saved to upgraded" in said
@@ -60,9 +60,9 @@ def test_the_upgraded_adapter_can_index_and_search(run, tmp_path):
 
 def test_groups_choose_the_map_by_recall(run):
     table = ["items.csv", "--column", "text", "--group", "first", "-o", "upgraded"]
-    told = json.loads(run(*table, "--json").stdout)
-    assert told["card"]["n_groups"] == 8 and told["recall_kept"]["value"] > 0
-    assert told["tried"][0]["chosen"]
+    printed = json.loads(run(*table, "--json").stdout)
+    assert printed["card"]["n_groups"] == 8 and printed["recall_kept"]["value"] > 0
+    assert printed["tried"][0]["chosen"]
     said = run(*table).stdout
     assert "R@10" in said and "their recall@10 is" in said
     with pytest.raises(ValueError, match="Name it with --column beside --group first"):

@@ -65,7 +65,7 @@ def test_every_reference_of_the_document_leads_somewhere():
         assert found
 
 
-def test_about_says_what_can_be_asked(client):
+def test_about_names_the_kinds_of_query(client):
     found = check("About", client.get("/api/about").json())
     assert found["items"] == 6 and found["modalities"] == {"image": 6}
     assert found["queries"] == ["text", "image"] and found["budgets"] == []

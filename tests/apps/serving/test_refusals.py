@@ -197,7 +197,7 @@ def test_an_empty_index_is_refused(tmp_path):
         ("/api/items/id%2Fred/thumbnail", "PUT", {"GET", "HEAD"}),
     ],
 )
-def test_another_method_is_told_which_are_allowed(client, path, call, allowed):
+def test_the_answer_to_another_method_lists_those_that_are_allowed(client, path, call, allowed):
     found = client.request(call, path)
     assert found.status_code == 405
     assert set(found.headers["allow"].split(", ")) == allowed

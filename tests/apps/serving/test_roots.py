@@ -31,7 +31,7 @@ def test_files_beside_it_are_refused(tree, name):
         Roots.of([tree / "a"]).find(str(tree / name))
 
 
-def test_links_are_followed_before_they_are_judged(tree):
+def test_links_are_followed_before_they_are_checked(tree):
     (tree / "a/out.png").symlink_to(tree / "b/3.png")
     (tree / "a/door").symlink_to(tree / "b")
     (tree / "b/in.png").symlink_to(tree / "a/1.png")

@@ -144,16 +144,16 @@ def test_nothing_sticks_out_and_everything_has_a_name(page, colours_url, width):
     # As a screen reader hears it.
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
     spoken = {"button", "textbox", "searchbox", "slider", "radio", "image", "checkbox"}
-    told = [
+    named = [
         (node["role"]["value"], node.get("name", {}).get("value"))
         for node in nodes
         if not node["ignored"] and node.get("role", {}).get("value") in spoken
     ]
-    assert ("searchbox", "Text to search with") in told and len(told) > 12
-    assert all(name for _, name in told)
+    assert ("searchbox", "Text to search with") in named and len(named) > 12
+    assert all(name for _, name in named)
 
 
-def test_an_error_is_said_in_words(page, colours_url, tmp_path):
+def test_an_error_is_shown_in_words(page, colours_url, tmp_path):
     page.open(colours_url)
     page.until(READY)
     (tmp_path / "notes.png").write_text("no picture")

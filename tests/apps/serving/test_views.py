@@ -81,7 +81,7 @@ def test_raw_vectors_come_from_the_store_once(tmp_path):
     assert len(seen) == before + 1  # the picture that loads the network
 
 
-def test_no_raw_view_says_why(tmp_path):
+def test_a_missing_raw_view_has_a_reason(tmp_path):
     store = EmbeddingStore(tmp_path / "store")
     wide = gallery(tmp_path / "wide", wide=True, store=store)
     assert wide.about.no_raw == "No raw cosine exists: queries have 4 dimensions, items 6."
@@ -109,7 +109,7 @@ def test_an_index_of_one_vector_per_item_has_no_budget(tmp_path):
     assert made.about.budgets == () and made.search(RED, k=3).budget is None
 
 
-def test_a_budget_says_how_many_of_the_best_are_found(tmp_path):
+def test_the_quality_of_a_budget_is_the_share_of_the_best_hits(tmp_path):
     made = gallery(tmp_path, several=True)
     assert made.about.budgets == (1, 2, 4)
     assert made.search(RED, k=3).budget.quality == 1.0
@@ -145,7 +145,7 @@ def test_a_budget_that_was_not_offered_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_an_item_and_its_own_file_ask_the_same(tmp_path, several):
+def test_an_item_and_its_own_file_are_the_same_query(tmp_path, several):
     made = gallery(tmp_path, several=several)
     file = (tmp_path / "photos/blue.png").read_bytes()
     by_file = made.search(Question("image", file), k=6).hits
@@ -157,7 +157,7 @@ def test_an_item_and_its_own_file_ask_the_same(tmp_path, several):
     )
 
 
-def test_an_item_of_several_vectors_asks_with_all_of_them(tmp_path):
+def test_an_item_of_several_vectors_is_a_query_with_all_of_them(tmp_path):
     made = gallery(tmp_path, several=True)
     index = made._retriever.index
     own = index.get(["id/blue"]).vectors[0]
@@ -167,7 +167,7 @@ def test_an_item_of_several_vectors_asks_with_all_of_them(tmp_path):
     assert [hit.score for hit in hits] == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_an_item_asks_without_the_corrections_of_the_other_side(tmp_path):
+def test_an_item_as_query_has_no_corrections_of_the_other_side(tmp_path):
     """A hubness correction is for queries of the other side; likeness is a plain cosine."""
     words, pictures = encoders()
     paths = draw(tmp_path / "photos")

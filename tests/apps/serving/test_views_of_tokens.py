@@ -46,7 +46,7 @@ def served(request, tmp_path, rng):
 
 
 @pytest.mark.parametrize("budget", [None, 1, 2])
-def test_a_text_asks_with_all_that_the_head_makes_of_it(served, budget):
+def test_a_text_query_has_all_vectors_of_the_head(served, budget):
     found, index, made_gallery = served
     asked = found.head.queries(found.sides[0], found.tokens[0])
     both = None if budget is None else (budget, budget)
@@ -59,7 +59,7 @@ def test_a_text_asks_with_all_that_the_head_makes_of_it(served, budget):
         )
 
 
-def test_items_of_the_indexed_side_ask_by_likeness_alone(served):
+def test_queries_of_the_indexed_side_rank_by_similarity_alone(served):
     """Whatever the correction, an item is asked for as the head makes it without one."""
     found, _, made_gallery = served
     alone = found.head.target(found.sides[1], found.tokens[1])
