@@ -8,73 +8,73 @@ const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}
 const pictureOf = (id) => `/api/items/${encodeURIComponent(id)}/thumbnail`;
 
 let about = null;
-let asked = null; // {text}, {item} or {file}
+let current = null; // {text}, {item} or {file}
 let running = null;
 let waiting = 0;
 
 function make(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
 }
 
-function drawn(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+function svgElement(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
 }
 
 async function answerOf(response) {
-  const found = await response.json();
-  if (!response.ok) throw new Error(found.error);
-  return found;
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
 }
 
 function options() {
-  const given = new URLSearchParams({ k: HITS, view: document.forms.search.view.value });
+  const params = new URLSearchParams({ k: HITS, view: document.forms.search.view.value });
   const boxes = [...document.querySelectorAll("#kind-boxes input")];
   const chosen = boxes.filter((box) => box.checked);
-  if (chosen.length < boxes.length) for (const box of chosen) given.append("modality", box.value);
-  if (about.budgets.length && given.get("view") === "aligned") {
-    given.set("budget", about.budgets[at("budget").value]);
+  if (chosen.length < boxes.length) for (const box of chosen) params.append("modality", box.value);
+  if (about.budgets.length && params.get("view") === "aligned") {
+    params.set("budget", about.budgets[at("budget").value]);
   }
-  return given;
+  return params;
 }
 
 async function search() {
   clearTimeout(waiting);
   running?.abort();
-  if (!asked) return;
-  const mine = (running = new AbortController());
-  const given = options();
+  if (!current) return;
+  const request = (running = new AbortController());
+  const params = options();
   at("search").setAttribute("aria-busy", "true");
   try {
     let response;
-    if (asked.file) {
-      const headers = { "Content-Type": asked.file.type };
-      response = fetch(`/api/search?${given}`, { method: "POST", headers, body: asked.file, signal: mine.signal });
+    if (current.file) {
+      const headers = { "Content-Type": current.file.type };
+      response = fetch(`/api/search?${params}`, { method: "POST", headers, body: current.file, signal: request.signal });
     } else {
-      given.set(asked.item ? "item" : "q", asked.item?.id ?? asked.text);
-      response = fetch(`/api/search?${given}`, { signal: mine.signal });
+      params.set(current.item ? "item" : "q", current.item?.id ?? current.text);
+      response = fetch(`/api/search?${params}`, { signal: request.signal });
     }
-    const found = await answerOf(await response);
+    const answer = await answerOf(await response);
     // The body of an older answer may come after a newer question.
-    if (mine === running) show(found);
+    if (request === running) show(answer);
   } catch (error) {
-    if (error.name === "AbortError" || mine !== running) return;
-    complain(error.message);
+    if (error.name === "AbortError" || request !== running) return;
+    showError(error.message);
   } finally {
-    if (mine === running) at("search").removeAttribute("aria-busy");
+    if (request === running) at("search").removeAttribute("aria-busy");
   }
 }
 
-function complain(message) {
+function showError(message) {
   at("error").textContent = message;
   at("status").textContent = "";
 }
 
-function show(found) {
-  const { hits } = found;
+function show(answer) {
+  const { hits } = answer;
   at("error").textContent = "";
   at("results").replaceChildren(...hits.map(card));
   const code = hits.length > 0 && hits.every((hit) => hit.modality === "code");
@@ -82,15 +82,15 @@ function show(found) {
   at("results").classList.toggle("reading", !code && hits.some((hit) => hit.text !== null));
   at("empty").hidden = hits.length > 0;
   at("empty").textContent = "Nothing of this kind was found.";
-  const encoded = found.encode_ms ? `, ${time(found.encode_ms)} to encode the query` : "";
+  const encoded = answer.encode_ms ? `, ${time(answer.encode_ms)} to encode the query` : "";
   at("status").textContent =
-    `${count(hits.length, "hit")} of ${count(about.items, "item")} in ${time(found.search_ms)}${encoded}`;
-  at("budget").disabled = !found.budget;
-  at("budget-cost").textContent = found.budget
-    ? `${time(found.budget.took_ms)}; ${Math.round(100 * found.budget.quality)}% of the ten best with all ` +
-      `vectors, which take ${time(found.budget.full_ms)}`
+    `${count(hits.length, "hit")} of ${count(about.items, "item")} in ${time(answer.search_ms)}${encoded}`;
+  at("budget").disabled = !answer.budget;
+  at("budget-cost").textContent = answer.budget
+    ? `${time(answer.budget.took_ms)}; ${Math.round(100 * answer.budget.quality)}% of the ten best with all ` +
+      `vectors, which take ${time(answer.budget.full_ms)}`
     : "";
-  plot(found);
+  plot(answer);
 }
 
 function time(ms) {
@@ -98,26 +98,26 @@ function time(ms) {
 }
 
 function card(hit, place) {
-  const made = make("li", { className: "hit", tabIndex: -1 });
+  const element = make("li", { className: "hit", tabIndex: -1 });
   const isCode = hit.modality === "code";
   if (hit.picture) {
     const picture = make("img", { src: pictureOf(hit.id), alt: hit.text ?? `Picture ${hit.title}`, loading: "lazy", decoding: "async" });
     picture.addEventListener("error", () =>
       picture.replaceWith(make("p", { className: "gone", textContent: `${hit.title} cannot be shown` })),
     );
-    made.append(picture);
+    element.append(picture);
   }
   if (hit.text !== null) {
     const text = hit.text + (hit.truncated ? " \u2026" : "");
-    made.append(make(isCode ? "pre" : "p", { className: "text", textContent: text }));
-    made.classList.toggle("wide", isCode || hit.text.length > 160);
+    element.append(make(isCode ? "pre" : "p", { className: "text", textContent: text }));
+    element.classList.toggle("wide", isCode || hit.text.length > 160);
   }
   const like = make("button", { type: "button", textContent: "More like this" });
   like.setAttribute("aria-label", `More like ${hit.text?.slice(0, 60) ?? hit.title}`);
   like.addEventListener("click", () => ask({ item: hit }));
   const named = hit.text === null || hit.picture || isCode;
   const kind = Object.keys(about.modalities).length > 1 && hit.modality ? ` \u00b7 ${hit.modality}` : "";
-  made.append(
+  element.append(
     make(
       "div",
       { className: "about" },
@@ -126,9 +126,9 @@ function card(hit, place) {
       like,
     ),
   );
-  for (const event of ["mouseenter", "focusin"]) made.addEventListener(event, () => light(place));
-  for (const event of ["mouseleave", "focusout"]) made.addEventListener(event, () => light(-1));
-  return made;
+  for (const event of ["mouseenter", "focusin"]) element.addEventListener(event, () => light(place));
+  for (const event of ["mouseleave", "focusout"]) element.addEventListener(event, () => light(-1));
+  return element;
 }
 
 function light(place) {
@@ -137,17 +137,17 @@ function light(place) {
   }
 }
 
-function plot(found) {
-  at("map").hidden = !found.map;
-  if (!found.map) return;
+function plot(answer) {
+  at("map").hidden = !answer.map;
+  if (!answer.map) return;
   const x = (point) => (150 + 132 * point[0]).toFixed(1);
   const y = (point) => (150 - 132 * point[1]).toFixed(1);
-  const svg = drawn("svg", { viewBox: "0 0 300 300", role: "group", "aria-label": "Query and hits in two dimensions" });
-  found.map.hits.forEach((point, place) => {
-    const hit = found.hits[place];
+  const svg = svgElement("svg", { viewBox: "0 0 300 300", role: "group", "aria-label": "Query and hits in two dimensions" });
+  answer.map.hits.forEach((point, place) => {
+    const hit = answer.hits[place];
     const name = `${place + 1}. ${hit.text?.slice(0, 80) ?? hit.title}`;
-    const dot = drawn("circle", { class: "dot", cx: x(point), cy: y(point), r: 6.5, tabindex: place ? -1 : 0, role: "button", "aria-label": `Show hit ${name}` });
-    const title = drawn("title", {});
+    const dot = svgElement("circle", { class: "dot", cx: x(point), cy: y(point), r: 6.5, tabindex: place ? -1 : 0, role: "button", "aria-label": `Show hit ${name}` });
+    const title = svgElement("title", {});
     title.textContent = name;
     dot.append(title);
     const go = () => {
@@ -160,14 +160,14 @@ function plot(found) {
     for (const event of ["mouseleave", "blur"]) dot.addEventListener(event, () => light(-1));
     svg.append(dot);
   });
-  const [cx, cy] = [Number(x(found.map.query)), Number(y(found.map.query))];
-  svg.append(drawn("path", { class: "star", d: `M${cx - 7} ${cy}h14M${cx} ${cy - 7}v14` }));
+  const [cx, cy] = [Number(x(answer.map.query)), Number(y(answer.map.query))];
+  svg.append(svgElement("path", { class: "star", d: `M${cx - 7} ${cy}h14M${cx} ${cy - 7}v14` }));
   const above = cy < 24 ? 22 : -12;
-  const label = drawn("text", { x: Math.min(Math.max(cx, 20), 280), y: cy + above, "text-anchor": "middle" });
+  const label = svgElement("text", { x: Math.min(Math.max(cx, 20), 280), y: cy + above, "text-anchor": "middle" });
   label.textContent = "query";
   svg.append(label);
   at("plot").replaceChildren(svg);
-  const share = Math.round(100 * found.map.explained);
+  const share = Math.round(100 * answer.map.explained);
   at("map-note").textContent =
     `The query (cross) and its hits on their two main axes, which hold ${share}% of the spread.`;
 }
@@ -183,17 +183,17 @@ function step(event, place, go) {
 }
 
 function ask(question) {
-  if (asked?.url) URL.revokeObjectURL(asked.url);
-  asked = question;
+  if (current?.url) URL.revokeObjectURL(current.url);
+  current = question;
   const { item, file } = question;
-  at("asked").hidden = !(item || file);
+  at("question").hidden = !(item || file);
   if (item || file) {
     at("query").value = "";
     question.url = file && URL.createObjectURL(file);
-    at("asked-picture").hidden = !(file || item.picture);
-    if (file || item.picture) at("asked-picture").src = question.url ?? pictureOf(item.id);
+    at("question-picture").hidden = !(file || item.picture);
+    if (file || item.picture) at("question-picture").src = question.url ?? pictureOf(item.id);
     const name = file?.name ?? item.text?.slice(0, 120) ?? item.title;
-    at("asked-text").textContent = item ? `Items like \u201c${name}\u201d` : `Items for the picture ${name}`;
+    at("question-text").textContent = item ? `Items like \u201c${name}\u201d` : `Items for the picture ${name}`;
     scrollTo({ top: 0 });
     at("clear").focus({ preventScroll: true });
   }
@@ -202,8 +202,8 @@ function ask(question) {
 
 function clear() {
   running?.abort();
-  running = asked = null;
-  at("asked").hidden = at("map").hidden = true;
+  running = current = null;
+  at("question").hidden = at("map").hidden = true;
   at("results").replaceChildren();
   at("status").textContent = at("error").textContent = at("budget-cost").textContent = "";
   at("empty").hidden = false;
@@ -217,8 +217,8 @@ function typed() {
   else clear();
 }
 
-function begin(found) {
-  about = found;
+function begin(answer) {
+  about = answer;
   const kinds = Object.entries(about.modalities);
   const facts = kinds.map(([name, n]) => count(n, { image: "picture", text: "text", code: "piece of code" }[name] ?? name));
   at("facts").textContent = kinds.length ? facts.join(", ").replace("piece of codes", "pieces of code") : count(about.items, "item");
@@ -239,11 +239,11 @@ function begin(found) {
   at("budget-set").hidden = !about.budgets.length;
   at("budget").max = Math.max(0, about.budgets.length - 1);
   at("budget").value = at("budget").max;
-  tellBudget();
+  showBudget();
   at("query").focus();
 }
 
-function tellBudget() {
+function showBudget() {
   const vectors = about.budgets[at("budget").value];
   at("budget-value").textContent = vectors ?? "";
   if (vectors) at("budget").setAttribute("aria-valuetext", count(vectors, "vector"));
@@ -265,7 +265,7 @@ at("kinds").addEventListener("change", (event) => {
   search();
 });
 at("budget").addEventListener("input", () => {
-  tellBudget();
+  showBudget();
   clearTimeout(waiting);
   waiting = setTimeout(search, WAIT / 2);
 });
@@ -273,7 +273,7 @@ at("picture").addEventListener("change", () => {
   const [file] = at("picture").files;
   at("picture").value = "";
   if (!file) return;
-  if (file.size > about.most_bytes) complain(`A picture may have ${about.most_bytes.toLocaleString("en")} bytes; this one has ${file.size.toLocaleString("en")}.`);
+  if (file.size > about.most_bytes) showError(`A picture may have ${about.most_bytes.toLocaleString("en")} bytes; this one has ${file.size.toLocaleString("en")}.`);
   else ask({ file });
 });
 at("clear").addEventListener("click", () => {
@@ -281,4 +281,4 @@ at("clear").addEventListener("click", () => {
   at("query").focus();
 });
 
-fetch("/api/about").then(answerOf).then(begin).catch((error) => complain(error.message));
+fetch("/api/about").then(answerOf).then(begin).catch((error) => showError(error.message));

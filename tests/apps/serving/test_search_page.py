@@ -67,7 +67,7 @@ def test_typing_finds_pictures_and_clicking_finds_their_like(page, colours_url, 
 
     page.click(".hit:nth-child(1) button")
     page.until(f"{CARDS}.length === 5 && {IDLE}")
-    assert "Items like" in page.run("document.getElementById('asked-text').textContent")
+    assert "Items like" in page.run("document.getElementById('question-text').textContent")
     assert "red.png" not in page.run(f"{CARDS}.map((c) => c.textContent).join()")
     assert page.run("document.activeElement.id") == "clear"
     page.press("Enter", 13)
@@ -76,7 +76,7 @@ def test_typing_finds_pictures_and_clicking_finds_their_like(page, colours_url, 
     (tmp_path / "wall.png").write_bytes(as_bytes("purple"))
     page.choose_file("#picture", tmp_path / "wall.png")
     page.until(f"{FIRST} === 'purple.png'")
-    assert page.run("document.getElementById('asked-picture').src").startswith("blob:")
+    assert page.run("document.getElementById('question-picture').src").startswith("blob:")
     assert page.problems == []
 
 
