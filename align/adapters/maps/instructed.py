@@ -40,6 +40,7 @@ class InstructedMap(SideMap):
         return self._both(x)[1]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return at_length_of(*self._both(x))
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ class LinearMap(SideMap):
         self.d_in, self.dim = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         if self.parts is None:
             # The last step normalises: the length of the centred rows does not matter.
             prepared = directions(x, root=self.root) - self.mean
@@ -78,6 +79,7 @@ class AffineMap(SideMap):
         self.d_in, self.dim = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return F.normalize((directions(x) - self.mean) @ self.weight + self.offset, dim=1)
 
 
@@ -89,6 +91,7 @@ class IdentityMap(SideMap):
         self.dim = self.d_in = dim
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return directions(x)
 
 
@@ -113,6 +116,7 @@ class RelativeMap(SideMap):
         self.dim, self.d_in = anchors.shape
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         near = inner_products(centred(x, self.mean), self.anchors)
         best = best_columns(near, self.k)
         sharp = best.values.sign() * best.values.abs().pow(self.power)
@@ -136,6 +140,7 @@ class WeightedMap(SideMap):
         self.d_in, self.dim = inner.d_in, inner.dim + 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         z = self.inner(x) * self.weight.sqrt()
         rest = z.new_zeros(len(z), 2)
         rest[:, self.slot] = (1 - z.square().sum(dim=1)).clamp_min(0).sqrt()
@@ -168,6 +173,7 @@ class BlendMap(SideMap):
         self.d_in, self.dim = widths[0], sum(each.dim for each in maps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return self.join([each(x) for each in self.maps])
 
     def join(self, mapped: Sequence[Tensor]) -> Tensor:

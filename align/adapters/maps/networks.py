@@ -41,6 +41,7 @@ class ProjectionMap(SideMap):
         return hidden @ self.second + self.second_bias
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return F.normalize(self.project(x), dim=1)
 
 
@@ -60,4 +61,5 @@ class LinearHead(SideMap):
         return (directions(x) - self.mean) @ self.weight
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return F.normalize(self.project(x), dim=1)

@@ -20,6 +20,7 @@ class LinearDelta(nn.Module):
         self.weight = nn.Parameter(weight.contiguous())  # (d_in, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shift of each row ``x`` ``(n, d_in)``, ``(n, dim)``."""
         return x @ self.weight
 
 
@@ -33,6 +34,7 @@ class LowRankDelta(nn.Module):
         self.rank = len(up)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shift of each row ``x`` ``(n, d_in)``, ``(n, dim)``."""
         return x @ self.down @ self.up
 
 
@@ -52,6 +54,7 @@ class MLPDelta(nn.Module):
         self.eval()  # modules start in training mode, where a loaded adapter would drop inputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shift of each row ``x`` ``(n, d_in)``, ``(n, dim)``."""
         x = F.dropout(x, self.dropout, training=self.training)
         return F.gelu(x @ self.first + self.bias) @ self.second
 
@@ -90,6 +93,7 @@ class ResidualMap(SideMap):
         return self._both(x)[1]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         return at_length_of(*self._both(x))
 
     def shifted(self, mapped: Tensor, seen: Tensor) -> Tensor:
