@@ -23,13 +23,7 @@ Rescore = Callable[[str, Sequence[Any]], Tensor]
 
 
 def hits_for(searcher: Searcher, item: Any, *, k: int, where: Where | None = None) -> list[Hit]:
-    """Hits of one query, best first.
-
-    Args:
-        searcher: A ``Retriever``, what ``wrap`` gives, or anything of that form.
-        item: A text, or the ``pathlib.Path`` of an image.
-        k: Hits at most.
-        where: Which items may be found, as for ``Retriever.search``.
+    """Up to ``k`` hits of one query, a text or the ``pathlib.Path`` of an image, best first.
 
     Raises:
         ValueError: The search cannot filter and ``where`` is given, or a score is NaN.
@@ -59,13 +53,8 @@ def with_fields(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[s
 
     A value of ``None`` adds nothing where the metadata has that field.
 
-    Args:
-        metadata: What was stored with the item.
-        remedy: What to do where both have a field of one name, for the message.
-        **ours: Fields to add.
-
     Raises:
-        ValueError: The metadata has such a field, with another value.
+        ValueError: The metadata has such a field, with another value; ``remedy`` ends the message.
     """
     for name, value in ours.items():
         if name in metadata and value is not None and metadata[name] != value:
@@ -102,10 +91,8 @@ def by_maxsim(
 ) -> Rescore:
     """Scores by MaxSim of token vectors.
 
-    Args:
-        queries: Texts to a matrix of token vectors each, as ``MultiVectorEncoder.encode_query`` of
-            sentence-transformers or ``encode_tokens`` of our encoders.
-        documents: Items to the same of the candidates, such as ``encode_document``.
+    Both functions give a matrix of token vectors for each item, as ``encode_query`` and
+    ``encode_document`` of sentence-transformers or ``encode_tokens`` of our encoders.
     """
 
     def packed(vectors: Sequence[Tensor] | MultiVector) -> MultiVector:

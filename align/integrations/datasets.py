@@ -95,7 +95,7 @@ def with_vectors(
     Args:
         dataset: One split.
         column: Items that the encoder takes: texts, or an ``Image`` feature.
-        encoder: What encodes them.
+        encoder: The encoder.
         into: Name of the new column.
         modality: Column that names the modality of each item, where the encoder is of several.
         store: Where vectors are looked up and stored besides.

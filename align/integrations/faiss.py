@@ -24,11 +24,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaissStage:
-    """Inner products of first vectors, as far as a FAISS index looks at them.
-
-    Attributes:
-        index: The FAISS index; row ``i`` of it is document ``i``.
-    """
+    """Inner products of first vectors in a FAISS index, whose row ``i`` is document ``i``."""
 
     index: Any
 
@@ -63,15 +59,13 @@ class FaissStage:
 def faiss_stage(factory: str, *, settings: str = "") -> Callable[[MultiVector], FaissStage]:
     """What makes a first stage of documents, for ``cascade`` and ``align.Index``.
 
+    FAISS itself refuses strings that it cannot read, and documents that are too few to train on.
+
     Args:
         factory: A FAISS index factory string, such as ``"HNSW32"`` or ``"IVF256,PQ16"``. Kinds
             that learn are trained on the documents, all of them.
         settings: Search settings as FAISS writes them, such as ``"nprobe=16"`` or
             ``"efSearch=64"``; those of FAISS if left out.
-
-    Returns:
-        A function from documents to their ``FaissStage``. FAISS refuses strings that it cannot
-        read, and documents that are too few to train on.
     """
 
     def stage(documents: MultiVector) -> FaissStage:

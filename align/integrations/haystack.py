@@ -127,11 +127,7 @@ class AlignedDocumentEmbedder(_AlignedEmbedder):
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, Any]:
-        """Copies of ``documents`` with an ``embedding``.
-
-        Raises:
-            ValueError: A document has nothing to encode.
-        """
+        """Copies of ``documents`` with an ``embedding``; ``ValueError`` if one has no content."""
         if not documents:
             return {"documents": []}
         embedder = self._loaded()
@@ -173,7 +169,7 @@ class AlignRetriever:
             filters: Which items may be found, as ``where_of`` takes it; ``None`` is all.
 
         Raises:
-            ValueError: ``filters`` are not of a form that an index can look up.
+            ValueError: As for ``where_of``.
         """
         where_of(filters)
         self.searcher = searcher
@@ -226,12 +222,10 @@ class AlignRetriever:
 def where_of(filters: Filter | None) -> Where | None:
     """Filters as Haystack writes them, as ``Retriever.search`` takes them in ``where``.
 
-    An item without a field matches no condition on it, where Haystack reads ``None``.
-
-    Args:
-        filters: A comparison (``field``, ``operator``, ``value``) or ``AND``, ``OR`` and ``NOT`` of
-            ``conditions``, of which each part joined by ``AND`` must be about one field; or a
-            mapping of fields to values, as ``where`` is.
+    They are comparisons (``field``, ``operator``, ``value``) or ``AND``, ``OR`` and ``NOT`` of
+    ``conditions``, of which each part joined by ``AND`` must be about one field; or a mapping of
+    fields to values, as ``where`` is. An item without a field matches no condition on it, where
+    Haystack reads ``None``.
 
     Raises:
         ValueError: A part is about several fields, or about what is no metadata.

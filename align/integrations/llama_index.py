@@ -116,7 +116,7 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     Attributes:
         documents: The side of the nodes.
-        modality: What texts are where an encoder is of several modalities.
+        modality: What texts are where an encoder is of several modalities, such as ``"code"``.
     """
 
     documents: Side
@@ -132,14 +132,7 @@ class AlignedEmbedding(MultiModalEmbedding):
         embed_batch_size: int = 32,
         embeddings_cache: BaseKVStore | None = None,
     ) -> None:
-        """Hold an adapter and its encoders.
-
-        Args:
-            embedder: The adapter with its encoders.
-            documents: The side of the nodes.
-            modality: What texts are where an encoder is of several modalities, such as ``"code"``.
-            embed_batch_size: Nodes per call of the encoder.
-            embeddings_cache: Where LlamaIndex looks up and stores vectors of texts.
+        """Hold an adapter and its encoders, which get ``embed_batch_size`` nodes per call.
 
         Raises:
             TypeError: A map of the adapter is none of ``align.adapters.maps.linear``.
@@ -169,7 +162,6 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
-        """Name of the class, as LlamaIndex writes it into settings."""
         return "AlignedEmbedding"
 
     def get_query_embedding(self, query: str) -> list[float]:
@@ -274,7 +266,6 @@ class AlignReranker(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """Name of the class, as LlamaIndex writes it into settings."""
         return "AlignReranker"
 
     def _postprocess_nodes(

@@ -105,14 +105,7 @@ class AlignEncoder(AbsEncoder):
     ) -> Tensor:
         """Vectors of all items of the batches, in order, float32.
 
-        Args:
-            inputs: Batches as MTEB makes them: dictionaries with lists under ``text`` or
-                ``image``.
-            task_metadata: Names what a task matches with what, such as ``t2i``.
-            hf_split: With the subset, distinguishes the columns of a bitext task.
-            hf_subset: The language, in tasks of many languages side by side.
-            prompt_type: Whether the items are queries or documents.
-            **kwargs: Only ``show_progress_bar`` is used.
+        Arguments are those of MTEB; of ``kwargs`` only ``show_progress_bar`` is used.
 
         Raises:
             ValueError: Items have both text and image, or no side of the adapter takes them.
@@ -130,8 +123,8 @@ class AlignEncoder(AbsEncoder):
             self._bitext.encoded(side, key, vectors)
             return vectors
         side = self._side(field, prompt_type)
-        across = _retrieves(task_metadata) and self._crosses(task_metadata.category)
-        if prompt_type is None or not across:
+        across = self._one_field() or task_metadata.category in ("t2i", "i2t")
+        if prompt_type is None or not across or not _retrieves(task_metadata):
             raw = self.embedder.encode(items, side=side, progress=progress).embeddings
             adapter = self.embedder.adapter
             return adapter.source(raw) if side == "source" else adapter.target(raw)
@@ -161,12 +154,6 @@ class AlignEncoder(AbsEncoder):
                 f"this task has {field!r}. Choose a task of those."
             )
         return takes[-1] if prompt_type == PromptType.document else takes[0]
-
-    def _crosses(self, category: str | None) -> bool:
-        """Whether queries and documents of a task are of different sides."""
-        if self._one_field():
-            return True
-        return category in ("t2i", "i2t")
 
 
 def _field(batch: Mapping[str, Sequence[Any]]) -> str:

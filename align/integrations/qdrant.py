@@ -145,7 +145,7 @@ def rescored_search(
     """The ``k`` best by MaxSim among the candidates of the single vectors; Qdrant does both.
 
     Args:
-        client: Of a server, or local.
+        client: As for ``create_gallery``.
         collection: One that ``create_gallery`` filled with several vectors per item.
         queries: Query vectors, ``(q, d)``: ``adapter.queries(...)``.
         tokens: Several vectors for each query, ``q`` packed items.

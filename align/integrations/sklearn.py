@@ -62,8 +62,8 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Args:
             X: Source embeddings, ``(n, d_source)`` with ``d_source >= 2``.
             Y: Target embeddings of the same pairs, ``(n, d_target)``, or ``(n,)`` numbers.
-            groups: Name of the group of each pair, ``(n,)``; the folds of ``align.fit`` keep a
-                group whole. Every pair is its own group if left out.
+            groups: Group of each pair, ``(n,)``, which no fold of ``align.fit`` divides; every
+                pair is its own if left out.
 
         Raises:
             ValueError: A side is not a finite matrix, or as for ``align.fit``.
@@ -109,11 +109,7 @@ class AlignTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         It depends on the number of rows, which are each other's wrong answers.
 
-        Args:
-            X: As for ``fit``.
-            Y: As for ``fit``.
-            groups: As for ``fit``; every row of its group is a right answer to a query, as in
-                ``align.evaluate``.
+        Every row of its group is a right answer to a query, as in ``align.evaluate``.
 
         Raises:
             NotFittedError: ``fit`` was not called.

@@ -50,12 +50,7 @@ class Question:
 
 
 class Gallery:
-    """An index behind a page; it answers one search at a time, from memory.
-
-    Attributes:
-        about: What is served, and which queries it takes.
-        roots: Folders whose files may be shown.
-    """
+    """An index behind a page; it answers one search at a time, from memory."""
 
     def __init__(
         self,
@@ -68,13 +63,9 @@ class Gallery:
     ) -> None:
         """Load the encoders, and the raw vectors if there is a store.
 
-        Args:
-            retriever: The index with its encoders.
-            roots: Folders whose files may be shown; those that hold the indexed files if left out.
-            store: Where raw vectors of the items are looked up, and stored once encoded.
-            progress: Show a bar over items that have to be encoded.
-            most_queries: Queries whose vectors are remembered, so that a switch, a filter or a
-                slider encodes nothing.
+        Files in ``roots`` may be shown; by default those in the folders of the indexed files. The
+        vectors of ``most_queries`` are remembered, so that a switch, a filter or a slider encodes
+        nothing.
 
         Raises:
             FileNotFoundError: With a store, the file of an item is gone.
@@ -109,14 +100,7 @@ class Gallery:
         modalities: Sequence[str] = (),
         budget: int | None = None,
     ) -> Answer:
-        """Up to ``k`` hits, best first; fewer where fewer items match the filter.
-
-        Args:
-            question: What to search with; an item is no hit of itself.
-            k: Hits, at least 1.
-            view: What to rank by.
-            modalities: Names as ``about`` has them; items of any if there are none.
-            budget: Vectors used of each item, one of ``about.budgets``; all if left out.
+        """Up to ``k`` hits of the ``modalities``, or of any, best first; no item finds itself.
 
         Raises:
             KeyError: There is no such item.
