@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from PIL import Image
 
 import align
 from align.encoders.spec import from_spec
@@ -126,3 +127,31 @@ def test_specs_go_with_every_choice_of_pairs(pairs, encoders):
     assert [part.encoders for part in data.split(test=0.2, val=0.2)] == [specs] * 3
     assert align.TokenPairs.encode(pairs, *encoders).take([1, 2]).pooled.encoders == specs
     assert from_spec(encoders[0].spec).fingerprint == encoders[0].fingerprint
+
+
+@pytest.mark.filterwarnings("ignore::align.NoBetterThanChance")
+def test_encoders_of_pictures_and_of_several_modalities_are_built_again(
+    pairs, bert, sbert, vit, tmp_path
+):
+    files = []
+    for number in range(0, N, 2):
+        files.append(tmp_path / f"{number}.png")
+        Image.effect_noise((8, 8), 8 * number + 8).convert("RGB").save(files[-1])
+    target = [files[i // 2] if i % 2 == 0 else text for i, text in enumerate(pairs.target)]
+    mixed = align.MixedEncoder({"image": align.ImageEncoder(vit), "text": align.TextEncoder(sbert)})
+    items = align.Pairs(
+        source=pairs.source,
+        target=tuple(target),
+        ids=pairs.ids,
+        groups=pairs.groups,
+        target_modality=("image", "text") * (N // 2),
+    )
+    data = items.encode(align.CodeEncoder(bert), mixed)
+    assert data.encoders == {
+        "source": f"code:{bert}",
+        "target": f"image=image:{vit};text=text:{sbert}",
+    }
+    align.fit(data, effort="fast", folds=3).save(tmp_path / "adapter")
+    embedder = align.Embedder(align.load(tmp_path / "adapter"))
+    gallery = embedder.gallery(target[:4], modality=["image", "text", "image", "text"])
+    torch.testing.assert_close(gallery, embedder.adapter.gallery(data.target[:4]))
