@@ -177,7 +177,7 @@ def _clear(index: Path) -> None:
     if not index.is_symlink() and (not index.exists() or not any(index.iterdir())):
         return
     try:
-        ours = {index / file.path for file in read_manifest(index).held}
+        ours = {index / file.path for file in read_manifest(index).all_files}
     except (OSError, ValueError):
         ours = set()
     ours |= {index / "index.json", index / "index.lock"} if ours else set()

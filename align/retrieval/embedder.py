@@ -92,9 +92,9 @@ class Embedder(Generic[VectorsT]):
         head = adapter.adapter if isinstance(adapter, MetaTokens) else adapter
         self.adapter = cast(Adapter, head)
         self.store = store
-        given = {"source": source, "target": target, "instruction": instructions}
-        self._encoders = {role: encoder for role, encoder in given.items() if encoder is not None}
-        self._given = {role: encoder.fingerprint for role, encoder in self._encoders.items()}
+        roles = {"source": source, "target": target, "instruction": instructions}
+        self._encoders = {role: encoder for role, encoder in roles.items() if encoder is not None}
+        self._fingerprints = {role: each.fingerprint for role, each in self._encoders.items()}
 
     def digest(self, **words: str | None) -> str:
         """A name for the vectors of the adapter, for what caches them; hexadecimal.
@@ -105,7 +105,9 @@ class Embedder(Generic[VectorsT]):
         card = self.adapter.card
         fitted = {"source": card.source_fingerprint, "target": card.target_fingerprint}
         known = {
-            f"{role} encoder": self._given.get(role) or fitted.get(role) or card.encoders.get(role)
+            f"{role} encoder": self._fingerprints.get(role)
+            or fitted.get(role)
+            or card.encoders.get(role)
             for role in ("source", "target", "instruction")
         }
         return adapter_digest(self.adapter, **known, **words)

@@ -32,7 +32,7 @@ class Searchable:
     Attributes:
         segment: Its items.
         alive: Which of them are not deleted, ``(n,)`` bool; ``None`` for all.
-        keep: Which of those the filter lets through too; ``None`` for all.
+        keep: Which of those pass the filter too; ``None`` for all.
         start: The number of its first row among the rows of all segments.
     """
 

@@ -345,7 +345,9 @@ class Index:
         """
         if self._manifest is None:
             raise RuntimeError("verify reads saved files; this index has none. Call save first.")
-        return [problem for file in self._manifest.held if (problem := file.problem(self._path))]
+        return [
+            problem for file in self._manifest.all_files if (problem := file.problem(self._path))
+        ]
 
     def _split(self) -> tuple[list[LiveSegment], list[LiveSegment]]:
         """What is in the folder, and what is not there yet."""
@@ -363,7 +365,7 @@ class Index:
         manifest = Manifest(self.side, self.dtype, self.dim, kind, files, entries)
         write_manifest(self._path, manifest)
         self._take_over(manifest, written)
-        remove_others(self._path, [file.path for file in manifest.held])
+        remove_others(self._path, [file.path for file in manifest.all_files])
 
     def _take_over(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> None:
         self._manifest, self._segments, self.dim = manifest, list(segments), manifest.dim

@@ -135,16 +135,16 @@ class Manifest:
     segments: tuple[Entry, ...]
 
     @property
-    def placed(self) -> list[tuple[str, File]]:
+    def by_folder(self) -> list[tuple[str, File]]:
         """All files of the index but the manifest itself, and the subfolder of each."""
         files = [(ADAPTER, file) for file in self.files]
         files += [(SEGMENTS, entry.file) for entry in self.segments]
         return files + [(DELETIONS, entry.deletions) for entry in self.segments if entry.deletions]
 
     @property
-    def held(self) -> tuple[File, ...]:
+    def all_files(self) -> tuple[File, ...]:
         """All files of the index but the manifest itself."""
-        return tuple(file for _, file in self.placed)
+        return tuple(file for _, file in self.by_folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -216,7 +216,7 @@ def one_writer(folder: Path, manifest: Manifest | None) -> Iterator[None]:
 
 def _check_whole(manifest: Manifest) -> None:
     """Raise ``ValueError`` where fields of a manifest do not fit together."""
-    segments, placed = manifest.segments, manifest.placed
+    segments, placed = manifest.segments, manifest.by_folder
     misplaced = [file for kind, file in placed if not re.fullmatch(_PATHS[kind], file.path)]
     counts = [(e.deleted <= e.items) and (e.deleted > 0) == bool(e.deletions) for e in segments]
     wrong = {

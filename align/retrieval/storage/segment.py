@@ -268,7 +268,7 @@ def stored(items: MultiVector, dtype: torch.dtype) -> MultiVector:
     bad = (~cast.tokens.isfinite().all(dim=1)).nonzero().flatten()
     if len(bad):
         owners = torch.bucketize(bad, cast.offsets, right=True) - 1
-        rows = sorted(set(owners.tolist()))
+        rows = torch.unique(owners).tolist()
         raise ValueError(
             f"items must be finite in {dtype}; {len(rows)} of {len(cast)} hold NaN, infinity "
             f"or numbers too large for it, the first at {rows[:5]}. Drop or re-encode those "

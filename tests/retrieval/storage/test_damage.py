@@ -119,7 +119,7 @@ def test_a_file_that_is_cut_while_it_is_mapped_is_said_and_ends_no_process(rng, 
 def test_every_flipped_byte_and_every_cut_is_found_by_verify(rng, tmp_path):
     deep(tmp_path, rng)
     index = Index.open(tmp_path)
-    files = [tmp_path / file.path for file in index._manifest.held]
+    files = [tmp_path / file.path for file in index._manifest.all_files]
     kinds = {path.suffix for path in files}
     assert kinds == {".safetensors", ".npy", ".json", ".md"}
     for path in files:
@@ -140,7 +140,7 @@ def test_a_damaged_folder_is_refused_or_answers_and_shows_no_internals(rng, tmp_
     width = WIDTH
     index = deep(tmp_path, rng, adapter=False)
     query = torch.randn(1, width, generator=rng)
-    files = [*(tmp_path / file.path for file in index._manifest.held), tmp_path / "index.json"]
+    files = [*(tmp_path / file.path for file in index._manifest.all_files), tmp_path / "index.json"]
     for path in files:
         whole = path.read_bytes()
         for at in [*range(0, len(whole), 11), None, -1, -8]:

@@ -84,7 +84,7 @@ def test_a_kill_at_any_file_leaves_the_last_saved_state(rng, tmp_path, monkeypat
     index.save()
     opened = Index.open(tmp_path)
     assert "item 0" not in opened and len(opened) == 6
-    held = {tmp_path / file.path for file in opened._manifest.held}
+    held = {tmp_path / file.path for file in opened._manifest.all_files}
     assert held == {
         p for subfolder in ("segments", "deletions") for p in (tmp_path / subfolder).glob("*")
     }

@@ -57,7 +57,7 @@ def test_a_writer_killed_while_it_saves_leaves_a_whole_commit(tmp_path, commits)
     # The lock went with the process, and what it left is cleared.
     index.delete([f"{round}-0"])
     index.save()
-    held = {tmp_path / file.path for file in index._manifest.held}
+    held = {tmp_path / file.path for file in index._manifest.all_files}
     subfolders = [tmp_path / "segments", tmp_path / "deletions"]
     assert held == {path for subfolder in subfolders for path in subfolder.glob("*")}
 
