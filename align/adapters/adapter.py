@@ -130,19 +130,18 @@ class Adapter(nn.Module):
     def trained_on(self, pairs: PairedEmbeddings) -> Tensor:
         """Which of these pairs the adapter was fitted on, or holds an item of: bool ``(n,)``, CPU.
 
-        A pair counts where both of its items were in training, of one pair or of two; and where
-        one was: a photo whose other captions were in training is no new photo. An item that
-        ``COMMON`` training pairs or more shared, as a class label, says nothing by itself, so that
-        a new photo of a known class is new. Items are known by the direction of their vectors,
-        within what rounding changes, and not by their names.
+        A pair counts where one of its items was in training: a photo whose other captions were is
+        no new photo. An item that more than ``COMMON`` training pairs shared, as a class label,
+        counts only where the other item was in training too. Items are known by the direction of
+        their vectors, within what rounding changes, and not by their names.
 
         Args:
             pairs: Raw vectors of the encoders that this was fitted on; with or without the
                 instructions beside the sources.
 
         Raises:
-            ValueError: ``training_items`` is ``None``, so that nobody knows; or the pairs are of
-                other encoders or widths, or have a zero row.
+            ValueError: ``training_items`` is ``None``, or the pairs are of other encoders or
+                widths, or have a zero row.
         """
         items = self.training_items
         if items is None:
@@ -191,9 +190,9 @@ class Adapter(nn.Module):
 def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
     """The adapter that ``Adapter.save`` wrote, equal to the last bit, on the CPU.
 
-    Nothing but tensors and JSON is read: no code runs, no pickle is opened. All of it is compared
-    with the digests in ``config.json``. While another process saves over the folder, the old or
-    the new adapter is loaded, never parts of both.
+    Nothing but tensors and JSON is read, and compared with the digests in ``config.json``: no code
+    runs, no pickle is opened. While another process saves over the folder, the old or the new
+    adapter is loaded, never parts of both.
 
     Args:
         folder_or_hub_id: A local folder, or an ``owner/name`` on the Hugging Face hub, of which

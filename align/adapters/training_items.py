@@ -21,8 +21,7 @@ TOLERANCE = 0.005
 by a share of its length moves each by about that share, which is 0.0003 for float16. Two items of
 cosine 0.999 fall together with a chance of 4e-9, and those of cosine 0.9999 with 4e-5."""
 
-COMMON = 32
-"""Training pairs of one item from which on it says nothing of a pair, as a class label does."""
+COMMON = 32  # training pairs of one item above which it says nothing of a pair: a class label
 
 _SEED = b"isthmus training items 1"
 _COMPARED = 2**22  # numbers compared at a time: bounds memory, changes no answer

@@ -191,7 +191,7 @@ def test_scratch_of_a_writer_that_was_killed_is_removed_and_nothing_else(tmp_pat
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("what", ["fsync", "replace"])
-def test_an_error_of_the_system_is_told_in_three_parts(tmp_path, monkeypatch, code, what):
+def test_an_error_of_the_system_has_three_parts(tmp_path, monkeypatch, code, what):
     def fails(*args):
         raise OSError(code, os.strerror(code))
 

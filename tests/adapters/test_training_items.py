@@ -64,7 +64,7 @@ def expected(n=N, seen=SEEN):
     return torch.arange(n) < seen
 
 
-def test_the_pairs_of_training_are_told_from_all_others(fitted, pairs):
+def test_training_pairs_differ_from_all_others(fitted, pairs):
     found = fitted.trained_on(pairs)
     assert found.dtype == torch.bool and found.equal(expected())
 
@@ -114,14 +114,14 @@ def test_training_items_in_other_pairs_were_trained_on_too(items, pairs):
     assert items.include(pairs.source[:SEEN], pairs.target[:SEEN].flip(0)).all()
 
 
-def test_one_seen_item_tells(items, pairs):
+def test_a_pair_with_one_training_item_counts(items, pairs):
     new = planted(seed=1)
     assert items.include(pairs.source[:SEEN], new.target[:SEEN]).all()
     assert items.include(new.source[:SEEN], pairs.target[:SEEN]).all()
 
 
 @pytest.mark.parametrize(("partners", "tells"), [(COMMON, True), (COMMON + 1, False)])
-def test_an_item_that_many_pairs_shared_tells_nothing_by_itself(partners, tells):
+def test_an_item_that_many_pairs_shared_does_not_count_by_itself(partners, tells):
     seen, new = planted(), planted(seed=1)
     label = seen.target[:1]
     items = TrainingItems.of(seen.source[:partners], label.expand(partners, -1))
@@ -130,7 +130,7 @@ def test_an_item_that_many_pairs_shared_tells_nothing_by_itself(partners, tells)
     assert items.include(seen.source[:5], label.expand(5, -1)).all()
 
 
-def test_rows_of_one_number_are_told_apart():
+def test_rows_of_one_number_differ():
     eye = torch.eye(200)
     items = TrainingItems.of(eye[:100], eye[:100])
     assert items.include(eye, eye).equal(expected(200, 100))

@@ -69,7 +69,7 @@ def readme_of(adapter, folder):
     return yaml.safe_load(header), body
 
 
-def test_the_readme_tells_the_hub_and_people_what_this_is(square, tmp_path):
+def test_the_readme_says_to_the_hub_and_to_people_what_this_is(square, tmp_path):
     found = with_reference(rcca(*square), square, REFERENCE_SETS["nnn"])
     found.card = replace(
         found.card,

@@ -224,7 +224,7 @@ def test_a_pipe_among_the_files_is_refused_and_not_waited_for(saved):
         (saved / name).write_bytes(whole)
 
 
-def test_what_keeps_an_adapter_from_being_saved_is_told(square, tmp_path, monkeypatch):
+def test_an_error_of_saving_says_what_prevented_it(square, tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 

@@ -36,7 +36,7 @@ def test_a_training_pair_finds_itself(pairs):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9, 40])
-def test_of_equal_anchors_the_first_are_kept_whatever_else_is_mapped(pairs, rows):
+def test_of_equal_anchors_the_first_count_whatever_else_is_mapped(pairs, rows):
     """A photo with five captions is five equal anchors: each lies equally near."""
     photos = pairs[0][:16].repeat(5, 1)
     side = asif(photos, pairs[1], k=3).source

@@ -36,7 +36,7 @@ def test_expansion_equals_a_plain_loop(sides, expansion):
     torch.testing.assert_close(expansion(z, own, other), expected)
 
 
-def test_a_sharp_expansion_leans_on_the_partner_of_the_nearest(sides):
+def test_a_sharp_expansion_moves_to_the_partner_of_the_nearest(sides):
     own, other, _ = sides
     found = GalleryExpansion(1.0, 1e4)(own[:3], own, other)
     torch.testing.assert_close(found, F.normalize(own[:3] + other[:3], dim=1))

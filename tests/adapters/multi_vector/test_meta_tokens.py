@@ -398,7 +398,7 @@ def test_asking_with_more_vectors_than_there_are_is_refused(kinds, asking, rng):
         made(kinds, rng=rng, asking=asking)
 
 
-def test_the_mix_is_what_was_asked_for_and_can_be_learned(rng):
+def test_the_mix_is_the_one_given_and_can_be_learned(rng):
     head = made(rng=rng, mix=0.35).head
     assert head.mix.detach().item() == pytest.approx(0.35, abs=1e-6)
     assert {name for name, _ in head.named_parameters()} == {
