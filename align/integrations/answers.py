@@ -31,10 +31,6 @@ def check_unit_norm(vectors: NDArray[Any], *, space: str) -> None:
 
     Vectors of an adapter with a hubness correction or a preference have further columns and are
     longer, so a search by cosine or distance would rank them by something else.
-
-    Args:
-        vectors: Query vectors, ``(q, d)``.
-        space: What the database ranks by.
     """
     lengths = np.linalg.norm(vectors, axis=1)
     others = np.abs(lengths - 1) > 1e-3

@@ -94,13 +94,9 @@ class BM25:
         Texts that share no word with a query are not hits, so there may be fewer than ``k``: in a
         fusion they would be ranked by nothing.
 
-        Args:
-            items: ``q`` query texts.
-            k: Hits per query, ``1 <= k <= len(self)``.
-
         Raises:
             TypeError: ``items`` is one string.
-            ValueError: ``k`` is out of range.
+            ValueError: ``k`` is not in ``[1, len(self)]``.
         """
         if isinstance(items, str):
             raise TypeError(

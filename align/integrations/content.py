@@ -71,11 +71,9 @@ def text_of(hit: Hit) -> str:
 
 
 def by_adapter(embedder: Embedder[Tensor], *, documents: Side = "target") -> Rescore:
-    """Scores by an adapter, hubness correction included.
+    """Scores of candidates of the side ``documents``, hubness correction included.
 
-    Args:
-        embedder: The adapter with its encoders; a ``store`` spares encoding a document again.
-        documents: The side of the candidates; the query is of the other.
+    With a ``store``, the embedder encodes no document twice.
     """
 
     def rescore(query: str, items: Sequence[Any]) -> Tensor:

@@ -147,8 +147,7 @@ def to_paired(
         target: Column of target vectors.
         id: As for ``to_pairs``.
         group: As for ``to_pairs``.
-        fingerprints: Those of the two encoders, where they are known; an adapter then refuses
-            vectors of others.
+        fingerprints: Of the two encoders, if known; an adapter then refuses vectors of others.
 
     Raises:
         TypeError: ``dataset`` is no single split.

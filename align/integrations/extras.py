@@ -8,11 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Imports inside it, if they fail, say which extra of isthmus brings the packages.
-
-    Raises:
-        ImportError: An import failed.
-    """
+    """An ``ImportError`` inside names the extra of isthmus that brings the package."""
     try:
         yield
     except ImportError as error:

@@ -115,7 +115,7 @@ class AlignRetriever(BaseRetriever):
         where: Where | None = None,
         filter: Where | None = None,
     ) -> list[Document]:
-        """Documents for a query; ``filter`` is LangChain's word for ``where``."""
+        # ``filter`` is LangChain's word for ``where``.
         if where is not None and filter is not None:
             raise ValueError(
                 "filter and where are two words for one thing; got both. Pass one of them."

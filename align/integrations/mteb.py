@@ -123,8 +123,11 @@ class AlignEncoder(AbsEncoder):
             self._bitext.encoded(side, key, vectors)
             return vectors
         side = self._side(field, prompt_type)
+        # Elsewhere items are compared with items of their kind.
+        kinds = ("Retrieval", "Reranking", "QA", "DocumentUnderst")
+        retrieves = any(word in task_metadata.type for word in kinds)
         across = self._one_field() or task_metadata.category in ("t2i", "i2t")
-        if prompt_type is None or not across or not _retrieves(task_metadata):
+        if prompt_type is None or not across or not retrieves:
             raw = self.embedder.encode(items, side=side, progress=progress).embeddings
             adapter = self.embedder.adapter
             return adapter.source(raw) if side == "source" else adapter.target(raw)
@@ -164,11 +167,6 @@ def _field(batch: Mapping[str, Sequence[Any]]) -> str:
             f"{fields or sorted(batch)}. Choose a task whose items are of one modality."
         )
     return fields[0]
-
-
-def _retrieves(task: TaskMetadata) -> bool:
-    """Whether queries are compared with documents, rather than items with items of their kind."""
-    return any(word in task.type for word in ("Retrieval", "Reranking", "QA", "DocumentUnderst"))
 
 
 _Key = tuple[str, str, str]

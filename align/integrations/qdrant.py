@@ -96,7 +96,7 @@ def qdrant_search(
     """A search over a collection, for ``align.wrap``.
 
     Args:
-        client: Of a server, or local.
+        client: As for ``create_gallery``.
         collection: A collection of single vectors that ranks by dot product, or by cosine, which
             is the same for queries of unit norm over stored vectors of unit norm.
         using: Name of the vector, ``"dense"`` in a collection of ``create_gallery``; none where
@@ -174,7 +174,6 @@ def rescored_search(
 
 
 def _plain(row: int, name: Any) -> Id:
-    """An id as JSON holds it."""
     if isinstance(name, str):
         return str(name)
     try:
@@ -189,8 +188,7 @@ def _plain(row: int, name: Any) -> Id:
 
 
 def _uuid(name: Id) -> str:
-    """7 and "7" have two."""
-    space = NAMESPACE_URL if isinstance(name, str) else NAMESPACE_OID
+    space = NAMESPACE_URL if isinstance(name, str) else NAMESPACE_OID  # of "7" and of 7
     return str(uuid5(space, str(name)))
 
 

@@ -59,11 +59,7 @@ def search(
         modality = "text"
     item = Path(query) if "image" in (kind, modality) else query
     [hits] = retriever.search(
-        [item],
-        k=min(k, len(opened)),
-        where=filters,
-        modality=modality,
-        instruction=instruction,
+        [item], k=min(k, len(opened)), where=filters, modality=modality, instruction=instruction
     )
     if as_json:
         print_json([{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits])
@@ -83,9 +79,6 @@ def filter_of(words: Sequence[str]) -> dict[str, list[str] | Callable[[Any], boo
 
     Values of other fields than the modality are compared as they are written, so that ``2020`` is
     the number or the text.
-
-    Raises:
-        ValueError: There is no field, or no ``=``.
     """
     wanted: dict[str, set[str]] = {}
     for word in words:

@@ -29,11 +29,9 @@ class NeighbourMap:
 
 
 def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:
-    """The first two principal components of unit-norm vectors, with axes of one scale.
+    """The first two principal components of a query ``(d,)`` and hits ``(k, d)`` at unit norm.
 
-    Args:
-        query: The query, ``(d,)``, of any length but 0.
-        hits: Its hits, ``(k, d)``, likewise.
+    Both axes have one scale.
 
     Reference:
         Jolliffe 2002, Principal Component Analysis, 2nd edition, section 1.1.
