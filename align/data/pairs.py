@@ -322,8 +322,8 @@ class Pairs:
     ) -> PairedEmbeddings:
         """Encode both sides and the instructions, each distinct item once if there is a ``store``.
 
-        Instructions go through ``instruction_encoder``, or else through that of the source, each
-        distinct one once. ``progress`` shows a bar per side.
+        Instructions go through ``instruction_encoder``, or else through ``source_encoder``, each
+        distinct one once; targets through ``target_encoder``. ``progress`` shows a bar per side.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files; a

@@ -49,8 +49,8 @@ class TokenPairs:
     ) -> Self:
         """Encode both sides, pooled, and token by token where an encoder has ``encode_tokens``.
 
-        Without a ``store``, every item goes through its encoder twice. ``progress`` shows a bar
-        per side and kind.
+        The items of ``pairs`` go through ``source_encoder`` and ``target_encoder``, without a
+        ``store`` twice. ``progress`` shows a bar per side and kind.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files.
