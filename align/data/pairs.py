@@ -141,7 +141,7 @@ class Pairs:
         images: Collection[str] | None = None,
         on_error: OnError = "raise",
     ) -> Self:
-        """Read a comma-separated UTF-8 file whose first line names the columns; else as ``read``.
+        """Read the UTF-8 CSV at ``path``, whose first line names the columns; else as ``read``.
 
         Raises:
             PairsError: The file is malformed, a column is not there, or rows are bad.
