@@ -59,15 +59,10 @@ def rescore(
     rows: int,
     budget: Budget | None = None,
 ) -> Neighbours:
-    """The ``k`` best by MaxSim among the candidates of each query; of equal scores the lower row.
+    """The ``k`` best by MaxSim among the candidates of each query, ``(q, n)`` int64, each once.
 
-    Args:
-        queries: ``q`` packed queries.
-        candidates: Documents to score for each query, ``(q, n)`` int64, each once.
-        take: Documents in, by rising row, ``(r,)`` int64, and their vectors out.
-        k: Neighbours per query, ``1 <= k <= n``.
-        rows: Documents taken at a time.
-        budget: As for ``cascade``.
+    ``take`` gives the vectors of documents by rising row, ``rows`` of them at a time; of equal
+    scores the lower row comes first.
     """
     values = [torch.empty(0, k, device=candidates.device)]
     indices = [candidates[:0, :k]]

@@ -104,10 +104,9 @@ class Embedder(Generic[VectorsT]):
         """
         card = self.adapter.card
         fitted = {"source": card.source_fingerprint, "target": card.target_fingerprint}
+        fingerprints = {**fitted, **self._fingerprints}
         known = {
-            f"{role} encoder": self._fingerprints.get(role)
-            or fitted.get(role)
-            or card.encoders.get(role)
+            f"{role} encoder": fingerprints.get(role) or card.encoders.get(role)
             for role in ("source", "target", "instruction")
         }
         return adapter_digest(self.adapter, **known, **words)

@@ -38,14 +38,9 @@ class Retriever:
         instructions: Encoder | None = None,
         store: Cache | None = None,
     ) -> None:
-        """Put an index and encoders together.
+        """Put an index and encoders together; the index needs an adapter or meta tokens.
 
-        Args:
-            index: An index with an adapter or meta tokens; ``ValueError`` if it has none.
-            source: Encoder of the source side; built from the adapter's card if left out.
-            target: Encoder of the target side, likewise.
-            instructions: Encoder of instructions, likewise.
-            store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
+        The encoders and the store are those of ``Embedder``.
         """
         if index.adapter is None:
             raise ValueError(
@@ -78,7 +73,8 @@ class Retriever:
     ) -> None:
         """Encode items and add them; ``index.save`` keeps them.
 
-        With a store, a run that was stopped takes up where it was when it is started again.
+        With a store, a run that was stopped takes up where it was when it is started again. Errors
+        are those of ``Index.add`` and ``Embedder.gallery``.
 
         Args:
             ids: ``n`` strings that the index does not hold yet.
@@ -87,10 +83,6 @@ class Retriever:
             modality: Modality of each item, or of all; that of the encoder if left out, where
                 ``Modality`` knows it.
             progress: Show a bar.
-
-        Raises:
-            TypeError: As for ``Index.add`` and ``Embedder.gallery``.
-            ValueError: Likewise.
         """
         ids, items = as_list("ids", ids), as_list("items", items)
         check_length("items", items, len(ids))
