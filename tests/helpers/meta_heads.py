@@ -18,6 +18,15 @@ from tests.helpers.planted import rotation, shared_factors
 
 WIDTHS = (6, 5)
 TOKEN_WIDTHS = (7, 9)
+KINDS = [
+    ("tokens", "tokens"),
+    ("heads", "tokens"),
+    ("tokens", "heads"),
+    ("heads", "heads"),
+    ("tokens", "selected"),
+    ("selected", "heads"),
+]
+NONE = (None, None)
 
 
 @dataclass

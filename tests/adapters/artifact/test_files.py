@@ -16,8 +16,8 @@ from align.adapters.closed_form.csa import csa
 from align.adapters.closed_form.moments import paired_moments
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.closed_form.rcca import rcca, rcca_maps
-from align.adapters.closed_form.ridge import ridge
-from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap, LinearMap
+from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap
+from tests.adapters.blended import blend
 from tests.adapters.corrections.planted_reference_sets import REFERENCE_SETS, with_reference
 
 
@@ -35,16 +35,6 @@ def rooted(source, target):
     moments = paired_moments(source, target, roots=(True, False))
     maps = rcca_maps(moments, (1.0, 1.0), 0.5, dim=3)
     return Adapter(*maps, Card("rcca", len(source), 6, 6))
-
-
-def blend(source, target):
-    """A blend of a blend and a single map, as cross-validation may choose."""
-    first, second = ridge(source, target), rcca(source, target, dim=3)
-    return Adapter(
-        BlendMap([first.source_map, second.source_map], (0.75, 0.25)),
-        BlendMap([first.target_map, second.target_map], (0.75, 0.25)),
-        Card("blend", len(source), 6, 6),
-    )
 
 
 METHODS = {

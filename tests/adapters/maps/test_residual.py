@@ -10,10 +10,9 @@ from align.adapters.closed_form.asif import asif
 from align.adapters.closed_form.csa import csa
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.closed_form.rcca import rcca
-from align.adapters.closed_form.ridge import ridge
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
+from align.adapters.maps.linear import IdentityMap, LinearMap
 from align.adapters.maps.parts import Parts
 from align.adapters.maps.residual import (
     LinearDelta,
@@ -23,17 +22,8 @@ from align.adapters.maps.residual import (
     at_length_of,
 )
 from align.adapters.trainable import residual
+from tests.adapters.blended import blend
 from tests.helpers.planted import unit
-
-
-def blend(source, target):
-    first, second = ridge(source, target), rcca(source, target, dim=3)
-    return Adapter(
-        BlendMap([first.source_map, second.source_map], (0.75, 0.25)),
-        BlendMap([first.target_map, second.target_map], (0.75, 0.25)),
-        Card("blend", len(source), 6, 6),
-    )
-
 
 CLOSED = {
     "identity": lambda x, y: Adapter(IdentityMap(6), IdentityMap(6), Card("identity", 80, 6, 6)),

@@ -15,17 +15,7 @@ from align.adapters.multi_vector.aspects import Reduction, Resampler, TokenAspec
 from align.adapters.multi_vector.files import ADAPTER, CONFIG, WEIGHTS
 from align.adapters.multi_vector.meta_tokens import MetaTokens, load_meta_tokens
 from tests.helpers.flipped import flipped
-from tests.helpers.meta_heads import TOKEN_WIDTHS, made, random_tokens
-
-KINDS = [
-    ("tokens", "tokens"),
-    ("heads", "tokens"),
-    ("tokens", "heads"),
-    ("heads", "heads"),
-    ("tokens", "selected"),
-    ("selected", "heads"),
-]
-NONE = (None, None)
+from tests.helpers.meta_heads import KINDS, NONE, TOKEN_WIDTHS, made, random_tokens
 
 
 @pytest.fixture

@@ -16,18 +16,8 @@ from align.data.embeddings import Embeddings
 from align.data.multi_vector import MultiVector
 from align.fitting.multi_vector.training import best_aspects, late_scores, similarities
 from align.scoring.late_interaction import maxsim
-from tests.helpers.meta_heads import TOKEN_WIDTHS, made, random_aspects, random_tokens
+from tests.helpers.meta_heads import KINDS, NONE, TOKEN_WIDTHS, made, random_aspects, random_tokens
 from tests.helpers.planted import unit
-
-KINDS = [
-    ("tokens", "tokens"),
-    ("heads", "tokens"),
-    ("tokens", "heads"),
-    ("heads", "heads"),
-    ("tokens", "selected"),
-    ("selected", "heads"),
-]
-NONE = (None, None)
 
 
 def blocks(vectors):
