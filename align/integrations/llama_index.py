@@ -82,6 +82,7 @@ class KeyedCache(BaseKVStore):
     delete, adelete = _keyed("delete"), _keyed("adelete")
 
     def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
+        """What was stored under keys of ours."""
         return self._ours(self.store.get_all(collection))
 
     async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, Any]]:
@@ -162,6 +163,7 @@ class AlignedEmbedding(MultiModalEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
+        """Name for serialisation."""
         return "AlignedEmbedding"
 
     def get_query_embedding(self, query: str) -> list[float]:
@@ -266,6 +268,7 @@ class AlignReranker(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
+        """Name for serialisation."""
         return "AlignReranker"
 
     def _postprocess_nodes(

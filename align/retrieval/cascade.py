@@ -190,6 +190,7 @@ def rows_at_a_time(documents: MultiVector, *, memory: int = 64 << 20) -> int:
 
 
 def check_same(first: FirstStage, documents: MultiVector) -> None:
+    """Raise ``ValueError`` unless a first stage holds as many items as there are documents."""
     if len(first) != len(documents):
         raise ValueError(
             "a first stage must be made from the items that it selects among; it holds "

@@ -54,6 +54,7 @@ class PrefixStage:
         return topk(queries, self.documents, n)
 
     def flops(self, queries: MultiVector) -> int:
+        """Multiplications and additions of scoring ``queries``."""
         return maxsim_flops(queries.prefix(self.query_budget), self.documents)
 
 
@@ -76,6 +77,7 @@ class EncodingStage:
         return nearest(self.fde.queries(queries), self.vectors, k=n)
 
     def flops(self, queries: MultiVector) -> int:
+        """Multiplications and additions of scoring ``queries``."""
         products = 2 * len(queries) * len(self) * self.fde.width
         return products + self.fde.encoding_flops(len(queries.tokens))
 

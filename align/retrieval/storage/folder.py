@@ -34,6 +34,7 @@ def name_pattern(subfolder: str) -> str:
 
 
 def is_ours(subfolder: str, name: str) -> bool:
+    """Whether an index gives this name to files of a subfolder, scratch files included."""
     own = name_pattern(subfolder)
     return re.fullmatch(rf"{own}|\.{own}\.{_DIGITS}\.tmp", name) is not None
 
@@ -157,6 +158,7 @@ def explained(path: Path, wanted: str, advice: str) -> Iterator[None]:
 
 
 def digest_of(file: BufferedReader) -> str:
+    """BLAKE2b of the rest of a file, hexadecimal."""
     return file_digest(file, new_digest).hexdigest()
 
 

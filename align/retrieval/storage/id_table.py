@@ -42,6 +42,7 @@ class IdTable:
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:
+        """A table of ids in their order."""
         encoded = [id.encode() for id in ids]
         return cls(Packed.of(encoded), *sort_hashes(hash_ids(encoded)))
 
@@ -69,6 +70,7 @@ class IdTable:
         return matches
 
     def hashes_by_row(self) -> Array:
+        """The hash of each id, in the order of the ids."""
         by_row = np.empty_like(self.hashes)
         by_row[self.rows] = self.hashes
         return by_row

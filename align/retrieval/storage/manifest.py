@@ -64,6 +64,7 @@ class File:
 
     @classmethod
     def of(cls, folder: Path, path: Path) -> File:
+        """What is at ``path``, read to the end."""
         with open_file(path, inside=folder) as file:
             checksum = digest_of(file)
             return cls(path.relative_to(folder).as_posix(), file.tell(), checksum)

@@ -125,13 +125,16 @@ class Blocks:
 
     @classmethod
     def of(cls, array: Array) -> Blocks:
+        """One block."""
         return cls(torch.from_numpy(array[:0]).dtype, array.shape, [array])
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all blocks."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def join(self) -> Tensor:
+        """All blocks as one tensor."""
         flat = np.concatenate([np.ascontiguousarray(array).reshape(-1) for array in self.arrays])
         return torch.from_numpy(flat).view(self.dtype).reshape(self.shape)
 

@@ -38,6 +38,7 @@ class Packed:
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:
+        """Strings packed in their order."""
         # A bytearray can be written to, which torch asks of what it shares.
         data = np.frombuffer(bytearray(b"".join(strings)), dtype=np.uint8)
         return cls(data, ends_of(np.array(list(map(len, strings)), dtype=np.int64)))

@@ -55,6 +55,7 @@ class Segment:
 
     @classmethod
     def of(cls, vectors: MultiVector, ids: IdTable, records: Records) -> Self:
+        """A segment in memory; offsets are left out where every item has one vector."""
         pooled = len(vectors.tokens) == len(vectors)
         offsets = None if pooled else vectors.offsets
         return cls(vectors.tokens, offsets, vectors.scales, ids, records)
@@ -90,10 +91,12 @@ class Segment:
 
     @property
     def dim(self) -> int:
+        """Width of a vector."""
         return self.tokens.shape[1]
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the vectors."""
         held = (self.tokens, self.offsets, self.scales)
         return sum(tensor.nbytes for tensor in held if tensor is not None)
 

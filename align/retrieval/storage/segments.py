@@ -44,6 +44,7 @@ class LiveSegment:
 
     @property
     def deleted(self) -> int:
+        """How many of its items are deleted."""
         return 0 if self.dead is None else int(np.count_nonzero(self.dead))
 
     @property
