@@ -25,7 +25,7 @@ from align.adapters.components import Components
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, README)
-CONFIG_SCHEMA = Schema("isthmus-adapter", 1)
+CONFIG_SCHEMA = Schema("isthmus-adapter", 2)
 CARD_SCHEMA = Schema("isthmus-card", 1)
 AGAIN = f"{_AGAIN.capitalize()}."
 

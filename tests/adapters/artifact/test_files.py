@@ -100,7 +100,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
     assert set(digests) == {"weights", "card", "config"}
     assert all(len(bytes.fromhex(digest)) == 32 for digest in digests.values())
     assert config == {
-        "schema": "isthmus-adapter-1",
+        "schema": "isthmus-adapter-2",
         "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "reference": {
@@ -186,9 +186,9 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
     [
         (
             lambda c: c.update(schema="isthmus-adapter-9"),
-            "schema 'isthmus-adapter-1'; got 'isth",
+            "schema 'isthmus-adapter-2'; got 'isth",
         ),
-        (lambda c: c.pop("schema"), "schema 'isthmus-adapter-1'; got None"),
+        (lambda c: c.pop("schema"), "schema 'isthmus-adapter-2'; got None"),
         (lambda c: c.update(colour=1), r"config.json must have exactly.*unknown: \['colour'\]"),
         (
             lambda c: c.pop("reference"),
@@ -367,12 +367,12 @@ def test_fields_that_a_newer_minor_version_added_are_ignored(saved, square):
     card.update(schema="isthmus-card-1.2", more=1)
     (saved / "card.json").write_text(json.dumps(card))
     config = json.loads((saved / "config.json").read_text())
-    config.update(schema="isthmus-adapter-1.1", more={"a": [1]})
+    config.update(schema="isthmus-adapter-2.1", more={"a": [1]})
     config["source_map"]["more"] = None
     config["digests"].update(card=json_digest(card))
     del config["sha256"]
     (saved / "config.json").write_text(sealed(config))
     assert align.load(saved).gallery(square[1]).equal(expected)
-    edit(saved / "config.json", lambda c: c.update(schema="isthmus-adapter-2"))
-    with pytest.raises(ValueError, match=r"got 'isthmus-adapter-2'. It is newer: install"):
+    edit(saved / "config.json", lambda c: c.update(schema="isthmus-adapter-3"))
+    with pytest.raises(ValueError, match=r"got 'isthmus-adapter-3'. It is newer: install"):
         align.load(saved)
