@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from align._checks import check_at_least
 from align._files.atomic import atomic_file
 from align.data.encoding import Encoder
 from align.data.multi_vector import MultiVector
@@ -99,10 +100,7 @@ class EfficientNetLite:
             raise ValueError(
                 f"variant must be one of {', '.join(SIZES)}; got {variant!r}. Pass one of those."
             )
-        if batch_size < 1:
-            raise ValueError(
-                f"batch_size must be at least 1; got {batch_size}. Use 32 if memory allows."
-            )
+        check_at_least("batch_size", batch_size, 1)
         self.size = SIZES[variant]
         self.batch_size = batch_size
         weights = weights_file(variant)
