@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from align._checks import check_at_least
+from align._checks import check_at_least, check_one_of
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.instructed import InstructedMap
@@ -28,6 +28,7 @@ from align.adapters.maps.residual import (
 
 Kind = Literal["linear", "low_rank", "mlp"]
 Sides = Literal["both", "source"]
+_SIDES_ADVICE = 'Use "source" to leave target vectors as they are.'
 
 
 def residual(
@@ -60,7 +61,7 @@ def residual(
             one of that kind.
     """
     _check_residual(kind, size, dropout, generator)
-    _check_sides("sides", sides)
+    check_one_of("sides", sides, get_args(Sides), _SIDES_ADVICE)
 
     def on_top(inner: Any, mean: Tensor | None) -> ResidualMap:
         centre, root, parts = _preparation(inner) if mean is None else (mean, False, None)
@@ -183,7 +184,7 @@ def _untrained(
     for name, width in (("d_source", widths[0]), ("d_target", widths[1]), ("dim", dim)):
         if width is not None:
             check_at_least(name, width, 1)
-    _check_sides("side", side)
+    check_one_of("side", side, get_args(Sides), _SIDES_ADVICE)
     if side == "source" and dim not in (None, widths[1]):
         raise ValueError(
             f'with side="source" the space is the target\'s, of width {widths[1]}; got '
@@ -229,10 +230,7 @@ def _preparation(inner: Any) -> tuple[Tensor, bool, Parts | None]:
 def _check_residual(
     kind: str, size: int | None, dropout: float, generator: torch.Generator | None
 ) -> None:
-    if kind not in ("linear", "low_rank", "mlp"):
-        raise ValueError(
-            f'kind must be "linear", "low_rank" or "mlp"; got {kind!r}. Choose one of those.'
-        )
+    check_one_of("kind", kind, get_args(Kind), "Choose one of those.")
     drawn = kind != "linear"
     if drawn != (size is not None) or (drawn and generator is None):
         raise ValueError(
@@ -246,12 +244,4 @@ def _check_residual(
         raise ValueError(
             f'dropout must lie in [0, 1), and is 0 but for kind="mlp"; got {dropout} with '
             f"kind={kind!r}. Choose another dropout or kind."
-        )
-
-
-def _check_sides(name: str, sides: str) -> None:
-    if sides not in ("both", "source"):
-        raise ValueError(
-            f'{name} must be "both" or "source"; got {sides!r}. '
-            'Use "source" to leave target vectors as they are.'
         )

@@ -23,22 +23,16 @@ from align.data.validation import Columns, OnError, valid_pairs
 class ItemTable:
     """Distinct items with unique ids.
 
-    Attributes:
-        ids: The id column if one was named; else the text itself, or the path as it was written.
-        items: Texts, or paths of images.
-        modality: Name of the modality of each: images of a folder, texts of a ``.txt``, or what a
-            column of a table says; ``None`` where none was named.
-        kept: What each row holds in the columns that were to be kept.
-        repeats: Rows that repeated an earlier item and were not taken again.
-        skipped: One line for each bad row that was dropped.
+    An id is from the column of ids if one was named, else the text itself or the path as it was
+    written. Modalities come from a column of a table; a folder has images, a ``.txt`` texts.
     """
 
     ids: tuple[str, ...]
     items: tuple[str | Path, ...]
-    modality: tuple[str, ...] | None = None
-    kept: tuple[Mapping[str, object], ...] | None = None
-    repeats: int = 0
-    skipped: tuple[str, ...] = ()
+    modality: tuple[str, ...] | None = None  # None where none was named
+    kept: tuple[Mapping[str, object], ...] | None = None  # cells of the columns to keep
+    repeats: int = 0  # rows that repeated an earlier item and were not taken again
+    skipped: tuple[str, ...] = ()  # a line for each bad row that was dropped
 
 
 class _NamedItem(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from dataclasses import astuple
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -13,44 +14,30 @@ from align.data.encoding import Cache, Encoder, encode_items, items_for
 from align.data.pairs import Pairs
 from align.data.readers import PairsError
 from align.data.splits import names_of
+from align.data.validation import ColumnNames, Columns
 from align.integrations.extras import extra
 
 with extra("datasets"):
     from datasets import Dataset, Features, List, Value
 
 
-def to_pairs(
-    dataset: Dataset,
-    *,
-    source: str,
-    target: str,
-    id: str | None = None,
-    group: str | None = None,
-    source_modality: str | None = None,
-    target_modality: str | None = None,
-    instruction: str | None = None,
-) -> Pairs:
+def to_pairs(dataset: Dataset, **names: Unpack[ColumnNames]) -> Pairs:
     """Raw items of two columns; those of an ``Image`` feature are decoded, all at once.
 
     For more pictures than fit into memory, encode them with ``with_vectors`` instead.
 
     Args:
         dataset: One split.
-        source: Column of the source items.
-        target: Column of the target items.
-        id: Column of unique ids; made from row numbers if left out.
-        group: Column that ties pairs together; every pair is its own group if left out.
-        source_modality: Column that names the modality of each source.
-        target_modality: The same of the targets.
-        instruction: Column of instructions; an empty cell is none.
+        names: Columns, as ``align.data.validation.ColumnNames``.
 
     Raises:
         TypeError: ``dataset`` is no single split.
         ValueError: A column is not there, or ids repeat.
         PairsError: A cell other than an instruction is missing, or a text is blank.
     """
-    named = (source, target, id, group, source_modality, target_modality, instruction)
-    _check(dataset, *(name for name in named if name is not None))
+    wanted = Columns(**names)
+    _check(dataset, *wanted.named)
+    named = astuple(wanted)
     columns = [None if name is None else list(dataset[name]) for name in named]
     missing = [
         f"row {row}, {name}: the cell is empty"

@@ -41,24 +41,15 @@ from align.adapters.maps.residual import LinearDelta, LowRankDelta, MLPDelta, Re
 from align.adapters.training_items import PER_ITEM, TrainingItems
 
 Config = dict[str, Any]
-
-
 Made = Callable[..., Any]
 
 
 class Kind(NamedTuple):
-    """How objects of one class are written, and made again with tensors on the meta device.
-
-    Attributes:
-        made: The class.
-        fields: The attributes that say its architecture, and the type of each in a file.
-        build: Takes those by name and gives an object; or, of a part whose shapes depend on what
-            it stands in, a function that gives one.
-    """
+    """How objects of one class are written, and made again with tensors on the meta device."""
 
     made: type
-    fields: Mapping[str, Any]
-    build: Made
+    fields: Mapping[str, Any]  # attributes that say its architecture, and their types in a file
+    build: Made  # of those by name; a part whose shapes depend on its place gives a function
 
 
 def _shape(*sizes: int) -> Tensor:
@@ -202,10 +193,7 @@ def describe(components: Components) -> Config:
 def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Components:
     """The parts that ``describe`` described, their tensors on the meta device: shapes only.
 
-    Args:
-        config: As ``describe`` gave it.
-        card: Of the same adapter.
-        newer: Whether to ignore unknown fields.
+    ``newer`` ignores unknown fields.
 
     Raises:
         ValueError: A field is unknown, missing or out of range, or the parts do not fit together.

@@ -18,17 +18,11 @@ from align.adapters.training_items import TrainingItems
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Eigenvalues of a covariance and their eigenvectors; the rest of the space holds nothing.
+    """Eigenvalues of a covariance and their eigenvectors; the rest of the space holds nothing."""
 
-    Attributes:
-        values: ``(r,)``, not negative.
-        vectors: Orthonormal columns, ``(d, r)``, with ``r <= d``.
-        mean: Mean eigenvalue over all ``d`` dimensions: the unit of every ridge.
-    """
-
-    values: Tensor
-    vectors: Tensor
-    mean: Tensor
+    values: Tensor  # (r,), not negative
+    vectors: Tensor  # orthonormal columns, (d, r), with r <= d
+    mean: Tensor  # mean eigenvalue over all d dimensions: the unit of every ridge
 
     @classmethod
     def of_covariance(cls, covariance: Tensor) -> Spectrum:
@@ -64,25 +58,15 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """All that the linear closed forms need to know of the pairs.
+    """All that the linear closed forms need to know of the pairs, each side prepared."""
 
-    Attributes:
-        means: Mean directions of the rows of the two sides, ``(d_source,)`` and ``(d_target,)``.
-        roots: Whether each side goes through the signed square root first.
-        source: Spectrum of the prepared source rows.
-        target: Spectrum of the prepared target rows.
-        cross: ``Ux.T @ C_xy @ Uy``, ``(r_source, r_target)``, in the dtype of the spectra.
-        n: Pairs behind ``cross``.
-        parts: What each side's vectors are made of, ``None`` for one part.
-    """
-
-    means: tuple[Tensor, Tensor]
-    roots: tuple[bool, bool]
+    means: tuple[Tensor, Tensor]  # mean directions of rows, (d_source,) and (d_target,)
+    roots: tuple[bool, bool]  # whether each side goes through the signed square root first
     source: Spectrum
     target: Spectrum
-    cross: Tensor
-    n: int
-    parts: tuple[Parts | None, Parts | None] = (None, None)
+    cross: Tensor  # Ux.T @ C_xy @ Uy, (r_source, r_target), in the dtype of the spectra
+    n: int  # pairs behind cross
+    parts: tuple[Parts | None, Parts | None] = (None, None)  # None for one part
 
     @property
     def widths(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from align._checks import check_at_least
+from align._checks import check_at_least, check_one_of
 from align.adapters.adapter import Adapter
 from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
 from align.adapters.maps.linear import BlendMap, SideMap
@@ -49,11 +49,8 @@ def ridge(
         Hoerl and Kennard 1970, doi:10.1080/00401706.1970.10488634; dual form, Saunders et al. 1998.
     """
     check_at_least("ridge", ridge, 0)
-    if direction not in get_args(Direction):
-        raise ValueError(
-            f"direction must be one of {get_args(Direction)}; got {direction!r}. "
-            'Use "both" unless one side must stay as it is.'
-        )
+    advice = 'Use "both" unless one side must stay as it is.'
+    check_one_of("direction", direction, get_args(Direction), advice)
     maps = ridge_maps(paired_moments(source, target), ridge, direction)
     return as_adapter(f"ridge({direction}, ridge={ridge})", maps, source, target)
 

@@ -43,16 +43,11 @@ class GalleryExpansion:
 class ReferenceSet(nn.Module):
     """Projected training pairs, with the expansion and the hubness correction they serve.
 
-    Attributes:
-        source_reference: Unit-norm training sources in the shared space, ``(b, d)``.
-        target_reference: Unit-norm training targets of the same pairs, ``(b, d)``.
-        expansion: Applied to gallery vectors first, or ``None``.
-        hubness: Bias of gallery vectors against the queries of the reference set, or ``None``.
-        rows: ``b``, the training pairs in the set.
+    The expansion is applied to gallery vectors first; the bias is against the queries of the set.
     """
 
-    source_reference: Tensor
-    target_reference: Tensor
+    source_reference: Tensor  # unit-norm training sources in the shared space, (rows, d)
+    target_reference: Tensor  # the same of the targets of these pairs
 
     def __init__(
         self,

@@ -16,14 +16,10 @@ class Parts:
 
     An item may lack parts: their coordinates are all zero and stay so, and the others take over
     their share. So one matrix can hold items of several encoders, each in its own columns.
-
-    Attributes:
-        widths: Width of each part; they sum to the width of the vector.
-        shares: Positive shares, one per part, that sum to 1.
     """
 
-    widths: tuple[int, ...]
-    shares: tuple[float, ...]
+    widths: tuple[int, ...]  # they sum to the width of the vector
+    shares: tuple[float, ...]  # positive, one per part; they sum to 1
 
     def __post_init__(self) -> None:
         fitting = len(self.widths) == len(self.shares) > 0

@@ -17,16 +17,10 @@ ITEMS = 256
 
 
 class Reduction(nn.Module):
-    """Token states in a few closed-form coordinates: ``norm(norm(x) - mean)`` onto a basis.
+    """Token states in a few closed-form coordinates: ``norm(norm(x) - mean)`` onto a basis."""
 
-    Attributes:
-        mean: Mean direction of the training states, ``(d_token,)``.
-        basis: Orthonormal columns, ``(d_token, d)``: principal axes of what is left.
-        d_in: ``d_token``, the width of the encoder's token states.
-    """
-
-    mean: Tensor
-    basis: Tensor
+    mean: Tensor  # mean direction of the training states, (d_in,)
+    basis: Tensor  # orthonormal columns, (d_in, d): principal axes of what is left
 
     def __init__(self, mean: Tensor, basis: Tensor) -> None:
         super().__init__()
@@ -52,12 +46,6 @@ class Resampler(nn.Module):
     ``h_r = norm(W^T sum_t softmax_t(<k_r, x_t>) x_t)``: one layer of cross-attention with one head
     per meta token, whose values share one map.
 
-    Attributes:
-        queries: ``k_r``, one row per meta token, ``(r, d)``; their length sets how sharp they look.
-        weight: ``W``, ``(d, dim)``.
-        count: Number of meta tokens.
-        dim: Width of what comes out.
-
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (meta tokens); as a resampler over frozen states,
         Lee et al. 2019, arXiv:1810.00825, section 3.2 (pooling by multi-head attention).
@@ -65,8 +53,9 @@ class Resampler(nn.Module):
 
     def __init__(self, queries: Tensor, weight: Tensor) -> None:
         super().__init__()
+        # k_r, one row per meta token, (count, d); their length sets how sharp they look.
         self.queries = nn.Parameter(queries.contiguous())
-        self.weight = nn.Parameter(weight.contiguous())
+        self.weight = nn.Parameter(weight.contiguous())  # W, (d, dim)
         self.count, self.dim = len(queries), weight.shape[1]
 
     def forward(self, reduced: MultiVector) -> Tensor:
@@ -88,18 +77,13 @@ class Selector(nn.Module):
     decide. An item with fewer states repeats its last, which never changes a maximum. Only the map
     learns.
 
-    Attributes:
-        weight: ``W``, ``(d, dim)``.
-        count: Number of meta tokens.
-        dim: Width of what comes out.
-
     Reference:
         Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5 (farthest-first traversal).
     """
 
     def __init__(self, weight: Tensor, *, count: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.contiguous())
+        self.weight = nn.Parameter(weight.contiguous())  # (d, dim)
         self.count, self.dim = count, weight.shape[1]
 
     def forward(self, reduced: MultiVector) -> Tensor:
@@ -112,20 +96,14 @@ class Heads(nn.Module):
     """Linear heads on a pooled vector, for encoders without token states.
 
     ``h_r = norm(W_r^T norm(norm(x) - mean))``.
-
-    Attributes:
-        mean: Mean direction of the training vectors, ``(d,)``.
-        weight: ``W_r``, ``(count, d, dim)``.
-        count: Number of meta tokens.
-        dim: Width of what comes out.
     """
 
-    mean: Tensor
+    mean: Tensor  # mean direction of the training vectors, (d,)
 
     def __init__(self, mean: Tensor, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(weight)  # W_r, (count, d, dim)
         self.count, _, self.dim = weight.shape
 
     def forward(self, pooled: Tensor) -> Tensor:

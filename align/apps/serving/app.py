@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from align._checks import check_one_of
 from align._version import __version__
 from align.apps.serving.gallery import Gallery, Question, View
 from align.apps.serving.guards import ASGI, guarded
@@ -39,22 +40,14 @@ _STATUS: dict[type[Exception], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What requests may ask for at most.
+    """What requests may ask for at most."""
 
-    Attributes:
-        most_hits: Hits of one answer.
-        most_characters: Of a text query; encoders cut texts off much earlier.
-        most_bytes: Of a picture that is uploaded.
-        most_uploads: Pictures that are uploaded or searched with at a time; further ones are
-            refused, since a queue would hold their bodies.
-        upload_seconds: For a whole upload to arrive, however slowly it trickles in.
-    """
-
-    most_hits: int = 100
-    most_characters: int = 2000
-    most_bytes: int = 10 << 20
+    most_hits: int = 100  # of one answer
+    most_characters: int = 2000  # of a text query; encoders cut texts off much earlier
+    most_bytes: int = 10 << 20  # of a picture that is uploaded
+    # Pictures uploaded or searched with at a time; a queue of further ones would hold their bodies.
     most_uploads: int = 4
-    upload_seconds: float = 30.0
+    upload_seconds: float = 30.0  # for a whole upload, however slowly it trickles in
 
 
 _DEFAULT_LIMITS = Limits()
@@ -113,10 +106,7 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
 
     def answer(question: Question, params: QueryParams) -> Response:
         view = params.get("view", "aligned")
-        if view not in get_args(View):
-            raise ValueError(
-                f"view must be one of {list(get_args(View))}; got {view!r}. Choose one."
-            )
+        check_one_of("view", view, get_args(View), "Choose one.")
         budget = params.get("budget")
         result = gallery.search(
             question,

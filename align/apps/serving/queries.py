@@ -35,17 +35,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """One query.
+    """One query."""
 
-    Attributes:
-        vectors: As the index is searched, one packed item.
-        raw: The encoder's own vector, unit norm, ``(1, d_side)``; ``None`` where it is not known.
-        item_id: Id of the indexed item that the query is, which is no result of it.
-    """
-
-    vectors: MultiVector
-    raw: Tensor | None
-    item_id: str | None = None
+    vectors: MultiVector  # as the index is searched, one packed item
+    raw: Tensor | None  # the encoder's own vector, unit norm, (1, d_side), where it is known
+    item_id: str | None = None  # of the indexed item that the query is, which is no result of it
 
 
 def query_routes(retriever: Retriever) -> dict[Kind, Route]:

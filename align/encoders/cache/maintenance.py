@@ -16,7 +16,9 @@ from align.encoders.cache.database import (
     COMPANIONS,
     NAME,
     Database,
+    Kind,
     Label,
+    StoreDtype,
     checksum,
     connect,
     is_ours,
@@ -28,19 +30,11 @@ from align.encoders.cache.database import (
 
 @dataclass(frozen=True, slots=True)
 class StoreStat:
-    """What a store holds of one encoder, in one kind and dtype.
-
-    Attributes:
-        fingerprint: Of the encoder.
-        kind: ``"pooled"`` or ``"tokens"``.
-        dtype: ``"float32"`` or ``"float16"``.
-        items: Distinct items.
-        bytes: Size of their vectors.
-    """
+    """What a store holds of one encoder, in one kind and dtype: distinct items, and their bytes."""
 
     fingerprint: str
-    kind: str
-    dtype: str
+    kind: Kind
+    dtype: StoreDtype
     items: int
     bytes: int
 
