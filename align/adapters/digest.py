@@ -13,14 +13,11 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     """SHA-256 over weights, architecture and corrections of an adapter, in hexadecimal.
 
     Two adapters of one digest give the same vectors. What is remembered of training, and the
-    card, change no vector and do not count.
-
-    Args:
-        adapter: Made of the maps in ``align.adapters.maps``.
-        **words: What else the vectors depend on, by name, such as fingerprints of encoders.
+    card, change no vector and do not count. ``words`` are what else the vectors depend on, by name,
+    such as fingerprints of encoders.
 
     Raises:
-        TypeError: A map is of another kind.
+        TypeError: A map is none of those in ``align.adapters.maps``.
     """
     plain = adapter.replaced(training_items=None)
     parts = describe(plain.components())
@@ -31,12 +28,9 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
 
 
 def check_digest(adapter: Adapter, digest: str | None, name: str) -> None:
-    """Raise ``ValueError`` unless an adapter is the one whose vectors are stored.
+    """Raise ``ValueError`` unless an adapter, loaded from ``name``, is the one that is expected.
 
-    Args:
-        adapter: As it was loaded.
-        digest: What ``adapter_digest`` gave of the one expected; ``None`` takes any.
-        name: Where it was loaded from, for the message.
+    ``digest`` is what ``adapter_digest`` gave of that; ``None`` takes any.
     """
     actual = None if digest is None else adapter_digest(adapter)
     if actual != digest:

@@ -46,11 +46,8 @@ def sources_for(
 ) -> Tensor:
     """Sources as an adapter takes them: with instructions, or zeros for none, if it takes any.
 
-    Args:
-        adapter: As ``instruct`` gave it.
-        embeddings: Vectors of the items, ``(n, d)``.
-        instructions: An embedding of the instruction of each, ``(n, d_instruction)``, or of all,
-            ``(1, d_instruction)``. An adapter that takes none leaves them out.
+    ``embeddings`` and ``instructions`` are those of ``with_instructions``. An adapter that takes no
+    instructions leaves them out.
     """
     rows = as_tensor(embeddings).float()
     if not isinstance(adapter.source_map, InstructedMap):

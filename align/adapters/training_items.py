@@ -34,19 +34,16 @@ class TrainingItems(nn.Module):
     float16 has slightly other bits and is still known; other items practically never are. An item
     cannot be read back from its numbers.
 
-    Attributes:
-        source: Of the source item of each training pair, ``(n, 8)`` float32.
-        target: Of the target item of each training pair, ``(n, 8)`` float32.
-        widths: Columns of an item's raw vector, source and target side. Further columns, which
-            hold the instruction of a source, are not looked at.
+    ``widths`` are the columns of an item's raw vector, source and target side. Further columns,
+    which hold the instruction of a source, are not looked at.
 
     Reference:
         Achlioptas 2003, doi:10.1016/S0022-0000(03)00025-4, for projections that are not Gaussian;
         these are uniform, so that sparse vectors differ too.
     """
 
-    source: Tensor
-    target: Tensor
+    source: Tensor  # of the source item of each training pair, (n, 8) float32
+    target: Tensor  # of the target item, likewise
 
     def __init__(self, source: Tensor, target: Tensor, widths: tuple[int, int]) -> None:
         super().__init__()

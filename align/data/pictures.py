@@ -56,13 +56,8 @@ def opened(
 ) -> Iterator[Image]:
     """The picture in a file, not yet decoded; whatever fails in the block names the file.
 
-    Of an animation, the first frame.
-
-    Args:
-        file: A path, or an open file of bytes.
-        name: What to call it in an error.
-        formats: Names of formats in Pillow.
-        most_pixels: Most pixels of a picture.
+    Of an animation, the first frame. ``name`` is what to call the file in an error, and
+    ``formats`` are those of Pillow.
 
     Raises:
         ValueError: It is no regular file, no picture in one of the formats, of more pixels or of

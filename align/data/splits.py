@@ -96,12 +96,8 @@ def split_rows(groups: Sequence[str], fractions: Sequence[float], *, seed: int) 
     Whole groups are dealt in an order drawn from ``seed`` to the parts, last part first, until a
     part holds at least its fraction of the rows; whatever is left is the remainder. So the last
     part does not depend on the others: a validation part leaves the test rows as they were. With
-    groups of one row the sizes are exact up to rounding.
-
-    Args:
-        groups: One group name per row, ``(n,)``.
-        fractions: Share of the rows wanted in each part, each in (0, 1), sum < 1.
-        seed: Seeds the order in which groups are dealt.
+    groups of one row the sizes are exact up to rounding. Each of ``fractions`` is in (0, 1), and
+    their sum below 1.
     """
     if not all(0 < f < 1 for f in fractions) or sum(fractions) >= 1:
         raise ValueError(

@@ -17,12 +17,9 @@ T = TypeVar("T")
 def checked_items(
     items: Iterable[Any], kinds: tuple[type, ...] = (), what: str = "anything"
 ) -> list[Any]:
-    """The items that a caller passed to ``encode``, in their order.
+    """The items that a caller passed to ``encode``, in order; a generator is used up.
 
-    Args:
-        items: A list, a tuple, an array, a pandas ``Series``, or a generator, which is used up.
-        kinds: Types that an item may have; empty for any.
-        what: Those types in words.
+    ``kinds`` are types that an item may have, empty for any, and ``what`` is those in words.
 
     Raises:
         TypeError: ``items`` is one string, has no order, or an item is of another type.
@@ -53,14 +50,10 @@ def run_batches(
 ) -> list[Tensor]:
     """The tensor of each item, in the order of ``items``, computed in inference mode.
 
-    Args:
-        items: ``n`` items.
-        forward: Gives one tensor per item of a batch; also gets the positions of these items.
-        batch_size: Items per call of ``forward``; the last call may get fewer.
-        length: Size of an item. Items of like size share a batch, longest first, so that padding
-            is little and a lack of memory shows at once. Without it the order stays.
-        progress: Draw a progress bar on stderr.
-        label: Of the bar.
+    ``forward`` gives one tensor per item of a batch of at most ``batch_size``, and also gets the
+    positions of these items. With ``length``, the size of an item, items of like size share a
+    batch, longest first, so that padding is little and a lack of memory shows at once.
+    ``progress`` draws a bar, called ``label``, on stderr.
     """
     from tqdm import tqdm
 

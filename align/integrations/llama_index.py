@@ -64,9 +64,8 @@ class KeyedCache(BaseKVStore):
     LlamaIndex keys vectors by their text. Two adapters, and the two sides of one, give a text
     different vectors.
 
-    Attributes:
-        store: Where values are stored; others may store theirs in it too.
-        digest: Of the adapter, its encoders, the side and the modality of the documents.
+    Others may store values in ``store`` too. ``digest`` is of the adapter, its encoders, the side
+    and the modality of the documents.
     """
 
     def __init__(self, store: BaseKVStore, digest: str) -> None:

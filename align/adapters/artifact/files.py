@@ -31,7 +31,6 @@ AGAIN = f"{_AGAIN.capitalize()}."
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
-
 LAYOUT = Layout("adapter", frozenset(FILES), lambda folder: is_of(folder / CONFIG, CONFIG_SCHEMA))
 
 
@@ -43,11 +42,8 @@ def save(components: Components, card: Card, folder: str | Path) -> None:
     one step where the system has one (``align._files.atomic``). ``config.json`` holds digests of
     itself and of the other two.
 
-    Args:
-        components: Of the maps in ``align.adapters.maps``, float32, on any device.
-        card: How the adapter came to be.
-        folder: Where to write; ``~`` is expanded. Where it is a link, the folder that it names
-            is written.
+    ``components``, float32 on any device, are of the maps in ``align.adapters.maps``. ``~`` in
+    ``folder`` is expanded; where it is a link, the folder that it names is written.
 
     Raises:
         FileExistsError: The folder holds files and is no adapter, or holds others too.

@@ -18,15 +18,9 @@ class Preference(nn.Module):
     its modality. The bonus of kind ``j`` is ``norm(p) @ weight[:, j]``, or 0 where the instruction
     ``p`` is zero. As each modality is centred by itself in the shared space, no shift of a query
     could prefer one: this is what can. In an index it takes one dimension per kind.
-
-    Attributes:
-        weight: ``(d_instruction, kinds)``.
-        widths: Width of each part of a gallery item's vector, which sum to ``d_target``.
-        d_instruction: Width of an instruction's embedding.
-        dim: Number of kinds, and of dimensions that an index takes for them.
     """
 
-    weight: Tensor
+    weight: Tensor  # (d_instruction, kinds)
 
     def __init__(self, weight: Tensor, widths: Sequence[int]) -> None:
         super().__init__()
@@ -37,7 +31,7 @@ class Preference(nn.Module):
                 "Take the widths from target_parts of the pairs."
             )
         self.register_buffer("weight", weight.contiguous())
-        self.widths = tuple(widths)
+        self.widths = tuple(widths)  # of each part of a gallery item; they sum to d_target
         self.d_instruction, self.dim = weight.shape
 
     def queries(self, x: Tensor) -> Tensor:

@@ -17,9 +17,6 @@ class InstructedMap(SideMap):
     where ``p`` is zero: a row without an instruction. Both matrices start at zero, and there is no
     bias, so an untrained map, or one without an instruction, is ``inner(x)`` to the last bit.
 
-    Attributes:
-        parts: Width of an item's vector, and of its instruction.
-
     Reference:
         Perez et al. 2018, arXiv:1709.07871 (FiLM), for a scale and a shift of each coordinate that
         a condition decides.
@@ -32,7 +29,7 @@ class InstructedMap(SideMap):
         self.scale = None if scale is None else nn.Parameter(scale.contiguous())
         self.scaled = scale is not None
         self.d_instruction, self.dim = shift.shape
-        self.parts = inner.d_in, self.d_instruction
+        self.parts = inner.d_in, self.d_instruction  # widths of an item and its instruction
         self.d_in = sum(self.parts)
 
     def project(self, x: Tensor) -> Tensor:

@@ -20,14 +20,10 @@ class SideMap(nn.Module):
 
     What comes out has unit norm. Matrices are held contiguous: products round differently for
     other strides, and a saved map must give the same bits.
-
-    Attributes:
-        d_in: Width of the encoder's vectors.
-        dim: Width of the shared space.
     """
 
-    d_in: int
-    dim: int
+    d_in: int  # width of the encoder's vectors
+    dim: int  # width of the shared space
 
 
 class LinearMap(SideMap):

@@ -14,9 +14,6 @@ class ProjectionMap(SideMap):
 
     ``map(x) = norm(relu((norm(x) - mean) @ first + first_bias) @ second + second_bias)``.
 
-    Attributes:
-        hidden: Width of the hidden layer.
-
     Reference:
         Yadav and McMillan 2024, arXiv:2410.23437 (Mind the Gap): a projection network with one
         hidden layer and ReLU between two frozen encoders.

@@ -86,14 +86,8 @@ def save(
     """Write a head as a folder: ``meta_tokens.safetensors``, ``meta_tokens.json`` and ``adapter/``.
 
     It is written as ``align.adapters.artifact.files.save`` writes an adapter, with the same errors.
-    ``meta_tokens.json`` holds digests of itself, of the weights and of the adapter.
-
-    Args:
-        learned: Float32, on any device.
-        folder: Where to write; ``~`` is expanded.
-        asking: Vectors of a query.
-        card: How the head came to be.
-        save_adapter: Writes the adapter to a folder.
+    ``meta_tokens.json`` holds digests of itself, of the weights and of the adapter, which
+    ``save_adapter`` writes to a folder. ``asking`` is the number of vectors of a query.
     """
     path = Path(folder).expanduser()
     LAYOUT.check_free(path)

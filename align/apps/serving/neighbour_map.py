@@ -15,17 +15,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class NeighbourMap:
-    """Principal components of a query and its hits.
-
-    Attributes:
-        query: Where the query lies; the farthest coordinate of all points is 1 or -1.
-        hits: The same for each hit, in their order.
-        explained: Share of variance on the two axes, in [0, 1]; 1 where all points are one.
-    """
+    """Principal components of a query and its hits; the farthest coordinate is 1 or -1."""
 
     query: Point
     hits: tuple[Point, ...]
-    explained: float
+    explained: float  # share of variance on the two axes, in [0, 1]; 1 where all points are one
 
 
 def neighbour_map(query: Tensor, hits: Tensor) -> NeighbourMap:

@@ -25,12 +25,10 @@ same thread, since the allocator keeps some of what each thread has freed."""
 def open_picture(
     file: Path | bytes, *, edge: int | None = None, most_pixels: int = 50_000_000
 ) -> Image.Image:
-    """The picture as upright RGB; of an animation, the first frame.
+    """The picture in a file, or in its bytes, as upright RGB; of an animation, the first frame.
 
-    Args:
-        file: A file or its bytes.
-        edge: A side in pixels that is enough, so that a JPEG is not decoded at full size.
-        most_pixels: Of a picture that is decoded: what a large camera takes, and about 200 MB.
+    With ``edge``, a side in pixels that is enough, a JPEG is not decoded at full size. At most
+    ``most_pixels`` are decoded: what a large camera takes, and about 200 MB.
 
     Raises:
         ValueError: It is no picture in one of ``FORMATS``, has more than ``most_pixels`` pixels or

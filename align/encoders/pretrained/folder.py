@@ -14,10 +14,7 @@ WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.
 def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]) -> Path:
     """The local folder of ``model``, a folder or a hub id, downloaded where need be.
 
-    Args:
-        model: A local folder, or a hub id such as ``"facebook/dinov2-small"``.
-        revision: Branch, tag or commit of a hub id; ``None`` is its main branch.
-        files: Names to download beside the weights, at the root or one level down.
+    ``files`` are names to download beside the weights, at the root or one level down.
     """
     local = Path(model).expanduser()
     if local.is_dir():

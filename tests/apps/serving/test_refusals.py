@@ -49,7 +49,7 @@ def test_a_bad_k_is_refused(client, k):
         ({"q": "red", "item": "id/red"}, "either q, a text, or item"),
         ({"q": " "}, "1 to 2000 characters"),
         ({"q": "a" * 2001}, "1 to 2000 characters"),
-        ({"q": "red", "view": "best"}, "view must be one of"),
+        ({"q": "red", "view": "best"}, 'view must be "aligned" or "raw"'),
         ({"q": "red", "view": "raw"}, "the raw view must be available; it is not"),
         ({"q": "red", "modality": "smell"}, "modalities must be among ['image']"),
         ({"q": "red", "budget": "2"}, "a budget must be one of []"),
