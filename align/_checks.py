@@ -77,6 +77,16 @@ def check_paired(source: Tensor, target: Tensor) -> None:
         )
 
 
+def check_codes(name: str, codes: Tensor, n: int) -> None:
+    """Raise ``ValueError`` unless ``codes`` are one int64 for each of ``n`` rows."""
+    if codes.shape != (n,) or str(codes.dtype) != "torch.int64":
+        raise ValueError(
+            f"{name} must be one int64 code per row, ({n},); got shape {tuple(codes.shape)} and "
+            f"dtype {codes.dtype}. Number the groups with align.data.splits.group_codes, and take "
+            "the codes at the rows that there are."
+        )
+
+
 def as_list(name: str, values: Iterable[Any]) -> list[Any]:
     """Values of a list, array, ``Series`` or generator in their order; a single one is refused.
 

@@ -85,13 +85,16 @@ def hard_negatives(
     column = torch.zeros(len(pairs), dtype=torch.int64)
     column[items] = torch.arange(len(items))
     column = column[same.stands_in]  # the item of each pair
-    matches = _GroupItems.of(torch.from_numpy(group_codes(pairs.groups)), column)
+    groups = torch.from_numpy(group_codes(pairs.groups))
+    # Each item of each group once: all items of a query's group are matches of it.
+    group_of, item = torch.unique(torch.stack([groups, column]), dim=1)
     gallery = mapped[items]
     rows, scores, withheld = [], [], []
     for block in torch.split(torch.arange(len(pairs)), ROWS):
         products = inner_products(queries[block], gallery)
         own = products.gather(1, column[block, None])
-        matches.strike(products, block)
+        query, match = (groups[block, None] == group_of).nonzero(as_tuple=True)
+        products[query, item[match]] = -torch.inf
         above = products > own - (1 - margin) * own.abs()
         withheld.append(above.sum(dim=1))
         best = best_columns(products.masked_fill(above, -torch.inf), k)
@@ -99,35 +102,7 @@ def hard_negatives(
         scores.append(best.values)
     values = torch.cat(scores)
     whole = values[:, -1] > -torch.inf
-    lacking = (~whole).nonzero().flatten()
+    having, lacking = whole.nonzero().flatten(), (~whole).nonzero().flatten()
     return HardNegatives(
-        whole.nonzero().flatten(),
-        torch.cat(rows)[whole],
-        values[whole],
-        lacking,
-        torch.cat(withheld),
+        having, torch.cat(rows)[whole], values[whole], lacking, torch.cat(withheld)
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _GroupItems:
-    """The items of each group, those of all its pairs: ``items[offsets[g]:offsets[g + 1]]``."""
-
-    items: Tensor
-    offsets: Tensor
-    groups: Tensor
-
-    @classmethod
-    def of(cls, groups: Tensor, column: Tensor) -> _GroupItems:
-        """From the group code and the item of each pair, ``(n,)`` each."""
-        known = torch.unique(torch.stack([groups, column], dim=1), dim=0)
-        ends = known[:, 0].bincount().cumsum(0)
-        return cls(known[:, 1], torch.cat([ends.new_zeros(1), ends]), groups)
-
-    def strike(self, scores: Tensor, block: Tensor) -> None:
-        """Set the scores of the queries ``block`` with their matches to minus infinity."""
-        groups = self.groups[block]
-        begin, counts = self.offsets[groups], self.offsets.diff()[groups]
-        rows = torch.arange(len(block)).repeat_interleave(counts)
-        within = torch.arange(len(rows)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        scores[rows, self.items[begin.repeat_interleave(counts) + within]] = -torch.inf

@@ -106,11 +106,8 @@ def jaccard(left: Hashes, right: Hashes) -> float:
 
 
 def _mixed(x: Hashes) -> Hashes:
-    """The output function of SplitMix64: every bit in changes about half of the bits out.
-
-    Reference:
-        Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195.
-    """
+    """The output function of SplitMix64: every bit in changes about half of the bits out."""
+    # Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195.
     x = x + np.uint64(SEED)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -72,7 +72,7 @@ class Estimate:
     high: float
 
     def to_dict(self) -> dict[str, float]:
-        """The three numbers by name."""
+        """The numbers by name."""
         return asdict(self)
 
 
@@ -139,24 +139,14 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Estimate):
     """A metric of one evaluation minus the same metric of another.
 
-    Attributes:
-        value: The difference; positive where the first evaluation is higher.
-        low: Lower bound of the 95 % paired bootstrap interval over groups.
-        high: Upper bound.
-        p: Two-sided p-value of the paired randomisation test over groups, in (0, 1].
+    ``value`` is positive where the first evaluation is higher; ``low`` and ``high`` bound the 95 %
+    paired bootstrap interval over groups.
     """
 
-    value: float
-    low: float
-    high: float
-    p: float
-
-    def to_dict(self) -> dict[str, float]:
-        """The four numbers by name."""
-        return asdict(self)
+    p: float  # two-sided p-value of the paired randomisation test over groups, in (0, 1]
 
 
 @dataclass(frozen=True, slots=True)

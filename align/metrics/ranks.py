@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align._checks import check_matrix, check_paired
+from align._checks import check_codes, check_matrix, check_paired
 from align.scoring.inner_products import check_scorable, inner_products
 
 _COUNTED = 24
@@ -91,17 +91,9 @@ def rank_positives(
 
 @torch.no_grad()
 def rank_scores(scores: Tensor, query_groups: Tensor, gallery_groups: Tensor) -> Ranks:
-    """``rank_positives`` for scores of any kind.
+    """``rank_positives`` for scores of any kind, ``(q, m)`` floating point; higher is better.
 
-    Args:
-        scores: How well each gallery row answers each query, ``(q, m)`` floating point; higher is
-            better.
-        query_groups: Group code of each query, ``(q,)`` int64.
-        gallery_groups: Group code of each gallery row, ``(m,)`` int64.
-
-    Raises:
-        ValueError: The scores are not a finite matrix, codes do not fit, or a query has no
-            positive.
+    The groups are those of ``rank_positives``, and so are the errors.
     """
     check_matrix("scores", scores)
     q, m = scores.shape
@@ -109,14 +101,14 @@ def rank_scores(scores: Tensor, query_groups: Tensor, gallery_groups: Tensor) ->
     return Ranks(matches.ranks(scores, torch.arange(q, device=scores.device)), matches.offsets)
 
 
-def ranks(queries: Tensor, gallery: Tensor, *, rows: int = 1024) -> Tensor:
+def ranks(queries: Tensor, gallery: Tensor) -> Tensor:
     """Rank of gallery row ``i`` for query ``i``, its only positive; ``(q,)`` int64, 1 is best.
 
     Both sides are row-matched ``(n, d)``; arguments and errors are those of ``rank_positives``.
     """
     check_paired(queries, gallery)
     codes = torch.arange(len(queries), device=queries.device)
-    return rank_positives(queries, gallery, codes, codes, rows=rows).first
+    return rank_positives(queries, gallery, codes, codes).first
 
 
 def hits_at_k(ranks: Ranks | Tensor, k: int) -> Tensor:
@@ -206,14 +198,6 @@ def mean_average_precision(ranks: Ranks) -> float:
     return average_precisions(ranks).mean().item()
 
 
-def _check_codes(name: str, codes: Tensor, n: int) -> None:
-    if codes.shape != (n,) or codes.dtype != torch.int64:
-        raise ValueError(
-            f"{name} must be one int64 code per row, ({n},); got shape {tuple(codes.shape)} and "
-            f"dtype {codes.dtype}. Number the groups with align.data.splits.group_codes."
-        )
-
-
 def _check_cut_off(k: int) -> None:
     if k < 1:
         raise ValueError(f"k must be at least 1, the first place; got {k}. Pass k=1 or more.")
@@ -242,8 +226,8 @@ class _Matches:
 def _matches(query_groups: Tensor, gallery_groups: Tensor, shape: tuple[int, int]) -> _Matches:
     """Check the codes of ``q`` queries and ``m`` gallery rows and find the positives of each."""
     q, m = shape
-    _check_codes("query_groups", query_groups, q)
-    _check_codes("gallery_groups", gallery_groups, m)
+    check_codes("query_groups", query_groups, q)
+    check_codes("gallery_groups", gallery_groups, m)
     in_order, columns = gallery_groups.sort(stable=True)
     wanted = query_groups.contiguous()
     begin = torch.searchsorted(in_order, wanted)

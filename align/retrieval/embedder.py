@@ -41,22 +41,14 @@ class SharedSpace(Protocol[VectorsT_co]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """Raw items of one side after its encoder, before the shared space.
-
-    Attributes:
-        side: The side.
-        raw: Vectors as the encoder gave them, ``(n, d_encoder)``.
-        embeddings: The same as the adapter takes them, ``(n, d_side)``: beside an instruction if
-            it takes any.
-        tokens: Token states, where a head draws on those of this side.
-        modality: What each item is, where that was said or seen.
-    """
+    """Raw items of one side after its encoder, before the shared space."""
 
     side: Side
-    raw: Tensor
+    raw: Tensor  # vectors as the encoder gave them, (n, d_encoder)
+    # the same as the adapter takes them, (n, d_side): with an instruction if it takes any
     embeddings: Embeddings
-    tokens: MultiVector | None
-    modality: list[str] | None
+    tokens: MultiVector | None  # token states, where a head draws on those of this side
+    modality: list[str] | None  # what each item is, where that was said or seen
 
 
 class Embedder(Generic[VectorsT]):

@@ -32,15 +32,10 @@ class FirstStage(Sized, Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixStage:
-    """MaxSim of the first vectors of each item.
+    """MaxSim of the first vectors of each item."""
 
-    Attributes:
-        documents: Documents cut to their first vectors.
-        query_budget: Vectors used of each query.
-    """
-
-    documents: MultiVector
-    query_budget: int
+    documents: MultiVector  # cut to their first vectors
+    query_budget: int  # vectors used of each query
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -60,15 +55,10 @@ class PrefixStage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodingStage:
-    """Inner products of fixed dimensional encodings.
+    """Inner products of fixed dimensional encodings."""
 
-    Attributes:
-        fde: Encodes the queries as it did the documents.
-        vectors: One vector per document, ``(m, fde.width)`` float32.
-    """
-
-    fde: FDE
-    vectors: Tensor
+    fde: FDE  # encodes the queries as it did the documents
+    vectors: Tensor  # one vector per document, (m, fde.width) float32
 
     def __len__(self) -> int:
         return len(self.vectors)

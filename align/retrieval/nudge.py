@@ -117,13 +117,7 @@ def nudge(
 
 
 def _shares(cosine: Tensor, step: float, *, unit_norm: bool) -> tuple[Tensor, Tensor]:
-    """``a`` and ``b``, ``(r,)`` each, so that ``a start + b goal`` is where a step ends.
-
-    Args:
-        cosine: Of where each document stands and heads, ``(r,)``.
-        step: The distance.
-        unit_norm: Whether it is a chord of the sphere.
-    """
+    """``a`` and ``b``, ``(r,)`` each, so that ``a start + b goal`` is where a step ends."""
     if not unit_norm:
         return torch.ones_like(cosine), torch.full_like(cosine, step)
     # A chord of this length spans an angle with this cosine and sine.

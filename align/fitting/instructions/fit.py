@@ -14,7 +14,6 @@ from torch import Tensor
 from align._checks import check_at_least, check_one_of
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.corrections.preference import Preference
 from align.adapters.instructions import pairs_for, takes_instructions, with_instructions
 from align.adapters.maps.instructed import InstructedMap
 from align.adapters.maps.linear import IdentityMap
@@ -133,7 +132,7 @@ def instruct(
         seconds={**adapter.card.seconds, "instructions": round(time.perf_counter() - start, 3)},
         source_fingerprint=adapter.card.source_fingerprint,
     ).of_encoders(pairs)
-    instructed_adapter = _adapter(built, card, built.preference)
+    instructed_adapter = built.replaced(card=card)
     if selected:
         instructed_adapter.training_items = remember_pairs(adapter.training_items, pairs)
     return instructed_adapter
@@ -168,7 +167,7 @@ class _Learning:
         if SHIFT in wanted:
             shift = _learn_shift(base, data, codes, replace(self.config, seed=self.seed))
             built.source_map = InstructedMap(base.source_map, shift)
-        return _adapter(built, built.card, preference)
+        return built.replaced(preference=preference)
 
     def ranks(self, adapter: Adapter, rows: Tensor) -> Tensor:
         """Rank of the best answer of each of ``rows`` among the targets of all of them."""
@@ -244,10 +243,6 @@ def _learn_shift(
         learned = train(start, mapped, loss=loss, config=config)
     assert isinstance(learned.source_map, InstructedMap)
     return learned.source_map.shift.detach()
-
-
-def _adapter(like: Adapter, card: Card, preference: Preference | None) -> Adapter:
-    return like.replaced(card=card, preference=preference)
 
 
 def _check(adapter: Adapter, pairs: PairedEmbeddings) -> None:

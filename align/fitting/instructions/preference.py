@@ -42,7 +42,8 @@ def learn_preference(
     scores = (queries @ gallery.T / TEMPERATURE).clone()  # out of inference mode
     alike = codes[rows][:, None] == codes[rows]
     others = scores.masked_fill(alike.fill_diagonal_(False), -torch.inf)
-    # A kind's bonus is the same for all of its items, so that their scores add up beforehand.
+    # A kind's bonus is the same for all of its items, so that the exponentials of their scores
+    # add up beforehand.
     masses = [
         others.masked_fill(kind != number, -torch.inf).logsumexp(dim=1)
         for number in range(len(kinds))
@@ -54,14 +55,7 @@ def learn_preference(
 
 
 def _minimum(mass: Tensor, kind: Tensor, kinds: Tensor, instructions: Tensor) -> Tensor:
-    """Weight ``(d_instruction, parts)`` of least loss.
-
-    Args:
-        mass: Log of the summed exponentials of each query's scores of each kind, ``(n, kinds)``.
-        kind: Kind of each query's own target, ``(n,)``.
-        kinds: Parts that each kind holds, ``(kinds, parts)``.
-        instructions: Unit-norm instructions, ``(n, d_instruction)``.
-    """
+    """Weight ``(d_instruction, parts)`` of least loss, from what ``learn_preference`` works out."""
     with torch.enable_grad():
         weight = torch.zeros(
             instructions.shape[1], kinds.shape[1], dtype=instructions.dtype, requires_grad=True

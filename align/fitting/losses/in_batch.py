@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from align._checks import check_one_of, check_paired, check_positive
+from align._checks import check_codes, check_one_of, check_paired, check_positive
 
 Positives = Literal["own", "sum", "mean"]
 """What other members of a row's group are: left out, positives of which any will do, or positives
@@ -24,15 +24,6 @@ def check_batch(source: Tensor, target: Tensor) -> None:
         )
 
 
-def check_code(name: str, codes: Tensor, n: int) -> None:
-    """Raise ``ValueError`` unless ``codes`` are one int64 per row of the batch."""
-    if codes.shape != (n,) or codes.dtype != torch.int64:
-        raise ValueError(
-            f"{name} must be one code per row of the batch, int64 of shape ({n},); "
-            f"got {codes.dtype} of shape {tuple(codes.shape)}. Take them at the rows of the batch."
-        )
-
-
 def check_divisor(name: str, value: float | Tensor) -> None:
     """Raise ``ValueError`` unless ``value`` is one number, finite and above zero."""
     if isinstance(value, Tensor):
@@ -46,18 +37,10 @@ def check_divisor(name: str, value: float | Tensor) -> None:
 
 
 def same_group(groups: Tensor | None, like: Tensor) -> Tensor:
-    """Which of the rows of ``like`` are of one group, ``(n, n)`` bool.
-
-    Args:
-        groups: Group codes, int64 ``(n,)``; each row is its own group without.
-        like: Any tensor of ``n`` rows on the device wanted.
-
-    Raises:
-        ValueError: ``groups`` do not fit.
-    """
+    """Which of the rows of ``like`` are of one group, ``(n, n)`` bool; only itself if ``None``."""
     if groups is None:
         return torch.eye(len(like), dtype=torch.bool, device=like.device)
-    check_code("groups", groups, len(like))
+    check_codes("groups", groups, len(like))
     return groups[:, None] == groups
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align._checks import check_positive
+from align._checks import check_codes, check_positive
 from align.fitting.losses.in_batch import check_batch
 
 
@@ -85,11 +85,8 @@ def matryoshka_multi_vector(
             f"hard_negatives must be ({n}, {r_q}, h, {r_c}), each query with its own wrong "
             f"documents; got {tuple(hard.shape)}. Give all documents equally many vectors."
         )
-    if codes is not None and codes.shape != (n,):
-        raise ValueError(
-            f"codes must be ({n},), the group of each pair of the batch; got {tuple(codes.shape)}. "
-            "Take them at the rows of the batch."
-        )
+    if codes is not None:
+        check_codes("codes", codes, n)
     check_groups(groups, queries=r_q, documents=r_c)
     divisors = torch.as_tensor(temperature, dtype=similarities.dtype, device=similarities.device)
     if divisors.shape not in ((), (len(groups),)):

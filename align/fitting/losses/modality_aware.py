@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from align._checks import check_codes
 from align.fitting.losses.in_batch import (
     Positives,
     check_batch,
-    check_code,
     check_divisor,
     row_losses,
     same_group,
@@ -135,7 +135,7 @@ def _alike(name: str, modality: Tensor | None, n: int) -> Tensor:
             f"{name} must be given for the direction that it masks; got None. "
             "Pass the bit masks of that side, or symmetric=False."
         )
-    check_code(name, modality, n)
+    check_codes(name, modality, n)
     return modality[:, None] == modality
 
 

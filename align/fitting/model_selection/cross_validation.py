@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -209,10 +210,8 @@ class CrossValidation:
 
 def first_of_each(codes: Tensor, rows: Tensor) -> Tensor:
     """The first of ``rows`` of each code, in order; ``codes`` are of all rows."""
-    first: dict[int, int] = {}
-    for row, code in zip(rows.tolist(), codes[rows].tolist(), strict=True):
-        first.setdefault(code, row)
-    return torch.tensor(list(first.values()), dtype=torch.int64)
+    first = np.unique(codes[rows].numpy(), return_index=True)[1]
+    return rows[torch.from_numpy(np.sort(first))]
 
 
 def others(rows: Tensor, n: int) -> Tensor:

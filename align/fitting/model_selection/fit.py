@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -49,18 +48,13 @@ log = logging.getLogger(__name__)
 MIN_PAIRS = 20
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Seconds per stage, logged as they pass."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        log.info("%s ...", name)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the seconds of a stage by its name, and log that it begins."""
+    log.info("%s ...", stage)
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)
 
 
 @torch.no_grad()
@@ -127,29 +121,29 @@ def fit(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
     )
-    clock = _Clock()
+    seconds: dict[str, float] = {}
     query_only = side == "source"
-    with clock.stage("parts"):
+    with _timed(seconds, "parts"):
         parts, tried_shares = choose_parts(train, folds=folds, seed=seed, weigh=effort == "best")
 
     def searched(unpaired: Unpaired) -> tuple[CrossValidation, MapSearchResult]:
         cv = CrossValidation(train, folds_wanted=folds, seed=seed, unpaired=unpaired, parts=parts)
         return cv, MapSearch(cv, query_only=query_only).run()
 
-    with clock.stage("map"):
+    with _timed(seconds, "map"):
         cv, search = searched(Unpaired())
         if unpaired:
             helped = searched(unpaired)
             if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
                 cv, search = helped
-    with clock.stage("gallery"):
+    with _timed(seconds, "gallery"):
         gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
-    with clock.stage("refit"):
+    with _timed(seconds, "refit"):
         maps = search.best.build(cv.moments(search.best.roots))
     base, refinement = search.best, None
     wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
     if wanted and can_cross_fit(cv):
-        with clock.stage("refine"):
+        with _timed(seconds, "refine"):
             # A blend has twice the coordinates, and takes several times as long to train.
             refined = choose_gallery(
                 cv, held_out_projections(cv, search.single), query_only=query_only
@@ -182,10 +176,10 @@ def fit(
         if harmful:
             steps, outcome = [step._replace(chosen=False) for step in steps], raw
         steps.append(Step("identity", "raw cosine", raw, harmful))
-    with clock.stage("chance"):
+    with _timed(seconds, "chance"):
         chance = against_chance(cv, outcome, raw)
     candidates = [s.outcome.candidate(s.stage, s.name, chosen=s.chosen) for s in steps]
-    card = card_of(cv, method, verdict, chance, candidates, clock.seconds)
+    card = card_of(cv, method, verdict, chance, candidates, seconds)
     log.info("%s", card.verdict)
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)

@@ -197,9 +197,8 @@ class MapSearch:
             build = _blend(best, other, weight)
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
             outcome = self._outcome(build, best.roots, self.cv.folds)
-            blend = MapChoice(
-                name, build, outcome, best.roots, blended=(best, other), stage="blend"
-            )
+            pair = best, other
+            blend = MapChoice(name, build, outcome, best.roots, blended=pair, stage="blend")
             self.tried.append(blend)
             if outcome.improves_on(best.outcome) and outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend

@@ -34,25 +34,17 @@ def against_chance(cv: CrossValidation, outcome: Outcome, raw: Outcome | None) -
     random order decide only where they leave no doubt. In between, one fixed map is cross-validated
     on the true pairs and on shuffled ones, and must do better on the true ones by ``CERTAIN``
     standard deviations of the shuffled. The raw cosine, which learns from no pair, is held against
-    a random order by itself.
-
-    Args:
-        cv: The folds behind the outcome.
-        outcome: Held-out results of what was chosen.
-        raw: Those of the raw cosine, or ``None`` where it is not defined.
+    a random order by itself; ``raw`` is ``None`` where it is not defined.
     """
     assert outcome.held_out is not None
     above = outcome.held_out.standard_errors(outcome.rounds)
     better = above >= SURE
     if NEVER < above < SURE:
-        better = _raw_is_better(raw) or _beats_shuffled(cv)
+        alone = 0.0
+        if raw is not None and raw.held_out is not None:
+            alone = raw.held_out.standard_errors(raw.rounds)
+        better = alone > CERTAIN or _beats_shuffled(cv)
     return outcome.held_out.against_chance(better=better)
-
-
-def _raw_is_better(raw: Outcome | None) -> bool:
-    if raw is None or raw.held_out is None:
-        return False
-    return raw.held_out.standard_errors(raw.rounds) > CERTAIN
 
 
 def _beats_shuffled(cv: CrossValidation) -> bool:

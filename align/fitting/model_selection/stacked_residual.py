@@ -67,12 +67,9 @@ class CrossFitted(SideMap):
 
 
 def refine(cv: CrossValidation, best: MapChoice, final: MapPair) -> MapPair:
-    """The final maps with shifts learned from all pairs of ``cv``.
+    """The final maps of the closed form ``best`` with shifts learned from all pairs of ``cv``.
 
-    Args:
-        cv: The training pairs, in folds.
-        best: The closed form to refine.
-        final: The same fitted on all pairs. A target side that is the identity stays so.
+    A target side that is the identity stays so.
     """
     folds = cv.folds[: cv.k]
     rows = torch.cat([others(fold.train, len(cv.data)) for fold in folds])

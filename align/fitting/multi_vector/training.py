@@ -54,13 +54,8 @@ class Firsts:
 def similarities(mix: Tensor, first: Tensor, queries: Tensor, items: Tensor) -> Tensor:
     """Inner products of all vectors of queries and items, ``(q, 1 + r, m, 1 + s)``.
 
-    The same as those of ``MetaTokens.join``, without building its vectors.
-
-    Args:
-        mix: Share of the aspect in a further vector, scalar in (0, 1).
-        first: Inner products of first vectors, ``(q, m)``.
-        queries: Aspects of the queries, ``(q, r, d)``.
-        items: Aspects of the items, ``(m, s, d)``.
+    The same as those of ``MetaTokens.join``, without building its vectors, from inner products of
+    first vectors ``(q, m)`` and aspects of both, ``(q, r, d)`` and ``(m, s, d)``.
     """
     inner = torch.einsum("qrd,msd->qrms", queries, items) * mix
     left = torch.cat([mix.new_ones(1), (1 - mix).sqrt().expand(queries.shape[1])])

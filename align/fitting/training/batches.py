@@ -30,12 +30,7 @@ class PairRows:
 
     @classmethod
     def of(cls, pairs: PairedEmbeddings, adapter: Adapter, device: torch.device) -> PairRows:
-        """The pairs on a device, checked against the adapter that they will train.
-
-        Raises:
-            ValueError: The widths are not those of the maps, a row has no direction, or the pairs
-                come from other encoders than the adapter's card names.
-        """
+        """The pairs on a device, checked against the adapter that they will train."""
 
         def prepared(side: Side, x: Tensor, side_map: SideMap) -> Tensor:
             seen, known = (getattr(of, f"{side}_fingerprint") for of in (pairs, adapter.card))
@@ -63,13 +58,9 @@ class PairRows:
 
     def take(self, index: Tensor) -> PairRows:
         """The rows at ``index``, int64, which may repeat."""
-        return PairRows(
-            self.source[index],
-            self.target[index],
-            self.groups[index],
-            None if self.source_modality is None else self.source_modality[index],
-            None if self.target_modality is None else self.target_modality[index],
-        )
+        masks = self.source_modality, self.target_modality
+        taken = (None if mask is None else mask[index] for mask in masks)
+        return PairRows(self.source[index], self.target[index], self.groups[index], *taken)
 
     def mixed(self, alpha: float, generator: torch.Generator) -> PairRows:
         """Both halves blended by one share; each blend is its own group, of both modalities."""

@@ -35,9 +35,6 @@ def write(
     """Replace the file at ``path`` by these; no pickle is written.
 
     ``identity`` is what a run that wants to continue must be of, ``numbers`` whatever JSON holds.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written.
     """
     words = {
         "numbers": json.dumps(dict(numbers), allow_nan=False),
@@ -47,12 +44,7 @@ def write(
 
 
 def read(path: Path, identity: Identity) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and the numbers that ``write`` wrote for the same run.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The file is damaged, of another version, or of another run.
-    """
+    """The tensors, on the CPU, and the numbers that ``write`` wrote for the same run."""
     again = "Pass another path, or remove this file to train from the start."
     tensors, words, _ = read_tensors(path, schema=SCHEMA, again=again)
     try:

@@ -145,10 +145,8 @@ class TrainingRun:
             return value if self.start is None else value + config.anchor * self._drift(seen)
 
         temperature = self.learner.temperature.item()
-        sides = batch.source, batch.target
-        value = backward(
-            _maps(self.work), sides, loss_of, chunk=config.chunk, precision=self._precision
-        ).item()
+        sides, maps = (batch.source, batch.target), _maps(self.work)
+        value = backward(maps, sides, loss_of, chunk=config.chunk, precision=self._precision).item()
         self._check_finite(value, temperature)
         self.learner.update(self.step)
         rate = config.learning_rate * config.rate_at(self.step, self.steps)

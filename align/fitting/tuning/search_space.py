@@ -20,11 +20,7 @@ class SearchSpace:
 
     @classmethod
     def of(cls, scorer: SettingScorer, dims: tuple[int, int] | None) -> Self:
-        """The space for the pairs of a scorer.
-
-        Raises:
-            ValueError: ``dims`` does not rise, or exceeds the directions of the folds.
-        """
+        """The space for the pairs of a scorer."""
         widest = scorer.widest
         if dims is None:
             dims = max(1, min(LEAST_DIM, widest // 4)), widest

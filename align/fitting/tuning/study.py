@@ -200,11 +200,7 @@ def _open(path: Path, identity: Mapping[str, str]) -> optuna.Study:
 
 
 def _mend(path: Path) -> None:
-    """Drop the last line of a journal if a kill left only its beginning.
-
-    Raises:
-        ValueError: The file is no journal.
-    """
+    """Drop the last line of a journal if a kill left only its beginning."""
     if not path.exists():
         return
     held = path.read_bytes()
@@ -235,9 +231,7 @@ def _read(trial: optuna.trial.FrozenTrial, number: int) -> Trial:
 def _importance(run: optuna.Study, seed: int) -> dict[str, float]:
     """Share of the variance of the score that each parameter of every trial explains.
 
-    Reference:
-        Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", ICML
-        (fANOVA), as Optuna has it.
+    It is fANOVA (Hutter et al. 2014, ICML), as Optuna has it.
     """
     import optuna
 

@@ -24,14 +24,10 @@ _SCORES = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Queries as segments of both kinds need them.
+    """Queries as segments of both kinds need them."""
 
-    Attributes:
-        vectors: ``q`` packed queries.
-        budget: Vectors used of each query and each item, the first ones; all if ``None``.
-    """
-
-    vectors: MultiVector
+    vectors: MultiVector  # q packed queries
+    # vectors used of each query and each item, the first ones; all if None
     budget: Budget | None
 
     def __len__(self) -> int:

@@ -27,19 +27,12 @@ Condition = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Searchable:
-    """A segment of an index, and which of its items a search may find.
-
-    Attributes:
-        segment: Its items.
-        alive: Which of them are not deleted, ``(n,)`` bool; ``None`` for all.
-        keep: Which of those pass the filter too; ``None`` for all.
-        start: The number of its first row among the rows of all segments.
-    """
+    """A segment of an index, and which of its items a search may find."""
 
     segment: Segment
-    alive: Array | None
-    keep: Array | None
-    start: int
+    alive: Array | None  # which of them are not deleted, (n,) bool; None for all
+    keep: Array | None  # which of those pass the filter too; None for all
+    start: int  # the number of its first row among the rows of all segments
 
     @property
     def count(self) -> int:

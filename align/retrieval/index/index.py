@@ -307,10 +307,7 @@ class Index:
         """Save, drop what is deleted, and merge the segments; mapped files stay readable.
 
         What remains is one segment, or one for each run of items that have one vector or several.
-        Some tens of bytes for each item are held meanwhile.
-
-        Raises:
-            OSError: As for ``save``; so are ``RuntimeError`` and ``ValueError``.
+        Some tens of bytes for each item are held meanwhile. Errors are those of ``save``.
         """
         self._check_whole()
         with one_writer(self._path, self._manifest):

@@ -28,17 +28,11 @@ def sort_hashes(by_row: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IdTable:
-    """``n`` distinct ids in the order of their rows, with a sorted table of their hashes.
+    """``n`` distinct ids in the order of their rows, with a sorted table of their hashes."""
 
-    Attributes:
-        names: The ids in UTF-8.
-        hashes: Their hashes, rising, ``(n,)`` int64.
-        rows: The row that each hash belongs to, ``(n,)`` int64.
-    """
-
-    names: Packed
-    hashes: Array
-    rows: Array
+    names: Packed  # the ids in UTF-8
+    hashes: Array  # their hashes, rising, (n,) int64
+    rows: Array  # the row that each hash belongs to, (n,) int64
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> Self:

@@ -50,17 +50,11 @@ FilePath = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of an index that is never changed.
+    """A file of an index that is never changed."""
 
-    Attributes:
-        path: Where it is, from the folder of the index.
-        size: Its bytes.
-        checksum: BLAKE2b of its bytes, 128 bits as hexadecimal digits.
-    """
-
-    path: FilePath
-    size: Count
-    checksum: Checksum
+    path: FilePath  # where it is, from the folder of the index
+    size: Count  # its bytes
+    checksum: Checksum  # BLAKE2b of its bytes, 128 bits as hexadecimal digits
 
     @classmethod
     def of(cls, folder: Path, path: Path) -> File:
@@ -99,41 +93,26 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One segment.
+    """One segment."""
 
-    Attributes:
-        file: Its vectors, ids and records.
-        items: How many it holds.
-        deleted: How many of them are deleted.
-        deletions: Which, or ``None`` where none are.
-    """
-
-    file: File
-    items: Annotated[int, whole_number(1, 2**62)]
-    deleted: Count = 0
-    deletions: File | None = None
+    file: File  # its vectors, ids and records
+    items: Annotated[int, whole_number(1, 2**62)]  # how many it holds
+    deleted: Count = 0  # how many of them are deleted
+    deletions: File | None = None  # which, or None where none are
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is in the folder of an index.
+    """What is in the folder of an index."""
 
-    Attributes:
-        side: The side that the gallery items belong to.
-        dtype: How vectors are stored, a key of ``STORED``.
-        dim: Width of a vector, or ``None`` before the first item.
-        adapter: What is in the folder ``adapter``: a fitted adapter, or one with a head of meta
-            tokens; ``None`` where items come as vectors of the index's own space.
-        files: The files of the adapter.
-        segments: In the order of adding.
-    """
-
-    side: Side
-    dtype: Stored
-    dim: Width | None
+    side: Side  # the side that the gallery items belong to
+    dtype: Stored  # how vectors are stored, a key of STORED
+    dim: Width | None  # width of a vector, or None before the first item
+    # what is in the folder adapter: a fitted adapter, or one with a head of meta tokens;
+    # None where items come as vectors of the index's own space
     adapter: AdapterKind
-    files: tuple[File, ...]
-    segments: tuple[Entry, ...]
+    files: tuple[File, ...]  # the files of the adapter
+    segments: tuple[Entry, ...]  # in the order of adding
 
     @property
     def by_folder(self) -> list[tuple[str, File]]:

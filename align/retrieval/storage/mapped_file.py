@@ -36,15 +36,10 @@ _BLOCK = 1 << 23
 
 @dataclass(frozen=True, eq=False)
 class MappedFile:
-    """A file that is mapped: its bytes are read when they are used.
+    """A file that is mapped: its bytes are read when they are used."""
 
-    Attributes:
-        path: Where it was when it was opened; the mapping stays when it is removed.
-        tensors: What it holds, by name.
-    """
-
-    path: Path
-    tensors: Mapping[str, Tensor]
+    path: Path  # where it was when it was opened; the mapping stays when it is removed
+    tensors: Mapping[str, Tensor]  # what it holds, by name
     _bytes: mmap.mmap
 
     @classmethod
@@ -111,17 +106,11 @@ class MappedFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """A tensor in contiguous pieces, to be written or joined.
+    """A tensor in contiguous pieces, to be written or joined."""
 
-    Attributes:
-        dtype: A value of ``DTYPES``.
-        shape: Of the whole.
-        arrays: Its numbers or bytes in their order; read once.
-    """
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    arrays: Iterable[Array]
+    dtype: torch.dtype  # a value of DTYPES
+    shape: tuple[int, ...]  # of the whole
+    arrays: Iterable[Array]  # its numbers or bytes in their order; read once
 
     @classmethod
     def of(cls, array: Array) -> Blocks:

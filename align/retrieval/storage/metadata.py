@@ -19,29 +19,19 @@ MODALITY = "modality"
 
 
 class Column(NamedTuple):
-    """One field of the metadata of many items.
+    """One field of the metadata of many items."""
 
-    Attributes:
-        codes: For each item the place of its value, -1 where it has none; ``(n,)`` int32.
-        values: The distinct values.
-    """
-
-    codes: Array
-    values: list[Any]
+    codes: Array  # for each item the place of its value, -1 where it has none; (n,) int32
+    values: list[Any]  # the distinct values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Records:
-    """Modality and metadata of ``n`` items.
+    """Modality and metadata of ``n`` items."""
 
-    Attributes:
-        modality: Bits of ``Modality``, 0 where nobody said; ``(n,)`` uint8.
-        metadata: JSON objects; empty where there is none.
-        columns: Fields that filters have used, kept for the next time.
-    """
-
-    modality: Array
-    metadata: Packed
+    modality: Array  # bits of Modality, 0 where nobody said; (n,) uint8
+    metadata: Packed  # JSON objects; empty where there is none
+    # fields that filters have used, kept for the next time
     columns: dict[str, Column] = field(default_factory=dict)
 
     @classmethod

@@ -26,15 +26,10 @@ def ends_of(lengths: Array) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """``n`` byte strings without a gap, in memory or mapped from a file.
+    """``n`` byte strings without a gap, in memory or mapped from a file."""
 
-    Attributes:
-        data: All bytes, uint8.
-        ends: String ``i`` is ``data[ends[i]:ends[i + 1]]``; ``(n + 1,)`` int64.
-    """
-
-    data: Array
-    ends: Array
+    data: Array  # all bytes, uint8
+    ends: Array  # string i is data[ends[i]:ends[i + 1]]; (n + 1,) int64
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:

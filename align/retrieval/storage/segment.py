@@ -34,23 +34,16 @@ _BESIDE = {**dict.fromkeys(_BYTES, torch.uint8), **dict.fromkeys(_NUMBERS, torch
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """``n`` items in the order in which they were added.
+    """``n`` items in the order in which they were added."""
 
-    Attributes:
-        tokens: All vectors end to end, ``(total, d)``, in a dtype of ``STORED``.
-        offsets: Item ``i`` owns rows ``offsets[i]:offsets[i + 1]``, ``(n + 1,)`` int64; ``None``
-            where every item has one vector.
-        scales: Of int8, one per item, ``(n,)`` float32.
-        ids: The ids of the items.
-        records: Their modality and metadata.
-        file: The file that all of it is mapped from, or ``None`` where it lies in memory.
-    """
-
-    tokens: Tensor
+    tokens: Tensor  # all vectors end to end, (total, d), in a dtype of STORED
+    # item i owns rows offsets[i]:offsets[i + 1], (n + 1,) int64; None where
+    # every item has one vector
     offsets: Tensor | None
-    scales: Tensor | None
-    ids: IdTable
-    records: Records
+    scales: Tensor | None  # of int8, one per item, (n,) float32
+    ids: IdTable  # the ids of the items
+    records: Records  # their modality and metadata
+    # the file that all of it is mapped from, or None where it lies in memory
     file: MappedFile | None = None
 
     @classmethod

@@ -27,17 +27,11 @@ faster; together, they take fewer files."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveSegment:
-    """A segment as the index sees it.
+    """A segment as the index sees it."""
 
-    Attributes:
-        segment: Its items, the deleted ones too.
-        dead: Which are deleted, ``(n,)`` bool, or ``None`` where none are.
-        entry: What the manifest says of it, or ``None`` where it was never saved.
-    """
-
-    segment: Segment
-    dead: Array | None = None
-    entry: Entry | None = None
+    segment: Segment  # its items, the deleted ones too
+    dead: Array | None = None  # which are deleted, (n,) bool, or None where none are
+    entry: Entry | None = None  # what the manifest says of it, or None where it was never saved
 
     def __len__(self) -> int:
         return len(self.segment) - self.deleted

@@ -111,7 +111,7 @@ def test_one_group_leaves_nothing_to_compare(loss, rng):
     one = torch.zeros(8, dtype=torch.int64)
     with pytest.raises(ValueError, match="there must be two groups to compare; got 8 rows of one"):
         loss(*drawn(rng), groups=one)
-    with pytest.raises(ValueError, match="groups must be one code per row"):
+    with pytest.raises(ValueError, match="groups must be one int64 code per row"):
         loss(*drawn(rng), groups=one[:3])
     with pytest.raises(ValueError, match="there must be two groups"):
         uniformity(drawn(rng)[0], groups=one)

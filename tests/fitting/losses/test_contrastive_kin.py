@@ -81,5 +81,5 @@ def test_sides_that_do_not_match_are_refused(loss):
 
 
 def test_groups_that_do_not_fit_are_refused(rng):
-    with pytest.raises(ValueError, match="groups must be one code per row"):
+    with pytest.raises(ValueError, match="groups must be one int64 code per row"):
         sigmoid(*drawn(rng), groups=GROUPS[:3], **SIGMOID)

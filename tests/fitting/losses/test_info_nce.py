@@ -157,7 +157,7 @@ def test_a_temperature_per_row_is_refused(rng):
 
 @pytest.mark.parametrize("groups", [torch.zeros(5, dtype=torch.int64), torch.zeros(6)], ids=str)
 def test_groups_that_do_not_fit_are_refused(groups, rng):
-    with pytest.raises(ValueError, match=r"groups must be one code per row.*int64 of shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"groups must be one int64 code per row, \(6,\)"):
         info_nce(*drawn(rng), temperature=0.1, groups=groups)
 
 

@@ -194,7 +194,7 @@ def test_hard_negatives_of_another_shape_are_refused(shape, rng):
 
 @pytest.mark.parametrize("codes", [[3], [0, 1, 2, 3], [[0, 1, 2, 3, 4]]], ids=str)
 def test_codes_of_other_pairs_are_refused(codes, rng):
-    with pytest.raises(ValueError, match=r"codes must be \(5,\)"):
+    with pytest.raises(ValueError, match=r"codes must be one int64 code per row, \(5,\)"):
         matryoshka_multi_vector(drawn(rng), GROUPS, temperature=1.0, codes=torch.tensor(codes))
 
 

@@ -156,9 +156,9 @@ def test_modalities_that_do_not_fit_are_refused(modality, rng):
         lambda: mamcl(source, target, modality, temperature=0.1),
         lambda: mac(source, target, modality, within=0.1, across=0.1),
     ):
-        with pytest.raises(ValueError, match="target_modality must be one code per row"):
+        with pytest.raises(ValueError, match="target_modality must be one int64 code per row"):
             loss()
-    with pytest.raises(ValueError, match="target_modality must be one code per row"):
+    with pytest.raises(ValueError, match="target_modality must be one int64 code per row"):
         skipped_rows(TARGETS.float())
 
 
