@@ -25,9 +25,7 @@ Scale = Literal["fixed", "width", "spread", "raw"]
 
 T = TypeVar("T")
 
-K = 10
-"""Neighbourhood size of the standard report."""
-
+K = 10  # neighbourhood size of the standard report
 SAMPLE = 1_000
 """Most pairs that a quantity which depends on their number is measured on: one number for all keeps
 reports of different sizes comparable."""

@@ -22,11 +22,8 @@ from probes.inputs import Matrix, paired_directions
 from probes.nulls import NO_OFFSET, random_signs, upper_p
 from probes.space import SAMPLE, K, Probe, Space
 
-_DRAWS = 499
-"""Swaps of the sides under the null."""
-
-_ROWS = 1_024
-"""Queries scored at a time; ``(_ROWS, 2n)`` scores are held."""
+_DRAWS = 499  # swaps of the sides under the null
+_ROWS = 1_024  # queries scored at a time; ``(_ROWS, 2n)`` scores are held
 
 
 def modality_mixing(

@@ -23,8 +23,7 @@ from probes.nulls import upper_p
 from probes.pairing.chance import DRAWS, random_ranks
 from probes.space import Probe, Space
 
-_ROUNDING = 1e-9
-"""Means of ranks that differ by less are equal."""
+_ROUNDING = 1e-9  # means of ranks that differ by less are equal
 
 
 def recall_at_k(

@@ -16,8 +16,7 @@ from probes.inputs import Matrix, check_unit, codes_of, matrix, unit_pairs
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
 from probes.space import Probe, Space, for_each_side
 
-_T = 2.0
-"""Sharpness of the kernel in the paper's experiments and in the report."""
+_T = 2.0  # sharpness of the kernel in the paper's experiments and in the report
 
 
 def alignment(source: Matrix, target: Matrix) -> float:

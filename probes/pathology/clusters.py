@@ -19,8 +19,7 @@ from probes.inputs import Matrix, common_space, near_one
 from probes.nulls import random_pairings, upper_p
 from probes.space import SAMPLE, Probe, Space
 
-_DRAWS = 199
-"""Permutations of the labels under the null."""
+_DRAWS = 199  # permutations of the labels under the null
 
 
 def cluster_v_measure(

@@ -20,14 +20,12 @@ from probes.space import Probe, SearchSides, Space
 SAMPLE = 2000
 """Pairs measured on: the cost grows with the square, and a share is then known to 0.02."""
 
-SIGMA = 0.1
-"""Length of the noise of the standard report, relative to the vector."""
+SIGMA = 0.1  # length of the noise of the standard report, relative to the vector
 
 WIDTH, CODES = 4, 16
 """Coordinates per code and centroids per codebook of the standard report: 1 bit per coordinate."""
 
-_ENTRIES = 1 << 21
-"""Scores of vectors against centroids held at a time; about what a cache holds."""
+_ENTRIES = 1 << 21  # scores of vectors against centroids held at a time; about what a cache holds
 
 
 def top_1_agreement(

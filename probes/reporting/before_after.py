@@ -21,26 +21,17 @@ HEADLINES = (
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One of the few values that a reader came for: raw before, aligned after.
-
-    Attributes:
-        before: The raw reading, or ``None`` where it is not defined or nothing came after it.
-        after: The aligned reading, or the raw one without an adapter, as ``state`` says.
-        no_before: Why there is no raw value beside an aligned one, in a few words; empty where
-            there is one.
-        corrected: The reading with the search corrected, if there is one.
-        centred: The reading of the control, if there is one.
-    """
+    """One of the few values that a reader came for: raw before, aligned after."""
 
     name: str
     label: str
     better: Literal["lower", "higher", "neither"]
-    before: Reading | None
-    after: Reading
+    before: Reading | None  # raw; None where it is not defined or nothing came after it
+    after: Reading  # aligned, or raw without an adapter, as ``state`` says
     state: Column
-    no_before: str
-    corrected: Reading | None
-    centred: Reading | None
+    no_before: str  # why there is no raw value beside an aligned one, in a few words, or empty
+    corrected: Reading | None  # with the search corrected
+    centred: Reading | None  # of the control
 
     @property
     def values(self) -> str:
@@ -110,20 +101,13 @@ def headlines(report: ReportValues) -> list[Headline]:
 
 @dataclass(frozen=True, slots=True)
 class BeforeAfter:
-    """A row from the raw state to the last one it is defined in: what a verdict reads.
+    """A row from the raw state to the last one it is defined in: what a verdict reads."""
 
-    Attributes:
-        before: The raw reading, or ``None`` where that is the last one or not defined.
-        after: The last reading, that of ``state``; the control left aside.
-        aligned: The aligned reading, or ``None``: what ``change`` leads to.
-        change: Aligned minus raw, if both are defined.
-    """
-
-    before: Reading | None
-    after: Reading
+    before: Reading | None  # raw; None where that is the last one or not defined
+    after: Reading  # the last, that of ``state``; the control left aside
     state: Column
-    aligned: Reading | None
-    change: Change | None
+    aligned: Reading | None  # what ``change`` leads to
+    change: Change | None  # aligned minus raw, if both are defined
 
     @property
     def has_fallen(self) -> bool:
@@ -155,10 +139,8 @@ class BeforeAfter:
 def before_after(report: ReportValues, name: str) -> BeforeAfter | None:
     """The row of that name, from the raw state to the last one it is defined in.
 
-    Without an adapter the raw state is the last. The centred state, a control, never is.
-
-    Returns:
-        ``None`` where the probe was not run, or is not defined in any of these states.
+    Without an adapter the raw state is the last. The centred state, a control, never is. ``None``
+    where the probe was not run, or is not defined in any of these states.
     """
     row = next((row for row in report.rows if row.name == name), None)
     if row is None:

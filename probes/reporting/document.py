@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from align.data.pairs import Pairs
     from probes.reporting.html.plots import Figure
 
-SCHEMA = Schema("", 2)
-"""Version of the JSON; raised whenever a field changes its name or meaning."""
-
+SCHEMA = Schema("", 2)  # version of the JSON; raised whenever a field changes its name or meaning
 FORMATS = (".html", ".md", ".json", ".txt")
 
 

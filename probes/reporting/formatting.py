@@ -32,11 +32,7 @@ class Notes:
 
 
 def number(value: float) -> str:
-    """Three digits, thousands grouped, a true minus sign.
-
-    Args:
-        value: Any finite number.
-    """
+    """Three digits of a finite number, thousands grouped, a true minus sign."""
     size = abs(value)
     if size == 0:
         text = "0"

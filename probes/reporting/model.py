@@ -19,22 +19,15 @@ Numbers = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of one probe in one state, on ``n`` of the pairs.
-
-    Attributes:
-        low: Lower 95 % bound, and ``high`` the upper; ``None`` where no interval could be made.
-        null: Expected value with nothing there, or ``None``.
-        p: Chance of such a value under the null, or ``None``.
-        notes: Why it is not to be trusted, if it is not.
-    """
+    """One value of one probe in one state, on ``n`` of the pairs."""
 
     value: float
-    low: float | None
+    low: float | None  # 95 % bounds; None where no interval could be made
     high: float | None
-    null: float | None
-    p: float | None
+    null: float | None  # expected value with nothing there
+    p: float | None  # chance of such a value under the null
     n: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # why it is not to be trusted, if it is not
 
     @property
     def is_beyond_null(self) -> bool:
@@ -62,13 +55,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One probe in every state; from ``name`` to ``null`` as in ``Probe``.
-
-    Attributes:
-        readings: The value in each state where it is defined.
-        undefined: Why it is not defined, in each state where it is not.
-        change: Aligned minus raw, where both are defined and share their draws.
-    """
+    """One probe in every state; from ``name`` to ``null`` as in ``Probe``."""
 
     name: str
     label: str
@@ -77,26 +64,20 @@ class ReportRow:
     scale: Scale
     interval: str
     null: str
-    readings: dict[str, Reading]
-    undefined: dict[str, str]
-    change: Change | None
+    readings: dict[str, Reading]  # the value in each state where it is defined
+    undefined: dict[str, str]  # why it is not defined, in each state where it is not
+    change: Change | None  # aligned minus raw, where both are defined and share their draws
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A query whose own match came late.
-
-    Attributes:
-        id: The pair; ``score`` is that of its own match.
-        rank: Place of the best match, 1 is best.
-        best_id: The pair whose item came first instead; ``best_score`` is its score.
-    """
+    """A query, of pair ``id``, whose own match came late."""
 
     id: str
     direction: Direction
-    rank: int
-    score: float
-    best_id: str
+    rank: int  # place of the best match, 1 is best
+    score: float  # of its own match
+    best_id: str  # the pair whose item came first instead
     best_score: float
 
 
@@ -112,43 +93,24 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What was measured, and by what.
+    """What was measured, and by what."""
 
-    Attributes:
-        given: Pairs passed in.
-        pairs: Pairs measured; also the size of the gallery.
-        groups: Groups among them.
-        rules: Which pairs were left out and by which rule, whole sentences.
-        source_dim: Width of source vectors; ``target_dim`` that of target vectors.
-        source_encoder: Fingerprint of the source encoder, or ``None`` if unknown; likewise
-            ``target_encoder``.
-        adapter: How the adapter describes itself, or ``None`` without one.
-        trained: How many of the pairs measured the adapter was trained on, or ``None`` without an
-            adapter or where it does not remember.
-        dim: Width of the shared space, or ``None`` without an adapter.
-        centring: Where the means of the centred state come from.
-        k: Neighbourhood size of hubs and neighbours.
-        draws: Bootstrap draws behind each interval.
-        seed: Seeds samples, draws and nulls.
-        versions: Versions of what could change a number.
-    """
-
-    given: int
-    pairs: int
-    groups: int
-    rules: tuple[str, ...]
-    source_dim: int
+    given: int  # pairs passed in
+    pairs: int  # pairs measured; also the size of the gallery
+    groups: int  # groups among them
+    rules: tuple[str, ...]  # which pairs were left out and by which rule, whole sentences
+    source_dim: int  # width of source vectors
     target_dim: int
-    source_encoder: str | None
+    source_encoder: str | None  # fingerprint; None if unknown
     target_encoder: str | None
-    adapter: str | None
-    trained: int | None
-    dim: int | None
-    centring: str
-    k: int
-    draws: int
-    seed: int
-    versions: dict[str, str]
+    adapter: str | None  # how the adapter describes itself; None without one
+    trained: int | None  # pairs it was trained on; None without one, or if it does not remember
+    dim: int | None  # width of the shared space; None without an adapter
+    centring: str  # where the means of the centred state come from
+    k: int  # neighbourhood size of hubs and neighbours
+    draws: int  # bootstrap draws behind each interval
+    seed: int  # seeds samples, draws and nulls
+    versions: dict[str, str]  # of what could change a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +125,10 @@ class Clouds:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How the cosines of true pairs, and of false ones (pairs of different groups), are spread.
+    """How the cosines of true pairs, and of false ones (pairs of different groups), are spread."""
 
-    ``edges`` are the bounds of the bins, ``(b + 1,)``; densities, ``(b,)``, integrate to 1.
-    """
-
-    edges: Numbers
-    true: Numbers
+    edges: Numbers  # bounds of the bins, (b + 1,)
+    true: Numbers  # densities, (b,), which integrate to 1
     false: Numbers
 
 
@@ -184,50 +143,35 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CanonicalCorrelations:
-    """Canonical correlations, one per dimension, on held-out pairs and on the pairs of the fit.
-
-    ``null`` is what 95 % of shuffled pairings stay below, held out as well.
-    """
+    """Canonical correlations, one per dimension, on held-out pairs and on the pairs of the fit."""
 
     held_out: Numbers
     train: Numbers
-    null: Numbers
+    null: Numbers  # what 95 % of shuffled pairings stay below, held out as well
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the figures show of one state; ``None`` where it is not defined.
-
-    Attributes:
-        recall: Recall against k, mean of both directions; the null is a random order.
-        occurrence: k-occurrence of gallery items against their place, most frequent first, both
-            directions pooled; x is the share of items; the null is a random order.
-    """
+    """What the figures show of one state; ``None`` where it is not defined."""
 
     clouds: Clouds | None
     cosines: Histogram | None
-    recall: Curve | None
+    recall: Curve | None  # against k, mean of both directions; the null is a random order
+    # k-occurrence of gallery items against their place, as a share of all, most frequent first,
+    # both directions pooled; the null is a random order.
     occurrence: Curve | None
     spectrum: CanonicalCorrelations | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReportValues:
-    """The modality gap of some held-out pairs in each state, as numbers.
-
-    Attributes:
-        provenance: What was measured, and by what.
-        rows: One per probe.
-        views: What the figures show, by state.
-        failures: The worst-ranked queries of the last state that can be searched, worst first.
-        hubs: The most frequent answers of that state, most frequent first.
-    """
+    """The modality gap of some held-out pairs in each state, as numbers."""
 
     provenance: Provenance
-    rows: tuple[ReportRow, ...]
-    views: dict[str, View]
-    failures: tuple[Failure, ...]
-    hubs: tuple[Hub, ...]
+    rows: tuple[ReportRow, ...]  # one per probe
+    views: dict[str, View]  # what the figures show, by state
+    failures: tuple[Failure, ...]  # of the last state that can be searched, worst first
+    hubs: tuple[Hub, ...]  # of that state, most frequent first
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -267,10 +211,9 @@ class ReportValues:
         Raises:
             KeyError: There is none.
         """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(
-            f"a report has one row per probe; none is named {name!r}. "
-            f"It has {[row.name for row in self.rows]}."
-        )
+        rows = {row.name: row for row in self.rows}
+        if name not in rows:
+            raise KeyError(
+                f"a report has one row per probe; none is named {name!r}. It has {list(rows)}."
+            )
+        return rows[name]

@@ -19,30 +19,19 @@ from probes.space import Space
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one probe gave in one state.
+    """What one probe gave in one state."""
 
-    Attributes:
-        reading: The reading, or ``None`` where the probe is not defined, for the ``reason`` given.
-        draws: Its values under the bootstrap draws, ``None`` where there are none.
-    """
-
-    reading: Reading | None
-    draws: tuple[float, ...] | None
-    reason: str
+    reading: Reading | None  # None where the probe is not defined
+    draws: tuple[float, ...] | None  # values under the bootstrap draws, if there are any
+    reason: str  # why it is not defined
 
 
 class ResultsFile:
     """Results in a file, one JSON line each, written as they come.
 
     A line that a kill cut short, or whose digest is another, is measured again. A file of other
-    data, of another seed or version, is begun anew.
-
-    Args:
-        path: The file; ``None`` writes nothing.
-        key: What the results depend on; see ``key_of``.
-
-    Raises:
-        FileExistsError: There is something else than such a file; it is left as it is.
+    data, of another seed or version, as ``key_of`` tells, is begun anew; anything else is left as
+    it is and raises ``FileExistsError``. A ``path`` of ``None`` writes nothing.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:

@@ -38,19 +38,11 @@ class AdapterLike(Protocol):
 def measurable(
     paired: PairedEmbeddings, *, seed: int, most_pairs: int = 5_000
 ) -> tuple[PairedEmbeddings, tuple[str, ...]]:
-    """The pairs that a report measures, and the rules by which others were left out.
+    """The pairs that a report measures, in order, and a sentence per rule that left others out.
 
-    Args:
-        paired: Held-out pairs.
-        seed: Seeds the draw where there are more than ``most_pairs``.
-        most_pairs: Similarities of all pairs with all pairs are held at once; 5,000 bounds them to
-            100 MB each.
-
-    Returns:
-        Pairs in their order, and one sentence per rule that left any out.
-
-    Raises:
-        ValueError: Fewer than 20 groups, or a side that is the same for all pairs.
+    ``seed`` draws where there are more than ``most_pairs``: similarities of all pairs with all
+    pairs are held at once, and 5,000 bounds them to 100 MB each. Fewer than 20 groups, or a side
+    that is the same for all pairs, raise ``ValueError``.
     """
     rules = []
     rows = _first_of_repeats(paired)
@@ -98,11 +90,8 @@ def states(
     """Each state that exists, in the order in which they are measured.
 
     Rows are divided by their norms: all probes look at directions. The centred state subtracts
-    means of the other folds, so that no pair is centred by itself.
-
-    Raises:
-        ValueError: A row is all zeros, or the adapter refuses the vectors or maps them to a space
-            of two widths.
+    means of the other folds, so that no pair is centred by itself. ``ValueError`` if a row is all
+    zeros, or the adapter refuses the vectors or maps them to a space of two widths.
     """
     codes = torch.from_numpy(group_codes(paired.groups))
     raw = Space(
@@ -135,27 +124,17 @@ def states(
     aligned = Space(z, w, codes, seed, before=raw)
     spaces["aligned"] = aligned
     if hasattr(adapter, "queries") and hasattr(adapter, "gallery"):
-        corrected = (
-            SearchSides(
-                _float(adapter.queries(source, side="source")),
-                _float(adapter.gallery(target, side="target")),
-            ),
-            SearchSides(
-                _float(adapter.queries(target, side="target")),
-                _float(adapter.gallery(source, side="source")),
-            ),
-        )
+        queries, gallery = adapter.queries, adapter.gallery
+        forth = queries(source, side="source"), gallery(target, side="target")
+        back = queries(target, side="target"), gallery(source, side="source")
+        corrected = SearchSides(*map(_float, forth)), SearchSides(*map(_float, back))
         if not all(map(_same, corrected, aligned.searches)):
             spaces["corrected"] = Space(z, w, codes, seed, corrected=corrected, before=raw)
     return spaces
 
 
 def trained_on(adapter: AdapterLike, paired: PairedEmbeddings) -> int | None:
-    """How many of the pairs the adapter was fitted on; ``None`` where it does not remember.
-
-    Raises:
-        ValueError: The adapter does not answer with one boolean per pair.
-    """
+    """How many of the pairs the adapter was fitted on; ``None`` where it does not remember."""
     if not hasattr(adapter, "trained_on"):
         return None
     try:

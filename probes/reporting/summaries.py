@@ -10,29 +10,19 @@ from torch import Tensor
 
 from align.scoring.topk import nearest
 from probes.pairing.chance import random_ranks
-from probes.reporting.model import (
-    CanonicalCorrelations,
-    Clouds,
-    Curve,
-    Direction,
-    Failure,
-    Histogram,
-    Hub,
-    Numbers,
-    View,
-)
+from probes.reporting import model
 from probes.space import K, Space
 from probes.structure.canonical import canonical_spectrum_of
 
 _STEPS = 100  # of a curve
-_DIRECTIONS: tuple[Direction, Direction] = ("source to target", "target to source")
+_DIRECTIONS: tuple[model.Direction, model.Direction] = ("source to target", "target to source")
 
 
-def view(space: Space) -> View:
+def view(space: Space) -> model.View:
     """What the figures show of a state."""
     is_search = space.corrected is not None
     geometric = space.is_common and not is_search
-    return View(
+    return model.View(
         clouds=_clouds(space) if geometric else None,
         cosines=_cosines(space) if geometric else None,
         recall=_recall(space) if space.is_common else None,
@@ -41,14 +31,8 @@ def view(space: Space) -> View:
     )
 
 
-def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[Failure]:
-    """The worst-ranked queries of a state that can be searched, worst first.
-
-    Args:
-        space: The state.
-        ids: Names of the pairs, ``n``.
-        most: Largest number in each of the two directions.
-    """
+def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[model.Failure]:
+    """The worst-ranked queries of a state, at most so many in each direction, worst first."""
     listed = []
     for direction, search, ranks in zip(_DIRECTIONS, space.searches, space.ranks, strict=True):
         worst = ranks.first.sort(descending=True, stable=True).indices[:most]
@@ -57,23 +41,23 @@ def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[Failure
         best = nearest(search.queries[worst], search.gallery, k=1)
         columns = (worst, ranks.first[worst], own, best.indices[:, 0], best.values[:, 0])
         for row, rank, score, first, top in zip(*(c.tolist() for c in columns), strict=True):
-            listed.append(Failure(ids[row], direction, rank, score, ids[first], top))
+            listed.append(model.Failure(ids[row], direction, rank, score, ids[first], top))
     return sorted(listed, key=lambda failure: -failure.rank)
 
 
-def hubs(space: Space, ids: tuple[str, ...], most: int = 10) -> list[Hub]:
-    """The gallery items that are in the top ``K`` of most queries, as ``failures`` takes them."""
+def hubs(space: Space, ids: tuple[str, ...], most: int = 10) -> list[model.Hub]:
+    """The gallery items that are in the top ``K`` of most queries, at most so many a direction."""
     listed = []
     for direction, retrieved in zip(_DIRECTIONS, space.retrieved, strict=True):
         counts = torch.bincount(retrieved.flatten(), minlength=space.n)
         is_wrong = space.codes[retrieved] != space.codes[:, None]
         wrong = torch.bincount(retrieved[is_wrong], minlength=space.n)
         for row in counts.sort(descending=True, stable=True).indices[:most].tolist():
-            listed.append(Hub(ids[row], direction, int(counts[row]), int(wrong[row])))
+            listed.append(model.Hub(ids[row], direction, int(counts[row]), int(wrong[row])))
     return sorted(listed, key=lambda hub: -hub.count)
 
 
-def _clouds(space: Space) -> Clouds:
+def _clouds(space: Space) -> model.Clouds:
     shown = space.sample(400).space
     both = torch.cat([shown.source, shown.target]).double()
     both -= both.mean(dim=0)
@@ -83,23 +67,23 @@ def _clouds(space: Space) -> Clouds:
     along_gap = _rounded((both @ F.normalize(gap, dim=0)).tolist())
     points = tuple((_short(x), _short(y)) for x, y in (both @ plane.T).tolist())
     n = shown.n
-    return Clouds(points[:n], points[n:], along_gap[:n], along_gap[n:])
+    return model.Clouds(points[:n], points[n:], along_gap[:n], along_gap[n:])
 
 
-def _cosines(space: Space, bins: int = 60) -> Histogram:
+def _cosines(space: Space, bins: int = 60) -> model.Histogram:
     true = space.cross.diagonal()
     false = space.cross[~space.same_group]
     low, high = (float(bound) for bound in torch.cat([true, false]).aminmax())
     edges = torch.linspace(low, max(high, low + 1e-3), bins + 1, dtype=torch.float64)
 
-    def density(cosines: Tensor) -> Numbers:
+    def density(cosines: Tensor) -> model.Numbers:
         counts = torch.histc(cosines, bins=bins, min=float(edges[0]), max=float(edges[-1]))
         return _rounded((counts.double() / (len(cosines) * edges.diff())).tolist())
 
-    return Histogram(_rounded(edges.tolist()), density(true), density(false))
+    return model.Histogram(_rounded(edges.tolist()), density(true), density(false))
 
 
-def _recall(space: Space) -> Curve:
+def _recall(space: Space) -> model.Curve:
     steps = torch.logspace(0, torch.tensor(space.n).log10().item(), _STEPS)
     ks = torch.unique(steps.round().long()).tolist()
     first = torch.cat([ranks.first for ranks in space.ranks])
@@ -108,10 +92,10 @@ def _recall(space: Space) -> Curve:
     recall, chance = (
         _rounded((ranks <= k).double().mean().item() for k in ks) for ranks in (first, by_chance)
     )
-    return Curve(_rounded(ks), recall, chance)
+    return model.Curve(_rounded(ks), recall, chance)
 
 
-def _occurrence(space: Space) -> Curve:
+def _occurrence(space: Space) -> model.Curve:
     from scipy.stats import binom
 
     counts = torch.cat([torch.bincount(r.flatten(), minlength=space.n) for r in space.retrieved])
@@ -119,18 +103,18 @@ def _occurrence(space: Space) -> Curve:
     share = (torch.arange(_STEPS, dtype=torch.float64) + 0.5) / _STEPS
     at = (share * len(in_order)).long()
     chance = binom.isf(share.numpy(), space.n, K / space.n)
-    return Curve(
+    return model.Curve(
         _rounded(share.tolist()), _rounded(in_order[at].tolist()), tuple(map(float, chance))
     )
 
 
-def _spectrum(space: Space) -> CanonicalCorrelations:
+def _spectrum(space: Space) -> model.CanonicalCorrelations:
     spectrum = canonical_spectrum_of(space)
     parts = (spectrum.held_out, spectrum.train, spectrum.null)
-    return CanonicalCorrelations(*(_rounded(part.tolist()) for part in parts))
+    return model.CanonicalCorrelations(*(_rounded(part.tolist()) for part in parts))
 
 
-def _rounded(values: Iterable[float]) -> Numbers:
+def _rounded(values: Iterable[float]) -> model.Numbers:
     return tuple(map(_short, values))
 
 

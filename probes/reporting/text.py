@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from probes.reporting.model import Column, ReportRow, ReportValues
 
-NARROW = 120
-"""Columns of a terminal below which intervals are shortened and nulls left out."""
-
+NARROW = 120  # columns of a terminal below which intervals are shortened and nulls left out
 _HEADLINE_COLUMNS = ("", "value", "by chance", "state", "besides")
 _BETTER = "↑ higher is better, ↓ lower is better"
 _KEY = f"value [95 % interval] | value with nothing there; {_BETTER}"
@@ -37,12 +35,7 @@ def printed(report: ReportValues) -> str:
 
 
 def renderable(report: ReportValues, *, narrow: bool) -> Any:
-    """The same for a rich console, which may colour and wrap it.
-
-    Args:
-        report: The report.
-        narrow: Shorten the cells, for a terminal below ``NARROW`` columns.
-    """
+    """The same for a rich console, which may colour and wrap it; cells are short if ``narrow``."""
     from rich import box
     from rich.console import Group
     from rich.constrain import Constrain
@@ -88,26 +81,17 @@ def markdown(report: ReportValues) -> str:
     lines += [_KEY, ""]
     for family, rows in rows_by_family(report):
         lines += [f"## {family.capitalize()}", ""]
-        lines += _table(
-            ("probe", *map(heading, report.columns)),
-            (
-                [
-                    in_markdown(_label(row)),
-                    *(_cell(row, column, notes).replace("|", "\\|") for column in report.columns),
-                ]
-                for row in rows
-            ),
-        )
+        table = []
+        for row in rows:
+            cells = [_cell(row, column, notes).replace("|", "\\|") for column in report.columns]
+            table.append([in_markdown(_label(row)), *cells])
+        lines += _table(("probe", *map(heading, report.columns)), table)
     lines += [f"- {in_markdown(line)}" for line in (*_numbered(notes), *_provenance(report))]
     return "\n".join(lines) + "\n"
 
 
 def frame(report: ReportValues) -> DataFrame:
-    """One line per probe and state: the reading, or why there is none.
-
-    Raises:
-        ImportError: pandas is not installed.
-    """
+    """One line per probe and state: the reading, or why there is none."""
     try:
         from pandas import DataFrame
     except ImportError as error:
@@ -115,22 +99,16 @@ def frame(report: ReportValues) -> DataFrame:
             "a data frame needs pandas, which is not installed. Run `pip install pandas`, or use "
             "Report.to_json()."
         ) from error
-    lines = []
+    lines: list[dict[str, Any]] = []
     for row in report.rows:
         for column in report.columns:
             reading = row.readings.get(column)
-            numbers = {
-                field: getattr(reading, field, None)
-                for field in ("value", "low", "high", "null", "p", "n")
-            }
-            lines.append(
-                {"family": row.family, "probe": row.name, "state": column}
-                | numbers
-                | {
-                    "better": row.better,
-                    "notes": " ".join(reading.notes) if reading else row.undefined[column],
-                }
-            )
+            line = {"family": row.family, "probe": row.name, "state": column}
+            for field in ("value", "low", "high", "null", "p", "n"):
+                line[field] = getattr(reading, field, None)
+            line["better"] = row.better
+            line["notes"] = " ".join(reading.notes) if reading else row.undefined[column]
+            lines.append(line)
     return DataFrame(lines)
 
 

@@ -21,9 +21,7 @@ from align._checks import check_at_least, check_k, check_matrix, check_paired
 from align.scoring.inner_products import inner_products
 from probes.similarity.standard import padded
 
-START_TEMPERATURE = 0.05
-"""A bilinear form starts with scores of about a cosine divided by this."""
-
+START_TEMPERATURE = 0.05  # a bilinear form starts with scores of about a cosine divided by this
 _ROWS = 4  # queries that a network scores at a time
 _ENTRIES = 1 << 21  # differences of pairs that a network holds at a time; bounds its memory
 _TILE = 64  # gallery rows are scored in multiples of this, so that equal rows score equally

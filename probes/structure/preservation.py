@@ -17,8 +17,7 @@ from probes.inputs import Matrix, codes_of, directions, matrix
 from probes.space import SAMPLE, K, Probe, Space, for_each_side
 from probes.structure.neighbourhoods import neighbours
 
-_ROWS = 1024
-"""Rows scored at a time; bounds memory whatever n."""
+_ROWS = 1024  # rows scored at a time; bounds memory whatever n
 
 
 def trustworthiness(

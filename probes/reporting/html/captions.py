@@ -13,20 +13,13 @@ from probes.reporting.model import Clouds, Curve, Histogram, ReportValues, View
 
 
 class Caption(NamedTuple):
-    """The words that belong to a figure; in all of them ``{pairs}`` and ``{k}`` are numbers.
-
-    Attributes:
-        text: How to read it, in plain sentences.
-        seen: What it shows, for readers who cannot see it, up to the numbers of each state.
-        pick: Takes from a view what the figure shows of it.
-        numbers: The numbers of what was picked, given the ``k`` of the report.
-    """
+    """The words that belong to a figure; in all of them ``{pairs}`` and ``{k}`` are numbers."""
 
     title: str
-    text: str
-    seen: str
-    pick: Callable[[View], Any]
-    numbers: Callable[[Any, int], str]
+    text: str  # how to read it, in plain sentences
+    seen: str  # what it shows, for readers who cannot see it, up to the numbers of each state
+    pick: Callable[[View], Any]  # takes from a view what the figure shows of it
+    numbers: Callable[[Any, int], str]  # those of what was picked, given the k of the report
 
 
 def caption(name: str, report: ReportValues) -> str:

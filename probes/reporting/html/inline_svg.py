@@ -17,11 +17,9 @@ def inline_svg(text: str, *, name: str, label: str, variables: Mapping[str, str]
     A strict content security policy allows it, its rules do not leak into the page, and drawings
     of other names can stand beside it. Coordinates are rounded to a hundredth of a point.
 
-    Args:
-        text: SVG that matplotlib wrote with ``svg.fonttype: none``.
-        name: Letters, digits, spaces and hyphens.
-        label: What a reader hears who cannot see it.
-        variables: From colours, such as ``#0072b2``, to the CSS variables that replace them.
+    ``text`` is what matplotlib wrote with ``svg.fonttype: none``, ``name`` holds letters, digits,
+    spaces and hyphens, ``label`` is what a reader hears who cannot see it, and ``variables`` map
+    colours, such as ``#0072b2``, to the CSS variables that replace them.
     """
     root = ElementTree.fromstring(text)
     for element in root.iter():
@@ -37,17 +35,14 @@ def inline_svg(text: str, *, name: str, label: str, variables: Mapping[str, str]
     _rename(root, name.replace(" ", "-"))
     width, height = root.get("viewBox", "").split()[2:]
     pixels = 1.4  # per point: the labels get the size of small text on a page
-    root.attrib.clear()
-    root.attrib.update(
-        {
-            "viewBox": f"0 0 {width} {height}",
-            "width": f"{pixels * float(width):.0f}",
-            "height": f"{pixels * float(height):.0f}",
-            "stroke-linejoin": "round",
-            "role": "img",
-            "aria-label": label,
-        }
-    )
+    root.attrib = {
+        "viewBox": f"0 0 {width} {height}",
+        "width": f"{pixels * float(width):.0f}",
+        "height": f"{pixels * float(height):.0f}",
+        "stroke-linejoin": "round",
+        "role": "img",
+        "aria-label": label,
+    }
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 

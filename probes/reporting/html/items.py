@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from align.data.pictures import check_size, opened
+from align.data.sides import Side
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from align.data.pairs import Pairs
     from probes.reporting.model import ReportValues
 
-EDGE = 96
-"""Longest side of a thumbnail in pixels."""
+EDGE = 96  # longest side of a thumbnail in pixels
 
-Side = Literal["source", "target"]
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -34,15 +33,7 @@ def printable(text: str) -> str:
 
 
 def item_renderer(pairs: Pairs, report: ReportValues) -> Callable[[Side, str], Markup]:
-    """A function from a side and an id to the item as HTML, which draws each once.
-
-    Args:
-        pairs: The pairs that the report was made of, or more.
-        report: The report whose ids will be shown.
-
-    Raises:
-        ValueError: An id of the report is not among the pairs.
-    """
+    """A function from a side and an id to the item as HTML, which draws each once."""
     rows = {id: row for row, id in enumerate(pairs.ids)}
     ids = {hub.id for hub in report.hubs}
     ids |= {id for failure in report.failures for id in (failure.id, failure.best_id)}
@@ -92,10 +83,7 @@ class Thumbnail:
 
 
 def thumbnail(item: Path | Image) -> Thumbnail | None:
-    """The picture, or the first frame of it, made small and turned upright; a copy.
-
-    ``None`` if it cannot be read.
-    """
+    """A small upright copy of the picture, or of its first frame; ``None`` if it is unreadable."""
     try:
         if isinstance(item, Path):
             with opened(item, str(item)) as image:

@@ -12,23 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from probes.reporting import formatting
 from probes.reporting.before_after import describe_change, headlines
-from probes.reporting.formatting import (
-    ARROWS,
-    FAMILIES,
-    Notes,
-    bounds,
-    heading,
-    number,
-    rows_by_family,
-)
 from probes.reporting.html.captions import CAPTIONS, caption, seen
-from probes.reporting.html.items import Side, item_renderer, printable
+from probes.reporting.html.items import item_renderer, printable
 from probes.reporting.html.plots import as_inline_svg, figures
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
     from align.data.pairs import Pairs
+    from align.data.sides import Side
     from probes.reporting.model import Reading, ReportValues
 
 
@@ -44,13 +37,7 @@ class Drawing(NamedTuple):
 def page(report: ReportValues, pairs: Pairs | None = None) -> str:
     """The report as HTML. It runs one script of its own, to sort tables, and loads nothing.
 
-    Args:
-        report: The report.
-        pairs: The items behind the ids, to show texts and thumbnails; ids alone without.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: The report names an id that is not among the pairs.
+    Texts and thumbnails of the items behind the ids are taken from ``pairs``.
     """
     item = None if pairs is None else item_renderer(pairs, report)
     drawn = figures(report)
@@ -83,9 +70,9 @@ def render(
         about=report.provenance,
         verdict=verdict(report),
         headlines=headlines(report),
-        families=rows_by_family(report),
+        families=formatting.rows_by_family(report),
         has_change=any(row.change is not None for row in report.rows),
-        notes=Notes(),
+        notes=formatting.Notes(),
         item=item,
         drawings=drawings,
         style=style,
@@ -103,11 +90,12 @@ def _template() -> Template:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": number, "grouped": "{:,}".format, "heading": heading}
+    filters = {"number": formatting.number, "heading": formatting.heading}
+    environment.filters |= filters | {"grouped": "{:,}".format}
     environment.globals |= {
-        "ARROWS": ARROWS,
-        "FAMILIES": FAMILIES,
-        "bounds": bounds,
+        "ARROWS": formatting.ARROWS,
+        "FAMILIES": formatting.FAMILIES,
+        "bounds": formatting.bounds,
         "chance": _chance,
         "describe_change": describe_change,
     }
@@ -129,4 +117,4 @@ def _hash(text: str) -> str:
 def _chance(reading: Reading) -> str:
     """``null 0.01, p 0.001``, or what there is of it."""
     parts = {"null": reading.null, "p": reading.p}
-    return ", ".join(f"{name} {number(x)}" for name, x in parts.items() if x is not None)
+    return ", ".join(f"{name} {formatting.number(x)}" for name, x in parts.items() if x is not None)

@@ -10,22 +10,14 @@ import numpy as np
 
 from probes.reporting.formatting import heading
 from probes.reporting.html.inline_svg import inline_svg
-from probes.reporting.model import CONTROL
+from probes.reporting.model import CONTROL, Column, ReportValues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D
 
-    from probes.reporting.model import (
-        CanonicalCorrelations,
-        Clouds,
-        Column,
-        Curve,
-        Histogram,
-        ReportValues,
-        View,
-    )
+    from probes.reporting.model import CanonicalCorrelations, Clouds, Curve, Histogram, View
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
@@ -92,9 +84,6 @@ def figures(report: ReportValues) -> dict[str, Figure]:
 
     A state whose two sides lie in different spaces has a panel that says so. A state that shows
     nothing new (a correction of the search moves no vectors) has none.
-
-    Raises:
-        ImportError: matplotlib is not installed.
     """
     try:
         from matplotlib import style
@@ -118,12 +107,8 @@ def figures(report: ReportValues) -> dict[str, Figure]:
 def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:
     """A figure as SVG to put into a page, on a transparent ground; the same text every time.
 
-    Colours are CSS variables such as ``--figure-ink`` that fall back to the printed ones.
-
-    Args:
-        name: What its ids begin with; differs between the figures of one page.
-        figure: A figure of ``figures``.
-        label: What a reader hears who cannot see it.
+    Colours are CSS variables such as ``--figure-ink`` that fall back to the printed ones. Its ids
+    begin with ``name``; ``label`` is what a reader hears who cannot see it.
     """
     from matplotlib import style
 
@@ -298,9 +283,7 @@ def _panels(states: Sequence[tuple[str, object]], *, flatness: float) -> tuple[F
     from matplotlib.figure import Figure
 
     # As shares of a full panel: one with nothing to see is narrow, and the control is no result.
-    parts = [
-        0.46 if shown is None else 0.72 if title == CONTROL else 1.0 for title, shown in states
-    ]
+    parts = [0.46 if shown is None else 0.72 if at == CONTROL else 1.0 for at, shown in states]
     width = {0: 4.6, 1: 4.6, 2: 6.4}.get(round(sum(parts)), 9.4)  # inches
     size = (width, width / sum(parts) * flatness + 0.5)
     figure = Figure(figsize=size, layout="constrained")
@@ -312,15 +295,9 @@ def _panels(states: Sequence[tuple[str, object]], *, flatness: float) -> tuple[F
         if shown is None:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color=COLOURS["rule"])
-            axes.text(
-                0.5,
-                0.5,
-                UNDEFINED.replace("defined ", "defined\n"),
-                transform=axes.transAxes,
-                ha="center",
-                va="center",
-                color=COLOURS["muted"],
-            )
+            words = UNDEFINED.replace("defined ", "defined\n")
+            text = axes.text(0.5, 0.5, words, transform=axes.transAxes, color=COLOURS["muted"])
+            text.set(ha="center", va="center")
     return figure, panels
 
 
