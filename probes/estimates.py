@@ -23,12 +23,10 @@ Replicate = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """What a probe gives where there is nothing to find.
+    """What a probe gives where there is nothing to find: its expected ``value``, and a ``p``.
 
-    Attributes:
-        value: Expected value under the null.
-        p: Chance of a value at least as far from the null as the one seen, in (0, 1], or ``None``
-            where only the expected value is known.
+    ``p`` is the chance of a value at least as far from the null as the one seen, in (0, 1];
+    ``None`` where only the expected value is known.
     """
 
     value: float
@@ -58,15 +56,28 @@ class Measured:
 
 
 class SmoothEstimate(NamedTuple):
-    """An estimate on all pairs and its influence function: its bootstrap to first order."""
+    """An estimate on some pairs and its influence function: its bootstrap to first order."""
 
     value: float
     influence: Tensor  # n times the derivative in the weight of each pair, (n,)
+    notes: tuple[str, ...] = ()  # why it is not to be trusted, if it is not
 
-    @property
-    def replicate(self) -> Replicate:
-        """The linearised bootstrap."""
-        return linearised(self.value, self.influence)
+    def measured(
+        self, null: Null, *, rows: Tensor | None = None, notes: tuple[str, ...] = ()
+    ) -> Measured:
+        """The estimate beside its null, with the linearised bootstrap and further notes."""
+        replicate = linearised(self.value, self.influence)
+        return Measured(self.value, replicate, null=null, rows=rows, notes=self.notes + notes)
+
+
+def sums_of_groups(rows: Tensor, codes: Tensor) -> Tensor:
+    """Sum of the rows ``(n, ...)`` of each group, ``(g, ...)``."""
+    return rows.new_zeros(int(codes.max()) + 1, *rows.shape[1:]).index_add_(0, codes, rows)
+
+
+def sizes_of_others(codes: Tensor) -> Tensor:
+    """How many rows are of another group, for each row, ``(n,)`` int64."""
+    return (len(codes) - torch.bincount(codes))[codes]
 
 
 def mean_of(values: Tensor) -> tuple[float, Replicate]:
@@ -122,15 +133,13 @@ def mean_apart_to_second(kernel: Tensor, codes: Tensor) -> SmoothEstimate:
     times. These are of first order, with ``held_to_spread``.
     """
     value, _ = mean_apart(kernel, codes)
-    n, groups = len(codes), int(codes.max()) + 1
-    others = (n - torch.bincount(codes))[codes].double()
+    n, others = len(codes), sizes_of_others(codes).double()
     count = others.sum()
     sums = kernel.sum(dim=1, dtype=torch.float64)
     means = sums / others
     left = kernel.double() - means[:, None] - means + value
     left.masked_fill_(codes[:, None] == codes, 0)
-    of_groups = left.new_zeros(groups, n).index_add_(0, codes, left)
-    of_groups = left.new_zeros(groups, groups).index_add_(1, codes, of_groups)
+    of_groups = sums_of_groups(sums_of_groups(left, codes).T, codes)
     second = 2 * float(of_groups.square().sum() / count**2)
     influence = 2 * n * (sums - value * others) / count
     return SmoothEstimate(value, held_to_spread(influence, codes, second))
@@ -146,8 +155,7 @@ def held_to_spread(influence: Tensor, codes: Tensor, second: float) -> Tensor:
     ``second`` is an estimate of ``B / n^2``.
     """
     centred = influence.double() - influence.double().mean()
-    sums = centred.new_zeros(int(codes.max()) + 1).index_add_(0, codes, centred)
-    variance = sums.square().sum().item() / len(centred) ** 2
+    variance = sums_of_groups(centred, codes).square().sum().item() / len(centred) ** 2
     if variance == 0:
         return centred
     # The rest is at least as large as what is taken away.
@@ -165,8 +173,7 @@ class SquaredMean:
     @classmethod
     def of(cls, x: Tensor, codes: Tensor) -> SquaredMean:
         """That of the rows of ``x``, ``(n, d)``."""
-        sums = torch.zeros(int(codes.max()) + 1, x.shape[1], dtype=torch.float64)
-        return cls(sums.index_add_(0, codes, x.double()), codes)
+        return cls(sums_of_groups(x.double(), codes), codes)
 
     @cached_property
     def sizes(self) -> Tensor:

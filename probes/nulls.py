@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from probes.estimates import SquaredMean
+from probes.estimates import SquaredMean, sums_of_groups
 from probes.inputs import directions
 from probes.space import Space
 
@@ -52,13 +52,9 @@ def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
     The statistic of the Mantel test (1967, Cancer Research 27:209-220) up to a constant, of
     matrices ``(n, n)`` within each side.
     """
-    flat = a.flatten()
     # index_select is six times faster than b[rows][:, rows].
-    sums = [
-        torch.dot(flat, b.index_select(0, rows).index_select(1, rows).flatten())
-        for rows in pairings
-    ]
-    return torch.stack(sums).double()
+    paired = (b.index_select(0, rows).index_select(1, rows) for rows in pairings)
+    return torch.stack([torch.dot(a.flatten(), each.flatten()) for each in paired]).double()
 
 
 def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
@@ -106,7 +102,7 @@ def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[T
     middle, half = (x + y) / 2, (x - y) / 2
     middle, half = middle - middle.mean(dim=0), half - half.mean(dim=0)
     sizes = torch.bincount(codes).double()
-    means = half.new_zeros(len(sizes), half.shape[1]).index_add_(0, codes, half) / sizes[:, None]
+    means = sums_of_groups(half, codes) / sizes[:, None]
     # One group that is everything has no second mean to lose.
     left = (1 - sizes / len(codes)).where(sizes < len(codes), 1.0)
     half = half + ((left.rsqrt() - 1)[:, None] * means)[codes]
@@ -136,11 +132,9 @@ def clouds_alike(
         assert space.before is not None, "a centred state was centred from something"
         raw = space.before
         for x, y in _shapes_swapped(raw.source, raw.target, raw.codes, signs):
-            sides = (
-                centred_directions("source", x, space.folds),
-                centred_directions("target", y, space.folds),
-            )
-            yield sides if rows is None else (sides[0][rows], sides[1][rows])
+            x = centred_directions("source", x, space.folds)
+            y = centred_directions("target", y, space.folds)
+            yield (x, y) if rows is None else (x[rows], y[rows])
         return
     x, y, codes = space.source, space.target, space.codes
     if rows is not None:

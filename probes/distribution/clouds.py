@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, common_space
 from probes.nulls import clouds_alike, upper_p
 from probes.space import SAMPLE, Probe, Space, once_per_space
@@ -100,13 +100,9 @@ class _SolvedDistance:
         half = 1.96 * float(influence.double().std()) / len(influence) ** 0.5
         biased = float(self.shapes_swapped.mean()) > half
         p = upper_p(value - _ROUNDING * self.spread, under_null)
-        return Measured(
-            value,
-            replicate=linearised(value, influence),
-            null=Null(under_null.mean().item(), p),
-            rows=self.rows,
-            notes=self.part.notes + ((OF_SAMPLES,) if biased else ()),
-        )
+        estimate = SmoothEstimate(value, influence, self.part.notes)
+        null = Null(under_null.mean().item(), p)
+        return estimate.measured(null, rows=self.rows, notes=(OF_SAMPLES,) if biased else ())
 
 
 def squared_distance_probes(

@@ -72,16 +72,8 @@ def energy_distance(
 
     At most twice the largest distance and on average exactly 0 where both sides follow one law, so
     it may be below 0, as for ``mmd``. Rotation and a common shift change nothing; scaling both
-    sides by ``c`` gives ``c`` as much. Cost ``O(n² d)``.
-
-    Args:
-        source: Source embeddings, ``(n, d)`` with ``n >= 2``.
-        target: Target embeddings of the same pairs, ``(n, d)``.
-        groups: Group of each pair; pairs of one group are not compared. Each its own if left out.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices of one width with two rows, or
-            all pairs are of one group.
+    sides by ``c`` gives ``c`` as much. Cost ``O(n² d)``. ``source``, ``target``, groups and errors
+    as for ``mmd``, but distances of 0 are no error.
 
     Reference:
         Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, here as a U-statistic.
@@ -189,7 +181,7 @@ def _measure_whole(
         sums = ((signs @ gain) * signs).sum(dim=1, dtype=torch.float64)
         apart = pairs_apart(torch.ones(1, len(codes), dtype=torch.float64), codes)
         null = Null(0.0, upper_p(estimate.value - _ROUNDING * kernel.scale, sums / apart))
-    return Measured(estimate.value, estimate.replicate, null=null, rows=rows)
+    return estimate.measured(null, rows=rows)
 
 
 def _measure_shape(space: Space, choose: _Choice) -> Measured:
@@ -245,12 +237,9 @@ def _drag(
     on_source = pull(to_source, z, z) - pull(across.T, w, z)
     on_target = pull(across, z, w) - pull(to_target, w, w)
     mixed = bent(distances.across, z, w)
-    second = torch.cat(
-        [
-            torch.cat([bent(distances.source, z, z), mixed], dim=1),
-            torch.cat([mixed, bent(distances.target, w, w)], dim=1),
-        ]
-    )
+    to_source = torch.cat([bent(distances.source, z, z), mixed], dim=1)
+    to_target = torch.cat([mixed, bent(distances.target, w, w)], dim=1)
+    second = torch.cat([to_source, to_target])
     means = torch.cat([z, -w], dim=1)
     half = (torch.cat([on_source, on_target], dim=1) - means @ second / 2) @ means.T
     return half + half.T

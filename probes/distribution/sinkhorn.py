@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from probes.distribution.clouds import (
     squared_distance_probes,
     squared_distances,
 )
+from probes.estimates import SmoothEstimate
 from probes.inputs import Matrix, announce, common_space, near_one
 
 RELATIVE_EPSILON = 0.2
@@ -71,15 +70,7 @@ def sinkhorn_divergence(
     return float(gap.square().sum() + solved.value) * scale * scale
 
 
-class _Divergence(NamedTuple):
-    """A divergence, what each pair adds to it to first order ``(n,)``, and notes."""
-
-    value: float
-    influence: Tensor
-    notes: tuple[str, ...]
-
-
-def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Divergence:
+def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> SmoothEstimate:
     cost = squared_distances(z, w)
     median = float(cost.median())
     if median == 0:
@@ -110,7 +101,7 @@ def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> _Divergence:
             f"of the mass, above {_TOLERANCE:.0e}: the value is too low. Raise relative_epsilon."
         )
     value = float(on_source.double().mean() + on_target.double().mean())
-    return _Divergence(value, on_source + on_target, tuple(notes))
+    return SmoothEstimate(value, on_source + on_target, tuple(notes))
 
 
 def potentials(
@@ -165,7 +156,7 @@ def _own_potential(cost: Tensor, epsilon: float) -> tuple[Tensor, float]:
 
 
 def _solve(z: Tensor, w: Tensor) -> CentredDistance:
-    def divergence(a: Tensor, b: Tensor) -> _Divergence:
+    def divergence(a: Tensor, b: Tensor) -> SmoothEstimate:
         return _divergence(a.float(), b.float(), RELATIVE_EPSILON)
 
     value, influence, notes = divergence(z, w)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, SquaredMean, pairs_apart
+from probes.estimates import Measured, Null, SquaredMean, pairs_apart, sums_of_groups
 from probes.inputs import Matrix, codes_of, common_space, near_one, unit_pairs
 from probes.nulls import NO_OFFSET, p_of_signs
 from probes.space import Probe, Space
@@ -76,16 +76,8 @@ def gap_energy_share(
     a trace as the mean of ``||x_i - x_j||^2 / 2``. At most 1 (two different points); 0 where the
     centroids coincide, and then as often below as above. Rotation, translation of both sides and a
     common scale do not change it: unlike the distance it can be compared across encoders. Costs
-    O(n d).
-
-    Args:
-        source: Source embeddings, ``(n, d)``; any norm.
-        target: Target embeddings of the same pairs, ``(n, d)``; any norm.
-        groups: Group name of each pair; each pair is its own group if left out.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices of one width, there are fewer than
-            two groups, or all rows of both sides are one point.
+    O(n d). ``source``, ``target`` and groups as for ``squared_modality_gap``, but of any norm;
+    raises alike, and where all rows of both sides are one point.
 
     Reference:
         Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here with traces
@@ -116,8 +108,7 @@ class _EnergyShare:
     def of(cls, x: Tensor, y: Tensor, codes: Tensor) -> _EnergyShare:
         middle = SquaredMean.of((x.double() + y.double()) / 2, codes)
         squares = (x.double().square().sum(dim=1) + y.double().square().sum(dim=1)) / 2
-        power = squares.new_zeros(len(middle.sums)).index_add_(0, codes, squares)
-        share = cls(_difference(x, y, codes), middle, power)
+        share = cls(_difference(x, y, codes), middle, sums_of_groups(squares, codes))
         if share.total <= torch.finfo(x.dtype).eps * squares.mean().item():
             raise ValueError(
                 "source and target must vary, or differ, for a share of their variance; all rows "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from align._checks import check_k
-from probes.estimates import Measured, Null, SmoothEstimate
+from probes.estimates import Measured, Null, SmoothEstimate, sums_of_groups
 from probes.inputs import Matrix, announce, common_space
 from probes.space import K, Probe, Space
 
@@ -44,17 +43,11 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
     x, y = common_space(source, target)
     share = _share(x, y, torch.arange(len(x)), k)
     announce(share.notes)
-    return share.estimate.value
+    return share.value
 
 
-class _Share(NamedTuple):
-    """The share with its influence, the principal directions held fixed, and notes."""
-
-    estimate: SmoothEstimate
-    notes: tuple[str, ...]
-
-
-def _share(x: Tensor, y: Tensor, codes: Tensor, k: int) -> _Share:
+def _share(x: Tensor, y: Tensor, codes: Tensor, k: int) -> SmoothEstimate:
+    """The share, with the principal directions held fixed."""
     check_k(k, x.shape[1], of="the number of dimensions")
     eps = torch.finfo(x.dtype).eps
     x, y = x.double(), y.double()
@@ -74,7 +67,7 @@ def _share(x: Tensor, y: Tensor, codes: Tensor, k: int) -> _Share:
     if part.any():
         along = difference @ gap / gap.square().sum()
         influence = value * (inside @ part / part.square().sum() - along)
-    return _Share(SmoothEstimate(value, influence), _direction_notes(difference, codes))
+    return SmoothEstimate(value, influence, _direction_notes(difference, codes))
 
 
 def _principal(centred: Tensor, k: int, *, least: float) -> Tensor:
@@ -95,8 +88,7 @@ def _principal(centred: Tensor, k: int, *, least: float) -> Tensor:
 
 def _direction_notes(difference: Tensor, codes: Tensor) -> tuple[str, ...]:
     mean = difference.mean(dim=0)
-    of_groups = torch.zeros(int(codes.max()) + 1, len(mean), dtype=mean.dtype)
-    noise = of_groups.index_add_(0, codes, difference - mean).square().sum() / len(codes) ** 2
+    noise = sums_of_groups(difference - mean, codes).square().sum() / len(codes) ** 2
     square = mean.square().sum()
     if noise <= square / 2:
         return ()
@@ -110,10 +102,9 @@ def _measure_gap_orthogonality(space: Space) -> Measured:
     d = space.source.shape[1]
     # Where all directions are principal, the value is 1 whatever the data.
     k = K if K < d else d // 2
-    estimate, notes = _share(space.source, space.target, space.codes, k)
-    if k < K:
-        notes += (f"The space has {d} dimensions: the top {k} principal directions stand for {K}.",)
-    return Measured(estimate.value, estimate.replicate, null=Null(math.sqrt(k / d)), notes=notes)
+    few = f"The space has {d} dimensions: the top {k} principal directions stand for {K}."
+    share = _share(space.source, space.target, space.codes, k)
+    return share.measured(Null(math.sqrt(k / d)), notes=(few,) if k < K else ())
 
 
 GAP_ORTHOGONALITY = Probe(

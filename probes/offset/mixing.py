@@ -17,7 +17,7 @@ from align._checks import check_k
 from align.metrics.ranks import Ranks, normalised_gains_at_k
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS
-from probes.estimates import Measured, Null, linearised, mean_of
+from probes.estimates import Measured, Null, SmoothEstimate, mean_of, sizes_of_others
 from probes.inputs import Matrix, paired_directions
 from probes.nulls import NO_OFFSET, random_signs, upper_p
 from probes.space import SAMPLE, K, Probe, Space
@@ -72,14 +72,8 @@ def mixed_gallery_ndcg(
     relevant items among ``m``, which is about 0 for a large gallery. Compare equal ``n`` only.
     Costs O(n^2 d) time and O(n) memory.
 
-    Args:
-        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
-        target: Target embeddings of the same pairs, ``(n, d)``.
-        k: Cut-off, at most the size of the smallest gallery.
-        groups: Group name of each pair; each pair is its own group if left out.
-
-    Raises:
-        ValueError: As for ``modality_mixing``.
+    ``source``, ``target`` and groups, scored by cosine, and errors are those of
+    ``modality_mixing``; the cut-off ``k`` is at most the size of the smallest gallery.
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
@@ -231,9 +225,9 @@ def _measure_modality_mixing(space: Space) -> Measured:
         signs = random_signs(part.codes, _DRAWS, space.generator("modality_mixing")).float()
         under_null = ((signs @ shares.signed) * signs).sum(dim=1)
         p = upper_p(shares.signed.sum().item(), under_null)
-    replicate = linearised(value, -shares.influence)
     notes = (NO_OFFSET,) if space.is_centred else ()
-    return Measured(value, replicate, null=Null(0.5, p), rows=rows, notes=notes)
+    estimate = SmoothEstimate(value, -shares.influence)
+    return estimate.measured(Null(0.5, p), rows=rows, notes=notes)
 
 
 def _measure_mixed_gallery_ndcg(space: Space) -> Measured:
@@ -245,10 +239,10 @@ def _measure_mixed_gallery_ndcg(space: Space) -> Measured:
 def _measure_mixed_gallery_share(space: Space) -> Measured:
     part, rows = space.sample(SAMPLE)
     shares = _Shares.of(_top(part.source, part.target, part.codes, K), part.n, K)
-    value = shares.own.mean().item()
-    own = part.n - torch.bincount(part.codes)[part.codes]
+    own = sizes_of_others(part.codes)
     prior = (own / (own + part.n)).double().mean().item()
-    return Measured(value, linearised(value, shares.influence), null=Null(prior), rows=rows)
+    estimate = SmoothEstimate(shares.own.mean().item(), shares.influence)
+    return estimate.measured(Null(prior), rows=rows)
 
 
 _LINEARISED = "bootstrap over pairs, linearised: up to half too wide"

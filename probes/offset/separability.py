@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, codes_of, common_space, folds_of, near_one
 from probes.nulls import NO_OFFSET, random_signs, upper_p
 from probes.space import SAMPLE, Probe, Space
@@ -166,10 +166,8 @@ def _swapped_areas(tests: Sequence[_FoldTest], signs: Tensor) -> Tensor:
         m = len(test.held_out)
         scores = test.scores(signs)
         in_order = scores.sort(dim=1).values
-        below = torch.searchsorted(in_order, scores) + torch.searchsorted(
-            in_order, scores, right=True
-        )
-        first, second = (below.double() / 2).tensor_split(2, dim=1)
+        below, upto = (torch.searchsorted(in_order, scores, right=end) for end in (False, True))
+        first, second = ((below + upto).double() / 2).tensor_split(2, dim=1)
         own = torch.where(signs[:, test.held_out] > 0, first, second)
         # Rank sum of Mann and Whitney; the fold counts by its pairs.
         areas += own.sum(dim=1) / m - m / 2
@@ -191,8 +189,8 @@ def _measure_modality_classifier_auc(space: Space) -> Measured:
     else:
         signs = random_signs(part.codes, _DRAWS, space.generator("modality_classifier_auc"))
         p = upper_p(value, _swapped_areas(tests, signs))
-    replicate = linearised(value, _influence(tests, placed))
-    return Measured(value, replicate, null=Null(0.5, p), rows=rows, notes=tuple(notes))
+    estimate = SmoothEstimate(value, _influence(tests, placed), tuple(notes))
+    return estimate.measured(Null(0.5, p), rows=rows)
 
 
 MODALITY_CLASSIFIER_AUC = Probe(

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart
+from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart, sums_of_groups
 from probes.inputs import Matrix, paired_directions
 from probes.nulls import random_pairings, upper_p
 from probes.space import Probe, Space
@@ -51,15 +51,8 @@ def relative_modality_gap(
     random give 1/2 where the sides share one distribution, and more where a gap parts them.
     Cost O(n d).
 
-    Args:
-        source: Source embeddings, ``(n, d)``, no row zero.
-        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
-        groups: Group name of each pair: pairs of one group do not count as different items.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices of one width with directions,
-            ``groups`` do not fit, all pairs are of one group, or all rows of both sides are one
-            point.
+    ``source``, ``target`` and groups as for ``mean_margin``: pairs of one group do not count as
+    different items. Raises alike, and where all rows of both sides are one point.
 
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the relative modality gap (RMG). As there, an item is
@@ -75,9 +68,7 @@ def mean_product_apart(x: Tensor, y: Tensor, codes: Tensor) -> tuple[float, Repl
     Both are exact, and summed in float64: the sum over all pairs of rows is the product of both
     sums, less that of each group. Cost O(n d), and O(b n d) for the replicates of ``b`` draws.
     """
-    of_group = torch.zeros(int(codes.max()) + 1, y.shape[1], dtype=torch.float64)
-    of_group.index_add_(0, codes, y.double())
-    own = (x.double() * of_group[codes]).sum(dim=1)
+    own = (x.double() * sums_of_groups(y.double(), codes)[codes]).sum(dim=1)
 
     def replicate(weights: Tensor) -> Tensor:
         left = weights @ x.double()

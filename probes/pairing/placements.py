@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align.scoring.inner_products import inner_products
-from probes.estimates import Measured, Null, Replicate
+from probes.estimates import Measured, Null, Replicate, sizes_of_others, sums_of_groups
 from probes.inputs import Matrix, paired_directions
 from probes.nulls import random_pairings, upper_p
 from probes.pairing.chance import partner_groups
@@ -89,11 +89,6 @@ def _blocks(cross: Tensor, codes: Tensor, fill: float) -> Iterator[tuple[Tensor,
         yield rows, cross[rows].masked_fill_(codes[rows, None] == codes, fill)
 
 
-def _others(codes: Tensor) -> Tensor:
-    """How many pairs are of another group, for each pair, ``(n,)`` float64."""
-    return (len(codes) - torch.bincount(codes))[codes].double()
-
-
 def _product(value: float, *parts: tuple[Tensor, Tensor]) -> Replicate:
     """Replicates: the value times, for each role of a pair, what came over what is expected.
 
@@ -137,7 +132,7 @@ def _auc(cross: Tensor, codes: Tensor) -> tuple[float, Replicate]:
         shares = below.index_select(0, slots).view_as(block)
         by_row[rows] = shares.sum(dim=1)
         by_column += shares.sum(dim=0)
-    others = _others(codes)
+    others = sizes_of_others(codes).double()
     missing = (by_row.sum() / others.sum()).item()
     # Counted from the top, where no pair of one group is.
     above = false.flip(0).cumsum(0).flip(0) - false.double() / 2
@@ -158,7 +153,7 @@ def _closer(cross: Tensor, codes: Tensor) -> tuple[Tensor, Replicate]:
     between other partners.
     """
     n, true = len(codes), cross.diagonal().contiguous()
-    others = _others(codes)
+    others = sizes_of_others(codes).double()
     share = 1 / others
     # Sums of signs are exact in float32, so they are taken for each weight apart.
     of_share, kind = torch.unique(share, return_inverse=True)
@@ -174,9 +169,8 @@ def _closer(cross: Tensor, codes: Tensor) -> tuple[Tensor, Replicate]:
         between[rows] += (back @ is_kind).double() @ of_share
     fractions = (closer / 2 + n) / 2 / others
     came = (between / 2 + share.sum()) / 2
-    of_group = torch.zeros(int(codes.max()) + 1, dtype=torch.float64)
-    of_group.index_add_(0, codes, fractions * share)
-    expected = (fractions * share).sum() - of_group[codes]
+    shares = fractions * share
+    expected = shares.sum() - sums_of_groups(shares, codes)[codes]
     value = fractions.mean().item()
     return fractions, _product(
         value, (fractions, torch.full_like(fractions, value)), (came, expected)
@@ -205,10 +199,9 @@ def _p_of_auc(space: Space) -> float:
 
 def _p_of_closer(space: Space) -> float:
     """Chance that partners drawn at random have as few other items between them, in (0, 1]."""
-    pairings = _pairings(space)
-    sums = -_sums_closer(space.cross, space.codes, pairings) - _sums_closer(
-        space.cross.T, space.codes, pairings.argsort(dim=1), turned=True
-    )
+    pairings, codes = _pairings(space), space.codes
+    forth = _sums_closer(space.cross, codes, pairings)
+    sums = -forth - _sums_closer(space.cross.T, codes, pairings.argsort(dim=1), turned=True)
     return upper_p(sums[0].item() - _ROUNDING, sums[1:])
 
 
@@ -221,10 +214,9 @@ def _sums_closer(cross: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool
         mine = scores[at, pairings[:, block]]
         rising = torch.from_numpy(np.sort(scores.numpy(), axis=1))
         sides = mine.T.contiguous()
+        below, upto = (torch.searchsorted(rising, sides, right=right) for right in (False, True))
         # Twice the items above, ties counting once, and the same of the own group.
-        above = 2 * len(codes) - (
-            torch.searchsorted(rising, sides) + torch.searchsorted(rising, sides, right=True)
-        )
+        above = 2 * len(codes) - below - upto
         group = scores[at[None, :, None], partners] - mine[:, :, None]
         of_group = ((group.sign() + 1) * there).sum(dim=2)
         others = (len(codes) - there.sum(dim=2)).double()

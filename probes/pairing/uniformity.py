@@ -11,7 +11,14 @@ from torch import Tensor
 
 from align._checks import check_positive
 from align.data.sides import Side
-from probes.estimates import Measured, Null, SmoothEstimate, held_to_spread, mean_of
+from probes.estimates import (
+    Measured,
+    Null,
+    SmoothEstimate,
+    held_to_spread,
+    mean_of,
+    sizes_of_others,
+)
 from probes.inputs import Matrix, check_unit, codes_of, matrix, unit_pairs
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
 from probes.space import Probe, Space, for_each_side
@@ -87,17 +94,8 @@ def cross_uniformity(
 
     As ``uniformity``, ``log mean exp(-t ||z_i - w_j||^2)`` over pairs of different groups; the
     lowest value is that of sides drawn uniformly from the sphere and independently. A gap lowers it
-    as well, since it takes the sides apart: read it with ``alignment``.
-
-    Args:
-        source: Unit-norm source embeddings, ``(n, d)``.
-        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
-        t: Sharpness of the kernel, above 0.
-        groups: Group name of each pair: pairs of one group are never false pairs.
-
-    Raises:
-        ValueError: The sides are not row-matched finite matrices of one width and unit norm, ``t``
-            is not above 0, ``groups`` do not fit, or all pairs are of one group.
+    as well, since it takes the sides apart: read it with ``alignment``. ``source`` and ``target``
+    as for ``alignment``, ``t``, groups and errors as for ``uniformity``.
 
     Reference:
         Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, with the kernel of Wang and Isola 2020,
@@ -124,7 +122,7 @@ def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> SmoothEstimate
     top = cosines.max().item()
     kernel = cosines.sub_(top).mul_(2 * t).exp_()
     sums = kernel.sum(dim=0, dtype=torch.float64) + kernel.sum(dim=1, dtype=torch.float64)
-    others = (len(codes) - torch.bincount(codes))[codes].double()
+    others = sizes_of_others(codes).double()
     mean = (sums.sum() / (2 * others.sum())).item()
     influence = len(codes) * (2 * sums / sums.sum() - 2 * others / others.sum())
     # What no row and no column explains, of the mean of a kernel value and the one across from it.
@@ -155,16 +153,13 @@ def _measure_alignment(space: Space) -> Measured:
 
 def _measure_uniformity(space: Space, *, side: Side) -> Measured:
     rows = space.side(side)
-    estimate = _log_mean_kernel(rows @ rows.T, space.codes, _T)
-    return Measured(
-        estimate.value, estimate.replicate, null=Null(_uniform_on_sphere(rows.shape[1]))
-    )
+    null = Null(_uniform_on_sphere(rows.shape[1]))
+    return _log_mean_kernel(rows @ rows.T, space.codes, _T).measured(null)
 
 
 def _measure_cross_uniformity(space: Space) -> Measured:
-    estimate = _log_mean_kernel(space.cross.clone(), space.codes, _T)
     null = Null(_uniform_on_sphere(space.source.shape[1]))
-    return Measured(estimate.value, estimate.replicate, null=null)
+    return _log_mean_kernel(space.cross.clone(), space.codes, _T).measured(null)
 
 
 _probe = partial(Probe, family="pairing", better="lower")

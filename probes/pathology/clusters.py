@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align._checks import check_k, check_length
 from align.data.splits import group_codes
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, common_space, near_one
 from probes.nulls import random_pairings, upper_p
 from probes.space import SAMPLE, Probe, Space
@@ -82,8 +82,7 @@ def cluster_probe(labels: Sequence[str], *, clusters: int | None = None) -> Prob
         table = _Table.of(part.source, part.target, codes, clusters, space.seed)
         permuted = table.permuted(part.codes, space.generator("cluster_v_measure"))
         null = Null(permuted.mean().item(), upper_p(table.value, permuted))
-        replicate = linearised(table.value, table.influence)
-        return Measured(table.value, replicate, null=null, rows=rows)
+        return SmoothEstimate(table.value, table.influence).measured(null, rows=rows)
 
     return Probe(
         name="cluster_v_measure",

@@ -154,9 +154,7 @@ def measured_spectrum(
 ) -> Measured:
     """A function of the spectrum of one side, beside what it is for isotropic ``(n, d)``."""
     x = space.side(side)
-    result = estimate(x)
-    null = Null(isotropic(*x.shape))
-    return Measured(result.value, result.replicate, null=null, notes=of_sample(x))
+    return estimate(x).measured(Null(isotropic(*x.shape)), notes=of_sample(x))
 
 
 spectrum_probe = partial(

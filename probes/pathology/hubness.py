@@ -110,7 +110,7 @@ class _Summary(NamedTuple):
     level: Tensor  # what having an item once more would add, times m, (m,)
 
 
-def _skewness(counts: Tensor) -> _Summary:
+def _skewness(counts: Tensor, *_: Tensor) -> _Summary:
     deviation = counts - counts.mean()
     scale = deviation.square().mean().sqrt()
     if scale == 0:
@@ -122,7 +122,7 @@ def _skewness(counts: Tensor) -> _Summary:
     return _Summary(value.item(), slope, level)
 
 
-def _robin_hood(counts: Tensor) -> _Summary:
+def _robin_hood(counts: Tensor, *_: Tensor) -> _Summary:
     mean = counts.mean()
     deviation = counts - mean
     value = deviation.abs().mean() / (2 * mean)
@@ -159,13 +159,10 @@ def _random_antihubs(n: int) -> float:
 
 def _random_robin_hood(n: int) -> float:
     """Mean absolute deviation of a binomial count over twice its mean, after De Moivre 1730."""
+    from scipy.stats import binom
+
     p = K / n
-    log_chance = (
-        (math.lgamma(n + 1) - math.lgamma(K + 2) - math.lgamma(n - K))
-        + (K + 1) * math.log(p)
-        + (n - K - 1) * math.log1p(-p)
-    )
-    return (K + 1) * (1 - p) * math.exp(log_chance) / K
+    return (K + 1) * (1 - p) * float(binom.pmf(K + 1, n, p)) / K
 
 
 def _measure(
@@ -185,17 +182,9 @@ def _measure(
         # item never comes without the queries of its own group, so those do not count as news.
         own = codes[hits] == codes[:, None]
         influences.append(slope[hits].masked_fill(own, 0).sum(dim=1) + level)
-    found = SmoothEstimate(sum(values) / len(values), torch.stack(influences).mean(dim=0))
-    return Measured(found.value, found.replicate, null=Null(expected(space.n)))
+    estimate = SmoothEstimate(sum(values) / len(values), torch.stack(influences).mean(dim=0))
+    return estimate.measured(Null(expected(space.n)))
 
-
-_skewness_of = partial(
-    _measure, summarise=lambda counts, *_: _skewness(counts), expected=_random_skewness
-)
-_antihubs_of = partial(_measure, summarise=_antihubs, expected=_random_antihubs)
-_robin_hood_of = partial(
-    _measure, summarise=lambda counts, *_: _robin_hood(counts), expected=_random_robin_hood
-)
 
 _probe = partial(
     Probe,
@@ -205,24 +194,32 @@ _probe = partial(
     interval="bootstrap over pairs, to first order: up to twice too wide where there are no hubs",
     null="random order",
 )
-HUBNESS_FORTH, HUBNESS_BACK = (
-    _probe(
-        name=f"hubness_skewness_{side}",
-        label=f"Hubness skewness, {side} searched",
-        measure=partial(_skewness_of, searches=(number,)),
-    )
-    for number, side in enumerate(("target", "source"))
+
+
+def _each_searched(name: str, label: str, measure: Callable[..., Measured]) -> list[Probe]:
+    """A probe for searches of the target, and one for searches of the source."""
+    return [
+        _probe(
+            name=f"{name}_{side}",
+            label=f"{label}, {side} searched",
+            measure=partial(measure, searches=(number,)),
+        )
+        for number, side in enumerate(("target", "source"))
+    ]
+
+
+HUBNESS_FORTH, HUBNESS_BACK = _each_searched(
+    "hubness_skewness",
+    "Hubness skewness",
+    partial(_measure, summarise=_skewness, expected=_random_skewness),
 )
-ANTIHUBS_FORTH, ANTIHUBS_BACK = (
-    _probe(
-        name=f"antihub_share_{side}",
-        label=f"Anti-hub share, {side} searched",
-        measure=partial(_antihubs_of, searches=(number,)),
-    )
-    for number, side in enumerate(("target", "source"))
+ANTIHUBS_FORTH, ANTIHUBS_BACK = _each_searched(
+    "antihub_share",
+    "Anti-hub share",
+    partial(_measure, summarise=_antihubs, expected=_random_antihubs),
 )
 ROBIN_HOOD = _probe(
     name="robin_hood_index",
     label="Robin Hood index, both directions",
-    measure=partial(_robin_hood_of, searches=(0, 1)),
+    measure=partial(_measure, searches=(0, 1), summarise=_robin_hood, expected=_random_robin_hood),
 )

@@ -81,8 +81,8 @@ def _iso_score(name: str, x: Tensor) -> SmoothEstimate:
             f"{name} must have at least two columns for variance to be spread; got {d}. "
             "Pass whole embeddings."
         )
-    ratio, influence = participation(x)
-    return SmoothEstimate((ratio - 1) / (d - 1), influence / (d - 1))
+    ratio = participation(x)
+    return SmoothEstimate((ratio.value - 1) / (d - 1), ratio.influence / (d - 1))
 
 
 def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:

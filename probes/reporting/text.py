@@ -99,11 +99,11 @@ def frame(report: ReportValues) -> DataFrame:
             "a data frame needs pandas, which is not installed. Run `pip install pandas`, or use "
             "Report.to_json()."
         ) from error
-    lines: list[dict[str, Any]] = []
+    lines = []
     for row in report.rows:
         for column in report.columns:
             reading = row.readings.get(column)
-            line = {"family": row.family, "probe": row.name, "state": column}
+            line: dict[str, Any] = {"family": row.family, "probe": row.name, "state": column}
             for field in ("value", "low", "high", "null", "p", "n"):
                 line[field] = getattr(reading, field, None)
             line["better"] = row.better

@@ -75,23 +75,14 @@ class ScoredSimilarity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimilarityComparison:
-    """Similarities scored on the same pairs; ``print`` shows a Markdown table and the conclusion.
+    """Similarities scored on the same pairs; ``print`` shows a Markdown table and a conclusion."""
 
-    Attributes:
-        reference: The similarity that the others are compared with.
-        judged: All of them, in order.
-        ranks: What each gave, by name: ``(gallery, c)`` int64, as ``match_ranks`` gives them.
-        gallery: Pairs that were ranked: recall depends on it.
-        groups: Groups among them, which are what is resampled.
-        learned: How each learned similarity was chosen, by name.
-    """
-
-    reference: str
-    judged: tuple[ScoredSimilarity, ...]
-    ranks: Mapping[str, Tensor]
-    gallery: int
-    groups: int
-    learned: Mapping[str, LearnedSimilarity]
+    reference: str  # the similarity that the others are compared with
+    judged: tuple[ScoredSimilarity, ...]  # all of them, in order
+    ranks: Mapping[str, Tensor]  # of each, by name, (gallery, c) int64, as of match_ranks
+    gallery: int  # pairs that were ranked: recall depends on it
+    groups: int  # groups among them, which are what is resampled
+    learned: Mapping[str, LearnedSimilarity]  # how each learned one was chosen, by name
 
     @property
     def conclusion(self) -> str:

@@ -43,17 +43,11 @@ enough. With these the null can fit each random pairing anew.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CanonicalSpectrum:
-    """Correlations along canonical directions, strongest first in training.
+    """Correlations along canonical directions, strongest first in training; ``(k,)`` each."""
 
-    Attributes:
-        held_out: On pairs that the directions were not fitted on, ``(k,)``.
-        train: On the pairs that they were fitted on, mean over folds, ``(k,)``.
-        null: What all of ``held_out`` stay below in 95 % of random pairings, ``(k,)``.
-    """
-
-    held_out: Tensor
-    train: Tensor
-    null: Tensor
+    held_out: Tensor  # on pairs that the directions were not fitted on
+    train: Tensor  # on the pairs that they were fitted on, mean over folds
+    null: Tensor  # what all of held_out stay below in 95 % of random pairings
 
     @property
     def energy(self) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.estimates import Measured, Null, SmoothEstimate
+from probes.estimates import Measured, Null, SmoothEstimate, linearised
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
 from probes.nulls import matrix_products, random_pairings, upper_p
 from probes.space import SAMPLE, Probe, Space
@@ -66,18 +66,8 @@ def rbf_cka(
     unrelated, and estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time
     and O(n^2) memory; pass a sample of a few thousand pairs where there are more.
 
-    Args:
-        source: Source embeddings, ``(n, d_source)``, n >= 4.
-        target: Target embeddings of the same pairs, ``(n, d_target)``.
-        bandwidth: In units of the median distance, > 0.
-        groups: Group name of each pair, as for ``linear_cka``.
-
-    Raises:
-        ValueError: As for ``linear_cka``, ``bandwidth`` is not above 0, or more than half of the
-            distances within a side are 0.
-
-    Warns:
-        UnreliableEstimate: n is below twice the larger width.
+    ``source``, ``target`` and groups, errors and the warning are those of ``linear_cka``; besides,
+    ``bandwidth`` must be above 0, and at most half of the distances within a side may be 0.
 
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, section 3; Song et al. 2012, JMLR 13:1393-1434,
@@ -223,7 +213,7 @@ def _measure(
     first = _first_of_groups(drawn.codes)
     x, y = drawn.source[first], drawn.target[first]
     cka = estimate(x, y)
-    replicate = cka.replicate
+    replicate = linearised(cka.value, cka.influence)
     return Measured(
         cka.value,
         # A group is drawn as often as the one pair of it that is used.

@@ -10,7 +10,7 @@ from torch import Tensor
 from align._checks import check_k
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, largest_first
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate, sizes_of_others
 from probes.inputs import Matrix, codes_of, directions, pairs
 from probes.nulls import random_pairings, upper_p
 from probes.space import SAMPLE, K, Probe, Space
@@ -107,14 +107,13 @@ def _measure_mutual_knn(space: Space) -> Measured:
     influence = _influence(x, y) / K
     x, y = x[:, :K], y[:, :K]
     shared = _shared(x, y)
-    value = shared.double().mean().item() / K
-    expected = (K / (n - torch.bincount(codes)[codes]).double()).mean().item()
+    estimate = SmoothEstimate(shared.double().mean().item() / K, influence)
+    expected = (K / sizes_of_others(codes).double()).mean().item()
     pairings = random_pairings(codes, _DRAWS, space.generator("mutual_knn"))
     # Row i keeps its source neighbours; a pairing says under which target rows they are looked up.
     near = torch.zeros(n, n, dtype=torch.bool).scatter_(1, y, True).flatten()
     under_null = near[pairings[:, :, None] * n + pairings[:, x]].sum(dim=(1, 2))
-    null = Null(expected, upper_p(float(shared.sum()), under_null))
-    return Measured(value, linearised(value, influence), null=null, rows=rows)
+    return estimate.measured(Null(expected, upper_p(float(shared.sum()), under_null)), rows=rows)
 
 
 MUTUAL_KNN = Probe(

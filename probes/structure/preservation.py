@@ -12,7 +12,7 @@ from align._checks import check_k
 from align.data.sides import Side
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, falling_order
-from probes.estimates import Measured, Null, mean_of
+from probes.estimates import Measured, Null, mean_of, sizes_of_others
 from probes.inputs import Matrix, codes_of, directions, matrix
 from probes.space import SAMPLE, K, Probe, Space, for_each_side
 from probes.structure.neighbourhoods import neighbours
@@ -80,7 +80,7 @@ def _checked(
 
 def _preserved(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
     """1 less the excess ranks in ``ranked`` of the neighbours in ``near``, ``(n,)`` float64."""
-    others = len(codes) - torch.bincount(codes)[codes]
+    others = sizes_of_others(codes)
     check_k(k, int(others.min()) - 1, of="one less than the items outside the largest group")
     nearest = neighbours(near, codes, k)
     excess = torch.cat(
@@ -118,8 +118,8 @@ def _measure(space: Space, *, side: Side, backwards: bool) -> Measured:
     first = drawn if drawn.before is None else drawn.before
     sides = first.side(side), drawn.side(side)
     value, replicate = mean_of(_preserved(*(sides[::-1] if backwards else sides), drawn.codes, K))
-    others = drawn.n - torch.bincount(drawn.codes)[drawn.codes]
-    return Measured(value, replicate, null=Null(_by_chance(others, K)), rows=rows)
+    null = Null(_by_chance(sizes_of_others(drawn.codes), K))
+    return Measured(value, replicate, null=null, rows=rows)
 
 
 _probe = partial(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, each_near_one, pairs
 from probes.nulls import random_pairings, upper_p
 from probes.space import SAMPLE, Probe, Space
@@ -93,22 +93,14 @@ def _measure_procrustes_distance(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     rotated = _rotate(drawn.source, drawn.target)
     width = min(rotated.x.shape[1], rotated.y.shape[1])
-    pairings = random_pairings(
-        drawn.codes,
-        _DRAWS if width <= _WIDE else _FEW_DRAWS,
-        space.generator("procrustes_distance"),
-    )
-    under_null = torch.stack(
-        [2 - 2 * _nuclear_norm(rotated.x.T @ rotated.y[rows]) for rows in pairings]
-    )
+    draws = _DRAWS if width <= _WIDE else _FEW_DRAWS
+    pairings = random_pairings(drawn.codes, draws, space.generator("procrustes_distance"))
+    nuclear = [_nuclear_norm(rotated.x.T @ rotated.y[paired]) for paired in pairings]
+    under_null = 2 - 2 * torch.stack(nuclear)
     p = upper_p(-rotated.value, -under_null) if len(pairings) == _DRAWS else None
-    return Measured(
-        rotated.value,
-        linearised(rotated.value, rotated.influence),
-        null=Null(under_null.mean().item(), p),
-        rows=rows,
-        notes=_notes(rotated.x, rotated.y) or _of_sample(drawn.n, under_null),
-    )
+    notes = _notes(rotated.x, rotated.y) or _of_sample(drawn.n, under_null)
+    estimate = SmoothEstimate(rotated.value, rotated.influence, notes)
+    return estimate.measured(Null(under_null.mean().item(), p), rows=rows)
 
 
 def _of_sample(n: int, under_null: Tensor) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align.scoring.inner_products import inner_products
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, codes_of, directions, pairs
 from probes.nulls import matrix_products, random_pairings, upper_p
 from probes.space import SAMPLE, Probe, Space
@@ -104,7 +104,7 @@ def _measure_rsa(space: Space) -> Measured:
     as_seen = torch.arange(drawn.n)[None]
     seen = matrix_products(a, b, as_seen).item()
     null = Null(0.0, upper_p(seen, matrix_products(a, b, pairings)))
-    return Measured(fit.value, linearised(fit.value, fit.influence), null=null, rows=rows)
+    return SmoothEstimate(fit.value, fit.influence).measured(null, rows=rows)
 
 
 RSA = Probe(

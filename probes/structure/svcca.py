@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, linearised
+from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
 from probes.space import SAMPLE, Probe, Space
 from probes.structure.components import components_holding
@@ -94,10 +94,10 @@ def _svcca(
 def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     projected, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
-    value = projected.correlations.mean().item()
-    replicate = linearised(value, REFITTED * projected.influence.mean(dim=1))
+    influence = REFITTED * projected.influence.mean(dim=1)
+    estimate = SmoothEstimate(projected.correlations.mean().item(), influence, notes)
     # Fitting hundreds of directions anew for each random pairing would take seconds.
-    return Measured(value, replicate, null=Null(0.0), rows=rows, notes=(*notes, of_fits(drawn.n)))
+    return estimate.measured(Null(0.0), rows=rows, notes=(of_fits(drawn.n),))
 
 
 SVCCA = Probe(
