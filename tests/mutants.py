@@ -103,7 +103,7 @@ FAULTS = (
         "a state chosen by rounding", "align/adapters/multi_vector/aspects.py",
         "first_largest(near.masked_fill(~real, -torch.inf), within=COSINES)",
         "near.masked_fill(~real, -torch.inf).argmax(dim=1)",
-        "tests/adapters/multi_vector/test_meta_tokens.py",
+        "tests/adapters/multi_vector/test_aspects.py",
     ),
     Fault(
         "padding may be selected", "align/adapters/multi_vector/aspects.py",

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from align.encoders.text import CodeEncoder, TextEncoder
+from tests.helpers.tiny_models import copy_folder, edit_json
 
 TEXTS = [
     "a dog runs on the beach",
@@ -22,15 +22,6 @@ TEXTS = [
     "cat",
     "",
 ]
-
-
-def copy(folder: Path, tmp_path: Path, name: str = "copy") -> Path:
-    return Path(shutil.copytree(folder, tmp_path / name))
-
-
-def edit_json(path: Path, **changes: object) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**content, **changes}))
 
 
 def alone(folder: Path, text: str, layer: int = -1) -> torch.Tensor:
@@ -104,7 +95,7 @@ def test_a_folder_with_further_modules_is_run_by_sentence_transformers(
 
 
 def test_the_default_prompt_and_the_maximal_length_of_a_folder_are_kept(sbert, tmp_path):
-    folder = copy(sbert, tmp_path)
+    folder = copy_folder(sbert, tmp_path)
     edit_json(folder / "sentence_bert_config.json", max_seq_length=5)
     edit_json(
         folder / "config_sentence_transformers.json",
@@ -117,7 +108,7 @@ def test_the_default_prompt_and_the_maximal_length_of_a_folder_are_kept(sbert, t
 
 
 def test_the_pooling_switches_of_older_folders_are_understood(sbert, tmp_path):
-    folder = copy(sbert, tmp_path)
+    folder = copy_folder(sbert, tmp_path)
     (folder / "1_Pooling" / "config.json").write_text(
         json.dumps(
             {
@@ -303,90 +294,6 @@ def test_options_out_of_range_are_refused(bert, sentence_folder):
         folder = sentence_folder(*dense())
     with pytest.raises(ValueError, match=r"needs the last layer.*'Dense'.*got layer 1"):
         TextEncoder(folder, layer=1)
-
-
-def test_a_model_that_cannot_be_found_is_refused_with_a_remedy(tmp_path):
-    for model in (tmp_path / "nowhere", "nobody/nothing"):
-        with pytest.raises(FileNotFoundError, match=r"must be a local folder or the id.*Check"):
-            TextEncoder(model)
-
-
-def test_a_downloaded_model_is_the_same_as_a_folder_with_its_files(bert, tmp_path, monkeypatch):
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    cached = tmp_path / "models--someone--bert"
-    shutil.copytree(bert, cached / "snapshots" / commit)
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text(commit)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    encoder = TextEncoder("someone/bert")
-    assert encoder.fingerprint == TextEncoder(bert).fingerprint
-    assert TextEncoder("someone/bert", revision=commit).fingerprint == encoder.fingerprint
-    assert torch.equal(encoder.encode(TEXTS), TextEncoder(bert).encode(TEXTS))
-    with pytest.raises(FileNotFoundError, match="got 'someone/bert', which is no folder here"):
-        TextEncoder("someone/bert", revision="other")
-
-
-def test_code_that_a_folder_brings_along_is_never_run(bert, sbert, tmp_path):
-    remote = {"AutoModel": "evil.Model"}
-    for name in ("config.json", "tokenizer_config.json"):
-        folder = copy(bert, tmp_path, name)
-        edit_json(folder / name, auto_map=remote)
-        with pytest.raises(ValueError, match=rf"asks in {name} \(auto_map\) to run code"):
-            TextEncoder(folder)
-    folder = copy(sbert, tmp_path, "sbert")
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[1]["type"] = "evil.Pooling"
-    (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ValueError, match="modules of that package alone"):
-        TextEncoder(folder)
-
-
-def test_a_folder_that_begins_with_another_module_is_refused(sbert, tmp_path):
-    folder = copy(sbert, tmp_path)
-    modules = json.loads((folder / "modules.json").read_text())
-    (folder / "modules.json").write_text(json.dumps(modules[1:]))
-    with pytest.raises(ValueError, match=r"begin with a Transformer module.*\['Pooling'"):
-        TextEncoder(folder)
-
-
-def test_a_network_in_a_subfolder_is_found(sbert, tmp_path):
-    folder, inner = copy(sbert, tmp_path), "0_Transformer"
-    (folder / inner).mkdir()
-    for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        shutil.move(folder / file, folder / inner / file)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[0]["path"] = inner
-    (folder / "modules.json").write_text(json.dumps(modules))
-    shutil.move(folder / "sentence_bert_config.json", folder / inner)
-    moved = TextEncoder(folder)
-    assert torch.equal(moved.encode(TEXTS), TextEncoder(sbert).encode(TEXTS))
-    before = moved.fingerprint
-    edit_json(folder / inner / "tokenizer_config.json", model_max_length=9)
-    assert TextEncoder(folder).fingerprint != before
-
-
-def test_incomplete_folders_are_refused(bert, tmp_path):
-    with pytest.raises(ValueError, match=r"config.json that names its model_type"):
-        TextEncoder(tmp_path)
-    folder = copy(bert, tmp_path)
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"stored as safetensors.*no model.safetensors"):
-        TextEncoder(folder)
-
-
-def test_weights_that_do_not_cover_the_network_are_refused(bert, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    folder = copy(bert, tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    partial = {k: v for k, v in weights.items() if not k.startswith("pooler.")}
-    save_file(partial, folder / "model.safetensors", metadata={"format": "pt"})
-    assert torch.equal(TextEncoder(folder).encode(TEXTS), TextEncoder(bert).encode(TEXTS))
-
-    del partial["encoder.layer.1.output.dense.weight"]
-    save_file(partial, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"1 of its tensors are missing.*layer.1.output"):
-        TextEncoder(folder).encode(TEXTS)
 
 
 def test_the_fingerprint_reads_no_network(bert):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,12 @@ def pictures() -> list[Image.Image]:
     return [
         Image.fromarray(generator.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sizes
     ]
+
+
+def copy_folder(folder: Path, tmp_path: Path, name: str = "copy") -> Path:
+    return Path(shutil.copytree(folder, tmp_path / name))
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, **changes}))
