@@ -103,12 +103,12 @@ FAULTS = (
         "a state chosen by rounding", "align/adapters/multi_vector/aspects.py",
         "first_largest(near.masked_fill(~real, -torch.inf), within=COSINES)",
         "near.masked_fill(~real, -torch.inf).argmax(dim=1)",
-        "tests/adapters/multi_vector/test_aspects.py",
+        "tests/adapters/multi_vector",
     ),
     Fault(
         "padding may be selected", "align/adapters/multi_vector/aspects.py",
         "closest.masked_fill(~real, torch.inf)", "closest.clone()",
-        "tests/adapters/multi_vector/test_meta_tokens.py",
+        "tests/adapters/multi_vector",
     ),
     Fault(
         "tokens merged by distances as they were rounded", "align/scoring/token_pooling.py",
