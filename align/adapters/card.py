@@ -14,7 +14,6 @@ from align.data.embeddings import PairedEmbeddings
 LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
 LONGEST = 100_000  # characters of a text
 
-
 Text = Annotated[
     str,
     Rule(
@@ -119,11 +118,7 @@ class Card:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, newer: bool = False) -> Self:
-        """Read what ``to_dict`` wrote.
-
-        Args:
-            data: By the names of the fields.
-            newer: Whether to ignore unknown fields.
+        """Read what ``to_dict`` wrote; ``newer`` ignores unknown fields.
 
         Raises:
             ValueError: A field is unknown, missing, or not of its type or range.

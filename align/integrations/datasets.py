@@ -26,9 +26,7 @@ def to_pairs(dataset: Dataset, **names: Unpack[ColumnNames]) -> Pairs:
 
     For more pictures than fit into memory, encode them with ``with_vectors`` instead.
 
-    Args:
-        dataset: One split.
-        names: Columns, as ``align.data.validation.ColumnNames``.
+    ``names`` are those of columns, as in ``align.data.validation.ColumnNames``.
 
     Raises:
         TypeError: ``dataset`` is no single split.
@@ -128,13 +126,8 @@ def to_paired(
 ) -> PairedEmbeddings:
     """Both sides from two columns of vectors, to ``fit`` and to ``evaluate``.
 
-    Args:
-        dataset: One split.
-        source: Column of source vectors.
-        target: Column of target vectors.
-        id: As for ``to_pairs``.
-        group: As for ``to_pairs``.
-        fingerprints: Of the two encoders, if known; an adapter then refuses vectors of others.
+    Columns are named as for ``to_pairs``. If the ``fingerprints`` of the two encoders are known, an
+    adapter refuses vectors of others.
 
     Raises:
         TypeError: ``dataset`` is no single split.

@@ -56,8 +56,8 @@ def _shape(*sizes: int) -> Tensor:
     return torch.empty(sizes, device="meta")
 
 
-def _linear(d_in: int, dim: int, **rest: Any) -> LinearMap:
-    return LinearMap(_shape(d_in), _shape(d_in, dim), **rest)
+def _matrix_of(made: Made) -> Made:
+    return lambda d_in, dim, **rest: made(_shape(d_in), _shape(d_in, dim), **rest)
 
 
 def _affine(d_in: int, dim: int) -> AffineMap:
@@ -75,10 +75,6 @@ def _weighted(slot: int, inner: LinearMap) -> WeightedMap:
 def _projection(d_in: int, hidden: int, dim: int) -> ProjectionMap:
     layers = _shape(d_in, hidden), _shape(hidden), _shape(hidden, dim), _shape(dim)
     return ProjectionMap(_shape(d_in), *layers)
-
-
-def _linear_head(d_in: int, dim: int) -> LinearHead:
-    return LinearHead(_shape(d_in), _shape(d_in, dim))
 
 
 def _residual(inner: SideMap, delta: Made, **rest: Any) -> ResidualMap:
@@ -124,7 +120,7 @@ def _components(source_map: SideMap, reference: Made | None, **others: Any) -> C
 
 _IN_OUT = {"d_in": Size, "dim": Size}
 _PREPARED = {"root": bool, "parts": Object | None}
-_LINEAR = {"linear": Kind(LinearMap, _IN_OUT | _PREPARED, _linear)}
+_LINEAR = {"linear": Kind(LinearMap, _IN_OUT | _PREPARED, _matrix_of(LinearMap))}
 _MAPS = {
     **_LINEAR,
     "affine": Kind(AffineMap, _IN_OUT, _affine),
@@ -133,7 +129,7 @@ _MAPS = {
     "weighted": Kind(WeightedMap, {"slot": Slot, "inner": Object}, _weighted),
     "blend": Kind(BlendMap, {"weights": Numbers, "maps": Objects}, BlendMap),
     "projection": Kind(ProjectionMap, _IN_OUT | {"hidden": Size}, _projection),
-    "linear_head": Kind(LinearHead, _IN_OUT, _linear_head),
+    "linear_head": Kind(LinearHead, _IN_OUT, _matrix_of(LinearHead)),
     "residual": Kind(ResidualMap, {"inner": Object, "delta": Object} | _PREPARED, _residual),
     "instructed": Kind(
         InstructedMap, {"d_instruction": Size, "scaled": bool, "inner": Object}, _instructed
@@ -149,14 +145,10 @@ _HUBNESS = {
     "csls": Kind(CSLS, {"k": Size}, CSLS),
     "inverted_softmax": Kind(InvertedSoftmax, {"sharpness": Number}, InvertedSoftmax),
 }
-_EXPANSION = Kind(GalleryExpansion, {"weight": Number, "sharpness": Number}, GalleryExpansion)
-_REFERENCE = Kind(
-    ReferenceSet,
-    {"rows": Size, "expansion": Object | None, "hubness": Object | None},
-    _reference,
-)
-_PREFERENCE = Kind(Preference, {"d_instruction": Size, "widths": Sizes}, _preference)
-_ITEMS = Kind(TrainingItems, {"pairs": Size, "d_source": Size, "d_target": Size}, _training_items)
+_EXPANSION = {"weight": Number, "sharpness": Number}
+_REFERENCE = {"rows": Size, "expansion": Object | None, "hubness": Object | None}
+_PREFERENCE = {"d_instruction": Size, "widths": Sizes}
+_ITEMS = {"pairs": Size, "d_source": Size, "d_target": Size}
 _SIDES = {"source_map": Object, "target_map": Object}
 _EXTRAS = dict.fromkeys(("reference", "preference", "training_items"), Object | None)
 _WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components)}
@@ -168,10 +160,10 @@ _INSIDE = {
     "delta": _DELTAS,
     "hubness": _HUBNESS,
     "parts": {"": Kind(Parts, {"widths": Sizes, "shares": Numbers}, _parts)},
-    "expansion": {"": _EXPANSION},
-    "reference": {"": _REFERENCE},
-    "preference": {"": _PREFERENCE},
-    "training_items": {"": _ITEMS},
+    "expansion": {"": Kind(GalleryExpansion, _EXPANSION, GalleryExpansion)},
+    "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference)},
+    "preference": {"": Kind(Preference, _PREFERENCE, _preference)},
+    "training_items": {"": Kind(TrainingItems, _ITEMS, _training_items)},
 }
 """What may stand in a field of objects, by the name of the field and then by kind; ``""`` is the
 only kind of a field, which is not written."""
