@@ -6,12 +6,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.distribution.clouds import (
-    CentredDistance,
-    exactly_centred,
-    squared_distance_probes,
-    squared_distances,
-)
+from probes.distribution import clouds
+from probes.distribution.clouds import CentredDistance, exactly_centred
 from probes.estimates import SmoothEstimate
 from probes.inputs import Matrix, announce, common_space, near_one
 
@@ -71,7 +67,7 @@ def sinkhorn_divergence(
 
 
 def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> SmoothEstimate:
-    cost = squared_distances(z, w)
+    cost = clouds.squared_distances(z, w)
     median = float(cost.median())
     if median == 0:
         raise ValueError(
@@ -80,8 +76,8 @@ def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> SmoothEstimate
         )
     epsilon = relative_epsilon * median
     f, g, error = potentials(cost, epsilon, tolerance=_TOLERANCE, steps=_STEPS)
-    p, p_error = _own_potential(squared_distances(z, z), epsilon)
-    q, q_error = _own_potential(squared_distances(w, w), epsilon)
+    p, p_error = _own_potential(clouds.squared_distances(z, z), epsilon)
+    q, q_error = _own_potential(clouds.squared_distances(w, w), epsilon)
     # The derivative with respect to the weights is the difference of the potentials, epsilon held
     # (Mena and Niles-Weed 2019, arXiv:1905.11882; Feydy et al. 2019).
     on_source, on_target = f - p, g - q
@@ -164,6 +160,6 @@ def _solve(z: Tensor, w: Tensor) -> CentredDistance:
 
 
 # 19 swaps are the fewest for a p of 0.05; each solves three transports.
-SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = squared_distance_probes(
+SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = clouds.squared_distance_probes(
     "sinkhorn_divergence", ("Sinkhorn divergence", "Sinkhorn divergence, centred"), _solve, draws=19
 )

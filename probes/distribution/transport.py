@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least
-from probes.distribution.clouds import (
-    CentredDistance,
-    exactly_centred,
-    squared_distance_probes,
-    squared_distances,
-)
+from probes.distribution import clouds
+from probes.distribution.clouds import CentredDistance, exactly_centred
 from probes.distribution.sinkhorn import potentials
 from probes.estimates import Measured, Null
 from probes.inputs import Matrix, common_space, directions, near_one, pairs
@@ -62,7 +58,7 @@ def exact_wasserstein(source: Matrix, target: Matrix) -> float:
 
 def _assigned(z: Tensor, w: Tensor) -> tuple[float, Tensor]:
     """Least mean squared distance of partners, and what each pair adds to it ``(n,)``."""
-    cost = squared_distances(z, w)
+    cost = clouds.squared_distances(z, w)
     level = float(cost.mean())
     if level == 0:
         return 0.0, torch.zeros_like(cost[0])
@@ -84,13 +80,13 @@ def _least_cost(cost: Tensor, z: Tensor, w: Tensor) -> float:
 
 def _solve(z: Tensor, w: Tensor) -> CentredDistance:
     def again(a: Tensor, b: Tensor) -> float:
-        return _least_cost(squared_distances(a.float(), b.float()), a, b)
+        return _least_cost(clouds.squared_distances(a.float(), b.float()), a, b)
 
     return CentredDistance(*_assigned(z.float(), w.float()), again)
 
 
 # 19 swaps are the fewest for a p of 0.05; each solves an assignment.
-EXACT_WASSERSTEIN, EXACT_WASSERSTEIN_CENTRED = squared_distance_probes(
+EXACT_WASSERSTEIN, EXACT_WASSERSTEIN_CENTRED = clouds.squared_distance_probes(
     "exact_wasserstein", ("W²", "W², centred"), _solve, draws=19
 )
 

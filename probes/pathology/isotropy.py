@@ -11,13 +11,7 @@ from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate, SquaredMean
 from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
 from probes.nulls import NO_OFFSET, p_of_signs
-from probes.pathology.dimension import (
-    isotropic_participation,
-    measured_spectrum,
-    participation,
-    spectrum_probe,
-    too_few_rows,
-)
+from probes.pathology import dimension
 from probes.space import Probe, Space, for_each_side
 
 _FLIPS = 399
@@ -70,7 +64,7 @@ def iso_score(x: Matrix) -> float:
         ``delta^2 (d - sqrt d) = d - s sqrt d``, so that ``phi = s^2 / d``.
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
-    announce(too_few_rows(rows))
+    announce(dimension.too_few_rows(rows))
     return _iso_score("x", rows).value
 
 
@@ -81,7 +75,7 @@ def _iso_score(name: str, x: Tensor) -> SmoothEstimate:
             f"{name} must have at least two columns for variance to be spread; got {d}. "
             "Pass whole embeddings."
         )
-    ratio = participation(x)
+    ratio = dimension.participation(x)
     return SmoothEstimate((ratio.value - 1) / (d - 1), ratio.influence / (d - 1))
 
 
@@ -97,11 +91,11 @@ def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:
 
 
 def _measure_iso_score(space: Space, *, side: Side) -> Measured:
-    return measured_spectrum(
+    return dimension.measured_spectrum(
         space,
         side=side,
         estimate=partial(_iso_score, side),
-        isotropic=lambda n, d: (isotropic_participation(n, d) - 1) / (d - 1),
+        isotropic=lambda n, d: (dimension.isotropic_participation(n, d) - 1) / (d - 1),
     )
 
 
@@ -119,5 +113,5 @@ MEAN_COSINE_SOURCE, MEAN_COSINE_TARGET = for_each_side(
     _measure_mean_cosine,
 )
 ISO_SCORE_SOURCE, ISO_SCORE_TARGET = for_each_side(
-    spectrum_probe, "iso_score", "IsoScore,", _measure_iso_score
+    dimension.spectrum_probe, "iso_score", "IsoScore,", _measure_iso_score
 )

@@ -51,19 +51,11 @@ class Report(ReportValues):
         return markdown(self)
 
     def to_frame(self) -> DataFrame:
-        """One line per probe and state; needs pandas.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
+        """One line per probe and state; ``ImportError`` unless pandas is installed."""
         return frame(self)
 
     def figures(self) -> dict[str, Figure]:
-        """The figures by name; needs matplotlib.
-
-        Raises:
-            ImportError: matplotlib is not installed.
-        """
+        """The figures by name; ``ImportError`` unless matplotlib is installed."""
         from probes.reporting.html.plots import figures
 
         return figures(self)
@@ -100,11 +92,8 @@ class Report(ReportValues):
     def from_json(cls, text: str) -> Self:
         """The report that ``to_json`` wrote.
 
-        Args:
-            text: JSON.
-
         Raises:
-            ValueError: It is not JSON, of another schema version, or a field does not fit.
+            ValueError: ``text`` is not JSON, of another schema version, or a field does not fit.
         """
         data = json.loads(text)
         schema = data.pop("schema", None) if isinstance(data, dict) else None
@@ -117,12 +106,8 @@ class Report(ReportValues):
     def save(self, path: str | Path, pairs: Pairs | None = None) -> None:
         """Write the report whole or not at all, in the format that the name ends in.
 
-        Args:
-            path: A file that ends in ``.html``, ``.md``, ``.json`` or ``.txt``.
-            pairs: The items behind the ids, for ``.html``.
-
-        Raises:
-            ValueError: The name ends in something else.
+        That is ``.html``, with the items of ``pairs`` as in ``to_html``, ``.md``, ``.json`` or
+        ``.txt``; another ending of ``path`` raises ``ValueError``.
         """
         from align._files.atomic import atomic_file
 
@@ -138,12 +123,7 @@ class Report(ReportValues):
 
 
 def check_format(path: str | Path) -> str:
-    """The ending of a file that a report can be saved as.
-
-    Raises:
-        ValueError: The name ends in something else.
-        ImportError: The page needs matplotlib, which is not installed.
-    """
+    """The ending of a file that a report can be saved as, here and now."""
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise ValueError(

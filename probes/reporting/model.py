@@ -206,11 +206,7 @@ class ReportValues:
         return "None of these pairs were trained on."
 
     def row(self, name: str) -> ReportRow:
-        """The row of the probe of that name.
-
-        Raises:
-            KeyError: There is none.
-        """
+        """The row of the probe of that name; ``KeyError`` if there is none."""
         rows = {row.name: row for row in self.rows}
         if name not in rows:
             raise KeyError(

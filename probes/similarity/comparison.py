@@ -19,15 +19,8 @@ from align.metrics.bootstrap import (
 )
 from align.metrics.ranks import hits_at_k, reciprocal_ranks
 from probes.inputs import codes_of, directions
-from probes.similarity.standard import (
-    Similarity,
-    chi_square,
-    cosine,
-    euclidean,
-    manhattan,
-    match_ranks,
-    positive_and_negative_parts,
-)
+from probes.similarity import standard
+from probes.similarity.standard import Similarity, match_ranks
 from probes.similarity.training import LearnedSimilarity, bilinear_plans, learn, mlp_plans
 
 METRICS = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
@@ -176,9 +169,9 @@ def compare_similarities(
         BILINEAR: learn(unit, bilinear_plans(d, d), seed=seed),
     }
     similarities: dict[str, Similarity] = {
-        COSINE: cosine,
-        "Euclidean": euclidean,
-        "Manhattan": manhattan,
+        COSINE: standard.cosine,
+        "Euclidean": standard.euclidean,
+        "Manhattan": standard.manhattan,
         "chi-square": _chi_square_of_parts,
         **{name: _of_directions(each.similarity.scores) for name, each in learned.items()},
     }
@@ -263,7 +256,7 @@ def _gains(
 
 
 def _chi_square_of_parts(queries: Tensor, gallery: Tensor) -> Tensor:
-    return chi_square(positive_and_negative_parts(queries), positive_and_negative_parts(gallery))
+    return standard.chi_square(*map(standard.positive_and_negative_parts, (queries, gallery)))
 
 
 def _of_directions(similarity: Similarity) -> Similarity:

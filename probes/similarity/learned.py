@@ -32,15 +32,8 @@ class PairMLP(nn.Module):
 
     Rows are multiplied by ``sqrt(d)`` first, which brings the entries of unit vectors near 1. The
     layer is linear in what comes from one row alone, so that part is computed once per row and not
-    once per pair.
-
-    Args:
-        d: Width of both sides.
-        hidden: Width of the hidden layer.
-        generator: Source of the starting weights, uniform in ``+-1 / sqrt(fan_in)``.
-
-    Raises:
-        ValueError: ``d`` or ``hidden`` is below 1.
+    once per pair. ``d`` is the width of both sides and ``hidden`` that of the layer, each at least
+    1; starting weights are uniform in ``+-1 / sqrt(fan_in)``, from ``generator``.
     """
 
     def __init__(self, d: int, *, hidden: int, generator: torch.Generator) -> None:
@@ -108,12 +101,8 @@ class PairMLP(nn.Module):
 class LowRankBilinear(nn.Module):
     """The form ``x' U V' y`` with ``U`` and ``V`` of few columns; widths may differ.
 
-    Args:
-        source_factor: ``U`` at the start, ``(d_source, rank)``.
-        target_factor: ``V`` at the start, ``(d_target, rank)``.
-
-    Raises:
-        ValueError: They are not finite matrices with equally many columns.
+    It starts at ``U``, ``(d_source, rank)``, and ``V``, ``(d_target, rank)``: finite matrices with
+    equally many columns.
     """
 
     def __init__(self, source_factor: Tensor, target_factor: Tensor) -> None:
@@ -127,8 +116,7 @@ class LowRankBilinear(nn.Module):
     def random(cls, d_source: int, d_target: int, *, rank: int, generator: torch.Generator) -> Self:
         """A start that knows nothing: normal entries of variance ``1 / (temperature rank)``.
 
-        Raises:
-            ValueError: ``rank``, the columns of each factor, is below 1 or above a width.
+        ``rank``, the columns of each factor, is at least 1 and at most the smaller width.
         """
         check_k(rank, min(d_source, d_target), name="rank", of="the smaller width")
         scale = (START_TEMPERATURE * rank) ** -0.5
@@ -141,10 +129,8 @@ class LowRankBilinear(nn.Module):
 
         ``U = V``, orthogonal columns. With ``rank = d`` this is the inner product itself, divided
         by the temperature; with fewer columns, what is left of it after a projection that keeps
-        most of the squared norm of the rows, which are of both sides in their common space.
-
-        Raises:
-            ValueError: ``rows`` is not a finite matrix, or ``rank`` is not in ``[1, d]``.
+        most of the squared norm of the rows, which are of both sides in their common space. Rows
+        are finite, and ``rank`` is in ``[1, d]``.
         """
         check_matrix("rows", rows)
         check_k(rank, rows.shape[1], name="rank", of="the width")

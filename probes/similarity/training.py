@@ -106,13 +106,9 @@ def learn(train: PairedEmbeddings, plans: tuple[Plan, ...], *, seed: int = 0) ->
     """The best of some plans, chosen on held-out training pairs and trained on all of them.
 
     The loss is InfoNCE over all pairs of a batch, in both directions, with one pair per group in a
-    batch so that no match counts as a negative. The similarity is in float32, on the CPU.
-
-    Args:
-        train: Pairs with rows of unit norm. If their space was itself fitted on pairs, then not on
-            these: there, they look better aligned than any others.
-        plans: What to try, at least one.
-        seed: Seeds the split, the starts and the batches.
+    batch so that no match counts as a negative. The similarity is in float32, on the CPU. ``seed``
+    seeds the split, the starts and the batches. If the space of the pairs was itself fitted on
+    pairs, then not on these: there, they look better aligned than any others.
 
     Raises:
         ValueError: There are no plans, fewer than 20 groups, or rows that are not of unit norm.

@@ -15,18 +15,8 @@ from probes.estimates import Measured, Null, Replicate, linearised
 from probes.inputs import Matrix, codes_of, each_near_one, pairs
 from probes.nulls import upper_p
 from probes.space import SAMPLE, Probe, Space, once_per_space
+from probes.structure import held_out as cca
 from probes.structure.components import leading_components
-from probes.structure.held_out import (
-    FOLDS,
-    INTERVAL,
-    REFITTED,
-    HeldOut,
-    held_out,
-    in_sample,
-    of_fits,
-    pairings_within,
-    whitened_folds,
-)
 
 _DIMS = 32  # leading canonical directions of the report
 _RIDGE = 1.0  # in units of the mean eigenvalue of each covariance; where align.rcca starts as well
@@ -108,7 +98,7 @@ def canonical_spectrum(
         error over all directions, as in Winkler et al. 2020,
         doi:10.1016/j.neuroimage.2020.117065; folds and components are ours.
     """
-    x, y = each_near_one(*pairs(source, target, least=FOLDS))
+    x, y = each_near_one(*pairs(source, target, least=cca.FOLDS))
     check_at_least("ridge", ridge, 0)
     return _fit(x, y, codes_of(groups, len(x)), dims, ridge, seed).spectrum
 
@@ -116,7 +106,7 @@ def canonical_spectrum(
 class _CanonicalFit(NamedTuple):
     """The spectrum, and what its intervals and p-values need."""
 
-    seen: HeldOut  # projections of the pairs as they are
+    seen: cca.HeldOut  # projections of the pairs as they are
     under_null: Tensor  # held-out correlations of random pairings, (draws, k)
     train: Tensor  # correlations on the pairs fitted on, (k,)
 
@@ -135,13 +125,11 @@ def _fit(
     if dims is None:
         dims = min(_DIMS, most)
     check_k(dims, most, name="dims", of="the components of the smaller side")
-    folds = whitened_folds(x, y, codes, ridge=ridge, seed=seed)
-    pairings = pairings_within(folds, codes, _DRAWS, torch.Generator().manual_seed(seed))
-    return _CanonicalFit(
-        held_out(folds, dims=dims),
-        torch.stack([held_out(folds, dims=dims, pairing=rows).correlations for rows in pairings]),
-        in_sample(folds, dims=dims),
-    )
+    folds = cca.whitened_folds(x, y, codes, ridge=ridge, seed=seed)
+    pairings = cca.pairings_within(folds, codes, _DRAWS, torch.Generator().manual_seed(seed))
+    drawn = [cca.held_out(folds, dims=dims, pairing=rows).correlations for rows in pairings]
+    train = cca.in_sample(folds, dims=dims)
+    return _CanonicalFit(cca.held_out(folds, dims=dims), torch.stack(drawn), train)
 
 
 @once_per_space
@@ -157,14 +145,14 @@ def canonical_spectrum_of(space: Space) -> CanonicalSpectrum:
 
 def _measured(space: Space, value: float, replicate: Replicate, null: Null) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    return Measured(value, replicate, null=null, rows=rows, notes=(of_fits(drawn.n),))
+    return Measured(value, replicate, null=null, rows=rows, notes=(cca.of_fits(drawn.n),))
 
 
 def _measure_energy(space: Space) -> Measured:
     fit = _fit_of(space)
     value = fit.spectrum.energy
     under_null = fit.under_null.square().sum(dim=1)
-    influence = REFITTED * fit.seen.influence @ (2 * fit.seen.correlations)
+    influence = cca.REFITTED * fit.seen.influence @ (2 * fit.seen.correlations)
     null = Null(under_null.mean().item(), upper_p(value, under_null))
     return _measured(space, value, linearised(value, influence), null)
 
@@ -190,7 +178,7 @@ CANONICAL_ENERGY = _probe(
     name="canonical_energy",
     label=f"Held-out canonical energy, {_DIMS} directions",
     measure=_measure_energy,
-    interval=INTERVAL,
+    interval=cca.INTERVAL,
     null="pairs matched at random",
 )
 CANONICAL_DIMS = _probe(

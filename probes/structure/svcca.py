@@ -10,16 +10,8 @@ from torch import Tensor
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
 from probes.space import SAMPLE, Probe, Space
+from probes.structure import held_out as cca
 from probes.structure.components import components_holding
-from probes.structure.held_out import (
-    FOLDS,
-    INTERVAL,
-    REFITTED,
-    HeldOut,
-    held_out,
-    of_fits,
-    whitened_folds,
-)
 
 _VARIANCE = 0.99
 _RIDGE = 1e-4  # just enough to invert a covariance, in units of its mean eigenvalue
@@ -63,7 +55,7 @@ def svcca(
         Raghu et al. 2017, arXiv:1706.05806, section 2; held out here, and with a ridge of 1e-4
         mean eigenvalues to invert the covariances.
     """
-    x, y = each_near_one(*pairs(source, target, least=FOLDS))
+    x, y = each_near_one(*pairs(source, target, least=cca.FOLDS))
     codes = codes_of(groups, len(x))
     if not 0 < variance <= 1:
         raise ValueError(
@@ -76,28 +68,28 @@ def svcca(
 
 def _svcca(
     source: Tensor, target: Tensor, codes: Tensor, variance: float, seed: int
-) -> tuple[HeldOut, tuple[str, ...]]:
+) -> tuple[cca.HeldOut, tuple[str, ...]]:
     x = components_holding("source", source, variance)
     y = components_holding("target", target, variance)
     widths = x.shape[1], y.shape[1]
-    fitted_on = len(x) * (FOLDS - 1) // FOLDS
+    fitted_on = len(x) * (cca.FOLDS - 1) // cca.FOLDS
     notes: tuple[str, ...] = ()
     if sum(widths) > fitted_on:
         notes = (
             f"SVCCA keeps {widths[0]} and {widths[1]} principal components and fits on "
             f"{fitted_on} pairs: on fewer than {sum(widths)} its directions are arbitrary.",
         )
-    folds = whitened_folds(x, y, codes, ridge=_RIDGE, seed=seed)
-    return held_out(folds, dims=min(widths)), notes
+    folds = cca.whitened_folds(x, y, codes, ridge=_RIDGE, seed=seed)
+    return cca.held_out(folds, dims=min(widths)), notes
 
 
 def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     projected, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
-    influence = REFITTED * projected.influence.mean(dim=1)
+    influence = cca.REFITTED * projected.influence.mean(dim=1)
     estimate = SmoothEstimate(projected.correlations.mean().item(), influence, notes)
     # Fitting hundreds of directions anew for each random pairing would take seconds.
-    return estimate.measured(Null(0.0), rows=rows, notes=(of_fits(drawn.n),))
+    return estimate.measured(Null(0.0), rows=rows, notes=(cca.of_fits(drawn.n),))
 
 
 SVCCA = Probe(
@@ -108,6 +100,6 @@ SVCCA = Probe(
     needs="sides",
     scale="width",
     measure=_measure_svcca,
-    interval=INTERVAL,
+    interval=cca.INTERVAL,
     null="unrelated sides: 0",
 )
