@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from align.data.embeddings import PairedEmbeddings
     from align.data.encoding import Cache, Encoder
 
-__all__ = ["OnError", "Pairs", "PairsError"]
+__all__ = ["OnError", "Pairs", "PairsError", "ReaderOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """Raw items of two sides, row-matched.
 
-    The readers share their keyword ``options``, which ``ReaderOptions`` documents.
+    The readers share their ``options``: the keywords of ``align.data.validation.ReaderOptions``.
 
     Attributes:
         ids: ``n`` unique names.
@@ -166,7 +166,7 @@ class Pairs:
         """Read by the suffix of ``path``: .csv, .tsv, .jsonl, .jsonl.gz, .parquet, or a folder.
 
         A folder is read as by ``from_folder``, and its columns are called caption and image. Image
-        paths in the cells of a file are relative to its folder. Keywords: see ``ReaderOptions``.
+        paths in the cells of a file are relative to its folder. See ``ReaderOptions``.
 
         Raises:
             ValueError: The suffix is another.

@@ -41,11 +41,8 @@ def warn_of_repeats(
 ) -> None:
     """Warn where 5 % of 20 pairs or more share an item and each pair is a group of its own.
 
-    Args:
-        sides: Items of source and target: raw vectors ``(n, d)``, or raw items.
-        groups: ``n`` names of groups.
-        what: What is done with the pairs, for the message.
-        stacklevel: As for ``warnings.warn``, from the caller of this.
+    ``sides`` are raw vectors ``(n, d)`` or raw items of source and target, and ``what`` is what is
+    done with the pairs. ``stacklevel`` counts from the caller of this.
     """
     n = len(groups)
     if n < 20 or len(set(groups)) < n:
