@@ -29,8 +29,8 @@ from .fitting.losses.modality_aware import mamcl as mamcl
 from .fitting.migration.upgrade import upgrade as upgrade
 from .fitting.model_selection.fit import fit as fit
 from .fitting.multi_vector.fit import fit_meta_tokens as fit_meta_tokens
-from .fitting.training.batch import Batch as Batch
 from .fitting.training.config import TrainConfig as TrainConfig
+from .fitting.training.objectives import Batch as Batch
 from .fitting.training.stages import Stage as Stage
 from .fitting.training.stages import train_stages as train_stages
 from .fitting.training.train import train as train

@@ -20,9 +20,13 @@ from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes
 from align.fitting.instructions.preference import learn_preference
 from align.fitting.model_selection.fit import fit
-from align.fitting.training.batch import Loss
 from align.fitting.training.config import TrainConfig
-from align.fitting.training.objectives import contrastive, modality_aware, softly_modality_aware
+from align.fitting.training.objectives import (
+    Loss,
+    contrastive,
+    modality_aware,
+    softly_modality_aware,
+)
 from align.fitting.training.stages import Stage, train_stages
 from align.fitting.training.train import train
 from experiments.mixed import KINDS, only, rows_of

@@ -159,7 +159,8 @@ FAULTS = (
     ),
     Fault(
         "hard negatives of the own group", "align/curation/hard_negatives.py",
-        "        matches.strike(products, block)\n", "", "tests/curation/test_hard_negatives.py",
+        "        products[query, item[match]] = -torch.inf\n", "",
+        "tests/curation/test_hard_negatives.py",
     ),
     Fault(
         "a constant side is fitted", "align/adapters/closed_form/moments.py",

@@ -18,11 +18,8 @@ from torch import Tensor
 from align._checks import check_codes, check_matrix, check_paired
 from align.scoring.inner_products import check_scorable, inner_products
 
-_COUNTED = 24
-"""Up to so many positives, what is ahead of each is counted; for more, scores are sorted."""
-
-_SORTED = 256
-"""Queries whose scores are sorted at a time: bounds memory."""
+_COUNTED = 24  # positives up to which what is ahead of each is counted; for more, scores are sorted
+_SORTED = 256  # queries whose scores are sorted at a time: bounds memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from align.adapters.adapter import Adapter
 from align.adapters.maps.linear import centred, mean_directions
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.gradient_cache import preserved_random_state
 from experiments.peer_heads.head_map import with_heads
 from experiments.peer_heads.peer import Peer, Setting
 

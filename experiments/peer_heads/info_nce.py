@@ -10,7 +10,7 @@ from torch import nn
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
-from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.gradient_cache import preserved_random_state
 from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, WIDTH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
+from align.fitting.training.gradient_cache import preserved_random_state
 from align.fitting.training.objectives import siglip
-from align.fitting.training.random_state import preserved_random_state
 from align.fitting.training.train import train as train_adapter
 from experiments.peer_heads.head_map import BATCH, batch_size, with_heads
 from experiments.peer_heads.peer import Peer, Setting

@@ -26,9 +26,8 @@ from align.fitting.model_selection.gallery_correction import (
     projections,
 )
 from align.fitting.model_selection.map_search import MapPair, MapSearch, MapSearchResult
-from align.fitting.model_selection.outcome import HeldOutGain
+from align.fitting.model_selection.outcome import HeldOutGain, score_raw
 from align.fitting.model_selection.part_weights import choose_parts
-from align.fitting.model_selection.scoring import score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
 from align.fitting.model_selection.stacked_residual import (
     ENOUGH,

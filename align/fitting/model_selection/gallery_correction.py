@@ -12,8 +12,7 @@ from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftm
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.fitting.model_selection.cross_validation import REFERENCE, CrossValidation, Projected
 from align.fitting.model_selection.map_search import MapChoice, MapPair
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score, score_each
+from align.fitting.model_selection.outcome import Outcome, score, score_each
 from align.scoring.ties import first_best
 
 CORRECTIONS: tuple[Hubness, ...] = (

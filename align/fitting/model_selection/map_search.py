@@ -22,8 +22,7 @@ from align.fitting.model_selection.cross_validation import (
     Fold,
     Projected,
 )
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score, screen
+from align.fitting.model_selection.outcome import Outcome, score, screen
 from align.scoring.ties import MEANS, falling_order, first_best
 
 START = 3.0

@@ -12,8 +12,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation
 from align.fitting.model_selection.gallery_correction import Step
 from align.fitting.model_selection.map_search import NO_ROOTS, START
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import screen
+from align.fitting.model_selection.outcome import Outcome, screen
 
 SidesParts = tuple[Parts | None, Parts | None]
 

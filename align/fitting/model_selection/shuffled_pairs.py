@@ -14,8 +14,7 @@ from align.fitting.model_selection.cross_validation import (
     others,
 )
 from align.fitting.model_selection.map_search import NO_ROOTS
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score
+from align.fitting.model_selection.outcome import Outcome, score
 from align.metrics.chance import AgainstChance, HeldOutRanks
 
 SURE = 10.0  # standard errors above a random order that leave no doubt, whatever was tried

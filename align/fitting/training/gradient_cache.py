@@ -1,20 +1,18 @@
-"""Gradients of a whole batch, with its rows mapped all at once or a few at a time."""
+"""Gradients of a whole batch, with its rows mapped all at once or a few at a time.
+
+Dropout draws from the global random stream, which is borrowed, recorded and given back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from align.fitting.training.random_state import (
-    preserved_random_state,
-    random_state,
-    set_random_state,
-)
-
 Inputs = tuple[Tensor, Tensor]
+RandomState = tuple[Tensor, ...]  # of the CPU, and of a GPU if training runs on one; uint8
 
 
 def projected(side_map: nn.Module, x: Tensor) -> Tensor:
@@ -71,3 +69,30 @@ def backward(
                 if again.requires_grad:
                     again.backward(part)  # type: ignore[no-untyped-call]
     return value.detach()
+
+
+@contextmanager
+def preserved_random_state(device: torch.device, *, seed: int | None = None) -> Iterator[None]:
+    """Leave the global streams as they were found; inside they start from ``seed`` if given."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+        yield
+
+
+def random_state(device: torch.device) -> RandomState:
+    """State of the global streams that training on ``device`` draws from."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return tuple(states)
+
+
+def set_random_state(state: RandomState, device: torch.device) -> None:
+    """Put the global streams where ``random_state`` found them."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

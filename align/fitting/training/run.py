@@ -21,14 +21,17 @@ from align.adapters.adapter import Adapter
 from align.adapters.artifact.config import describe
 from align.adapters.corrections.reference_set import ROWS
 from align.fitting.training import checkpoints
-from align.fitting.training.batch import Batch, Loss
 from align.fitting.training.batches import BatchSampler, PairRows, projected_reference
 from align.fitting.training.config import TrainConfig
-from align.fitting.training.gradient_cache import backward, projected
+from align.fitting.training.gradient_cache import (
+    backward,
+    projected,
+    random_state,
+    set_random_state,
+)
 from align.fitting.training.logs import Log
-from align.fitting.training.objectives import name_of
+from align.fitting.training.objectives import Batch, Loss, name_of
 from align.fitting.training.optimizer import Learner, Values
-from align.fitting.training.random_state import random_state, set_random_state
 
 Validate = Callable[[Adapter], float]
 """An adapter in, a number out; higher is better."""

@@ -12,10 +12,9 @@ from torch import Tensor
 from align._checks import check_unique
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.training.batch import Loss
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.logs import Log
-from align.fitting.training.objectives import contrastive
+from align.fitting.training.objectives import Loss, contrastive
 from align.fitting.training.run import Validate
 from align.fitting.training.train import train
 

@@ -19,12 +19,11 @@ from align.adapters.trainable import residual
 from align.adapters.training_items import remember_pairs
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
-from align.fitting.training.batch import Loss
 from align.fitting.training.batches import PairRows
 from align.fitting.training.config import TrainConfig
+from align.fitting.training.gradient_cache import preserved_random_state
 from align.fitting.training.logs import Log
-from align.fitting.training.objectives import contrastive, name_of
-from align.fitting.training.random_state import preserved_random_state
+from align.fitting.training.objectives import Loss, contrastive, name_of
 from align.fitting.training.run import TrainingRun, Validate
 
 DEFAULT = TrainConfig()

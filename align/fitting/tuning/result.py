@@ -12,8 +12,7 @@ from align.adapters.card import Candidate, Card
 from align.adapters.training_items import TrainingItems
 from align.fitting.model_selection.fit import card_of, identity_maps
 from align.fitting.model_selection.gallery_correction import GalleryChoice
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score_raw
+from align.fitting.model_selection.outcome import Outcome, score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
 from align.fitting.tuning.setting import BYTES, Params, Setting, SettingScorer
 from align.metrics.chance import AgainstChance, HeldOutRanks

@@ -19,9 +19,8 @@ from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import CrossValidation, Fold
 from align.fitting.model_selection.fit import check_enough
 from align.fitting.model_selection.map_search import NO_ROOTS, MapPair
-from align.fitting.model_selection.outcome import Outcome
+from align.fitting.model_selection.outcome import Outcome, score
 from align.fitting.model_selection.part_weights import are_views
-from align.fitting.model_selection.scoring import score
 
 BYTES = 4  # of a float32
 STEP = 3.0  # a part weighs this to a whole power, beside 1 for the first part

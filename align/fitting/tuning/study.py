@@ -19,8 +19,7 @@ from align._checks import check_at_least, check_positive
 from align._files.codec import Schema
 from align.data.embeddings import PairedEmbeddings
 from align.data.repeats import warn_of_repeats
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score_raw
+from align.fitting.model_selection.outcome import Outcome, score_raw
 from align.fitting.training.checkpoints import differences, digest
 from align.fitting.tuning.result import Trial, Tuning
 from align.fitting.tuning.search_space import SearchSpace

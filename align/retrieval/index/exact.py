@@ -18,8 +18,7 @@ from align.scoring.inner_products import check_finite, inner_products
 from align.scoring.late_interaction import maxsim, topk
 from align.scoring.topk import Neighbours, best_columns, best_of_blocks, merge_neighbours
 
-_SCORES = 2**20
-"""Scores of items with several vectors that are held at a time."""
+_SCORES = 2**20  # scores of items with several vectors that are held at a time
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,7 @@ from align.retrieval.storage.packed_strings import Array, Packed, ends_of
 STORED = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "int8")}
 """Ways to store vectors, by the names that a manifest gives them."""
 
-_BLOCK = 1 << 22
-"""Bytes that are copied at a time from one segment into another."""
-
+_BLOCK = 1 << 22  # bytes that are copied at a time from one segment into another
 _BYTES = ("ids.data", "records.data", "records.modality")
 _NUMBERS = ("ids.ends", "ids.hashes", "ids.rows", "records.ends")
 _BESIDE = {**dict.fromkeys(_BYTES, torch.uint8), **dict.fromkeys(_NUMBERS, torch.int64)}

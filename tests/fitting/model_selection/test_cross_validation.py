@@ -7,8 +7,7 @@ from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import GALLERY, CrossValidation, Unpaired
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import SCREENING, score, score_each, screen
+from align.fitting.model_selection.outcome import SCREENING, Outcome, score, score_each, screen
 from tests.helpers.planted import shared_factors, unit
 
 

@@ -12,8 +12,7 @@ from align.fitting.model_selection.map_search import (
     RIDGES,
     MapSearch,
 )
-from align.fitting.model_selection.outcome import Outcome
-from align.fitting.model_selection.scoring import score, screen
+from align.fitting.model_selection.outcome import Outcome, score, screen
 from tests.helpers.planted import shared_factors, unit
 
 

@@ -8,8 +8,8 @@ from align.fitting.losses.contrastive import info_nce, n_pairs, sigmoid
 from align.fitting.losses.matryoshka import matryoshka
 from align.fitting.losses.modality_aware import mac, mamcl
 from align.fitting.losses.structure import structure
-from align.fitting.training.batch import Batch
 from align.fitting.training.objectives import (
+    Batch,
     contrastive,
     contrastive_with_structure,
     mind_the_gap,

@@ -8,7 +8,7 @@ from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.scoring import score_raw
+from align.fitting.model_selection.outcome import score_raw
 from align.fitting.tuning.setting import Setting, SettingScorer
 from tests.helpers.planted import shared_factors
 
