@@ -31,20 +31,14 @@ NEAR_VECTOR = 0.98
 class Finding:
     """The decision on one pair.
 
-    Attributes:
-        id: Its id.
-        decision: ``"keep"``, ``"drop"`` for a repeat, ``"suspect"`` for a pair that may not
-            belong together.
-        reason: Why, in words; empty for a pair to keep.
-        of: Id of the earlier pair that it repeats; empty unless it is dropped.
-        score: Similarity to that pair for a repeat, in [0, 1]; for a suspect, the share of false
-            pairs that fit as well; ``None`` for a pair to keep.
+    ``score`` is the similarity to the earlier pair for a repeat, in [0, 1]; for a suspect, the
+    share of false pairs that fit as well; ``None`` for a pair to keep.
     """
 
     id: str
-    decision: Decision
-    reason: str = ""
-    of: str = ""
+    decision: Decision  # "drop" for a repeat, "suspect" for a pair that may not belong together
+    reason: str = ""  # in words; empty for a pair to keep
+    of: str = ""  # id of the earlier pair that it repeats; empty unless it is dropped
     score: float | None = None
 
 

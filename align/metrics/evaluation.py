@@ -319,7 +319,7 @@ def _mean_of_parts(sizes: list[int], statistic: Statistic) -> Statistic:
     return mean
 
 
-def _interval(
+def values_with_bounds(
     values: Tensor, groups: Tensor, statistic: Statistic, seed: int
 ) -> list[tuple[float, float, float]]:
     """The statistic on all rows and its bounds, ``(value, low, high)`` for each column."""
@@ -330,7 +330,9 @@ def _interval(
 
 
 def _estimates(ranks: Tensor, groups: Tensor, sizes: list[int], seed: int) -> dict[str, Estimate]:
-    bounds = _interval(ranks.double()[:, None], groups, _mean_of_parts(sizes, _metrics), seed)
+    bounds = values_with_bounds(
+        ranks.double()[:, None], groups, _mean_of_parts(sizes, _metrics), seed
+    )
     return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
 
 
@@ -346,7 +348,7 @@ def _differences(pairs: list[tuple[Direction, Direction]], seed: int) -> dict[st
     a, groups, sizes = _stack(*(ours for ours, _ in pairs))
     b, _, _ = _stack(*(theirs for _, theirs in pairs))
     delta = _mean_values(a) - _mean_values(b)
-    bounds = _interval(delta, groups, _mean_of_parts(sizes, weighted_mean), seed)
+    bounds = values_with_bounds(delta, groups, _mean_of_parts(sizes, weighted_mean), seed)
     # The test sums over all queries: weigh each so that every direction counts the same.
     share = torch.cat([delta.new_full((size, 1), 1 / size) for size in sizes])
     generator = torch.Generator(delta.device).manual_seed(seed)

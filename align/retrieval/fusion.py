@@ -13,8 +13,8 @@ from align.retrieval.hits import Hit, Id
 Answers = Sequence[Sequence[Hit]]
 """What ``search`` gives: for each query its hits, best first."""
 
+# What each item of one ranking is worth, and what an item is worth that the ranking lacks.
 _Points = tuple[Mapping[Id, float], float]
-"""What each item of one ranking is worth, and what an item is worth that the ranking lacks."""
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60) -> list[list[Hit]]:

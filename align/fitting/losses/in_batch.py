@@ -55,15 +55,9 @@ def row_losses(
     ``-log(e_uv / (sum_group e + sum_neg e))`` over members ``v`` of the group. It is 0 for a row
     without negatives, or with ``"mean"`` what its positives cost each other.
 
-    Args:
-        logits: ``(n, n)``, scores already divided: column ``u`` belongs to row ``u``.
-        same: Which columns are of the row's group, ``(n, n)`` bool, the diagonal included.
-        positives: What other members of the group are.
-        comparable: Which columns a row may be compared with, ``(n, n)`` bool, the diagonal
-            included; all if ``None``.
-
-    Raises:
-        ValueError: ``positives`` is unknown.
+    In ``logits`` ``(n, n)``, already divided, column ``u`` belongs to row ``u``. ``same`` says
+    which columns are of the row's group, ``comparable`` which a row may be compared with, all if
+    ``None``; both ``(n, n)`` bool, the diagonal included.
     """
     advice = "Choose what other pairs of a group are to each other."
     check_one_of("positives", positives, ("own", "sum", "mean"), advice)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from align.data.splits import deal
 from align.fitting.migration.candidate_maps import Build, old_space_moments
-from align.metrics.bootstrap import bootstrap_interval, weighted_mean
-from align.metrics.evaluation import Estimate
+from align.metrics.bootstrap import weighted_mean
+from align.metrics.evaluation import Estimate, values_with_bounds
 from align.scoring.topk import nearest
 
 K = 10
@@ -43,14 +43,7 @@ class AnswersKept:
     def estimates(self, candidate: int, seed: int) -> tuple[Estimate, Estimate, Estimate]:
         """The two shares kept, and the recall over that of the old queries."""
         table = torch.cat([self.values[candidate], self.old_hits[:, None]], dim=1)
-        value = _shares(table, torch.ones(1, len(table), dtype=torch.float64))[0]
-        low, high = bootstrap_interval(
-            table,
-            groups=self.codes,
-            generator=torch.Generator().manual_seed(seed),
-            statistic=_shares,
-        )
-        bounds = zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
+        bounds = values_with_bounds(table, self.codes, _shares, seed)
         at_1, at_10, recall = (Estimate(*bound) for bound in bounds)
         return at_1, at_10, recall
 

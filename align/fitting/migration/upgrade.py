@@ -29,22 +29,14 @@ CLEAR = 4.0  # standard errors above chance: folds and the best of many do well 
 
 @dataclass(frozen=True, slots=True)
 class MapTried:
-    """One map from new queries to the old space, and how it did on held-out queries.
+    """One map from new queries to the old space, and how it did on held-out queries."""
 
-    Attributes:
-        name: Method and settings, in words.
-        kept_at_1: Share of queries whose nearest item is still the nearest, in [0, 1].
-        kept_at_10: Mean share of the ten nearest that are still among the ten nearest.
-        recall_at_10: Share of queries with an item of their group among the ten nearest, or
-            ``None`` where no groups are known.
-        chosen: Whether the adapter is made of it.
-    """
-
-    name: str
-    kept_at_1: float
-    kept_at_10: float
+    name: str  # method and settings, in words
+    kept_at_1: float  # share of queries whose nearest item is still the nearest, in [0, 1]
+    kept_at_10: float  # mean share of the ten nearest that are still among the ten nearest
+    # share of queries with an item of their group among the ten nearest; None without groups
     recall_at_10: float | None = None
-    chosen: bool = False
+    chosen: bool = False  # whether the adapter is made of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,9 +140,14 @@ class CrossValidation:
         self.screening_folds = self.folds[:enough]
 
     @property
+    def widths(self) -> tuple[int, int]:
+        """Width of the encoders' vectors of each side."""
+        return self.raw[0].shape[1], self.raw[1].shape[1]
+
+    @property
     def is_comparable(self) -> bool:
         """Whether the two sides have one width, so that their raw cosine is defined."""
-        return self.raw[0].shape[1] == self.raw[1].shape[1]
+        return self.widths[0] == self.widths[1]
 
     def prepared(self, side: int, root: bool) -> PreparedSide:
         """One side (0 source, 1 target) with or without the signed root; computed once."""

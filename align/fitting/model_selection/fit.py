@@ -14,7 +14,6 @@ from align._checks import check_at_least, check_matrix, check_no_zero_rows, chec
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
-from align.adapters.maps.linear import IdentityMap
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.repeats import warn_of_repeats
@@ -25,7 +24,7 @@ from align.fitting.model_selection.gallery_correction import (
     choose_gallery,
     projections,
 )
-from align.fitting.model_selection.map_search import MapPair, MapSearch, MapSearchResult
+from align.fitting.model_selection.map_search import MapSearch, MapSearchResult, identity_maps
 from align.fitting.model_selection.outcome import HeldOutGain, score_raw
 from align.fitting.model_selection.part_weights import choose_parts
 from align.fitting.model_selection.shuffled_pairs import against_chance
@@ -164,7 +163,7 @@ def fit(
     gain = None if raw is None else outcome.gain_over(raw.first(len(outcome.reciprocal_ranks)))
     harmful = gain is not None and not gain.exceeds(2)
     if harmful:
-        method, maps, reference = "identity", identity_maps(cv), None
+        method, maps, reference = "identity", identity_maps(*cv.widths), None
         verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
     else:
         method, reference = base.name, gallery.reference(cv, maps)
@@ -226,11 +225,6 @@ def card_of(
         better_than_chance=chance.better,
         versions=installed_versions(),
     )
-
-
-def identity_maps(cv: CrossValidation) -> MapPair:
-    """The raw cosine as a pair of maps."""
-    return IdentityMap(cv.raw[0].shape[1]), IdentityMap(cv.raw[1].shape[1])
 
 
 class _Refinement(NamedTuple):

@@ -183,8 +183,9 @@ class MapSearch:
             [ridge(k) for k in (1.0, 3.0, 10.0)],
         ]
         if self.cv.is_comparable:
-            raw = self._try("raw cosine", _identity_maps, NO_ROOTS)
-            families.append([raw, self._try("centering", _centering_maps, NO_ROOTS)])
+            raw = self._try("raw cosine", lambda each: identity_maps(*each.widths), NO_ROOTS)
+            centred = self._try("centering", lambda each: each.maps(*each.eyes()), NO_ROOTS)
+            families.append([raw, centred])
         return families
 
     def _blended(self, best: MapChoice, others: Sequence[MapChoice]) -> MapChoice:
@@ -244,12 +245,9 @@ def _reweight(sides: Projected, weight: Tensor) -> Projected:
     return F.normalize(sides[0] * weight, dim=1), F.normalize(sides[1] * weight, dim=1)
 
 
-def _identity_maps(moments: Paired) -> MapPair:
-    return IdentityMap(moments.widths[0]), IdentityMap(moments.widths[1])
-
-
-def _centering_maps(moments: Paired) -> MapPair:
-    return moments.maps(*moments.eyes())
+def identity_maps(d_source: int, d_target: int) -> MapPair:
+    """The raw cosine as a pair of maps."""
+    return IdentityMap(d_source), IdentityMap(d_target)
 
 
 def _blend(best: MapChoice, other: MapChoice, weight: float) -> Build:

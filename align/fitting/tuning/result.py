@@ -10,8 +10,9 @@ import torch
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card
 from align.adapters.training_items import TrainingItems
-from align.fitting.model_selection.fit import card_of, identity_maps
+from align.fitting.model_selection.fit import card_of
 from align.fitting.model_selection.gallery_correction import GalleryChoice
+from align.fitting.model_selection.map_search import identity_maps
 from align.fitting.model_selection.outcome import Outcome, score_raw
 from align.fitting.model_selection.shuffled_pairs import against_chance
 from align.fitting.tuning.setting import BYTES, Params, Setting, SettingScorer
@@ -143,7 +144,7 @@ class Tuning:
             reference = gallery.reference(cv, maps)
         else:
             assert raw is not None  # as there is a gain over it
-            method, maps, outcome, chosen = "identity", identity_maps(cv), raw, None
+            method, maps, outcome, chosen = "identity", identity_maps(*cv.widths), raw, None
             verdict = (
                 f"{setting} did not beat the raw cosine by two standard errors ({gain}) "
                 "on held-out folds"
