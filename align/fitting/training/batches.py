@@ -33,13 +33,7 @@ class PairRows:
         """The pairs on a device, checked against the adapter that they will train."""
 
         def prepared(side: Side, x: Tensor, side_map: SideMap) -> Tensor:
-            seen, known = (getattr(of, f"{side}_fingerprint") for of in (pairs, adapter.card))
-            if seen is not None and known is not None and seen != known:
-                raise ValueError(
-                    f"an adapter is trained on vectors of the {side} encoder that it was made for, "
-                    f"{known}; got vectors of {seen}. Encode with the first, or start from an "
-                    "adapter for the second."
-                )
+            adapter.check_fingerprint(side, getattr(pairs, f"{side}_fingerprint"))
             x = x.to(device, torch.float32)
             check_matrix(f"{side} embeddings", x, d=side_map.d_in)
             check_no_zero_rows(f"{side} embeddings", x)

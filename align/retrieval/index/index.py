@@ -9,6 +9,7 @@ from typing import Any, Self
 from align._checks import as_list, check_at_least, check_k, check_side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
+from align.data.readers import in_utf8
 from align.data.sides import Side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit
@@ -27,7 +28,7 @@ from align.retrieval.index.lookup import (
 from align.retrieval.index.search import check_options, search
 from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter, save_adapter
 from align.retrieval.storage.folder import check_new, remove_others
-from align.retrieval.storage.id_table import IdTable, check_ids, check_texts, is_utf8
+from align.retrieval.storage.id_table import IdTable, check_ids, check_texts
 from align.retrieval.storage.manifest import Manifest, Stored, one_writer, write_manifest
 from align.retrieval.storage.metadata import Records
 from align.retrieval.storage.segment import STORED, Segment, check_dtype, stored
@@ -134,7 +135,7 @@ class Index:
         return sum(map(len, self._segments))
 
     def __contains__(self, id: object) -> bool:
-        if not isinstance(id, str) or not is_utf8(id):
+        if not isinstance(id, str) or not in_utf8(id):
             return False
         return locate(self._segments, [id])[0] is not None
 

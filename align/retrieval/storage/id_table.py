@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from align._checks import check_length
+from align.data.readers import in_utf8
 from align.retrieval.storage.packed_strings import Array, Packed, damaged
 
 
@@ -89,18 +90,9 @@ def check_texts(ids: Sequence[str]) -> None:
             raise TypeError(
                 f"ids must be strings, as JSON keeps them; got {id!r} in row {row}. Use str."
             )
-    if not is_utf8("\n".join(ids)):
-        row = next(row for row, id in enumerate(ids) if not is_utf8(id))
+    if not in_utf8("\n".join(ids)):
+        row = next(row for row, id in enumerate(ids) if not in_utf8(id))
         raise ValueError(
             f"ids must be text that UTF-8 can write; that of row {row} is {ids[row]!r}. "
             "Decode the name with the right encoding first."
         )
-
-
-def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can write a text: it holds no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -78,7 +78,7 @@ def test_pairs_of_other_encoders_are_refused(pairs):
     other = PairedEmbeddings(
         pairs.source, pairs.target, pairs.ids, pairs.groups, "text:a", "image:b"
     )
-    with pytest.raises(ValueError, match=r"target encoder .* image:a; got vectors of image:b"):
+    with pytest.raises(ValueError, match=r"target side .* image:a; got vectors of image:b"):
         train(start, other, config=QUICK)
 
 
