@@ -191,9 +191,17 @@ class PairedEmbeddings:
     ) -> Self:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
 
-        The arguments are the attributes. An ``Embeddings`` brings fingerprint, spec and ids along.
-        With neither ``ids`` nor an ``Embeddings``, pairs are called ``"0"``, ``"1"``, ...; without
-        ``groups``, every pair is its own.
+        Args:
+            source: Source embeddings; an ``Embeddings`` brings fingerprint, spec and ids along.
+            target: Target embeddings of the same pairs in the same order.
+            ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
+            groups: Group names; every pair is its own group if left out.
+            domains: As in the class, like all that follow.
+            source_modality: Bit masks.
+            target_modality: Bit masks.
+            source_parts: Widths.
+            target_parts: Widths.
+            instructions: An embedding per pair.
 
         Raises:
             TypeError: ``ids``, ``groups`` or ``domains`` is one string.

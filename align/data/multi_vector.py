@@ -107,8 +107,10 @@ class MultiVector:
     ) -> Self:
         """Pack the rows of padded items that a mask keeps.
 
-        ``tokens`` are ``(n, t, d)``, or ``n`` matrices ``(t, d)``, NumPy or torch; rows outside the
-        mask are never read. ``mask`` ``(n, t)``, likewise, is bool, or 0 and 1 as tokenizers give.
+        Args:
+            tokens: ``(n, t, d)``, or ``n`` matrices ``(t, d)``, NumPy or torch; rows outside the
+                mask are never read.
+            mask: ``(n, t)``, likewise, bool or 0 and 1 as tokenizers give it; nonzero keeps a row.
 
         Raises:
             ValueError: The shapes do not fit, the mask holds other numbers, or an item keeps

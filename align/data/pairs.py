@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self
 
 from align._checks import as_list, check_length, check_unique
 from align.data.readers import (
@@ -20,14 +20,7 @@ from align.data.readers import (
 )
 from align.data.repeats import warn_of_repeats
 from align.data.splits import names_of, row_index, take_split
-from align.data.validation import (
-    ColumnNames,
-    Columns,
-    OnError,
-    ReaderOptions,
-    spelled_alike,
-    valid_pairs,
-)
+from align.data.validation import Columns, OnError, spelled_alike, valid_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,14 +28,30 @@ if TYPE_CHECKING:
     from align.data.embeddings import PairedEmbeddings
     from align.data.encoding import Cache, Encoder
 
-__all__ = ["OnError", "Pairs", "PairsError", "ReaderOptions"]
+__all__ = ["OnError", "Pairs", "PairsError"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """Raw items of two sides, row-matched.
 
-    The readers share their ``options``: the keywords of ``align.data.validation.ReaderOptions``.
+    The readers share their arguments. ``source`` and ``target`` name columns. ``id`` names a column
+    of unique names; without one, the names are ``"0"``, ``"1"``, ... over the rows of the file, bad
+    ones included. ``group`` names a column; pairs of one group never straddle a split, and count as
+    matches of each other. Where one image has several captions, name the image column as group.
+
+    A column holds images if more than half of its filled cells end in .png, .jpg, .jpeg, .webp,
+    .bmp, .gif, .tif or .tiff; ``images=`` names those columns instead, ``images=[]`` none. Their
+    cells become paths, relative to the folder of the file. Images are opened and their headers
+    checked; pixels are decoded only when encoded.
+
+    A side of several kinds of item needs a column that names the modality of each, as
+    ``align.data.modality.Modality.parse`` reads it: then cells of modality image are paths and all
+    others texts, and ``images=`` is refused.
+
+    A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
+    before, or the row itself is malformed. ``on_error="raise"`` reports all bad rows in one error;
+    ``"skip"`` drops them, logs a warning, and lists them in ``skipped``.
 
     Attributes:
         ids: ``n`` unique names.
@@ -118,33 +127,89 @@ class Pairs:
         )
 
     @classmethod
-    def from_csv(cls, path: str | Path, **options: Unpack[ReaderOptions]) -> Self:
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Read the UTF-8 CSV at ``path``, whose first line names the columns; else as ``read``.
 
         Raises:
             PairsError: The file is malformed, a column is not there, or rows are bad.
             FileNotFoundError: There is no such file.
         """
-        return cls._read(lambda _: read_csv(Path(path), delimiter=","), **options)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_csv(Path(path), delimiter=","), columns, images, on_error)
 
     @classmethod
-    def from_tsv(cls, path: str | Path, **options: Unpack[ReaderOptions]) -> Self:
+    def from_tsv(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Read the tab-separated file at ``path``, quoted as CSV is; else as ``read``."""
-        return cls._read(lambda _: read_csv(Path(path), delimiter="\t"), **options)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
 
     @classmethod
-    def from_jsonl(cls, path: str | Path, **options: Unpack[ReaderOptions]) -> Self:
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``read``."""
-        return cls._read(lambda _: read_jsonl(Path(path)), **options)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
 
     @classmethod
-    def from_parquet(cls, path: str | Path, **options: Unpack[ReaderOptions]) -> Self:
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Read the Parquet file at ``path``; as ``read``.
 
         Raises:
             ImportError: pyarrow is not installed.
         """
-        return cls._read(lambda wanted: read_parquet(Path(path), wanted), **options)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, on_error: OnError = "raise") -> Self:
@@ -157,16 +222,49 @@ class Pairs:
             PairsError: An image has no captions, a ``.txt`` no image, or an image is unreadable.
             NotADirectoryError: ``folder`` is not a folder.
         """
-        columns = {"source": "caption", "target": "image", "id": "id", "group": "image"}
-        table = read_folder(Path(folder))
-        return cls._read(lambda _: table, images=["image"], on_error=on_error, **columns)
+        columns = Columns("caption", "image", "id", "image")
+        return cls._from_table(read_folder(Path(folder)), columns, ["image"], on_error)
 
     @classmethod
-    def read(cls, path: str | Path, **options: Unpack[ReaderOptions]) -> Self:
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> Self:
         """Read by the suffix of ``path``: .csv, .tsv, .jsonl, .jsonl.gz, .parquet, or a folder.
 
-        A folder is read as by ``from_folder``, and its columns are called caption and image. Image
-        paths in the cells of a file are relative to its folder. See ``ReaderOptions``.
+        A folder is read as by ``from_folder``, and its columns are called caption and image.
+
+        A row is bad if a cell is empty or not text, an image is missing or unreadable, an id
+        occurred before, or the row itself is malformed.
+
+        Args:
+            path: The file or folder. Image paths in its cells are relative to its folder.
+            source: Column of the source items.
+            target: Column of the target items.
+            id: Column of unique names; without one, they are ``"0"``, ``"1"``, ... over the rows
+                of the file, bad ones included.
+            group: Column of groups; every pair is its own group if left out. Pairs of one group
+                never straddle a split, and count as matches of each other. Where one image has
+                several captions, name the image column.
+            source_modality: Column that names the modality of each source, for a side of several
+                kinds of item: cells of modality image are paths and all others texts.
+            target_modality: The same of the targets.
+            instruction: Column of what to look for, beside the source; an empty cell is nothing.
+            images: Which of the two columns hold image paths, ``[]`` for none; by default those
+                where more than half of the filled cells end like pictures. Refused beside columns
+                of modalities. Headers are checked, and pixels decoded only when encoded.
+            on_error: ``"raise"`` reports all bad rows in one error; ``"skip"`` drops them, logs a
+                warning, and lists them in ``skipped``.
 
         Raises:
             ValueError: The suffix is another.
@@ -174,25 +272,19 @@ class Pairs:
             FileNotFoundError: There is no such file or folder.
         """
         path = Path(path)
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         if path.is_dir():
-            options["id"] = options.get("id") or "id"
-            options["group"] = options.get("group") or "image"
-            options["images"] = ["image"]
-            return cls._read(lambda _: read_folder(path), **options)
-        return cls._read(lambda wanted: read_table(path, wanted), **options)
+            columns = replace(columns, id=id or "id", group=group or "image")
+            table, images = read_folder(path), ["image"]
+        else:
+            table = read_table(path, columns.named)
+        return cls._from_table(table, columns, images, on_error)
 
     @classmethod
-    def _read(
-        cls,
-        table_of: Callable[[list[str]], Table],
-        *,
-        images: Collection[str] | None = None,
-        on_error: OnError = "raise",
-        **names: Unpack[ColumnNames],
+    def _from_table(
+        cls, table: Table, columns: Columns, images: Collection[str] | None, on_error: OnError
     ) -> Self:
-        """The valid pairs of the table that ``table_of`` reads for the columns that are wanted."""
-        columns = Columns(**names)
-        good, bad = valid_pairs(table_of(columns.named), columns, images, on_error)
+        good, bad = valid_pairs(table, columns, images, on_error)
 
         def values(name: str, column: str | None) -> tuple[Any, ...] | None:
             return None if column is None else tuple(getattr(pair, name) for pair in good)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple, Required, TypedDict, get_args
+from typing import Literal, NamedTuple, get_args
 
 from align._checks import check_one_of
 from align.data.pictures import SUFFIXES, picture_problem
@@ -18,55 +18,9 @@ logger = logging.getLogger(__name__)
 OnError = Literal["raise", "skip"]
 
 
-class ColumnNames(TypedDict, total=False):
-    """Keywords that name the columns of a table of pairs.
-
-    Attributes:
-        source: Column of the source items.
-        target: Column of the target items.
-        id: Column of unique names; without one, they are ``"0"``, ``"1"``, ... over the rows of
-            the file, bad ones included.
-        group: Column of groups; every pair is its own group if left out. Pairs of one group never
-            straddle a split, and count as matches of each other. Where one image has several
-            captions, name the image column.
-        source_modality: Column that names the modality of each source, as
-            ``align.data.modality.Modality.parse`` reads it, for a side of several kinds of item:
-            cells of modality image are paths and all others texts.
-        target_modality: The same of the targets.
-        instruction: Column of what to look for, beside the source; an empty cell is nothing.
-    """
-
-    source: Required[str]
-    target: Required[str]
-    id: str | None
-    group: str | None
-    source_modality: str | None
-    target_modality: str | None
-    instruction: str | None
-
-
-class ReaderOptions(ColumnNames, total=False):
-    """Keywords of the readers of ``Pairs``: the names of columns, and how rows are read.
-
-    A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
-    before, or the row itself is malformed.
-
-    Attributes:
-        images: Which of the two columns hold image paths, ``[]`` for none; by default those where
-            more than half of the filled cells end in .png, .jpg, .jpeg, .webp, .bmp, .gif, .tif or
-            .tiff. Refused beside columns of modalities. Cells become paths, relative to the folder
-            of the file; headers are checked, and pixels decoded only when encoded.
-        on_error: ``"raise"``, the default, reports all bad rows in one error; ``"skip"`` drops
-            them, logs a warning, and lists them in ``Pairs.skipped``.
-    """
-
-    images: Collection[str] | None
-    on_error: OnError
-
-
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """``ColumnNames`` with what was left out as ``None``."""
+    """Names of the columns of a table of pairs; all but the two sides may be left out."""
 
     source: str
     target: str

@@ -13,6 +13,7 @@ from align.encoders.naming import model_and_options
 if TYPE_CHECKING:
     from align.data.encoding import Encoder
 
+
 KIND = "(?:text|code|image|python):"
 _NAMED = re.compile(rf"\s*([\w|]+)=(?={KIND})")
 _BETWEEN_NAMED = re.compile(rf";(?=\s*(?:[\w|]+=)?{KIND})")
@@ -50,7 +51,9 @@ def from_spec(spec: str) -> Encoder:
 def from_card(encoders: Mapping[str, str], role: str) -> Encoder:
     """The encoder that an adapter remembers, if building it runs no code that the card names.
 
-    ``encoders`` are ``adapter.card.encoders``; ``role`` is one of its keys.
+    Args:
+        encoders: ``adapter.card.encoders``.
+        role: ``"source"``, ``"target"`` or ``"instruction"``.
 
     Raises:
         ValueError: Nothing is remembered, or it is a ``python:`` encoder. Whoever wrote the card

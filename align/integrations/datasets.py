@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,28 +13,44 @@ from align.data.encoding import Cache, Encoder, encode_items, items_for
 from align.data.pairs import Pairs
 from align.data.readers import PairsError
 from align.data.splits import names_of
-from align.data.validation import ColumnNames, Columns
 from align.integrations.extras import extra
 
 with extra("datasets"):
     from datasets import Dataset, Features, List, Value
 
 
-def to_pairs(dataset: Dataset, **names: Unpack[ColumnNames]) -> Pairs:
+def to_pairs(
+    dataset: Dataset,
+    *,
+    source: str,
+    target: str,
+    id: str | None = None,
+    group: str | None = None,
+    source_modality: str | None = None,
+    target_modality: str | None = None,
+    instruction: str | None = None,
+) -> Pairs:
     """Raw items of two columns; those of an ``Image`` feature are decoded, all at once.
 
     For more pictures than fit into memory, encode them with ``with_vectors`` instead.
 
-    ``names`` are those of columns, as in ``align.data.validation.ColumnNames``.
+    Args:
+        dataset: One split.
+        source: Column of the source items.
+        target: Column of the target items.
+        id: Column of unique ids; made from row numbers if left out.
+        group: Column that ties pairs together; every pair is its own group if left out.
+        source_modality: Column that names the modality of each source.
+        target_modality: The same of the targets.
+        instruction: Column of instructions; an empty cell is none.
 
     Raises:
         TypeError: ``dataset`` is no single split.
         ValueError: A column is not there, or ids repeat.
         PairsError: A cell other than an instruction is missing, or a text is blank.
     """
-    wanted = Columns(**names)
-    _check(dataset, *wanted.named)
-    named = astuple(wanted)
+    named = (source, target, id, group, source_modality, target_modality, instruction)
+    _check(dataset, *(name for name in named if name is not None))
     columns = [None if name is None else list(dataset[name]) for name in named]
     missing = [
         f"row {row}, {name}: the cell is empty"
@@ -126,8 +141,13 @@ def to_paired(
 ) -> PairedEmbeddings:
     """Both sides from two columns of vectors, to ``fit`` and to ``evaluate``.
 
-    Columns are named as for ``to_pairs``. If the ``fingerprints`` of the two encoders are known, an
-    adapter refuses vectors of others.
+    Args:
+        dataset: One split.
+        source: Column of source vectors.
+        target: Column of target vectors.
+        id: As for ``to_pairs``.
+        group: As for ``to_pairs``.
+        fingerprints: Of the two encoders, if known; an adapter then refuses vectors of others.
 
     Raises:
         TypeError: ``dataset`` is no single split.

@@ -84,9 +84,13 @@ def faiss_stage(factory: str, *, settings: str = "") -> Callable[[MultiVector], 
 def faiss_search(index: Any) -> Callable[[Floats, int], tuple[Rows, Floats]]:
     """A search over a FAISS index of one's own, for ``align.wrap``.
 
-    The index is by inner product, of any kind, or by L2 over stored vectors of unit norm: the score
-    is then their inner product, which ranks the same. The search takes query vectors ``(q, d)`` and
-    ``k``; it gives ids of the index and scores, both ``(q, k)``, with id -1 where there are fewer.
+    Args:
+        index: By inner product, of any kind; ids are those of the index. Or by L2, over stored
+            vectors of unit norm: the score is then their inner product, which ranks the same.
+
+    Returns:
+        Query vectors ``(q, d)`` and ``k`` in; ids and scores out, both ``(q, k)``, and -1 as the
+        id where FAISS finds fewer.
 
     Raises:
         ValueError: The index is of another metric; later, the queries are of another width, or

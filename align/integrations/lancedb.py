@@ -114,9 +114,13 @@ def lancedb_search(
 def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[list[Hit]]:
     """Up to ``k`` hits for each query, best first by exact MaxSim over the whole table.
 
-    The metadata of a hit are the further columns of the table, which ``create_gallery`` filled with
-    several vectors per item, without a search index on them. ``tokens`` are ``q`` packed queries
-    of the width of the items; ``k`` is at least 1.
+    The metadata of a hit are the further columns of the table.
+
+    Args:
+        table: One that ``create_gallery`` filled with several vectors per item, without a search
+            index on them.
+        tokens: ``q`` packed queries of the width of the items.
+        k: Hits per query, at least 1.
 
     Raises:
         ValueError: The table has no several vectors per item, or ``k`` is below 1.

@@ -144,9 +144,13 @@ def rescored_search(
 ) -> list[list[Hit]]:
     """The ``k`` best by MaxSim among the candidates of the single vectors; Qdrant does both.
 
-    The collection is one that ``create_gallery`` filled with several vectors per item. ``queries``
-    are ``adapter.queries(...)``, ``(q, d)``, and ``tokens`` several vectors for each, ``q`` packed
-    items. MaxSim scores ``candidates`` items per query, and ``1 <= k <= candidates``.
+    Args:
+        client: As for ``create_gallery``.
+        collection: One that ``create_gallery`` filled with several vectors per item.
+        queries: Query vectors, ``(q, d)``: ``adapter.queries(...)``.
+        tokens: Several vectors for each query, ``q`` packed items.
+        k: Hits per query, ``1 <= k <= candidates``.
+        candidates: Items per query that MaxSim scores.
 
     Raises:
         ValueError: The sides differ in number, or ``k`` or ``candidates`` is out of range.

@@ -13,8 +13,11 @@ from align.adapters.maps.linear import RelativeMap
 def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) -> Adapter:
     """Sparse, sharpened relative representations with the training pairs as anchors.
 
-    Of ``n`` pairs, ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``, the ``k`` nearest
-    anchors count per item, ``1 <= k <= n``; ``power`` > 0 is the exponent of their similarities.
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``; they become anchors.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        k: Anchors that count per item, ``1 <= k <= n``.
+        power: Exponent of their similarities, > 0.
 
     Raises:
         ValueError: ``k`` or ``power`` is out of range, or the sides are not row-matched finite

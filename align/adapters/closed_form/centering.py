@@ -13,8 +13,11 @@ from align.adapters.maps.linear import LinearMap
 def centering(source: Tensor, target: Tensor) -> Adapter:
     """Close the centroid gap of two encoders that already share a space.
 
-    ``x' = norm(norm(x) - mean)`` on each side with its own mean. ``source`` and ``target`` are the
-    embeddings of ``n`` pairs, both ``(n, d)``.
+    ``x' = norm(norm(x) - mean)`` on each side with its own mean.
+
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d)``.
+        target: Target embeddings, ``(n, d)`` of the same width.
 
     Raises:
         ValueError: The widths differ, or the sides are not finite row-matched matrices.

@@ -17,7 +17,15 @@ def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None 
     ``z`` and ``w`` are canonical variates and ``rho`` their training correlations, clipped to
     [0, 1]. Rewritten so that both sides have unit norm and a plain inner product gives ``s``.
 
-    The arguments and what is raised are those of ``cca``.
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        ridge: Just enough to invert the covariances, in units of their mean eigenvalue.
+        dim: Canonical directions to keep, or ``None`` for all.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices without zero rows, or
+            ``ridge`` or ``dim`` is out of range.
 
     Reference:
         Li et al. 2025, arXiv:2410.07610, eq. 6.

@@ -14,8 +14,11 @@ def procrustes(source: Tensor, target: Tensor) -> Adapter:
     """Rotate the source onto the target; widths may differ.
 
     Objective: ``min ||X R - Y||_F`` over ``R`` with orthonormal rows or columns, on centred
-    unit-norm rows. Solution: ``U S V.T = svd(X.T Y)``, ``R = U V.T``. ``source`` ``(n, d_source)``
-    and ``target`` ``(n, d_target)`` are the embeddings of ``n`` pairs.
+    unit-norm rows. Solution: ``U S V.T = svd(X.T Y)``, ``R = U V.T``.
+
+    Args:
+        source: Source embeddings of ``n`` pairs, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
 
     Raises:
         ValueError: The sides are not row-matched finite matrices without zero rows.
