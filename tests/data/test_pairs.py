@@ -393,11 +393,3 @@ def test_pairs_load_without_torch_pillow_or_pyarrow():
     check = f"import sys, align.data.pairs; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("read", ["from_csv", "from_tsv", "from_jsonl", "from_parquet", "read"])
-def test_readers_refuse_keywords_that_are_not_theirs(tmp_path, read):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'captions'"):
-        getattr(Pairs, read)(tmp_path / "pairs.csv", source="a", target="b", captions="c")
-    with pytest.raises(TypeError, match="'target'"):
-        getattr(Pairs, read)(tmp_path / "pairs.csv", source="a")

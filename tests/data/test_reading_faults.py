@@ -220,3 +220,11 @@ def test_a_file_name_that_is_not_utf8_is_refused_before_anything_is_encoded(tmp_
         read_items(tmp_path)
     with pytest.raises(PairsError, match=r"names of files must be in UTF-8; 1 are not"):
         Pairs.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("read", ["from_csv", "from_tsv", "from_jsonl", "from_parquet", "read"])
+def test_readers_refuse_keywords_that_are_not_theirs(tmp_path, read):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'captions'"):
+        getattr(Pairs, read)(tmp_path / "pairs.csv", source="a", target="b", captions="c")
+    with pytest.raises(TypeError, match="'target'"):
+        getattr(Pairs, read)(tmp_path / "pairs.csv", source="a")

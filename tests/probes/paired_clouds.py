@@ -92,3 +92,12 @@ def check_uniform(ps: Sequence[float]) -> None:
     assert float((p <= 0.05).float().mean()) < 0.13
     assert 0.08 < float((p <= 0.2).float().mean()) < 0.32
     assert 0.35 < float((p <= 0.5).float().mean()) < 0.65
+
+
+def differing(rng, n, d=4):
+    """Clouds with another mean and another shape, whose pairs have something in common."""
+    shared = torch.randn(n, d, generator=rng)
+    falling = 1 / torch.arange(1, d + 1).sqrt()
+    source = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling
+    target = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling.flip(0) + 0.5
+    return F.normalize(source, dim=1), F.normalize(target, dim=1)

@@ -14,7 +14,14 @@ from probes.distribution.clouds import centred, squared_distances
 from probes.nulls import deviations_to_swap, random_signs
 from probes.reporting.states import states
 from tests.helpers.planted import rotation
-from tests.probes.paired_clouds import UNEVEN, drawn_rows, space_of, strangers, weights_of
+from tests.probes.paired_clouds import (
+    UNEVEN,
+    differing,
+    drawn_rows,
+    space_of,
+    strangers,
+    weights_of,
+)
 
 SQUARED = {
     "gaussian": (
@@ -52,15 +59,6 @@ EACH_SQUARED = pytest.mark.parametrize("distance, whole, part", SQUARED.values()
 # How well they can be trusted is tested by probe; here they are compared with themselves.
 unreliable_is_fine = pytest.mark.filterwarnings("ignore::probes.inputs.UnreliableEstimate")
 pytestmark = unreliable_is_fine
-
-
-def differing(rng, n, d=4):
-    """Clouds with another mean and another shape, whose pairs have something in common."""
-    shared = torch.randn(n, d, generator=rng)
-    falling = 1 / torch.arange(1, d + 1).sqrt()
-    source = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling
-    target = (shared + 0.5 * torch.randn(n, d, generator=rng)) * falling.flip(0) + 0.5
-    return F.normalize(source, dim=1), F.normalize(target, dim=1)
 
 
 def close(value, rel=1e-6, abs=1e-9):
@@ -352,20 +350,6 @@ def test_small_and_wide_spaces_give_finite_numbers(rng, distance, whole, part, n
             drawn = measured.replicate(weights_of(space.codes, 50))
             numbers = [measured.value, measured.null.value, measured.null.p, *drawn.tolist()]
             assert np.isfinite(numbers).all()
-
-
-def test_transport_is_solved_once_for_both_rows(rng, monkeypatch):
-    solved = []
-    solve = sinkhorn._divergence
-    monkeypatch.setattr(sinkhorn, "_divergence", lambda *args: solved.append(1) or solve(*args))
-    space = space_of(*differing(rng, 30))
-    sinkhorn.SINKHORN_DIVERGENCE.measure(space)
-    # The value, and both nulls: that of the shape says whether the bias is worth a note.
-    assert len(solved) == 39
-    sinkhorn.SINKHORN_DIVERGENCE_CENTRED.measure(space)
-    assert len(solved) == 39
-    sinkhorn.SINKHORN_DIVERGENCE.measure(space_of(*differing(rng, 30)))
-    assert len(solved) == 78
 
 
 @EACH
