@@ -30,7 +30,7 @@ class Adapter(nn.Module):
     Attributes:
         source_map: ``(n, d_source)`` to unit-norm ``(n, dim)``.
         target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
-        reference: GalleryExpansion and hubness correction of gallery vectors, or ``None``.
+        reference: Expansion and hubness correction of gallery vectors, or ``None``.
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
