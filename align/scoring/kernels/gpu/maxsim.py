@@ -1,6 +1,6 @@
 """MaxSim on a GPU without the similarities of all token pairs. Meaning: kernels/reference.py.
 
-Sizes, and the times to expect of them: kernels/ROOFLINE.md.
+Sizes, and the times to expect of them: docs/gpu_roofline.md.
 """
 
 from __future__ import annotations
