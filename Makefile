@@ -31,10 +31,10 @@ ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses tests/metrics/te
 	tests/probes/structure/test_neighbourhoods.py tests/probes/structure/test_rsa.py \
 	tests/probes/pathology/test_robustness.py
 test-arithmetic: $(VENV)/.ready
-	for machine in "default 2" "avx2 1"; do set -- $$machine; \
+	for machine in "default 1 2" "avx2 2 1"; do set -- $$machine; \
 		echo "$$1, threads: $$2"; \
 		ATEN_CPU_CAPABILITY=$$1 OMP_NUM_THREADS=$$2 $(BIN)/python -m pytest \
-			--numprocesses auto --maxprocesses 4 --dist loadfile $(ARITHMETIC) || exit 1; \
+			--numprocesses $$3 --dist loadfile $(ARITHMETIC) || exit 1; \
 	done
 
 # Faults planted in core lines, one at a time: the nearest tests must notice each.
