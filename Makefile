@@ -66,4 +66,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m experiments.bench.maxsim
 
 clean:
-	rm -rf $(VENV) demo-output dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-output dist build .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
