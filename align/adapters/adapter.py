@@ -89,15 +89,23 @@ class Adapter(nn.Module):
 
     @torch.inference_mode()
     def target(self, y: Vectors) -> Tensor:
-        """Target embeddings ``(n, d_target)`` in the shared space; as ``source`` otherwise."""
+        """Target embeddings ``(n, d_target)`` in the shared space: unit-norm ``(n, dim)``.
+
+        Raises:
+            ValueError: As for ``source``.
+        """
         return self._map("target", y)
 
     @torch.inference_mode()
     def queries(self, x: Vectors, *, side: Side = "source") -> Tensor:
-        """Query vectors of embeddings of ``side``, to search a ``gallery`` of the other side with.
+        """Query vectors to search a ``gallery`` of the other side with, by inner product.
+
+        Args:
+            x: Embeddings of the side that asks, ``(n, d_side)``.
+            side: Which side that is.
 
         Returns:
-            ``(n, d_search)``: the shared space; ones if there is a hubness correction; and for
+            ``(n, dim)``, and further columns: ones if there is a hubness correction, and for
             sources, what their instructions prefer, if there is a preference.
 
         Raises:
@@ -113,12 +121,19 @@ class Adapter(nn.Module):
 
     @torch.inference_mode()
     def gallery(self, y: Vectors, *, side: Side = "target") -> Tensor:
-        """Gallery vectors of embeddings of ``side``, for any inner-product index.
+        """Gallery vectors for any inner-product index, correction included.
+
+        Args:
+            y: Embeddings of the side that is searched, ``(m, d_side)``.
+            side: Which side that is.
 
         Returns:
-            ``(m, d_search)``: the shared space; minus the hubness bias, if there is a correction;
+            ``(m, dim)``, and further columns: minus the hubness bias, if there is a correction,
             and for targets their kinds, if there is a preference. The inner product with
-            ``queries`` of the other side is the corrected score. Errors are those of ``queries``.
+            ``queries`` of the other side is the corrected score.
+
+        Raises:
+            ValueError: As for ``queries``.
         """
         z = self._map(side, y)
         if self.reference is not None:

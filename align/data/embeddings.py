@@ -253,7 +253,10 @@ class PairedEmbeddings:
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0, of whole groups and domains.
 
-        ``test`` in (0, 1) and ``val`` in [0, 1) are shares of the pairs; ``seed`` seeds the draw.
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
 
         Raises:
             ValueError: A share is out of range or leaves a part empty.

@@ -219,7 +219,11 @@ class MultiVector:
         return self._gather(self.offsets[:-1][rows], lengths, scales)
 
     def prefix(self, budget: int) -> Self:
-        """The first ``budget`` tokens of each item; one with fewer keeps all. ``budget`` >= 1."""
+        """The first ``budget`` tokens of each item; an item with fewer keeps all of its own.
+
+        Raises:
+            ValueError: ``budget`` is below 1.
+        """
         check_at_least("budget", budget, 1)
         lengths = self.lengths.clamp_max(budget)
         if torch.equal(lengths, self.lengths):
@@ -299,8 +303,10 @@ class MultiVector:
     def open(cls, path: str | Path, *, check: bool = True) -> Self:
         """What ``save`` wrote, on the CPU and mapped into memory.
 
-        With ``check``, all of it is read once and compared with its digest. Without, tokens stay on
-        disk until they are read, and damage is not noticed.
+        Args:
+            path: The file.
+            check: Read all of it once and compare it with its digest, so that damage is found
+                here. Without, tokens stay on disk until they are read, and are not compared.
 
         Raises:
             FileNotFoundError: There is no such file.

@@ -47,10 +47,16 @@ class TokenPairs:
         store: TokenCache | None = None,
         progress: bool = False,
     ) -> Self:
-        """Encode both sides, pooled, and token by token where an encoder has ``encode_tokens``.
+        """Encode both sides, pooled and, by encoders that give them, token by token.
 
-        The items of ``pairs`` go through ``source_encoder`` and ``target_encoder``, without a
-        ``store`` twice. ``progress`` shows a bar per side and kind.
+        Args:
+            pairs: The raw items.
+            source_encoder: For the source items; its token states come along if it has an
+                ``encode_tokens``.
+            target_encoder: For the target items, likewise.
+            store: Where vectors are looked up and kept, such as an ``EmbeddingStore``; without
+                one, every item goes through its encoder twice.
+            progress: Show a bar per side and kind.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files.
@@ -82,7 +88,21 @@ class TokenPairs:
         )
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
-        """The split of ``PairedEmbeddings.split``, with its arguments, errors and warning."""
+        """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0, of whole groups and domains.
+
+        The same rows as ``PairedEmbeddings.split``.
+
+        Args:
+            test: Share of the pairs held out for testing, in (0, 1).
+            val: Share held out for validation, in [0, 1).
+            seed: Seeds the draw.
+
+        Raises:
+            ValueError: A share is out of range or leaves a part empty.
+
+        Warns:
+            RepeatedItems: Many pairs share an item and no groups say so.
+        """
         sides = self.pooled.source, self.pooled.target
         warn_of_repeats(sides, self.pooled.group_key, "split", stacklevel=2)
         return take_split(self, self.pooled.group_key, test=test, val=val, seed=seed)

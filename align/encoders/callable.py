@@ -56,7 +56,11 @@ class CallableEncoder:
     def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """The vector of each item, ``(n, dim)`` float32 on the CPU.
 
-        An error of ``function`` passes through: whether to try again is up to it.
+        An error of ``function`` passes through: trying again is its own matter.
+
+        Args:
+            items: ``n`` items, at least one.
+            progress: Draw a progress bar on stderr.
 
         Raises:
             TypeError: ``items`` is one string.

@@ -168,7 +168,11 @@ class ImageEncoder:
         return int(stages[-1] if self.layer == -1 else [first, *stages][self.layer])
 
     def encode(self, items: Sequence[ImageItem], *, progress: bool = False) -> Tensor:
-        """The vector of each image, ``(n, dim)`` float32 on the CPU, for at least one image.
+        """The vector of each image, ``(n, dim)`` float32 on the CPU.
+
+        Args:
+            items: ``n`` images, at least one.
+            progress: Draw a progress bar on stderr.
 
         Raises:
             TypeError: An item is of none of the kinds above.
@@ -180,7 +184,14 @@ class ImageEncoder:
         """The patch states of each image, float32 on the CPU, row by row from the top left.
 
         CLS and register tokens are left out. A feature map ``(d, h, w)`` gives ``h * w`` states.
-        Raises as ``encode``.
+
+        Args:
+            items: ``n`` images, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is of none of the kinds above.
+            ValueError: There are no items, or one cannot be read.
         """
         return MultiVector.pack(self._run(items, self._patches, progress=progress))
 

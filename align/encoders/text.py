@@ -127,7 +127,11 @@ class TextEncoder:
         return int(self._text_config.hidden_size)
 
     def encode(self, items: Sequence[str], *, progress: bool = False) -> Tensor:
-        """The vector of each text, ``(n, dim)`` float32 on the CPU, for at least one text.
+        """The vector of each text, ``(n, dim)`` float32 on the CPU.
+
+        Args:
+            items: ``n`` texts, at least one.
+            progress: Draw a progress bar on stderr.
 
         Raises:
             TypeError: An item is no string.
@@ -139,7 +143,15 @@ class TextEncoder:
         """The token states of each text, float32 on the CPU, without padding.
 
         Special tokens and the prompt stay: pooling reads them too. States come from ``layer``
-        and are not normalized. Raises as ``encode``.
+        and are not normalized.
+
+        Args:
+            items: ``n`` texts, at least one.
+            progress: Draw a progress bar on stderr.
+
+        Raises:
+            TypeError: An item is no string.
+            ValueError: There are no items, or a text has no tokens.
         """
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
 

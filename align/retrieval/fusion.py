@@ -53,14 +53,25 @@ def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
     """All items found for each query, best first by the sum of their standardised scores.
 
     For each query, the scores of one ranking are shifted and scaled to mean 0 and standard
-    deviation 1 over its candidates (the population's). An item that a ranking lacks gets the
-    lowest standardised score there: it scored no more than that, and the mean, 0, would set it
-    above items that were found. A ranking whose scores are all equal adds 0 to all. How deep the
-    rankings go matters: take as many candidates of each searcher, some dozens.
+    deviation 1 over its candidates (that of the candidates themselves, divided by their number).
+
+    An item that a ranking lacks gets the lowest of its standardised scores there. A searcher gives
+    its best, so the item scored no more than that; the mean, 0, would set it above items that were
+    found. A ranking whose scores are all equal, or that found nothing, does not tell items apart
+    and adds 0 to all.
+
+    How deep the rankings go matters: ask each searcher for as many candidates, some dozens.
 
     Args:
-        rankings: As for ``reciprocal_rank_fusion``, and so are result and errors; scores are
-            finite, and higher is better.
+        rankings: What each searcher answered to the same ``q`` queries; scores are finite, and
+            higher is better.
+
+    Returns:
+        As for ``reciprocal_rank_fusion``.
+
+    Raises:
+        ValueError: There are no rankings, they are of different numbers of queries, an item
+            stands in one ranking twice, or a score is NaN or infinite.
 
     Reference:
         Zero mean and unit variance: Montague and Aslam 2001, CIKM:427-433,

@@ -82,10 +82,14 @@ class FDE:
 
     @torch.no_grad()
     def queries(self, queries: MultiVector) -> Tensor:
-        """One vector per query of width ``dim``, ``(q, width)`` float32: tokens summed per bucket.
+        """One vector per query, ``(q, width)`` float32: tokens summed per bucket.
+
+        Args:
+            queries: ``q`` packed queries of width ``dim``; tokens of any dtype count as what they
+                stand for.
 
         Raises:
-            ValueError: Tokens are of another width.
+            ValueError: The width is another.
         """
         return self._encode(queries, fill=False).div_(self.repetitions)
 
@@ -93,8 +97,12 @@ class FDE:
     def documents(self, documents: MultiVector) -> Tensor:
         """One vector per document, ``(m, width)`` float32: nearest tokens averaged per bucket.
 
+        Args:
+            documents: ``m`` packed documents of width ``dim``; tokens of any dtype count as what
+                they stand for.
+
         Raises:
-            ValueError: Tokens are of another width.
+            ValueError: The width is another.
         """
         return self._encode(documents, fill=True)
 

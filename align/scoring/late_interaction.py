@@ -86,14 +86,24 @@ def topk(
     """The ``k`` documents with the largest ``maxsim`` with each query, exactly, best first.
 
     Of documents with equal scores the one with the lower index comes first and is kept first. The
-    scores ``(q, m)`` are never held. On the CPU, queries that are not int8 are first multiplied
-    with int8 documents in whole numbers, and only the documents that the rounding error leaves
-    among the best are scored again: ``kernels.cpu_topk.topk`` has the bound. There is no gradient.
+    scores ``(q, m)`` are never held. On the CPU, queries that are not int8 meet int8 documents in
+    whole numbers first, and only the documents that the rounding error leaves among the best are
+    scored again: see ``kernels.maxsim_topk.topk`` for the bound. There is no gradient.
 
-    Arguments and errors are those of ``maxsim``, with ``1 <= k <= m`` documents per query.
+    Args:
+        queries: ``q`` items of width ``d``.
+        documents: ``m`` items of width ``d``, on the same device.
+        k: Documents per query, ``1 <= k <= m``.
+        budget: As for ``maxsim``.
+        reduction: As for ``maxsim``.
 
     Returns:
         ``values`` and ``indices``, both ``(q, k)``.
+
+    Raises:
+        TypeError: A side is no MultiVector.
+        ValueError: As for ``maxsim``, or ``k`` is out of range.
+        ImportError: The tensors are on a GPU and triton is not installed.
     """
     _check(queries, documents, budget, reduction)
     check_k(k, len(documents), of="the number of documents")

@@ -66,14 +66,27 @@ def energy_distance(
 ) -> float:
     """Unbiased energy distance of both clouds; lower is better, 0 is alike.
 
-    ``2 E||z - w|| - E||z - z'|| - E||w - w'||`` over items of different groups, in the units of the
-    embeddings. It has no bandwidth. Which source belongs to which target plays no part beyond
-    leaving out comparisons within a pair.
+    ``2 E||z - w|| - E||z - z'|| - E||w - w'||`` over items of different groups. It has no
+    bandwidth. Which source belongs to which target plays no part beyond leaving out comparisons
+    within a pair.
 
     At most twice the largest distance and on average exactly 0 where both sides follow one law, so
     it may be below 0, as for ``mmd``. Rotation and a common shift change nothing; scaling both
-    sides by ``c`` gives ``c`` as much. Cost ``O(n² d)``. ``source``, ``target``, groups and errors
-    as for ``mmd``, but distances of 0 are no error.
+    sides by ``c`` gives ``c`` as much.
+
+    Cost ``O(n² d)``.
+
+    Args:
+        source: Source embeddings, ``(n, d)`` with ``n >= 2``.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        groups: Group of each pair; pairs of one group are not compared. Each its own if left out.
+
+    Returns:
+        The estimate, in the units of the embeddings.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with two rows, or
+            all pairs are of one group.
 
     Reference:
         Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, here as a U-statistic.

@@ -52,11 +52,21 @@ def squared_modality_gap(
 def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> float:
     """Distance of the centroids of two unit-norm clouds, corrected for bias; lower is better.
 
-    The root of ``squared_modality_gap`` of the same ``source``, ``target`` and groups, or 0 where
-    that is negative; unbiased up to order 1/n. In [0, 2]; 0 where the centroids coincide. An et al.
-    call 0.63 and more severe, 0.19 to 0.63 moderate and less than 0.19 low. Subtracting the mean of
-    each side brings it to 0 whatever the clouds look like, so it says nothing about success on its
-    own.
+    The root of the positive part of ``squared_modality_gap``: an unbiased estimate of a square
+    falls below 0 where the square is about 0, and the distance is then reported as 0. The root
+    itself is only unbiased up to order 1/n.
+
+    In [0, 2]; 0 where the centroids coincide. An et al. call 0.63 and more severe, 0.19 to 0.63
+    moderate and less than 0.19 low. Subtracting the mean of each side brings it to 0 whatever the
+    clouds look like, so it says nothing about success on its own. Costs O(n d).
+
+    Args:
+        source: Unit-norm source embeddings, ``(n, d)``.
+        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``squared_modality_gap``.
 
     Reference:
         Liang et al. 2022, arXiv:2203.02053; the bands are those of An et al. 2024 (I0T),
@@ -73,15 +83,24 @@ def gap_energy_share(
     ``eta^2 = (D/4) / (D/4 + (tr S_source + tr S_target)/2)`` with ``D`` the squared distance of
     the centroids: the between-class part of the total variance of the ``2n`` items. Every term is
     estimated without bias from pairs of different groups, ``D`` as in ``squared_modality_gap`` and
-    a trace as the mean of ``||x_i - x_j||^2 / 2``. At most 1 (two different points); 0 where the
-    centroids coincide, and then as often below as above. Rotation, translation of both sides and a
-    common scale do not change it: unlike the distance it can be compared across encoders. Costs
-    O(n d). ``source``, ``target`` and groups as for ``squared_modality_gap``, but of any norm;
-    raises alike, and where all rows of both sides are one point.
+    a trace as the mean of ``||x_i - x_j||^2 / 2``.
+
+    At most 1 (two different points); 0 where the centroids coincide, and then slightly negative as
+    often as slightly positive. Rotation, translation of both sides and a common scale do not change
+    it, so that it can be compared across encoders, which the plain distance cannot. Costs O(n d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; any norm.
+        target: Target embeddings of the same pairs, ``(n, d)``; any norm.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, there are fewer than
+            two groups, or all rows of both sides are one point.
 
     Reference:
-        Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here with traces
-        in place of variances.
+        Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
+        with traces in place of variances.
     """
     (x, y), _ = near_one(*common_space(source, target))
     return _EnergyShare.of(x, y, codes_of(groups, len(x))).value

@@ -63,17 +63,24 @@ def mixed_gallery_ndcg(
 ) -> float:
     """Mean nDCG@k where each item searches a gallery of both modalities; higher is better.
 
-    The gallery holds all source and all target items; every item is a query once. What is relevant
-    is the partner across, with the rest of its group across. The query itself and the items of its
-    group of its own modality are left out: they neither cross nor mislead. Ties count against us.
+    The gallery holds all source and all target items, one to one; every item is a query once. What
+    is relevant is the partner across, with the rest of its group across. The query itself and the
+    items of its group of its own modality are left out of its gallery: they neither cross nor
+    mislead. Ties count against us.
 
     In [0, 1]; 1 where every item finds its partner before anything else, of either modality. A
     random order gives ``sum_{j <= k} (p/m) / log2(j + 1)`` over the largest possible sum for ``p``
-    relevant items among ``m``, which is about 0 for a large gallery. Compare equal ``n`` only.
-    Costs O(n^2 d) time and O(n) memory.
+    relevant items among ``m``, which is about 0 for a large gallery. The value depends on ``n``:
+    compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
 
-    ``source``, ``target`` and groups, scored by cosine, and errors are those of
-    ``modality_mixing``; the cut-off ``k`` is at most the size of the smallest gallery.
+    Args:
+        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        k: Cut-off, at most the size of the smallest gallery.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``modality_mixing``.
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
@@ -87,12 +94,21 @@ def mixed_gallery_share(
 ) -> float:
     """Share of the query's modality in its top k of a mixed gallery; nearest the prior is best.
 
-    Gallery, ``source``, ``target``, cut-off and groups are those of ``mixed_gallery_ndcg``. In
-    [0, 1]; 1 means that a user never sees the other modality. The prior, what a random order gives,
-    is the share of the query's modality in its gallery, ``(n - 1) / (2n - 1)`` where each pair is
-    its own group. Where partners come first and nothing else tells the modalities apart the value
-    is about ``1 / 2k`` below, as the partner takes a place. Items that tie at the cut share the
-    places that are left.
+    The gallery is that of ``mixed_gallery_ndcg``. In [0, 1]. The prior is the share of the query's
+    modality in its gallery, ``(n - 1) / (2n - 1)`` where each pair is its own group, and what a
+    random order gives; 1 means that a user never sees the other modality. Where partners come first
+    and nothing else tells the modalities apart it is about ``1 / 2k`` below the prior, as the
+    partner takes a place. Items that tie at the cut share the places that are left. Costs O(n^2 d)
+    time and O(n) memory.
+
+    Args:
+        source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``.
+        k: Cut-off, at most the size of the smallest gallery.
+        groups: Group name of each pair; each pair is its own group if left out.
+
+    Raises:
+        ValueError: As for ``modality_mixing``.
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.

@@ -51,8 +51,15 @@ def relative_modality_gap(
     random give 1/2 where the sides share one distribution, and more where a gap parts them.
     Cost O(n d).
 
-    ``source``, ``target`` and groups as for ``mean_margin``: pairs of one group do not count as
-    different items. Raises alike, and where all rows of both sides are one point.
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: pairs of one group do not count as different items.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, all pairs are of one group, or all rows of both sides are one
+            point.
 
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the relative modality gap (RMG). As there, an item is

@@ -54,9 +54,17 @@ def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = No
     """Fraction of samples closer than the true match, mean of both directions; lower is better.
 
     The mean of ``fractions_closer``, in [0, 1]: 0 where every item has its partner nearest, 1/2
-    where pairs mean nothing. Unlike recall it does not depend on the size of the gallery.
-    ``source``, ``target`` and groups as for ``matching_auc``; items of the own group are neither
-    closer nor farther.
+    where pairs mean nothing. Unlike recall it does not depend on the size of the gallery. Cost
+    O(n² d) and ``n²`` cosines held.
+
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: items of the own group are neither closer nor farther.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, or all pairs are of one group.
 
     Reference:
         Liu et al. 2019, doi:10.4230/LIPIcs.WABI.2019.10, by Euclidean distance, which orders unit
@@ -72,8 +80,17 @@ def fractions_closer(
     """Fraction of other items closer to a pair's item than its partner, ``(n,)``; lower is better.
 
     The mean of both directions: of target items closer to the source item, and of source items
-    closer to the target item, ties half. Float64 in [0, 1]; 1/2 on average where pairs mean
-    nothing. ``source``, ``target`` and groups as for ``foscttm``.
+    closer to the target item, ties half, items of the own group left out. Float64 in [0, 1];
+    1/2 on average where pairs mean nothing. Cost O(n² d) and ``n²`` cosines held.
+
+    Args:
+        source: Source embeddings, ``(n, d)``, no row zero.
+        target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
+        groups: Group name of each pair: items of the own group are neither closer nor farther.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width with directions,
+            ``groups`` do not fit, or all pairs are of one group.
     """
     return _closer(*_cosines(source, target, groups))[0]
 

@@ -31,9 +31,10 @@ def recall_at_k(
 ) -> float:
     """Share of queries with their partner in the top ``k``, both directions; higher is better.
 
-    In [0, 1]. Where pairs have groups, others call this hit rate@k or Success@k, and ``recall``
-    recall@k. A random order of the gallery gives ``k / n``; with ``p`` pairs in the query's group,
-    one less the chance that none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``.
+    The mean of source searching target and of target searching source, in [0, 1]. Where pairs have
+    groups, others call this hit rate@k or Success@k, and ``recall`` recall@k. A random order
+    of the gallery gives ``k / n``; with ``p`` pairs in the query's group, one less the chance that
+    none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``. Cost O(n² d).
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -44,6 +45,9 @@ def recall_at_k(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
             do not fit, or all pairs are of one group.
+
+    Reference:
+        ``align.metrics.ranks.recall_at_k``.
     """
     return _mean(source, target, groups, ranking.recall_at_k, k)
 
@@ -54,9 +58,22 @@ def recall(
     """Share of a query's partners in its top ``k``, both directions; higher is better.
 
     Recall@k as information retrieval defines it: of ``p`` pairs in the query's group, how many of
-    the ``p`` partners come, where ``recall_at_k``, which takes and raises the same for ``source``
-    and ``target``, counts the first. In [0, 1], at most ``k / p``. A random order of the gallery
-    gives ``k / n``.
+    the ``p`` partners come, where ``recall_at_k`` asks for one. The mean over queries and over both
+    directions, in [0, 1], at most ``k / p``. A random order of the gallery gives ``k / n``. Cost
+    O(n² d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
+        k: Cut-off, ``1 <= k <= n``.
+        groups: Group name of each pair: all partners within the group are right.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
+            do not fit, or all pairs are of one group.
+
+    Reference:
+        ``align.metrics.ranks.recall``.
     """
     return _mean(source, target, groups, ranking.recall, k)
 
@@ -66,9 +83,20 @@ def mean_reciprocal_rank(
 ) -> float:
     """Mean of one over the rank of the partner, both directions; higher is better.
 
-    In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups;
-    with them, the best partner within the group counts. ``source`` and ``target`` as for
-    ``recall_at_k``.
+    In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups.
+    Cost O(n² d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
+        groups: Group name of each pair: the best partner within the group counts.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
+            fit, or all pairs are of one group.
+
+    Reference:
+        ``align.metrics.ranks.mean_reciprocal_rank``.
     """
     return _mean(source, target, groups, ranking.mean_reciprocal_rank)
 
@@ -77,8 +105,19 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     """Median rank of the partner, mean of both directions; lower is better.
 
     At least 1, which is perfect. A random order of the gallery gives ``(n + 1) / 2`` without
-    groups; with them, the best partner within the group counts. ``source`` and ``target`` as for
-    ``recall_at_k``.
+    groups. Cost O(n² d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
+        groups: Group name of each pair: the best partner within the group counts.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
+            fit, or all pairs are of one group.
+
+    Reference:
+        ``align.metrics.ranks.median_rank``.
     """
     return _mean(source, target, groups, ranking.median_rank)
 
@@ -86,8 +125,17 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
 def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) -> Tensor:
     """Recall at every cut-off 1, 2, ..., n, mean of both directions, ``(n,)``; higher is better.
 
-    Entry ``k - 1`` is ``recall_at_k`` of the same ``source``, ``target`` and groups, which raises
-    alike; the last is 1. A random order gives the straight line ``k / n`` without groups. Float64.
+    Entry ``k - 1`` is ``recall_at_k``; the last is 1. A random order gives the straight line
+    ``k / n`` without groups. Float64. Cost O(n² d).
+
+    Args:
+        source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
+        target: Target embeddings of the same pairs, ``(n, d)``; likewise.
+        groups: Group name of each pair: any partner within the group is right.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
+            fit, or all pairs are of one group.
     """
     forth, back = _ranks(source, target, groups)
     first = torch.cat([forth.first, back.first])

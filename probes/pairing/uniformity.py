@@ -50,8 +50,14 @@ def pair_distance(source: Matrix, target: Matrix) -> float:
     """Mean distance of partners (L2I); lower is better.
 
     ``mean ||z_i - w_i||`` of unit vectors, in [0, 2]: 0 where partners coincide, about
-    ``sqrt(2)`` for unrelated vectors of many dimensions. ``source`` and ``target`` as for
-    ``alignment``.
+    ``sqrt(2)`` for unrelated vectors of many dimensions. Cost O(n d).
+
+    Args:
+        source: Unit-norm source embeddings, ``(n, d)``.
+        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width and unit norm.
 
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the instance-wise counterpart of the distance of
@@ -92,14 +98,24 @@ def cross_uniformity(
 ) -> float:
     """Logarithm of the mean Gaussian kernel between false pairs across sides; lower is better.
 
-    As ``uniformity``, ``log mean exp(-t ||z_i - w_j||^2)`` over pairs of different groups; the
-    lowest value is that of sides drawn uniformly from the sphere and independently. A gap lowers it
-    as well, since it takes the sides apart: read it with ``alignment``. ``source`` and ``target``
-    as for ``alignment``, ``t``, groups and errors as for ``uniformity``.
+    ``log mean exp(-t ||z_i - w_j||^2)`` over pairs of different groups, in [-4 t, 0]; 0 where
+    all vectors coincide, ``log 0F1(d/2; t^2) - 2 t`` for sides drawn uniformly from the sphere and
+    independently. A gap lowers it as well, since it takes the sides apart: read it with
+    ``alignment``. Cost O(n² d) and ``n²`` kernel values held.
+
+    Args:
+        source: Unit-norm source embeddings, ``(n, d)``.
+        target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
+        t: Sharpness of the kernel, above 0.
+        groups: Group name of each pair: pairs of one group are never false pairs.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices of one width and unit norm, ``t``
+            is not above 0, ``groups`` do not fit, or all pairs are of one group.
 
     Reference:
-        Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, with the kernel of Wang and Isola 2020,
-        arXiv:2005.10242.
+        Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, the cross-modal uniformity, with the
+        kernel of Wang and Isola 2020, arXiv:2005.10242.
     """
     x, y = unit_pairs(source, target)
     check_positive("t", t)

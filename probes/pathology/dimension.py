@@ -46,13 +46,27 @@ def participation_ratio(x: Matrix) -> float:
 
 
 def effective_rank(x: Matrix) -> float:
-    """Number of dimensions that the variance of the rows of ``x`` fills.
+    """Number of dimensions that the variance fills.
 
-    ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``. Small
-    eigenvalues count for more than in ``participation_ratio``, which it is never below and with
-    which it shares argument, range, meaning, invariances, cost, errors and warning. A sample of
-    ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where ``a`` is the smaller
-    of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993, doi:10.1103/PhysRevLett.71.1291).
+    ``exp(-sum p ln p)`` for the eigenvalues of the covariance divided by their sum, ``p``: 1 if
+    all variance lies along one axis, ``d`` if it is the same along all. Small eigenvalues count
+    for more than in the participation ratio, which it is never below. A fall at one
+    width, as by training, means collapse; between widths the value moves by itself. A sample of
+    ``n`` rows of an isotropic cloud gives about ``a exp(-a / (2 b))``, where
+    ``a`` is the smaller of ``n - 1`` and ``d`` and ``b`` the larger (Page 1993,
+    doi:10.1103/PhysRevLett.71.1291): it is the sample's value that is measured, and what its
+    interval is of, not the cloud's. Invariant to rotation, shift and scale. Costs
+    O(n d min(n, d)).
+
+    Args:
+        x: One embedding per row, ``(n, d)``.
+
+    Returns:
+        A number in [1, min(n - 1, d)]. With ``n < 2 d`` it is well below that of the cloud the
+        rows come from, and ``UnreliableEstimate`` is warned.
+
+    Raises:
+        ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
 
     Reference:
         Roy and Vetterli 2007, EUSIPCO, definition 1, with the covariance as the matrix whose

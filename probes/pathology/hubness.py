@@ -41,12 +41,21 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
 def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     """Skewness of the k-occurrence over the gallery; lower is better.
 
-    The third standardised moment, ``E (N - mean)^3 / (E (N - mean)^2)^(3/2)``. 0 means that items
-    are found equally often or vary evenly; large values mean that a few hubs crowd the top k of
-    many queries, which caps recall@k whatever the adapter. A random order gives
-    ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``, close to 0.
+    ``E (N - mean)^3 / (E (N - mean)^2)^(3/2)``. 0 means that items are found equally often or vary
+    evenly; large values mean that a few hubs crowd the top k of many queries, which caps recall@k
+    whatever the adapter. A random order gives ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``,
+    close to 0. Costs O(q m d), in blocks.
 
-    ``queries``, ``gallery`` and ``k`` are those of ``k_occurrence``, and so is what it raises.
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        The third standardised moment, dimensionless; 0.0 where all counts are equal.
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, eq. 1.
@@ -55,12 +64,21 @@ def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
 
 def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
-    """Share of gallery items that no query has in its top ``k``, in [0, 1); lower is better.
+    """Share of gallery items that no query has in its top ``k``; lower is better.
 
     A random order leaves out ``(1 - k / m)^q``. With ``q k < m`` some items must be left out: at
-    least ``1 - q k / m`` of them.
+    least ``1 - q k / m`` of them. Costs O(q m d), in blocks.
 
-    ``queries``, ``gallery`` and ``k`` are those of ``k_occurrence``, and so is what it raises.
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1).
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531; with ``k`` fixed, the points with ``N_k = 0``.
@@ -69,13 +87,22 @@ def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
 
 def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
-    """Share of all places in a top ``k`` that are taken by hubs, in [0, 1]; lower is better.
+    """Share of all places in a top ``k`` that are taken by hubs; lower is better.
 
     A hub is found at least twice as often as the average item. A random order gives the share of
-    places in the upper tail of a binomial law with ``q`` trials and chance ``k / m``: 0.7 % for 10
-    places in a gallery of 1,000 and as many queries.
+    places held in the upper tail of a binomial law with ``q`` trials and chance ``k / m``: 0.7 %
+    for 10 places in a gallery of 1,000 and as many queries. Costs O(q m d), in blocks.
 
-    ``queries``, ``gallery`` and ``k`` are those of ``k_occurrence``, and so is what it raises.
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
 
     Reference:
         The hub occurrence of Feldbauer et al. 2020, doi:10.21105/joss.01957, with its default hub
@@ -89,12 +116,21 @@ def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     """Share of places that would have to move for all items to be found equally often.
 
-    ``sum |N - mean N| / (2 sum N)``, in [0, 1); lower is better. 0 is equality, and ``1 - k / m``
-    means that the same ``k`` items answer every query. Unlike the skewness it reads as a share and
-    does not hang on the few largest counts. A random order gives the mean absolute deviation of a
-    binomial count over twice its mean, about ``0.4 / sqrt(q k / m)``.
+    ``sum |N - mean N| / (2 sum N)``; lower is better. 0 is equality, and ``1 - k / m`` means that
+    the same ``k`` items answer every query. Unlike the skewness it reads as a share and does not
+    hang on the few largest counts. A random order gives the mean absolute deviation of a binomial
+    count over twice its mean, about ``0.4 / sqrt(q k / m)``. Costs O(q m d), in blocks.
 
-    ``queries``, ``gallery`` and ``k`` are those of ``k_occurrence``, and so is what it raises.
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        k: Neighbourhood size, ``1 <= k <= m``.
+
+    Returns:
+        A share in [0, 1).
+
+    Raises:
+        ValueError: As for ``k_occurrence``.
 
     Reference:
         Feldbauer et al. 2018, doi:10.1109/ICBK.2018.00055.

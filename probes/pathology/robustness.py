@@ -57,9 +57,18 @@ def noise_agreement(
 ) -> float:
     """Share of queries whose best gallery row stays when noise is added to all vectors.
 
-    As ``top_1_agreement`` of queries and gallery. Each vector gets Gaussian noise of ``sigma`` > 0
-    times its own norm in expectation, ``sigma ||x|| / sqrt(d)`` per coordinate, drawn from
-    ``seed``: 0.1 turns a vector by 6 degrees. Invariant to scale, and to rotation up to the draw.
+    Each vector gets Gaussian noise of ``sigma`` times its own norm in expectation, ``sigma ||x|| /
+    sqrt(d)`` per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Invariant
+    to scale, and to rotation up to the draw. Costs two searches, O(q m d), in blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``.
+        sigma: Length of the noise relative to the vector, > 0. 0.1 turns a vector by 6 degrees.
+        seed: Seeds the noise.
+
+    Returns:
+        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``sigma`` is not
@@ -72,8 +81,16 @@ def noise_agreement(
 def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
     """Share of queries whose best gallery row stays when the gallery is stored in 8 bits.
 
-    As ``top_1_agreement``. Each row of the gallery is divided by its largest magnitude over 127 and
-    rounded; queries stay as they are.
+    Each row is divided by its largest magnitude over 127 and rounded; queries stay as they are.
+    Higher is better; an unrelated order agrees for ``1 / m``. Costs two searches, O(q m d), in
+    blocks.
+
+    Args:
+        queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
+        gallery: Embeddings of the side that is searched, ``(m, d)``, no row all zeros.
+
+    Returns:
+        A share in [0, 1].
 
     Raises:
         ValueError: The matrices are not finite or do not fit together, or a gallery row is all

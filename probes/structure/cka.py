@@ -61,13 +61,28 @@ def rbf_cka(
     """Centred kernel alignment with Gaussian kernels, unbiased; higher is better.
 
     As ``linear_cka`` with ``K_ij = exp(-||x_i - x_j||^2 / (2 s^2))``, where ``s`` is ``bandwidth``
-    times the median distance within that side. Small bandwidths look at close pairs only. In
-    [-1, 1]: 1 means equal up to rotation, shift and scale, to which it is invariant; 0 means
-    unrelated, and estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time
-    and O(n^2) memory; pass a sample of a few thousand pairs where there are more.
+    times the median distance within that side. Small bandwidths look at close pairs only. 1 means
+    equal up to rotation, shift and scale, to which it is invariant; 0 means unrelated, and
+    estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time and O(n^2)
+    memory; pass a sample of a few thousand pairs where there are more.
 
-    ``source``, ``target`` and groups, errors and the warning are those of ``linear_cka``; besides,
-    ``bandwidth`` must be above 0, and at most half of the distances within a side may be 0.
+    Args:
+        source: Source embeddings, ``(n, d_source)``, n >= 4.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        bandwidth: In units of the median distance, > 0.
+        groups: Group names, ``n`` of them; the first pair of each group is used, since the
+            estimator takes pairs for independent. Each pair is its own group if left out.
+
+    Returns:
+        Alignment in [-1, 1], below 0 by noise only.
+
+    Raises:
+        ValueError: The sides are not row-matched finite matrices, groups do not fit, there are
+            fewer than 4 pairs to use, ``bandwidth`` is not above 0, more than half of the
+            distances within a side are 0, or its rows are all equally far apart.
+
+    Warns:
+        UnreliableEstimate: n is below twice the larger width.
 
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, section 3; Song et al. 2012, JMLR 13:1393-1434,

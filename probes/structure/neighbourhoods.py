@@ -39,7 +39,16 @@ def neighbour_overlaps(
 ) -> Tensor:
     """Share of each pair's ``k`` nearest neighbours on which both sides agree; ``(n,)`` float64.
 
-    Their mean is ``mutual_knn``, which says what ``source``, ``target``, ``k`` and groups are.
+    Their mean is ``mutual_knn``, where the arguments are described.
+
+    Args:
+        source: Source embeddings, ``(n, d_source)``.
+        target: Target embeddings of the same pairs, ``(n, d_target)``.
+        k: Neighbourhood size.
+        groups: Group names, ``n`` of them; pairs of one group are never neighbours.
+
+    Raises:
+        ValueError: As for ``mutual_knn``.
     """
     x, y = pairs(source, target)
     codes = codes_of(groups, len(x))

@@ -56,8 +56,20 @@ def continuity(
 ) -> float:
     """How far the neighbours before a map stay neighbours after it; higher is better.
 
-    ``trustworthiness`` with ``before`` and ``after`` exchanged: 1 means that no neighbours were
-    torn apart; neighbours at random give about 0.5.
+    ``trustworthiness`` with before and after exchanged: 1 means that no neighbours were torn
+    apart; neighbours at random give about 0.5. Cost: O(n^2 (d + k)).
+
+    Args:
+        before: One side before the map, ``(n, d_before)``, no zero rows.
+        after: The same items after it, ``(n, d_after)``, no zero rows.
+        k: Neighbourhood size, below the number of items outside the largest group.
+        groups: Group names, ``n`` of them, as for ``trustworthiness``.
+
+    Returns:
+        Continuity in [0, 1].
+
+    Raises:
+        ValueError: As for ``trustworthiness``.
 
     Reference:
         Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.

@@ -110,7 +110,13 @@ class MetaTokens(nn.Module):
     ) -> MultiVector:
         """The ``asking`` first vectors of each query, to score a ``gallery`` of the other side.
 
-        The arguments are those of ``source``, of the side that ``side`` names.
+        Args:
+            x: Pooled embeddings of the side that asks, ``(n, d_side)``.
+            tokens: Token states of the same items, if the head was fitted with any.
+            side: Which side that is.
+
+        Raises:
+            ValueError: As for ``source``, or ``side`` is neither side.
         """
         check_side(side)
         first = self.adapter.queries(x, side=side)
@@ -122,13 +128,23 @@ class MetaTokens(nn.Module):
     ) -> MultiVector:
         """All vectors of gallery items, the adapter's gallery corrections in each of them.
 
-        The arguments are those of ``source``, of the side that ``side`` names.
+        Args:
+            y: Pooled embeddings of the side that is searched, ``(m, d_side)``.
+            tokens: Token states of the same items, if the head was fitted with any.
+            side: Which side that is.
+
+        Raises:
+            ValueError: As for ``queries``.
         """
         check_side(side)
         return self._vectors(side, self.adapter.gallery(y, side=side), y, tokens)
 
     def trained_on(self, pairs: TokenPairs) -> Tensor:
-        """Which of these pairs the head was fitted on: bool ``(n,)``, as ``Adapter.trained_on``."""
+        """Which of these pairs the head was fitted on: bool ``(n,)``, as ``Adapter.trained_on``.
+
+        Raises:
+            ValueError: As for ``Adapter.trained_on``.
+        """
         return self.adapter.trained_on(pairs.pooled)
 
     def save(self, folder: str | Path) -> None:
