@@ -65,11 +65,7 @@ def save(tensors: Mapping[str, Tensor], path: Path, words: Mapping[str, str]) ->
     try:
         save_file(plain, path, metadata=dict(words))
     except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
+        raise (_system_error(error, path) or error) from error
 
 
 def open_tensors(
@@ -86,7 +82,11 @@ def open_tensors(
         with safe_open(path, framework="pt") as file:
             words: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
+    # safetensors opens the file, then torch maps it by name, and says so with a RuntimeError
+    # where another process has moved it away in between.
+    except (SafetensorError, RuntimeError) as error:
+        if system_error := _system_error(error, path):
+            raise unreadable(path, system_error, again) from error
         raise ValueError(
             f"{str(path)!r} must be a whole safetensors file; reading it failed with: {error}. "
             f"{again}"
@@ -129,3 +129,12 @@ def read_tensors(
         )
     del words[SCHEMA]
     return tensors, words, newer
+
+
+def _system_error(error: Exception, path: Path) -> OSError | None:
+    """The error of the system behind one of safetensors or torch, where its text ends with one."""
+    number = re.search(r"\((?:os error )?(\d+)\)$", str(error))
+    if number is None:
+        return None
+    code = int(number[1])
+    return OSError(code, os.strerror(code), str(path))
