@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from align._display.escaping import plain
 from align.data.embeddings import PairedEmbeddings
-from align.data.escaping import plain
 from align.data.modality import Modality
 
 

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from align._display.escaping import plain
 from align.curation.duplicates import Duplicates, equal_items, near_vectors
 from align.curation.minhash import near_texts
 from align.curation.mismatches import CUT, Mismatches, mismatches
 from align.curation.mixing import Composition, composition
 from align.data.embeddings import PairedEmbeddings
-from align.data.escaping import plain
 from align.data.pairs import Pairs
 
 Decision = Literal["keep", "drop", "suspect"]

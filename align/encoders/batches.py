@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align.data.escaping import plain
+from align._display.escaping import plain
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from align._display.escaping import plain
 from align._version import __version__
 from align.data.embeddings import PairedEmbeddings
-from align.data.escaping import plain
 from align.metrics.bootstrap import resamples
 from probes.reporting.document import Report
 from probes.reporting.model import CONTROL, Change, Column, Provenance, Reading, ReportRow

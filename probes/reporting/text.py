@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from align.data.escaping import in_markdown, plain, plain_lines
+from align._display.escaping import in_markdown, plain, plain_lines
 from probes.reporting.before_after import ARROW, Headline, headlines
 from probes.reporting.formatting import ARROWS, Notes, heading, interval, number, rows_by_family
 from probes.reporting.verdict import verdict

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align._display.escaping import plain, plain_lines
 from align.data.embeddings import PairedEmbeddings
-from align.data.escaping import plain, plain_lines
 from align.data.splits import group_codes
 from align.metrics.bootstrap import (
     bootstrap_interval,

@@ -43,5 +43,5 @@ def test_a_file_cut_between_the_two_opens_of_safetensors_is_damaged(
         return from_file(*arguments, **named)
 
     monkeypatch.setattr(torch.UntypedStorage, "from_file", cut)
-    with pytest.raises(ValueError, match="must be a whole safetensors file.*Save it again"):
+    with pytest.raises(ValueError, match=r"must be a whole safetensors file.*Save it again"):
         tensors.open_tensors(path, again=AGAIN)

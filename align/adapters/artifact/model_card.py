@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from align._display.escaping import in_code, in_markdown
 from align.adapters.card import Candidate, Card
 from align.adapters.components import Components
 from align.adapters.maps.instructed import InstructedMap
-from align.data.escaping import in_code, in_markdown
 
 LONGEST = 2000  # characters of a text in a card, for people
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from align.data.escaping import plain_lines
+from align._display.escaping import plain_lines
 
 
 class PlainConsole(Console):

@@ -75,7 +75,7 @@ def curate(
 
 def line_of(finding: Finding) -> list[str]:
     """The line of one pair in the table; no cell of it is a formula to a spreadsheet."""
-    from align.data.escaping import escape_formula
+    from align._display.escaping import escape_formula
 
     score = "" if finding.score is None else f"{finding.score:.4f}"
     cells = finding.id, finding.decision, finding.reason, finding.of, score

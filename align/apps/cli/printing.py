@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from align.data.escaping import plain, plain_json, plain_lines
+from align._display.escaping import plain, plain_json, plain_lines
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from align._display.escaping import plain
 from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.apps.serving.answers import About, Answer, BudgetCost, shown_item
 from align.apps.serving.neighbour_map import neighbour_map
@@ -30,7 +31,6 @@ from align.apps.serving.queries import (
 from align.apps.serving.raw import raw_view
 from align.apps.serving.roots import Roots
 from align.data.encoding import Cache
-from align.data.escaping import plain
 from align.data.multi_vector import MultiVector
 from align.data.picture_names import names_picture
 from align.retrieval.hits import Hit

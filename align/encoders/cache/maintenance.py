@@ -10,8 +10,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from align._display.escaping import plain
 from align._files.atomic import atomic_file
-from align.data.escaping import plain
 from align.encoders.cache.database import (
     COMPANIONS,
     NAME,

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from align.data.escaping import escape_formula, in_code, in_markdown, plain, plain_json, plain_lines
+from align._display.escaping import (
+    escape_formula,
+    in_code,
+    in_markdown,
+    plain,
+    plain_json,
+    plain_lines,
+)
 
 ANY = st.text(st.characters(exclude_categories=()))
 

@@ -1,0 +1,62 @@
+"""Panels: everything shown is escaped, nothing runs or is fetched, both themes stay readable."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from align._display.panel import Folded, Panel, Picture, Table, Tile, render
+
+HOSTILE = '</div><script>alert(1)</script>\x1b[2J"\u202e'
+
+
+class Tags(HTMLParser):
+    """Which tags are open, which were seen, and which addresses they name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def full(text: str) -> Panel:
+    table = Table([text, "n"], [[text, 12000], [Picture("data:image/jpeg;base64,AAAA", text), 1]])
+    return Panel(
+        text, text, text, [Tile(text, text, text)], {text: text}, [table], [Folded(text, [table])]
+    )
+
+
+def test_hostile_text_opens_no_tag_and_reaches_no_terminal() -> None:
+    html = render(full(HOSTILE))
+    tags = Tags()
+    tags.feed(html)
+    assert not tags.open and "script" not in tags.seen
+    assert "\x1b" not in html and "\u202e" not in html
+    assert html.count("&lt;script&gt;") == html.count("alert(1)")
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    tags = Tags()
+    tags.feed(render(full("text")))
+    assert tags.addresses and all(each.startswith("data:") for each in tags.addresses)
+    assert not tags.seen & {"script", "link", "iframe"}
+
+
+def test_whole_numbers_have_commas_and_texts_stay_as_they_are() -> None:
+    html = render(Panel("t", tables=[Table(["n", "year"], [[12000, "12000"]])]))
+    assert '<td class="number">12,000</td><td>12000</td>' in html
+
+
+def test_a_panel_sets_no_colour_of_its_own_for_text_or_ground() -> None:
+    style = render(Panel("t")).split("<style>")[1].split("</style>")[0]
+    rules = [each for each in style.replace("{", ";").split(";") if "color:" in each]
+    assert all("inherit" in each or "currentColor" in each for each in rules)
