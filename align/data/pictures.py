@@ -100,8 +100,10 @@ def check_size(image: Image, name: str, *, most_pixels: int = MOST_PIXELS) -> No
         )
 
 
-def upright_rgb(image: Image, name: str, *, most_pixels: int | None = None) -> Image:
-    """A picture as 8-bit RGB: turned upright by its EXIF tag, laid over white where transparent.
+def upright_rgb(
+    image: Image, name: str, *, most_pixels: int | None = None, ground: str = "white"
+) -> Image:
+    """A picture as 8-bit RGB: turned upright by its EXIF tag, over ``ground`` where transparent.
 
     A picture of more than ``most_pixels`` is made smaller by the least whole factor that suffices,
     each pixel the mean of a square.
@@ -117,15 +119,19 @@ def upright_rgb(image: Image, name: str, *, most_pixels: int | None = None) -> I
     pixels = image.width * image.height
     factor = 1 if most_pixels is None else math.ceil(math.sqrt(pixels / most_pixels))
     if factor > 1 or image.has_transparency_data:
-        flat = _flat(image, factor)
+        flat = _flat(image, factor, ground)
     else:
         flat = image if image.mode == "RGB" else image.convert("RGB")
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    return flat if turn is None else flat.transpose(Transpose[turn])
+    if turn is None:
+        return flat
+    turned = flat.transpose(Transpose[turn])
+    turned.info.clear()  # the tag among it: a copy that kept it would be turned a second time
+    return turned
 
 
-def _flat(image: Image, factor: int) -> Image:
-    """RGB over white, made smaller by ``factor``.
+def _flat(image: Image, factor: int, ground: str) -> Image:
+    """RGB over ``ground``, made smaller by ``factor``.
 
     In strips, because RGBA takes four bytes a pixel and each step is another copy.
     """
@@ -138,7 +144,7 @@ def _flat(image: Image, factor: int) -> Image:
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if clear:
             strip = strip.convert("RGBA")
-            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, ground), strip)
         page.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
     return page
 

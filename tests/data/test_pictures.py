@@ -23,8 +23,8 @@ from align.data.pictures import (
     upright_rgb,
 )
 from align.data.readers import PairsError
+from align.data.thumbnails import thumbnail
 from align.encoders.image import open_rgb
-from probes.reporting.html.items import thumbnail
 
 
 def noise(path, size=(64, 64), **options):
@@ -57,7 +57,8 @@ def test_a_picture_that_is_far_too_long_is_refused_at_every_door(tmp_path, size)
     with Image.open(file) as image, pytest.raises(ValueError, match=said):
         open_rgb(image, 0)
     assert said.replace("\\", "") in picture_problem(file)
-    assert thumbnail(file) is None
+    with pytest.raises(ValueError, match=said):
+        thumbnail(file, "it", edge=9)
     with pytest.raises(PairsError, match=said):
         read_items(tmp_path)
 
@@ -76,7 +77,9 @@ def test_a_small_file_of_very_many_pixels_is_refused_undecoded(tmp_path, side):
     file.write_bytes(png_of(side, side))
     with pytest.raises(ValueError, match=r"bomb.png'?,? (has|gave)"):
         open_rgb(file, 0)
-    assert "is unreadable" in picture_problem(file) and thumbnail(file) is None
+    assert "is unreadable" in picture_problem(file)
+    with pytest.raises(ValueError, match=r"it (has|gave)"):
+        thumbnail(file, "it", edge=9)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "gif", "tif", "bmp"])

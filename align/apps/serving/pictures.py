@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from align.data.pictures import opened, upright_rgb
+from align.data.thumbnails import thumbnail
 
 EDGE = 360
 """Longest side of a thumbnail in pixels: sharp at 180 on a screen with two per point."""
@@ -69,7 +70,8 @@ class Thumbnails:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-        jpeg = _small(open_picture(file, edge=EDGE))
+        picture = open_picture(file, edge=EDGE)
+        jpeg = thumbnail(picture, repr(file.name), edge=EDGE).jpeg
         with self._lock:
             self._bytes += len(jpeg) - len(self._cached.get(key, b""))
             self._cached[key] = jpeg
@@ -82,11 +84,3 @@ def version_of(file: Path) -> str:
     """A tag that changes when the file is written: its size and time of change."""
     status = file.stat()
     return f"{status.st_mtime_ns:x}-{status.st_size:x}-{EDGE}"
-
-
-def _small(image: Image.Image) -> bytes:
-    image.thumbnail((EDGE, EDGE))
-    buffer = io.BytesIO()
-    # What Pillow keeps of the original in `info`, such as its comment, is not written.
-    Image.frombytes("RGB", image.size, image.tobytes()).save(buffer, format="JPEG", quality=82)
-    return buffer.getvalue()
