@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-arithmetic test-notebooks test-integrations mutants lint bench clean
+.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations docs mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -20,7 +20,7 @@ demo: $(VENV)/.ready
 # SEED=7 runs the tests in a random order, the same for the same seed: no test may lean on another.
 ORDER := $(if $(SEED),-p randomly -p no:cacheprovider --randomly-seed $(SEED) --randomly-dont-reset-seed)
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(ORDER) --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks
+	$(BIN)/python -m pytest $(ORDER) --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks --ignore tests/docs
 
 # Tests that touch arithmetic, on the instructions and threads of other machines: rounding decides nothing.
 ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses tests/metrics/test_ranks.py \
@@ -40,6 +40,14 @@ test-arithmetic: $(VENV)/.ready
 # Faults planted in core lines, one at a time: the nearest tests must notice each.
 mutants: $(VENV)/.ready
 	$(BIN)/python tests/mutants.py
+
+# The site, into site/: a broken link, or a docstring that cannot be read, is an error.
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
+
+# Every block of the README and of the site, as it is written, with real encoders.
+test-docs: $(VENV)/.ready
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/docs
 
 # Each notebook from top to bottom: real encoders, and each is one long test.
 test-notebooks: $(VENV)/.ready
@@ -66,4 +74,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m experiments.bench.maxsim
 
 clean:
-	rm -rf $(VENV) demo-output dist build .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-output dist build .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site
