@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions
 
+    from align._display.figure import Figure
     from align.data.pairs import Pairs
-    from probes.reporting.html.plots import Figure
 
 SCHEMA = Schema("", 2)  # version of the JSON; raised whenever a field changes its name or meaning
 FORMATS = (".html", ".md", ".json", ".txt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from align._display.numbers import number as number
 from probes.reporting.model import CONTROL, Column, Reading, ReportRow, ReportValues
 
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "neither": ""}
@@ -29,22 +30,6 @@ class Notes:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         return ((number, note) for note, number in self._numbers.items())
-
-
-def number(value: float) -> str:
-    """Three digits of a finite number, thousands grouped, a true minus sign."""
-    size = abs(value)
-    if size == 0:
-        text = "0"
-    elif size < 0.0005:
-        text = f"{size:.1e}"
-    elif size < 0.9995:
-        text = f"{size:.3f}"
-    elif size < 99.95:
-        text = f"{size:#.3g}"
-    else:
-        text = f"{size:,.0f}"
-    return ("\N{MINUS SIGN}" if value < 0 and text.strip("0.") else "") + text
 
 
 def bounds(reading: Reading) -> str:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from align._display.figure import as_inline_svg
 from probes.reporting import formatting
 from probes.reporting.before_after import describe_change, headlines
 from probes.reporting.html.captions import CAPTIONS, caption, seen
 from probes.reporting.html.items import item_renderer, printable
-from probes.reporting.html.plots import as_inline_svg, figures
+from probes.reporting.html.plots import figures
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:

@@ -1,43 +1,27 @@
-"""The figures of a report. The only file of this package that imports matplotlib."""
+"""The figures of a report."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from align._display.figure import COLOURS, empty_figure, own_style
 from probes.reporting.formatting import heading
-from probes.reporting.html.inline_svg import inline_svg
 from probes.reporting.model import CONTROL, Column, ReportValues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D
 
+    from align._display.figure import Figure
     from probes.reporting.model import CanonicalCorrelations, Clouds, Curve, Histogram, View
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 
 UNDEFINED = "not defined before alignment"
-
-# Okabe and Ito's blue and vermilion for the two sides; the other hues stay apart from both, and
-# what differs in hue also differs in marker or dash.
-COLOURS = {
-    "ink": "#23272c",
-    "muted": "#666c74",
-    "rule": "#d3d6da",
-    "source": "#0072b2",
-    "target": "#d55e00",
-    "raw": "#7b8189",
-    "centred": "#a87a00",
-    "aligned": "#7a2e8a",
-    "corrected": "#00795a",
-}
-"""Each colour has one role, so that a page can give the role another colour in dark mode."""
 
 _DASHES: dict[Column, str | tuple[int, tuple[float, ...]]] = {
     "raw": (0, (1.2, 1.4)),
@@ -51,33 +35,6 @@ _SQUARE_ROOT: tuple[Callable[[Array], Array], Callable[[Array], Array]] = (
 )
 """The square root as the scale of an axis, and its inverse; both are odd."""
 
-_STYLE = {
-    "axes.edgecolor": COLOURS["muted"],
-    "axes.facecolor": "none",
-    "axes.labelcolor": COLOURS["ink"],
-    "axes.labelsize": 9,
-    "axes.linewidth": 0.7,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": COLOURS["ink"],
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08,
-    "font.size": 9,
-    "legend.frameon": False,
-    "legend.handlelength": 2.2,
-    "legend.labelcolor": COLOURS["ink"],
-    "lines.linewidth": 1.6,
-    "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and restyled
-    "text.color": COLOURS["ink"],
-    "xtick.color": COLOURS["muted"],
-    "xtick.labelsize": 8.5,
-    "ytick.color": COLOURS["muted"],
-    "ytick.labelsize": 8.5,
-}
-
 
 def figures(report: ReportValues) -> dict[str, Figure]:
     """The figures of a report by name, each on a white ground.
@@ -85,15 +42,7 @@ def figures(report: ReportValues) -> dict[str, Figure]:
     A state whose two sides lie in different spaces has a panel that says so. A state that shows
     nothing new (a correction of the search moves no vectors) has none.
     """
-    try:
-        from matplotlib import style
-    except ImportError as error:
-        raise ImportError(
-            "figures and pages need matplotlib, which is not installed. Run "
-            "`pip install 'isthmus[report]'`, or use to_markdown() or to_json()."
-        ) from error
-    # The reader's own style must neither show in the figures nor be changed by them.
-    with style.context(["default", _STYLE]):
+    with own_style():
         return {
             "clouds": _clouds(report),
             "along the gap": _along_the_gap(report),
@@ -102,21 +51,6 @@ def figures(report: ReportValues) -> dict[str, Figure]:
             "canonical spectrum": _spectrum(report),
             "recall": _recall(report),
         }
-
-
-def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:
-    """A figure as SVG to put into a page, on a transparent ground; the same text every time.
-
-    Colours are CSS variables such as ``--figure-ink`` that fall back to the printed ones. Its ids
-    begin with ``name``; ``label`` is what a reader hears who cannot see it.
-    """
-    from matplotlib import style
-
-    text = io.StringIO()
-    with style.context(["default", _STYLE]):
-        figure.savefig(text, format="svg", facecolor="none", metadata={"Date": None})
-    variables = {colour: f"--figure-{role}" for role, colour in COLOURS.items()}
-    return inline_svg(text.getvalue(), name=name, label=label, variables=variables)
 
 
 def by_state(
@@ -280,13 +214,11 @@ def _panel_per_state(
 
 def _panels(states: Sequence[tuple[str, object]], *, flatness: float) -> tuple[Figure, list[Axes]]:
     """A panel per state, side by side; those with nothing to show say why."""
-    from matplotlib.figure import Figure
-
     # As shares of a full panel: one with nothing to see is narrow, and the control is no result.
     parts = [0.46 if shown is None else 0.72 if at == CONTROL else 1.0 for at, shown in states]
     width = {0: 4.6, 1: 4.6, 2: 6.4}.get(round(sum(parts)), 9.4)  # inches
     size = (width, width / sum(parts) * flatness + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = empty_figure(*size)
     panels: list[Axes] = list(figure.subplots(1, len(states), squeeze=False, width_ratios=parts)[0])
     for axes, (title, shown) in zip(panels, states, strict=True):
         axes.set_title(title)

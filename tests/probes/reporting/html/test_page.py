@@ -9,13 +9,13 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
+from align._display.figure import COLOURS
 from align.data.pairs import Pairs
 from probes.reporting.document import Report
 from probes.reporting.html import items as items_module
 from probes.reporting.html.captions import CAPTIONS, seen
 from probes.reporting.html.items import item_renderer, printable
 from probes.reporting.html.page import page, render
-from probes.reporting.html.plots import COLOURS
 from probes.reporting.model import Clouds, Histogram
 from tests.probes.reporting.example_report import example_report, with_reading
 
