@@ -1,79 +1,37 @@
-"""The parts of a panel, and how they become HTML that any notebook shows, light or dark."""
+"""Panels as HTML that any notebook shows, light or dark."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from align._display.escaping import plain
+from align._display.limits import GENEROUS_TO_STRICT, limited
+from align._display.parts import Cell, Folded, Panel, Picture, Table, Tile
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+__all__ = ["Cell", "Folded", "Panel", "Picture", "Table", "Tile", "render"]
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture in a cell: a ``data:`` address, and what it shows in words."""
-
-    address: str
-    caption: str
+MOST_BYTES = 60_000
+"""A notebook keeps the panel of each cell in its file."""
 
 
-Cell = str | int | Picture
-"""Texts are shown as they are, in no markup; whole numbers stand to the right with commas."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One number in large type: a name, the number, and what it stands beside."""
-
-    name: str
-    value: str
-    beside: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells below their headings; cells in columns of ``numeric`` stand to the right."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    title: str = ""
-    numeric: Sequence[int] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """Tables behind a line that opens them."""
-
-    summary: str
-    tables: Sequence[Table]
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """What is shown of one object, from the top: title, sentence, tiles, facts, tables, folded."""
-
-    title: str
-    sentence: str = ""
-    warning: str = ""
-    tiles: Sequence[Tile] = ()
-    facts: Mapping[str, str | int] = field(default_factory=dict)
-    tables: Sequence[Table] = ()
-    folded: Sequence[Folded] = ()
-
-
-def render(panel: Panel) -> str:
+def render(panel: Panel, *, most_bytes: int = MOST_BYTES) -> str:
     """The HTML of a panel: one ``div`` with its own style, no script, nothing from elsewhere.
 
     Colours follow the text around it, so that a light and a dark theme both stay readable; a viewer
-    that drops styles, as GitHub does, shows plain headings and tables. Every value is escaped.
+    that drops styles, as GitHub does, shows plain headings and tables. Every value is escaped. What
+    would take more than ``most_bytes`` is cut, letters first, and says so.
     """
-    return _template().render(panel=panel, style=_resource("panel.css"))
+    html = ""
+    for limits in GENEROUS_TO_STRICT:
+        html = _template().render(panel=limited(panel, limits), style=_resource("panel.css"))
+        if len(html.encode()) <= most_bytes:
+            break
+    return html
 
 
 @cache
@@ -88,5 +46,6 @@ def _template() -> Template:
     return environment.from_string(_resource("panel.html.jinja"))
 
 
+@cache
 def _resource(name: str) -> str:
     return files("align._display").joinpath(name).read_text(encoding="utf-8")

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
+from align._display.panel import render
 from align.data.arrays import dense_tensor
+from align.data.panels import embeddings_line, embeddings_panel, paired_line, paired_panel
 from align.data.repeats import warn_of_repeats
 from align.data.splits import names_of, row_index, take_split
 
@@ -44,6 +46,14 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return embeddings_line(self.vectors, self.spec or self.fingerprint)
+
+    def _repr_html_(self) -> str:
+        return render(
+            embeddings_panel(self.vectors, self.ids, fingerprint=self.fingerprint, spec=self.spec)
+        )
 
 
 Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
@@ -233,6 +243,12 @@ class PairedEmbeddings:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return paired_line(self)
+
+    def _repr_html_(self) -> str:
+        return render(paired_panel(self))
 
     def take(self, rows: Sequence[int] | np.ndarray[Any, Any] | Tensor) -> Self:
         """The pairs at ``rows``, in that order; rows may not repeat."""

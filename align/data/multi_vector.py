@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_dense
+from align._display.panel import render
 from align._files.codec import Schema
 from align._files.tensors import read_tensors, write_tensors
 from align.data.arrays import dense_tensor
+from align.data.panels import multi_vector_line, multi_vector_panel
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INT8_MAX = 127
@@ -175,6 +177,12 @@ class MultiVector:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        return multi_vector_line(len(self), self.tokens, self.nbytes)
+
+    def _repr_html_(self) -> str:
+        return render(multi_vector_panel(len(self), self.tokens, self.nbytes))
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[row] for row in range(len(self)))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from align._checks import as_list, check_length, check_unique
+from align._display.panel import render
+from align.data.panels import pairs_line, pairs_panel
 from align.data.readers import (
     PairsError,
     Table,
@@ -302,6 +304,12 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return pairs_line(self)
+
+    def _repr_html_(self) -> str:
+        return render(pairs_panel(self))
 
     def take(self, rows: ArrayLike) -> Self:
         """The pairs at ``rows``, in that order; rows may not repeat. ``skipped`` is left behind."""

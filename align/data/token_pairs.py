@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from align._display.lines import count, one_line
+from align._display.panel import Panel, Table, Tile, render
 from align.data.embeddings import PairedEmbeddings
 from align.data.encoding import Encoder, TokenCache, TokenEncoder
 from align.data.multi_vector import MultiVector
@@ -77,6 +79,36 @@ class TokenPairs:
 
     def __len__(self) -> int:
         return len(self.pooled)
+
+    def __repr__(self) -> str:
+        source, target = (
+            f"no {side} tokens"
+            if tokens is None
+            else f"{side} {len(tokens.tokens):,} tokens x {tokens.dim:,}"
+            for side, tokens in self._sides()
+        )
+        return one_line("TokenPairs", count(len(self), "pair"), source, target)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [side, f"{getattr(self.pooled, side).shape[1]:,}"]
+            + (
+                ["none", "", ""]
+                if tokens is None
+                else [
+                    f"{len(tokens.tokens):,}",
+                    f"{len(tokens.tokens) / max(1, len(tokens)):.1f}",
+                    f"{tokens.dim:,}",
+                ]
+            )
+            for side, tokens in self._sides()
+        ]
+        columns = ["side", "pooled dimensions", "token states", "an item", "dimensions"]
+        table = Table(columns, rows, numeric=range(1, 5))
+        return render(Panel("TokenPairs", tiles=[Tile("pairs", f"{len(self):,}")], tables=[table]))
+
+    def _sides(self) -> tuple[tuple[str, MultiVector | None], ...]:
+        return ("source", self.source), ("target", self.target)
 
     def take(self, rows: Sequence[int] | np.ndarray[Any, Any] | Tensor) -> Self:
         """The pairs at ``rows``, in that order; rows may not repeat."""

@@ -1,0 +1,80 @@
+"""Raw items as they stand in the cell of a panel: a picture small, a text short."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from align._display.lines import shortened, size
+from align._display.parts import Cell, Picture
+from align.data.pictures import SUFFIXES
+from align.data.thumbnails import NEUTRAL, thumbnail
+
+EDGE = 96  # longest side of a thumbnail in pixels: sharp at 72 on most screens
+LETTERS = 200  # of a text
+
+
+def item_cell(item: Any) -> Cell:
+    """A picture as a thumbnail, a text cut to ``LETTERS``, anything else in a few words.
+
+    A picture that is missing or cannot be read says so in words: nothing is raised, and what is
+    in memory stays as it is.
+    """
+    if isinstance(item, str):
+        return shortened(item, LETTERS)
+    if isinstance(item, Path):
+        return picture_cell(item) if item.suffix.lower() in SUFFIXES else _name(item)
+    if isinstance(item, bytes):
+        return size(len(item))
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        return item_cell(item[1])  # of an encoder of several modalities
+    if hasattr(item, "getpixel"):
+        return _small(item, _in_memory(item))
+    return _in_memory(item) if hasattr(item, "shape") else _described(item)
+
+
+def picture_cell(file: Path) -> Cell:
+    """The picture in a file as a thumbnail, or what is wrong with it."""
+    name = _name(file)
+    return _small(file, name) if os.path.exists(file) else f"missing: {name}"
+
+
+def kinds(items: Iterable[Any]) -> str:
+    """What items are, in words: ``"text"``, ``"image"``, or several joined by ``|``."""
+    names = {_kind(each) for each in set(map(type, items))}
+    return "|".join(sorted(names)) or "nothing"
+
+
+def _kind(kind: type) -> str:
+    if issubclass(kind, str):
+        return "text"
+    if issubclass(kind, Path) or hasattr(kind, "getpixel"):
+        return "image"
+    return kind.__name__
+
+
+def _small(picture: Any, name: str) -> Cell:
+    try:
+        return Picture(thumbnail(picture, name, edge=EDGE, ground=NEUTRAL).address, name)
+    except ValueError:
+        return f"cannot be read: {name}"
+
+
+def _name(file: Path) -> str:
+    return shortened(file.name or str(file), LETTERS)
+
+
+def _in_memory(item: Any) -> str:
+    measures = getattr(item, "shape", None) or getattr(item, "size", ())
+    measures = " x ".join(map(str, measures)) if isinstance(measures, tuple) else ""
+    return shortened(f"{type(item).__name__} {measures}".strip(), LETTERS)
+
+
+def _described(item: Any) -> str:
+    try:
+        return shortened(reprlib.repr(item), LETTERS)
+    except Exception:  # what a class of others makes of itself may be anything
+        return type(item).__name__
