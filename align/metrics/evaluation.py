@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
 from align.data.repeats import warn_of_repeats
@@ -28,6 +29,14 @@ from align.metrics.bootstrap import (
     weighted_median,
 )
 from align.metrics.chance import RandomOrder
+from align.metrics.panels import (
+    comparison_line,
+    direction_line,
+    direction_panel,
+    evaluation_line,
+    evaluation_panel,
+    evaluation_text,
+)
 from align.metrics.ranks import hits_at_k, rank_positives, reciprocal_ranks
 
 _CUT_OFFS = (1, 5, 10)
@@ -71,6 +80,9 @@ class Estimate:
     low: float
     high: float
 
+    def __repr__(self) -> str:
+        return f"Estimate({self.value:.4g} [{self.low:.4g}, {self.high:.4g}])"
+
     def to_dict(self) -> dict[str, float]:
         """The numbers by name."""
         return asdict(self)
@@ -96,6 +108,12 @@ class Direction:
     gallery_size: int
     chance: dict[str, float]
 
+    def __repr__(self) -> str:
+        return direction_line(self)
+
+    def _repr_html_(self) -> str:
+        return render(direction_panel(self))
+
     def to_dict(self) -> dict[str, Any]:
         """Sizes, metrics and their chance values, ready for JSON; without the per-query ranks."""
         sizes = {"queries": len(self.ranks), "gallery": self.gallery_size}
@@ -120,6 +138,19 @@ class Evaluation:
     mean: dict[str, Estimate]
     pairs: int
     trained_on: int | None = None
+
+    def __repr__(self) -> str:
+        return evaluation_line(self)
+
+    def __str__(self) -> str:
+        return evaluation_text(self, warning=self._warning)
+
+    def _repr_html_(self) -> str:
+        return render(evaluation_panel(self, warning=self._warning))
+
+    @property
+    def _warning(self) -> str:
+        return f"{not_held_out(self.trained_on, self.pairs)}." if self.trained_on else ""
 
     @property
     def chance(self) -> dict[str, float]:
@@ -148,6 +179,9 @@ class Difference(Estimate):
 
     p: float  # two-sided p-value of the paired randomisation test over groups, in (0, 1]
 
+    def __repr__(self) -> str:
+        return f"Difference({self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}], p {self.p:.2g})"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -159,6 +193,9 @@ class Comparison:
     source_to_target: dict[str, Difference]
     target_to_source: dict[str, Difference]
     mean: dict[str, Difference]
+
+    def __repr__(self) -> str:
+        return comparison_line(self.mean)
 
     def to_dict(self) -> dict[str, Any]:
         """All differences, ready for JSON."""
