@@ -19,6 +19,7 @@ from align.apps.cli.serve import serve
 from align.apps.cli.store import prune, stat, verify
 from align.apps.cli.tune import tune
 from align.apps.cli.upgrade import upgrade
+from align.apps.cli.usage import Command
 
 app = typer.Typer(
     help="Align two frozen encoders from a few thousand pairs, and search across them.",
@@ -28,13 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 store_app = typer.Typer(
     help="Inspect, verify and clean the cache of encoded items.", no_args_is_help=True
 )
 for care in (stat, verify, prune):
-    store_app.command()(care)
+    store_app.command(cls=Command)(care)
 app.add_typer(store_app, name="store")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from align.apps.cli import options
-from align.apps.cli.inputs import encode_pairs, note_unknown_training, taken_instruction
+from align.apps.cli.inputs import embedded_pairs, note_unknown_training, taken_instruction
 from align.apps.cli.printing import console, percent, print_json, table
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def evaluate(
     adapter: options.AdapterFolder,
     pairs: options.PairsFile,
-    source: options.Column,
-    target: options.Column,
+    source: options.SourceColumn = None,
+    target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
     source_modality: options.SideModality = None,
@@ -37,14 +37,17 @@ def evaluate(
     Example: `align evaluate my-adapter test.csv --source caption --target image`
     """
     from align.adapters.adapter import load
-    from align.data.validation import Columns
     from align.metrics.evaluation import evaluate as evaluate_adapter
 
     loaded = load(str(adapter))
     instruction = taken_instruction(loaded, instruction)
-    columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+    columns = {
+        "source": source, "target": target, "id": id, "group": group,
+        "source_modality": source_modality, "target_modality": target_modality,
+        "instruction": instruction,
+    }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    _, data = encode_pairs(pairs, columns, specs, store, skip_bad, loaded)
+    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad, loaded)
     evaluation = evaluate_adapter(data, loaded)
     note_unknown_training(loaded)
     if as_json:

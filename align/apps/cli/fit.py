@@ -7,23 +7,23 @@ from typing import Annotated, Literal
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import check_better, encode_pairs
+from align.apps.cli.inputs import check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder
 from align.apps.cli.printing import console, print_json, say, table, working
 
 
 def fit(
     pairs: options.PairsFile,
-    source: options.Column,
-    target: options.Column,
-    source_encoder: options.Spec,
-    target_encoder: options.Spec,
     out: options.AdapterOut,
+    source: options.SourceColumn = None,
+    target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
     source_modality: options.SideModality = None,
     target_modality: options.SideModality = None,
     instruction: options.Instruction = None,
+    source_encoder: options.SourceSpec = None,
+    target_encoder: options.TargetSpec = None,
     instruction_encoder: options.InstructionSpec = None,
     effort: Annotated[
         Literal["fast", "best"], typer.Option(help="fast: closed forms; best: trained maps too.")
@@ -47,14 +47,17 @@ def fit(
     """
     from functools import partial
 
-    from align.data.validation import Columns
     from align.fitting.instructions.fit import instruct
     from align.fitting.model_selection.fit import fit as fit_adapter
 
     check_adapter_folder(out)
-    columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+    columns = {
+        "source": source, "target": target, "id": id, "group": group,
+        "source_modality": source_modality, "target_modality": target_modality,
+        "instruction": instruction,
+    }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    _, data = encode_pairs(pairs, columns, specs, store, skip_bad)
+    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad)
     with working(f"cross-validating maps on {len(data):,} pairs"):
         side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import encode_pairs, note_unknown_training, taken_instruction
+from align.apps.cli.inputs import (
+    embedded_pairs,
+    is_adapter,
+    note_unknown_training,
+    taken_instruction,
+)
 from align.apps.cli.outputs import check_file
 from align.apps.cli.printing import console, print_json, say
 
 
 def gap(
-    pairs: Annotated[
-        Path, typer.Argument(help="Pairs as for `align fit`, or .npz with arrays source, target.")
+    named: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[ADAPTER] PAIRS",
+            help="Folder that `align fit` wrote, if there is one, and pairs as for `align fit`.",
+        ),
     ],
-    adapter: Annotated[
-        Path | None, typer.Argument(help="Folder that `align fit` wrote; without, raw only.")
-    ] = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option("--out", "-o", help=".html, .md, .json or .txt to write; may repeat."),
+        typer.Option(
+            "--out",
+            "-o",
+            help=".html, .md, .json or .txt to write; may repeat.",
+            rich_help_panel=options.WRITING,
+        ),
     ] = None,
-    source: options.MaybeColumn = None,
-    target: options.MaybeColumn = None,
+    source: options.SourceColumn = None,
+    target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
     source_modality: options.SideModality = None,
@@ -49,38 +61,26 @@ def gap(
     Every value comes with a 95 % interval and with what it would be by chance. Measure pairs that
     the adapter was not fitted on.
 
-    Example: `align gap test.csv my-adapter --source caption --target image -o report.html`
+    Example: `align gap my-adapter test.csv --source caption --target image -o report.html`
     """
     from align.adapters.adapter import load
-    from align.data.embeddings import read_npz
-    from align.data.validation import Columns
     from align.metrics.evaluation import seen_in_training
     from probes.reporting.document import check_format
     from probes.reporting.report import report
 
+    adapter, pairs = adapter_and_pairs(named)
     for path in out or ():
         check_format(path)
         check_file(path)
     loaded = None if adapter is None else load(str(adapter))
     instruction = None if loaded is None else taken_instruction(loaded, instruction)
-    columns = source, target, id, group, source_modality, target_modality, instruction
+    columns = {
+        "source": source, "target": target, "id": id, "group": group,
+        "source_modality": source_modality, "target_modality": target_modality,
+        "instruction": instruction,
+    }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    items = None
-    if pairs.suffix.lower() == ".npz":
-        if words := [word for word in (*columns, *specs.values()) if word]:
-            raise ValueError(
-                f"an .npz holds embeddings, ids and groups by itself; got {words} beside {pairs}. "
-                "Leave out columns and encoders."
-            )
-        data = read_npz(pairs)
-    elif source is None or target is None:
-        raise ValueError(
-            f"a table needs --source and --target, the columns of the two sides; got {source!r} "
-            f"and {target!r} for {pairs}. Name both, or pass an .npz of embeddings."
-        )
-    else:
-        named = Columns(source, target, *columns[2:])
-        items, data = encode_pairs(pairs, named, specs, store, skip_bad, loaded)
+    items, data = embedded_pairs(pairs, columns, specs, store, skip_bad, loaded)
     if test is not None:
         _, data = data.split(test=test, seed=seed)
     if loaded is not None:
@@ -99,3 +99,20 @@ def gap(
         say(*str(measured).split("\n"))  # a file is as wide as it needs to be
     for path in out or ():
         say(f"written to {path}")
+
+
+def adapter_and_pairs(named: Sequence[Path]) -> tuple[Path | None, Path]:
+    """The adapter, if one is named, and the pairs.
+
+    The adapter comes first. The other order is understood where only the second of the two is a
+    folder with the files of an adapter.
+    """
+    if len(named) == 1:
+        return None, named[0]
+    if len(named) > 2:
+        raise typer.BadParameter(
+            f"one adapter and one file of pairs are compared at a time; got {len(named)} paths. "
+            "Give ADAPTER PAIRS, or PAIRS alone for the gap before anything is fitted."
+        )
+    first, second = named
+    return (second, first) if is_adapter(second) and not is_adapter(first) else (first, second)

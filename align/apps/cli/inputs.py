@@ -29,6 +29,74 @@ def read_pairs(path: Path, columns: Columns, skip_bad: bool) -> Pairs:
     return pairs
 
 
+def columns_of(path: Path, named: Mapping[str, str | None]) -> Columns:
+    """The columns of a table of pairs, by the names of the fields of ``Columns``.
+
+    A folder of captioned images has its own, ``caption`` and ``image``, where none are named.
+    """
+    from align.data.validation import Columns
+
+    source, target = named["source"], named["target"]
+    if path.is_dir():
+        source, target = source or "caption", target or "image"
+    if source is None or target is None:
+        raise ValueError(
+            "a table needs --source and --target, the columns of the two sides; got "
+            f"{source!r} and {target!r} for {path}. Name both, or pass an .npz of embeddings."
+        )
+    others = {field: name for field, name in named.items() if field not in ("source", "target")}
+    return Columns(source, target, **others)
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds the files of an adapter; they are not read."""
+    folder = path.expanduser()
+    return all((folder / name).is_file() for name in ("config.json", "card.json"))
+
+
+def is_archive(path: Path) -> bool:
+    """Whether pairs come encoded, as arrays in an ``.npz``."""
+    return path.suffix.lower() == ".npz"
+
+
+def check_nothing_named(path: Path, named: Mapping[str, object]) -> None:
+    """Raise ``ValueError`` if columns or encoders are named beside an archive of embeddings."""
+    if words := [f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value]:
+        raise ValueError(
+            f"an .npz holds embeddings, ids and groups by itself, not columns or items to encode; "
+            f"got {', '.join(words)} beside {path}. Leave columns and encoders out, or pass the "
+            "table."
+        )
+
+
+def embedded_pairs(
+    path: Path,
+    columns: Mapping[str, str | None],
+    specs: Mapping[str, str | None],
+    store: Path,
+    skip_bad: bool,
+    adapter: Adapter | None = None,
+) -> tuple[Pairs | None, PairedEmbeddings]:
+    """The pairs of a table as ``encode_pairs`` gives them, or the embeddings of an archive.
+
+    Args:
+        path: A table, a folder of images, or an ``.npz``, which has no items and takes no words.
+        columns: By the names of ``Columns``; both sides are needed for a table.
+        specs: As for ``encode_pairs``.
+        store: Likewise.
+        skip_bad: Likewise.
+        adapter: Likewise.
+    """
+    if not is_archive(path):
+        return encode_pairs(path, columns_of(path, columns), specs, store, skip_bad, adapter)
+    from align.adapters.instructions import pairs_for
+    from align.data.embeddings import read_npz
+
+    check_nothing_named(path, {**columns, **{f"{role}_encoder": s for role, s in specs.items()}})
+    data = read_npz(path)
+    return None, data if adapter is None else pairs_for(adapter, data)
+
+
 def encode_pairs(
     path: Path,
     columns: Columns,
@@ -46,6 +114,8 @@ def encode_pairs(
 
     from align.adapters.instructions import pairs_for
 
+    if adapter is None:
+        check_encoders_named(path, specs)
     pairs = read_pairs(path, columns, skip_bad)
     source = encoder_of(adapter, "source", specs.get("source"))
     target = encoder_of(adapter, "target", specs.get("target"))
@@ -67,6 +137,17 @@ def encode_pairs(
         del roles["instruction"]
     named = {role: spec for role, spec in roles.items() if spec is not None}
     return pairs, replace(data, encoders={**named, **data.encoders})
+
+
+def check_encoders_named(path: Path, specs: Mapping[str, str | None]) -> None:
+    """Raise ``ValueError`` unless both sides have an encoder, where no adapter remembers them."""
+    missing = [f"--{side}-encoder" for side in ("source", "target") if not specs.get(side)]
+    if missing:
+        raise ValueError(
+            f"items are encoded by an encoder of each side; got none by {' and '.join(missing)} "
+            f"for {path}. Name it, for example {missing[0]} "
+            "text:sentence-transformers/all-MiniLM-L6-v2, or pass an .npz of embeddings."
+        )
 
 
 def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None:

@@ -1,4 +1,8 @@
-"""Arguments and options that several commands share, each declared once."""
+"""Arguments and options that several commands share, each declared once.
+
+The help of a command shows them in panels, so that what is read, how it is encoded and what is
+written stand apart from what the command itself decides.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,77 @@ from typing import Annotated
 
 import typer
 
-PairsFile = Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, Parquet, or a folder of images.")]
-ItemsFile = Annotated[Path, typer.Argument(help="Folder of images, .txt of lines, or a table.")]
-AdapterFolder = Annotated[Path, typer.Argument(help="Folder that `align fit` wrote.")]
-IndexFolder = Annotated[Path, typer.Argument(help="Folder that `align index` wrote.")]
-AdapterOut = Annotated[Path, typer.Option("--out", "-o", help="Folder to write the adapter to.")]
-Column = Annotated[str, typer.Option(help="Name of the column.")]
-MaybeColumn = Annotated[str | None, typer.Option(help="Name of the column.")]
-ItemsColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the items.")]
-IdColumn = Annotated[str | None, typer.Option("--id", help="Column of unique ids.")]
+COLUMNS, ENCODING, WRITING = "Columns of the table", "Encoders and their cache", "What is written"
+
+PairsFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PAIRS",
+        help="CSV, TSV, JSONL, Parquet, a folder of images, or .npz of embeddings: arrays source, "
+        "target, and if you like ids, groups.",
+    ),
+]
+ItemsFile = Annotated[
+    Path, typer.Argument(metavar="ITEMS", help="Folder of images, .txt of lines, or a table.")
+]
+AdapterFolder = Annotated[
+    Path, typer.Argument(metavar="ADAPTER", help="Folder that `align fit` wrote.")
+]
+IndexFolder = Annotated[
+    Path, typer.Argument(metavar="INDEX", help="Folder that `align index` wrote.")
+]
+AdapterOut = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="Folder to write the adapter to.", rich_help_panel=WRITING),
+]
+Column = Annotated[str, typer.Option(help="Name of the column.", rich_help_panel=COLUMNS)]
+SourceColumn = Annotated[
+    str | None,
+    typer.Option("--source", help="Items of the source side.", rich_help_panel=COLUMNS),
+]
+TargetColumn = Annotated[
+    str | None,
+    typer.Option("--target", help="Items of the target side.", rich_help_panel=COLUMNS),
+]
+ItemsColumn = Annotated[str | None, typer.Option(help="The items.", rich_help_panel=COLUMNS)]
+IdColumn = Annotated[str | None, typer.Option("--id", help="Unique ids.", rich_help_panel=COLUMNS)]
 GroupColumn = Annotated[
     str | None,
-    typer.Option("--group", help="Column of the group of each pair, as the photo of its captions."),
+    typer.Option(
+        "--group", help="Group of each pair: the photo of its captions.", rich_help_panel=COLUMNS
+    ),
 ]
 SideModality = Annotated[
-    str | None, typer.Option(help="Column of each item's modality: text, image, code, ...")
+    str | None,
+    typer.Option(help="What each item is: text, image, code, ...", rich_help_panel=COLUMNS),
 ]
 Instruction = Annotated[
-    str | None, typer.Option(help="Column of each source's instruction; cells may be empty.")
+    str | None,
+    typer.Option(help="Instruction of each source; cells may be empty.", rich_help_panel=COLUMNS),
 ]
 InstructionSpec = Annotated[
-    str | None, typer.Option(help="Encoder of instructions; that of the sources if left out.")
+    str | None,
+    typer.Option(
+        help="Of instructions; that of the sources if left out.", rich_help_panel=ENCODING
+    ),
 ]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Cache of encoded items.")]
-Skip = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and list them.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", help="Cache of encoded items.", rich_help_panel=ENCODING)
+]
+Skip = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Drop bad rows and list them.", rich_help_panel=COLUMNS),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON on standard output.", rich_help_panel=WRITING),
+]
 RequireBetter = Annotated[
     bool,
     typer.Option(
         "--require-better-than-chance",
-        help="Save nothing and exit with 1 if held-out pairs are found no more often than by "
-        "chance.",
+        help="Else save nothing and exit with 1.",
+        rich_help_panel=WRITING,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
@@ -45,11 +89,27 @@ Spec = Annotated[
     str,
     typer.Option(
         help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE; several side by "
-        "side as A+B; for mixed items by modality as 'image=A;code=B'."
+        "side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        rich_help_panel=ENCODING,
     ),
+]
+SourceSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--source-encoder",
+        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE; several side by "
+        "side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        rich_help_panel=ENCODING,
+    ),
+]
+TargetSpec = Annotated[
+    str | None,
+    typer.Option("--target-encoder", help="The same of the targets.", rich_help_panel=ENCODING),
 ]
 MaybeSpec = Annotated[
     str | None,
-    typer.Option(help="The encoder, where the adapter does not name it; it must be the same."),
+    typer.Option(
+        help="Where the adapter does not name it; it must be the same.", rich_help_panel=ENCODING
+    ),
 ]
 DEFAULT_STORE = Path("~/.cache/isthmus/store")

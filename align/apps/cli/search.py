@@ -16,7 +16,7 @@ from align.apps.cli.printing import console, print_json, table
 
 def search(
     index: options.IndexFolder,
-    query: Annotated[str, typer.Argument(help="Text, or the path of an image.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Text, or the path of an image.")],
     k: Annotated[int, typer.Option("-k", help="How many items to show.", min=1)] = 10,
     instruction: Annotated[
         str | None, typer.Option(help="What to look for, if the adapter takes instructions.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import check_better, encode_pairs
+from align.apps.cli.inputs import check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder, check_file, check_folder
 from align.apps.cli.printing import complain, console, print_json, say, table
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 def tune(
     pairs: options.PairsFile,
-    source: options.Column,
-    target: options.Column,
-    source_encoder: options.Spec,
-    target_encoder: options.Spec,
     out: options.AdapterOut,
     study: Annotated[
         Path, typer.Option(help="Journal of the search; if it is there, the search goes on.")
@@ -43,10 +39,14 @@ def tune(
     figures: Annotated[
         Path | None, typer.Option(help="Folder to write figures of the search to.")
     ] = None,
+    source: options.SourceColumn = None,
+    target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
     source_modality: options.SideModality = None,
     target_modality: options.SideModality = None,
+    source_encoder: options.SourceSpec = None,
+    target_encoder: options.TargetSpec = None,
     require_better_than_chance: options.RequireBetter = False,
     seed: options.Seed = 0,
     store: options.StoreFolder = options.DEFAULT_STORE,
@@ -63,7 +63,6 @@ def tune(
     --target-encoder image:facebook/dinov2-small --study pairs.journal --max-bytes 512
     -o my-adapter`
     """
-    from align.data.validation import Columns
     from align.fitting.tuning.figures import check_matplotlib, save_figures
     from align.fitting.tuning.study import tune as search
 
@@ -72,9 +71,12 @@ def tune(
     if figures is not None:
         check_matplotlib()
         check_folder(figures)
-    columns = Columns(source, target, id, group, source_modality, target_modality)
+    columns = {
+        "source": source, "target": target, "id": id, "group": group,
+        "source_modality": source_modality, "target_modality": target_modality,
+    }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder}
-    _, data = encode_pairs(pairs, columns, specs, store, skip_bad)
+    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad)
     try:
         tuning = search(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True

@@ -15,8 +15,13 @@ from align.apps.cli.printing import console, percent, print_json, say, table, wo
 
 
 def upgrade(
-    old: Annotated[str, typer.Argument(help="Encoder that filled the index, as in `align fit`.")],
-    new: Annotated[str, typer.Argument(help="Encoder of the queries, as in `align fit`.")],
+    old: Annotated[
+        str,
+        typer.Argument(metavar="OLD", help="Encoder that filled the index, as in `align fit`."),
+    ],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="Encoder of the queries, as in `align fit`.")
+    ],
     items: options.ItemsFile,
     out: options.AdapterOut,
     column: options.ItemsColumn = None,

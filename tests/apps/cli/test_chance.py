@@ -142,7 +142,7 @@ def test_training_pairs_are_warned_of_wherever_they_are_measured(run):
     found = json.loads(evaluate(run, "test", "--json").stdout)
     assert found["trained_on"] == 0
     with pytest.warns(NotHeldOut, match="60 of the 60 pairs were trained on"):
-        run("gap", "train.csv", "adapter", *COLUMNS, *ENCODERS, "--store", "store")
+        run("gap", "adapter", "train.csv", *COLUMNS, *ENCODERS, "--store", "store")
 
 
 def test_chance_stands_in_the_table_of_evaluate(run):
@@ -176,7 +176,7 @@ PLACES = {
         "--column", "a", "-o",
     ),
     "curate": ("curate", "train.csv", *COLUMNS, *ENCODERS, "-o"),
-    "gap": ("gap", "train.csv", "adapter", *COLUMNS, *ENCODERS, "-o"),
+    "gap": ("gap", "adapter", "train.csv", *COLUMNS, *ENCODERS, "-o"),
     "index": (
         "index", "adapter", "train.csv", "--column", "b", "--encoder",
         f"python:{__name__}:target", "-o",
@@ -239,7 +239,7 @@ def test_an_encoder_of_another_adapter_is_refused_before_anything_is_encoded(run
     other = ["--source-encoder", f"python:{__name__}:other_source", *ENCODERS[2:]]
     for command in (
         ["evaluate", "adapter", "test.csv", *COLUMNS, *other],
-        ["gap", "test.csv", "adapter", *COLUMNS, *other],
+        ["gap", "adapter", "test.csv", *COLUMNS, *other],
         ["index", "adapter", "test.csv", "--column", "a", "--side", "source", "--encoder",
          f"python:{__name__}:other_source", "-o", "idx"],
     ):  # fmt: skip

@@ -60,7 +60,7 @@ def test_items_are_encoded_aligned_and_reported_with_their_pictures(run, folder,
     encoders = ["--source-encoder", f"text:{sbert}", "--target-encoder", f"image:{vit}"]
     run("fit", "train.csv", *COLUMNS, *encoders, "-o", "adapter", "--store", "store")
     printed = run(
-        "gap", "test.csv", "adapter", *COLUMNS, "--store", "store",
+        "gap", "adapter", "test.csv", *COLUMNS, "--store", "store",
         "-o", "report.html", "-o", "report.json",
     )  # fmt: skip
     assert "Pairing:" in printed.stdout and "written to report.html" in printed.stdout
@@ -97,7 +97,7 @@ def said_in_error(monkeypatch, capsys, *words):
     ("words", "message"),
     [
         (["gap", "test.csv"], "a table needs --source and --target"),
-        (["gap", "test.csv", *COLUMNS], "the source encoder must be known"),
+        (["gap", "test.csv", *COLUMNS], "none by --source-encoder and --target-encoder"),
         (["gap", "nowhere.npz"], "nowhere.npz"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_format_nobody_can_write_is_refused_before_anything_is_measured(
 
 def test_columns_beside_an_archive_are_refused_and_not_ignored(monkeypatch, capsys, archive):
     said = said_in_error(monkeypatch, capsys, "gap", archive, "--group", "photo")
-    assert "got ['photo'] beside" in said
+    assert "got --group photo beside" in said
 
 
 def test_a_page_without_matplotlib_is_refused_before_anything_is_measured(

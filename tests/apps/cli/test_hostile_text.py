@@ -64,7 +64,7 @@ def test_every_command_shows_hostile_names_and_texts_as_they_are(run):
     both = [pairs, *SIDES, *ENCODERS, *here, "--id", "id"]
     assert f"saved to {SPELLED}" in run("fit", *both, "-o", adapter, "--effort", "fast").stdout
     run("evaluate", adapter, *both)
-    assert SPELLED in run("gap", pairs, adapter, *both[1:], "-o", f"{NAME}/report.md").stdout
+    assert SPELLED in run("gap", adapter, pairs, *both[1:], "-o", f"{NAME}/report.md").stdout
     assert f"written to {SPELLED}" in run("curate", *both, "-o", f"{NAME}/table.csv").stdout
     tuned = run("tune", *both, "-o", f"{NAME}/tuned", "--study", f"{NAME}/journal", "--trials", "2")
     assert f"saved to {SPELLED}" in tuned.stdout

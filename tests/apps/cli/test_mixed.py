@@ -96,7 +96,7 @@ def test_a_mixed_table_is_fitted_evaluated_indexed_and_searched(run, fitted, sbe
 
 @pytest.mark.usefixtures("fitted")
 def test_the_gap_of_mixed_items_is_measured(run):
-    found = run("gap", "test.csv", "adapter", *COLUMNS, "--instruction", "task", "--store", "store")
+    found = run("gap", "adapter", "test.csv", *COLUMNS, "--instruction", "task", "--store", "store")
     assert "aligned" in found.stdout
 
 
