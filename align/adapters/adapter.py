@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from align._checks import check_matrix, check_no_zero_rows, check_side
+from align._display.panel import render
 from align.adapters.artifact import files
 from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import SideMap
+from align.adapters.panels import adapter_line, adapter_panel
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.sides import Side
@@ -58,6 +60,12 @@ class Adapter(nn.Module):
         self.training_items = training_items
         self.card = card
         self.components()  # checks that they fit together
+
+    def __repr__(self) -> str:
+        return adapter_line(self.components(), self.card)
+
+    def _repr_html_(self) -> str:
+        return render(adapter_panel(self.components(), self.card))
 
     def components(self) -> Components:
         """Its modules as one value."""

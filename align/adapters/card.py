@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Annotated, Any, Self
 
+from align._display.lines import count, one_line, percent, quoted, rounded
+from align._display.panel import render
+from align._display.parts import Cell, Folded, Panel, Table, Tile
 from align._files.codec import Rule, decode, whole_number
 from align.data.embeddings import PairedEmbeddings
 
@@ -58,6 +61,14 @@ class Candidate:
     chance_mrr: Share | None = None
     chance_at_10: Share | None = None
 
+    def __repr__(self) -> str:
+        return one_line(
+            "Candidate",
+            f"{self.stage}: {quoted(self.name, 60)}",
+            f"MRR {beside_chance(rounded, self.mrr, self.chance_mrr)}",
+            "chosen" if self.chosen else "",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -103,6 +114,28 @@ class Card:
     versions: Mapping[str, Text] = field(default_factory=dict)
     encoders: Mapping[str, Text] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return one_line(
+            "Card",
+            quoted(self.method, 50),
+            f"{self.d_source:,} → {self.d_target:,} dimensions",
+            count(self.n_pairs, "pair"),
+            held_out_words(self),
+        )
+
+    def _repr_html_(self) -> str:
+        return render(card_panel(self))
+
+    @property
+    def held_out(self) -> Candidate | None:
+        """What was chosen last, whose numbers are those of the adapter on held-out pairs.
+
+        ``None`` where nothing was held out. What instructions gained is left aside: it is about
+        other galleries.
+        """
+        chosen = [c for c in self.candidates if c.chosen and c.stage != "instructions"]
+        return chosen[-1] if chosen else None
+
     def of_encoders(self, pairs: PairedEmbeddings) -> Self:
         """The same, where it does not know its encoders with those of ``pairs``."""
         return replace(
@@ -133,3 +166,106 @@ def installed_versions() -> dict[str, str]:
 
     packages = {name: version(name) for name in ("torch", "numpy")}
     return {"isthmus": __version__, "python": platform.python_version(), **packages}
+
+
+def card_panel(card: Card) -> Panel:
+    """What an adapter was made from and how it did on held-out pairs, beside chance."""
+    recorded = card.verdict or "No verdict was recorded."
+    failed = card.better_than_chance is False
+    return Panel(
+        f"Card: {card.method}",
+        sentence="" if failed else recorded,
+        warning=recorded if failed else "",
+        tiles=held_out_tiles(card),
+        facts=card_facts(card),
+        tables=[sides_table(card)],
+        folded=tried(card),
+    )
+
+
+def held_out_words(card: Card) -> str:
+    """``"held-out recall@10 41.2 % (chance 1.0 %)"``, or nothing where none was held out."""
+    held = card.held_out
+    if held is None:
+        return ""
+    recall = beside_chance(percent, held.recall_at_10, held.chance_at_10)
+    return f"held-out recall@10 {recall}"
+
+
+def held_out_tiles(card: Card) -> list[Tile]:
+    """Training pairs, and held-out numbers beside chance."""
+    groups = f"in {count(card.n_groups, 'group')}" if 0 < card.n_groups < card.n_pairs else ""
+    tiles = [Tile("training pairs", f"{card.n_pairs:,}", groups)]
+    held = card.held_out
+    if held is not None:
+        tiles += [
+            Tile(
+                "held-out recall@10",
+                percent(held.recall_at_10),
+                _chance(percent, held.chance_at_10),
+            ),
+            Tile("held-out MRR", rounded(held.mrr), _chance(rounded, held.chance_mrr)),
+        ]
+    if card.fold_gallery:
+        tiles.append(Tile("gallery of a fold", f"{card.fold_gallery:,}", "recall depends on it"))
+    return tiles
+
+
+def card_facts(card: Card) -> dict[str, str | int]:
+    """How it was chosen, and with which software."""
+    facts: dict[str, str | int] = {"method": card.method}
+    if card.folds[0]:
+        seed = "" if card.seed is None else f" from seed {card.seed}"
+        facts["chosen on"] = f"{count(card.folds[0], 'fold')}, drawn {card.folds[1]}x{seed}"
+    if any(card.n_unpaired):
+        facts["unpaired items"] = "{:,} source, {:,} target".format(*card.n_unpaired)
+    if card.seconds:
+        facts["took"] = f"{sum(card.seconds.values()):,.1f} seconds"
+    if card.versions:
+        facts["versions"] = ", ".join(f"{name} {each}" for name, each in card.versions.items())
+    return facts
+
+
+def sides_table(card: Card) -> Table:
+    """Both sides, with the width of their vectors and the encoder that gives them."""
+    sides = (
+        ("source", card.d_source, card.source_fingerprint),
+        ("target", card.d_target, card.target_fingerprint),
+    )
+    rows: list[list[Cell]] = [
+        [side, width, card.encoders.get(side) or fingerprint or "not recorded"]
+        for side, width, fingerprint in sides
+    ]
+    return Table(["side", "dimensions", "encoder"], rows, numeric=(1,))
+
+
+def tried(card: Card) -> list[Folded]:
+    """The candidates of cross-validation, folded away."""
+    if not card.candidates:
+        return []
+    rows = [
+        [
+            each.stage, each.name,
+            f"{rounded(each.mrr)} [{rounded(each.low)}, {rounded(each.high)}]",
+            _known(rounded, each.chance_mrr),
+            percent(each.recall_at_10), _known(percent, each.chance_at_10),
+            "yes" if each.chosen else "",
+        ]
+        for each in card.candidates
+    ]  # fmt: skip
+    columns = ["stage", "candidate", "MRR [95 %]", "chance", "recall@10", "chance", "chosen"]
+    summary = f"{count(len(rows), 'candidate was', 'candidates were')} tried"
+    return [Folded(summary, [Table(columns, rows, numeric=range(2, 6))])]
+
+
+def beside_chance(shown: Callable[[float], str], value: float, chance: float | None) -> str:
+    """``"41.2 % (chance 1.0 %)"``; the value alone where its chance was not worked out."""
+    return shown(value) + ("" if chance is None else f" ({_chance(shown, chance)})")
+
+
+def _chance(shown: Callable[[float], str], chance: float | None) -> str:
+    return "" if chance is None else f"chance {shown(chance)}"
+
+
+def _known(shown: Callable[[float], str], value: float | None) -> str:
+    return "" if value is None else shown(value)

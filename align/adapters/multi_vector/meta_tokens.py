@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from align._checks import check_k, check_length, check_side
+from align._display.panel import render
 from align._files.atomic import read_whole
 from align.adapters.adapter import Adapter, load
 from align.adapters.multi_vector import files
 from align.adapters.multi_vector.aspects import Aspects, Heads, TokenAspects, check_tokens
+from align.adapters.panels import adapter_panel, meta_tokens_line, meta_tokens_panel
 from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side
@@ -74,6 +76,15 @@ class MetaTokens(nn.Module):
         check_k(asking, self.vectors, name="asking", of="the vectors of an item")
         self.asking = asking
         self.card = card
+
+    def __repr__(self) -> str:
+        return meta_tokens_line(self.vectors, self.asking, repr(self.adapter))
+
+    def _repr_html_(self) -> str:
+        behind = adapter_panel(self.adapter.components(), self.adapter.card)
+        return render(
+            meta_tokens_panel(self.vectors, self.asking, self.mix.item(), self.card, behind)
+        )
 
     @property
     def vectors(self) -> int:
