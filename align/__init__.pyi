@@ -19,6 +19,7 @@ from .encoders.callable import CallableEncoder as CallableEncoder
 from .encoders.composite import ConcatEncoder as ConcatEncoder
 from .encoders.composite import MixedEncoder as MixedEncoder
 from .encoders.image import ImageEncoder as ImageEncoder
+from .encoders.spec import load_encoder as load_encoder
 from .encoders.text import CodeEncoder as CodeEncoder
 from .encoders.text import TextEncoder as TextEncoder
 from .fitting.instructions.fit import instruct as instruct

@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
 
 def spec_of(encoder: Encoder) -> str | None:
-    """The line by which ``align.encoders.spec.from_spec`` builds an encoder again, if it has one.
+    """The line by which ``align.load_encoder`` builds an encoder again, if it has one.
 
     Encoders of a hub id or a folder have one, as their property ``spec``; functions have none.
     """

@@ -67,7 +67,7 @@ class ConcatEncoder:
 
     @property
     def spec(self) -> str | None:
-        """How to build it again, for ``from_spec``; ``None`` unless every part can be named."""
+        """How to build it again, for ``load_encoder``; ``None`` unless every part can be named."""
         return _together(
             [None if hasattr(each, "compose") else spec_of(each) for each in self.encoders], "+"
         )
@@ -127,7 +127,7 @@ class MixedEncoder:
 
     @property
     def spec(self) -> str | None:
-        """How to build it again, for ``from_spec``; ``None`` unless every encoder can be named."""
+        """How to build it again, for ``load_encoder``; ``None`` unless all can be named."""
         specs = []
         for name, encoder in self.encoders.items():
             spec = None if isinstance(encoder, MixedEncoder) else spec_of(encoder)

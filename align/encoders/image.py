@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from align._checks import check_one_of
+from align._device import find_device
 from align.data.multi_vector import MultiVector
 from align.data.pictures import check_size, opened, upright_rgb
 from align.encoders.batches import checked_items, run_batches
@@ -80,15 +81,18 @@ class ImageEncoder:
             both end to end, twice as wide; or ``None``, above.
         layer: Which states: -1 the last ones, after the final norm; else an index into the
             ``hidden_states`` of transformers, where 0 are the embeddings.
-        device: Where the network runs, as in ``torch.device``.
+        device: Where the network runs: ``"auto"`` is CUDA if there is a GPU, else MPS, else the
+            CPU; or ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Vectors come on the CPU in any
+            case, and agree between devices up to rounding.
         dtype: Of the forward pass. Vectors come as float32 in any case.
         batch_size: Images per forward pass.
         revision: Branch, tag or commit of a hub id.
 
     Raises:
         FileNotFoundError: ``model`` is neither a folder nor a hub id within reach.
-        ValueError: An option is out of range; the network is of an unknown kind or lacks a CLS
-            token that ``pooling`` needs; the folder has no safetensors or wants to run code.
+        ValueError: An option is out of range; this machine has no such device; the network is of
+            an unknown kind or lacks a CLS token that ``pooling`` needs; the folder has no
+            safetensors or wants to run code.
     """
 
     modality: ClassVar[str] = "image"
@@ -97,13 +101,14 @@ class ImageEncoder:
     _: KW_ONLY
     pooling: ImagePooling | None = None
     layer: int = -1
-    device: str = "cpu"
+    device: str | torch.device = "auto"
     dtype: Dtype = "float32"
     batch_size: int = 32
     revision: str | None = None
 
     def __post_init__(self) -> None:
         check_options(dtype=self.dtype, batch_size=self.batch_size)
+        _ = self._device  # what is wrong shows here, not at the first encode
         advice = "None is the model's own: leave pooling out if in doubt."
         check_one_of("pooling", self.pooling, (*get_args(ImagePooling), None), advice)
         kind = self._json["model_type"]
@@ -118,6 +123,10 @@ class ImageEncoder:
                 f"pooling {self.pooling!r} needs a CLS token; {kind!r} networks have none. "
                 'Use "mean", or leave pooling out.'
             )
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return find_device(self.device)
 
     @cached_property
     def _folder(self) -> Path:
@@ -148,7 +157,7 @@ class ImageEncoder:
 
     @property
     def spec(self) -> str | None:
-        """How to build this encoder again, for ``from_spec``; ``None`` if no line can say it."""
+        """How to build this encoder again, for ``load_encoder``; ``None`` if no line can say it."""
         return name_of(self)
 
     @cached_property
@@ -219,7 +228,7 @@ class ImageEncoder:
 
     @cached_property
     def _network(self) -> Any:
-        return load_network(self._folder, dtype=self.dtype, device=self.device)
+        return load_network(self._folder, dtype=self.dtype, device=self._device)
 
     def _pixels(self, items: list[ImageItem], rows: list[int]) -> Tensor:
         # One at a time: the whole pictures of a batch need not be held together.
@@ -227,7 +236,7 @@ class ImageEncoder:
             self._processor(images=[open_rgb(item, row)], return_tensors="pt")["pixel_values"]
             for item, row in zip(items, rows, strict=True)
         ]
-        return torch.cat(made).to(self.device, self._network.dtype)
+        return torch.cat(made).to(self._device, self._network.dtype)
 
     def _states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """What stands before the patches, ``(n, p, d)``, and the patches, ``(n, t, d)``."""

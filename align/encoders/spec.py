@@ -1,4 +1,4 @@
-"""Encoders named in one line, for the command line."""
+"""Encoders named in one line: on the command line, in Python, and in the card of an adapter."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from align._device import find_device
 from align.encoders.naming import model_and_options
 
 if TYPE_CHECKING:
+    import torch
+
     from align.data.encoding import Encoder
 
 
@@ -19,9 +22,10 @@ _NAMED = re.compile(rf"\s*([\w|]+)=(?={KIND})")
 _BETWEEN_NAMED = re.compile(rf";(?=\s*(?:[\w|]+=)?{KIND})")
 _BETWEEN_PARTS = re.compile(rf"\+(?={KIND})")
 _RUNS_CODE = re.compile(r"(?:^|[;+=])\s*python:")
+_CODE = re.compile(rf"(?:^|[;+=])\s*(python:.*?)(?=$|[;+]\s*(?:[\w|]+=)?{KIND})", re.DOTALL)
 
 
-def from_spec(spec: str) -> Encoder:
+def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
     """The encoder that ``spec`` names.
 
     Args:
@@ -32,32 +36,51 @@ def from_spec(spec: str) -> Encoder:
             arguments. Several with ``+`` between them stand side by side, as in
             ``text:A+text:B``; several by modality with ``;`` between them are one encoder of mixed
             items, as in ``image=image:A;code=text:B``.
+        device: Where networks run, as for ``TextEncoder``. A ``python:`` encoder chooses its own.
 
     Raises:
-        ValueError: ``spec`` is of no such form, or the attribute gives no encoder.
+        FileNotFoundError: MODEL is neither a folder nor a hub id within reach.
+        ValueError: ``spec`` is of no such form, this machine has no such device, or the attribute
+            gives no encoder.
         ModuleNotFoundError: MODULE cannot be found.
         AttributeError: MODULE has no such attribute.
     """
+    find_device(device)  # also where every encoder is Python code
     if _NAMED.match(spec):
-        return _mixed(_BETWEEN_NAMED.split(spec))
+        return _mixed(_BETWEEN_NAMED.split(spec), device)
     parts = _BETWEEN_PARTS.split(spec)
     if len(parts) > 1:
         from align.encoders.composite import ConcatEncoder
 
-        return ConcatEncoder(*map(_single, parts))
-    return _single(spec)
+        return ConcatEncoder(*(_single(part, device) for part in parts))
+    return _single(spec, device)
 
 
-def from_card(encoders: Mapping[str, str], role: str) -> Encoder:
-    """The encoder that an adapter remembers, if building it runs no code that the card names.
+def from_card(
+    encoders: Mapping[str, str],
+    role: str,
+    *,
+    device: str | torch.device = "auto",
+    trust: bool = False,
+) -> Encoder:
+    """The encoder that an adapter remembers, if it may be built.
+
+    A card comes with an adapter, from anywhere. ``text:``, ``code:`` and ``image:`` encoders are
+    read as data and run no code of the model's own, whoever wrote the card. A
+    ``python:MODULE:ATTRIBUTE`` is code: the card would choose what this process imports and calls,
+    with all that its user may do, and ``os:abort`` is as easy to write as an encoder. So it is for
+    the user to allow, after reading the name in the refusal. What is allowed is a name: whichever
+    module Python finds under it is run, and no digest of the adapter covers that module.
 
     Args:
         encoders: ``adapter.card.encoders``.
         role: ``"source"``, ``"target"`` or ``"instruction"``.
+        device: Where networks run, as for ``load_encoder``.
+        trust: Run the ``python:`` encoders that the card names.
 
     Raises:
-        ValueError: Nothing is remembered, or it is a ``python:`` encoder. Whoever wrote the card
-            would choose what is imported and called; that is for the user to say.
+        ValueError: Nothing is remembered; or a part of it is a ``python:`` encoder and ``trust`` is
+            false, and then nothing is imported.
     """
     spec = encoders.get(role)
     if spec is None:
@@ -67,16 +90,19 @@ def from_card(encoders: Mapping[str, str], role: str) -> Encoder:
             f"Pass the encoder, or name it: --{role}-encoder text:MODEL (--encoder where one side "
             "is encoded)."
         )
-    if _RUNS_CODE.search(spec):
+    if _RUNS_CODE.search(spec) and not trust:
+        code = ", ".join(repr(part.removeprefix("python:")) for part in _CODE.findall(spec))
         raise ValueError(
-            f"an encoder that is remembered must be one that runs no code which the adapter's card "
-            f"chooses; the {role} encoder is {spec!r}. If you trust that module, pass the encoder "
-            f"yourself, or name it: --{role}-encoder {spec} (--encoder where one side is encoded)."
+            f"Python code that an adapter's card names is run only if you trust it; the {role} "
+            f"encoder of this card is {spec!r}, which imports and calls {code}. Look at what that "
+            "is, then allow it by --trust (trust=True of Embedder and Retriever), or pass the "
+            f"encoder yourself: --{role}-encoder {spec} (--encoder where one side is encoded; "
+            "align.load_encoder in Python)."
         )
-    return from_spec(spec)
+    return load_encoder(spec, device=device)
 
 
-def _mixed(specs: list[str]) -> Encoder:
+def _mixed(specs: list[str], device: str | torch.device) -> Encoder:
     from align.encoders.composite import MixedEncoder
 
     named: dict[str, Encoder] = {}
@@ -88,11 +114,11 @@ def _mixed(specs: list[str]) -> Encoder:
                 "a mixed encoder must name each modality once, as in image=image:A;code=text:B; "
                 f"got {spec!r} among {specs}. Write MODALITY=ENCODER between semicolons."
             )
-        named[name] = from_spec(spec[match.end() :].strip())
+        named[name] = load_encoder(spec[match.end() :].strip(), device=device)
     return MixedEncoder(named)
 
 
-def _single(spec: str) -> Encoder:
+def _single(spec: str, device: str | torch.device) -> Encoder:
     kind, _, rest = spec.partition(":")
     encoder: type[Any]
     match kind:
@@ -113,7 +139,7 @@ def _single(spec: str) -> Encoder:
                 "MODEL is a hub id or a folder, for example image:facebook/dinov2-small."
             )
     model, options = model_and_options(encoder, rest)
-    built: Encoder = encoder(model, **options)
+    built: Encoder = encoder(model, **options, device=device)
     return built
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from align._device import find_device
 from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items, run_batches
 from align.encoders.naming import name_of
@@ -54,15 +55,17 @@ class TextEncoder:
         max_length: Tokens kept per text, special tokens counted; ``None`` is the model's own.
         layer: Which token states: -1 the last ones, after the final norm; else an index into the
             ``hidden_states`` of transformers, where 0 are the embeddings.
-        device: Where the network runs, as in ``torch.device``.
+        device: Where the network runs: ``"auto"`` is CUDA if there is a GPU, else MPS, else the
+            CPU; or ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Vectors come on the CPU in any
+            case, and agree between devices up to rounding.
         dtype: Of the forward pass. Vectors come as float32 in any case.
         batch_size: Texts per forward pass.
         revision: Branch, tag or commit of a hub id.
 
     Raises:
         FileNotFoundError: ``model`` is neither a folder nor a hub id within reach.
-        ValueError: An option is out of range; the folder has no safetensors; or it wants to run
-            code of its own.
+        ValueError: An option is out of range; this machine has no such device; the folder has no
+            safetensors; or it wants to run code of its own.
     """
 
     modality: ClassVar[str] = "text"
@@ -73,14 +76,18 @@ class TextEncoder:
     prompt: str | None = None
     max_length: int | None = None
     layer: int = -1
-    device: str = "cpu"
+    device: str | torch.device = "auto"
     dtype: Dtype = "float32"
     batch_size: int = 32
     revision: str | None = None
 
     def __post_init__(self) -> None:
         check_options(dtype=self.dtype, batch_size=self.batch_size)
-        _ = self._recipe  # a wrong folder or option shows here, not at the first encode
+        _ = self._recipe, self._device  # what is wrong shows here, not at the first encode
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return find_device(self.device)
 
     @cached_property
     def _folder(self) -> Path:
@@ -107,7 +114,7 @@ class TextEncoder:
 
     @property
     def spec(self) -> str | None:
-        """How to build this encoder again, for ``from_spec``; ``None`` if no line can say it."""
+        """How to build this encoder again, for ``load_encoder``; ``None`` if no line can say it."""
         return name_of(self)
 
     @cached_property
@@ -179,7 +186,7 @@ class TextEncoder:
 
     @cached_property
     def _network(self) -> Any:
-        return load_network(self._recipe.transformer, dtype=self.dtype, device=self.device)
+        return load_network(self._recipe.transformer, dtype=self.dtype, device=self._device)
 
     @cached_property
     def _tower(self) -> Any:
@@ -190,7 +197,7 @@ class TextEncoder:
 
     @cached_property
     def _pipeline(self) -> Any:
-        pipeline = load_pipeline(self._folder, dtype=self.dtype, device=self.device)
+        pipeline = load_pipeline(self._folder, dtype=self.dtype, device=self._device)
         positions = most_tokens(pipeline[0].auto_model, self._text_config)
         limit = self._limit_of(positions, self._tokenizer.model_max_length)
         if limit is not None:
@@ -228,7 +235,7 @@ class TextEncoder:
             max_length=self._limit,
             return_attention_mask=True,
             return_tensors="pt",
-        ).to(self.device)
+        ).to(self._device)
         mask = batch["attention_mask"].bool()
         if not mask.any(1).all():
             empty = int((~mask.any(1)).nonzero()[0])

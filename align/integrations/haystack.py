@@ -75,8 +75,9 @@ class _AlignedEmbedder:
         if self._embedder is None:
             adapter = load(self.adapter)
             check_digest(adapter, self.digest, self.adapter)
-            encoders = {} if self.encoder is None else {self.side: self.encoder()}
-            self._embedder = Embedder(adapter, **encoders, store=None)
+            encoder = None if self.encoder is None else self.encoder()
+            source, target = (encoder, None) if self.side == "source" else (None, encoder)
+            self._embedder = Embedder(adapter, source=source, target=target)
         return self._embedder
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length, check_side
+from align._device import find_device
 from align.adapters.adapter import Adapter
 from align.adapters.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
@@ -70,6 +72,8 @@ class Embedder(Generic[VectorsT]):
         target: Encoder | None = None,
         instructions: Encoder | None = None,
         store: Cache | None = None,
+        device: str | torch.device = "auto",
+        trust: bool = False,
     ) -> None:
         """Keep an adapter and the encoders that are at hand.
 
@@ -79,7 +83,15 @@ class Embedder(Generic[VectorsT]):
             target: Encoder of the target side, likewise.
             instructions: Encoder of instructions, if the adapter takes any.
             store: Where encoded items are looked up and kept, such as ``EmbeddingStore``.
+            device: Where encoders that are built from the card run, as for ``TextEncoder``.
+            trust: Run Python code that the card names as an encoder, ``python:MODULE:ATTRIBUTE``.
+                Whoever wrote the card chose it: look at ``adapter.card.encoders`` first.
+
+        Raises:
+            ValueError: This machine has no such device.
         """
+        find_device(device)
+        self._device, self._trust = device, trust
         self._space = adapter
         head = adapter.adapter if isinstance(adapter, MetaTokens) else adapter
         self.adapter = cast(Adapter, head)
@@ -108,7 +120,7 @@ class Embedder(Generic[VectorsT]):
 
         Raises:
             ValueError: It was not given and the card does not say how to build it, or names Python
-                code to do so.
+                code to do so and ``trust`` was not given.
         """
         check_side(side)
         return self._encoder(side)
@@ -236,5 +248,7 @@ class Embedder(Generic[VectorsT]):
 
     def _encoder(self, role: str) -> Encoder:
         if role not in self._encoders:
-            self._encoders[role] = from_card(self.adapter.card.encoders, role)
+            self._encoders[role] = from_card(
+                self.adapter.card.encoders, role, device=self._device, trust=self._trust
+            )
         return self._encoders[role]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length
@@ -37,10 +38,12 @@ class Retriever:
         target: Encoder | None = None,
         instructions: Encoder | None = None,
         store: Cache | None = None,
+        device: str | torch.device = "auto",
+        trust: bool = False,
     ) -> None:
         """Put an index and encoders together; the index needs an adapter or meta tokens.
 
-        The encoders and the store are those of ``Embedder``.
+        Encoders, store, device and trust are those of ``Embedder``, and so are the errors.
         """
         if index.adapter is None:
             raise ValueError(
@@ -49,13 +52,26 @@ class Retriever:
             )
         self.index = index
         self.embedder: Embedder[Tensor | MultiVector] = Embedder(
-            index.adapter, source=source, target=target, instructions=instructions, store=store
+            index.adapter,
+            source=source,
+            target=target,
+            instructions=instructions,
+            store=store,
+            device=device,
+            trust=trust,
         )
 
     @classmethod
-    def open(cls, path: str | Path, *, store: Cache | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        store: Cache | None = None,
+        device: str | torch.device = "auto",
+        trust: bool = False,
+    ) -> Self:
         """The index in a folder with the encoders its adapter remembers; see ``Index.open``."""
-        return cls(Index.open(path), store=store)
+        return cls(Index.open(path), store=store, device=device, trust=trust)
 
     @property
     def query_side(self) -> Side:

@@ -300,9 +300,9 @@ def test_the_fingerprint_reads_no_network(bert):
     code = (
         "import sys\n"
         "from align.encoders.text import TextEncoder\n"
-        "from align.encoders.spec import from_spec\n"
+        "from align.encoders.spec import load_encoder\n"
         f"assert TextEncoder({str(bert)!r}).fingerprint.startswith('text-BertModel-mean-')\n"
-        f"assert from_spec({'code:' + str(bert)!r}).modality == 'code'\n"
+        f"assert load_encoder({'code:' + str(bert)!r}).modality == 'code'\n"
         "heavy = {'transformers', 'sentence_transformers', 'huggingface_hub'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

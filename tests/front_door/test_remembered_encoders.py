@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import align
-from align.encoders.spec import from_spec
+from align.encoders.spec import load_encoder
 from tests.helpers.tiny_models import WORDS
 
 N = 60
@@ -126,7 +126,7 @@ def test_specs_go_with_every_choice_of_pairs(pairs, encoders):
     assert data.encoders == specs
     assert [part.encoders for part in data.split(test=0.2, val=0.2)] == [specs] * 3
     assert align.TokenPairs.encode(pairs, *encoders).take([1, 2]).pooled.encoders == specs
-    assert from_spec(encoders[0].spec).fingerprint == encoders[0].fingerprint
+    assert load_encoder(encoders[0].spec).fingerprint == encoders[0].fingerprint
 
 
 @pytest.mark.filterwarnings("ignore::align.NoBetterThanChance")

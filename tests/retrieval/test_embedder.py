@@ -44,8 +44,31 @@ def test_encoders_are_built_from_the_card_only_when_needed(sbert):
 def test_a_card_that_names_code_is_not_followed(adapter):
     card = replace(adapter.card, encoders={"source": "python:tests.retrieval.lookups:lookup"})
     embedder = Embedder(Adapter(adapter.source_map, adapter.target_map, card))
-    with pytest.raises(ValueError, match=r"runs no code .* 'python:tests.*pass the encoder"):
+    with pytest.raises(ValueError, match=r"only if you trust it.*'python:tests.*trust=True"):
         embedder.queries(["s0"])
+
+
+def source_encoder():
+    return SOURCE
+
+
+def test_code_of_a_card_is_followed_by_those_who_trust_it(adapter):
+    card = replace(adapter.card, encoders={"source": f"python:{__name__}:source_encoder"})
+    embedder = Embedder(Adapter(adapter.source_map, adapter.target_map, card), trust=True)
+    assert embedder.encoder("source") is SOURCE
+
+
+def test_a_device_that_is_missing_shows_before_anything_is_encoded(adapter, machine):
+    machine(gpus=0)
+    with pytest.raises(ValueError, match="got device='cuda:1'; torch sees: cpu"):
+        Embedder(adapter, source=SOURCE, device="cuda:1")
+
+
+def test_encoders_of_the_card_run_on_the_device_that_was_asked_for(sbert, machine):
+    machine(gpus=2)
+    card = Card("identity", 1, 8, 8, encoders={"source": f"text:{sbert}"})
+    embedder = Embedder(Adapter(IdentityMap(8), IdentityMap(8), card), device="cuda:1")
+    assert embedder.encoder("source").device == "cuda:1"
 
 
 def test_an_unknown_encoder_is_an_error(adapter):

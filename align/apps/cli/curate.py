@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import encode_pairs
+from align.apps.cli.inputs import EncoderChoice, encode_pairs
 from align.apps.cli.outputs import check_file
 from align.apps.cli.printing import print_json, say, working
 
@@ -37,6 +37,7 @@ def curate(
         typer.Option(help="A pair is suspect if this share of false pairs fits as well."),
     ] = 0.5,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -58,7 +59,8 @@ def curate(
     check_file(out)
     columns = Columns(source, target, id, group)
     specs = {"source": source_encoder, "target": target_encoder}
-    items, data = encode_pairs(pairs, columns, specs, store, skip_bad)
+    encoders = EncoderChoice(specs, device)
+    items, data = encode_pairs(pairs, columns, encoders, store, skip_bad)
     with working(f"comparing {len(data):,} pairs"):
         curated = find(
             items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from align.apps.cli import options
-from align.apps.cli.inputs import embedded_pairs, note_unknown_training, taken_instruction
+from align.apps.cli.inputs import (
+    EncoderChoice,
+    embedded_pairs,
+    note_unknown_training,
+    taken_instruction,
+)
 from align.apps.cli.printing import console, percent, print_json, table
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ def evaluate(
     source_encoder: options.MaybeSpec = None,
     target_encoder: options.MaybeSpec = None,
     instruction_encoder: options.InstructionSpec = None,
+    device: options.Device = "auto",
+    trust: options.Trust = False,
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -47,7 +54,8 @@ def evaluate(
         "instruction": instruction,
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad, loaded)
+    encoders = EncoderChoice(specs, device, trust)
+    _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, loaded)
     evaluation = evaluate_adapter(data, loaded)
     note_unknown_training(loaded)
     if as_json:

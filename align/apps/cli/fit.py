@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import check_better, embedded_pairs
+from align.apps.cli.inputs import EncoderChoice, check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder
 from align.apps.cli.printing import console, print_json, say, table, working
 
@@ -33,6 +33,7 @@ def fit(
     ] = False,
     require_better_than_chance: options.RequireBetter = False,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -57,7 +58,8 @@ def fit(
         "instruction": instruction,
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad)
+    encoders = EncoderChoice(specs, device)
+    _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
     with working(f"cross-validating maps on {len(data):,} pairs"):
         side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)

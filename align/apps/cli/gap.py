@@ -11,6 +11,7 @@ import typer
 
 from align.apps.cli import options
 from align.apps.cli.inputs import (
+    EncoderChoice,
     embedded_pairs,
     is_adapter,
     note_unknown_training,
@@ -52,6 +53,8 @@ def gap(
         typer.Option(help="Measure only this share of the pairs, held out by group."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples, draws and nulls.")] = 0,
+    device: options.Device = "auto",
+    trust: options.Trust = False,
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -80,7 +83,8 @@ def gap(
         "instruction": instruction,
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
-    items, data = embedded_pairs(pairs, columns, specs, store, skip_bad, loaded)
+    encoders = EncoderChoice(specs, device, trust)
+    items, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, loaded)
     if test is not None:
         _, data = data.split(test=test, seed=seed)
     if loaded is not None:

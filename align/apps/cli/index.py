@@ -37,6 +37,8 @@ def index(
     ] = "float32",
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
     encoder: options.MaybeSpec = None,
+    device: options.Device = "auto",
+    trust: options.Trust = False,
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -47,7 +49,7 @@ def index(
     """
     from align._checks import check_side
     from align.data.items import read_items
-    from align.encoders.spec import from_spec
+    from align.encoders.spec import load_encoder
     from align.retrieval.index.index import Index
     from align.retrieval.retriever import Retriever
 
@@ -69,8 +71,8 @@ def index(
         items, column=column, id=id, modality=modality, keep=metadata or (), on_error=on_error
     )
     report_skipped(contents.skipped)
-    given = {} if encoder is None else {side: from_spec(encoder)}
-    retriever = Retriever(built, **given, store=open_store(store))
+    given = {} if encoder is None else {side: load_encoder(encoder, device=device)}
+    retriever = Retriever(built, **given, store=open_store(store), device=device, trust=trust)
     embedder = retriever.embedder
     check_encoder(embedder.adapter, built.side, embedder.encoder(built.side))
     retriever.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
     from align.data.sides import Side
     from align.data.validation import Columns
     from align.encoders.cache.store import EmbeddingStore
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """Which encoders a command was told to use, and how it may build them.
+
+    Attributes:
+        specs: Those that were named, by ``"source"``, ``"target"`` and ``"instruction"``; the
+            others are those of the adapter's card.
+        device: Where networks run.
+        trust: Whether Python code that the card names may be run.
+    """
+
+    specs: Mapping[str, str | None]
+    device: str = "auto"
+    trust: bool = False
 
 
 def read_pairs(path: Path, columns: Columns, skip_bad: bool) -> Pairs:
@@ -60,19 +77,18 @@ def is_archive(path: Path) -> bool:
 
 
 def check_nothing_named(path: Path, named: Mapping[str, object]) -> None:
-    """Raise ``ValueError`` if columns or encoders are named beside an archive of embeddings."""
+    """Raise ``ValueError`` if anything is named that an archive of embeddings does not take."""
     if words := [f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value]:
         raise ValueError(
             f"an .npz holds embeddings, ids and groups by itself, not columns or items to encode; "
-            f"got {', '.join(words)} beside {path}. Leave columns and encoders out, or pass the "
-            "table."
+            f"got {', '.join(words)} beside {path}. Leave them out, or pass the table."
         )
 
 
 def embedded_pairs(
     path: Path,
     columns: Mapping[str, str | None],
-    specs: Mapping[str, str | None],
+    chosen: EncoderChoice,
     store: Path,
     skip_bad: bool,
     adapter: Adapter | None = None,
@@ -82,17 +98,19 @@ def embedded_pairs(
     Args:
         path: A table, a folder of images, or an ``.npz``, which has no items and takes no words.
         columns: By the names of ``Columns``; both sides are needed for a table.
-        specs: As for ``encode_pairs``.
+        chosen: As for ``encode_pairs``.
         store: Likewise.
         skip_bad: Likewise.
         adapter: Likewise.
     """
     if not is_archive(path):
-        return encode_pairs(path, columns_of(path, columns), specs, store, skip_bad, adapter)
+        return encode_pairs(path, columns_of(path, columns), chosen, store, skip_bad, adapter)
     from align.adapters.instructions import pairs_for
     from align.data.embeddings import read_npz
 
-    check_nothing_named(path, {**columns, **{f"{role}_encoder": s for role, s in specs.items()}})
+    encoders = {f"{role}_encoder": spec for role, spec in chosen.specs.items()}
+    device = None if chosen.device == "auto" else chosen.device
+    check_nothing_named(path, {**columns, **encoders, "device": device})
     data = read_npz(path)
     return None, data if adapter is None else pairs_for(adapter, data)
 
@@ -100,30 +118,29 @@ def embedded_pairs(
 def encode_pairs(
     path: Path,
     columns: Columns,
-    specs: Mapping[str, str | None],
+    chosen: EncoderChoice,
     store: Path,
     skip_bad: bool,
     adapter: Adapter | None = None,
 ) -> tuple[Pairs, PairedEmbeddings]:
     """The pairs of a file, and both sides encoded, each item once for all runs with this store.
 
-    Encoders are those of ``specs``, by ``"source"``, ``"target"`` and ``"instruction"``, else of
-    the adapter's card. All are built and compared with it before the first item goes through any.
+    All encoders are built and compared with the adapter before the first item goes through any.
     """
     from dataclasses import replace
 
     from align.adapters.instructions import pairs_for
 
     if adapter is None:
-        check_encoders_named(path, specs)
+        check_encoders_named(path, chosen.specs)
     pairs = read_pairs(path, columns, skip_bad)
-    source = encoder_of(adapter, "source", specs.get("source"))
-    target = encoder_of(adapter, "target", specs.get("target"))
+    source = encoder_of(adapter, "source", chosen)
+    target = encoder_of(adapter, "target", chosen)
     check_encoder(adapter, "source", source)
     check_encoder(adapter, "target", target)
     instructions = None
     if columns.instruction is not None:
-        instructions = instruction_encoder_of(adapter, specs.get("instruction"))
+        instructions = instruction_encoder_of(adapter, chosen)
     if instructions is not None:
         check_encoder(None, "source", instructions)
     data = pairs.encode(
@@ -131,7 +148,8 @@ def encode_pairs(
     )
     if adapter is not None:
         return pairs, pairs_for(adapter, data)
-    # Python code is named too: it is never run from a card, and the refusal says what to type.
+    # Python code is named too: it is run from a card with --trust, and refused with its name else.
+    specs = chosen.specs
     roles = {**specs, "instruction": specs.get("instruction") or specs.get("source")}
     if columns.instruction is None:
         del roles["instruction"]
@@ -157,21 +175,24 @@ def check_encoder(adapter: Adapter | None, side: Side, encoder: Encoder) -> None
         adapter.check_fingerprint(side, fingerprint)
 
 
-def encoder_of(adapter: Adapter | None, role: str, spec: str | None) -> Encoder:
+def encoder_of(adapter: Adapter | None, role: str, chosen: EncoderChoice) -> Encoder:
     """The encoder of a side or of instructions: the one named, or that of the adapter's card."""
-    from align.encoders.spec import from_card, from_spec
+    from align.encoders.spec import from_card, load_encoder
 
+    spec = chosen.specs.get(role)
     if spec is not None:
-        return from_spec(spec)
-    return from_card({} if adapter is None else adapter.card.encoders, role)
+        return load_encoder(spec, device=chosen.device)
+    remembered = {} if adapter is None else adapter.card.encoders
+    return from_card(remembered, role, device=chosen.device, trust=chosen.trust)
 
 
-def instruction_encoder_of(adapter: Adapter | None, spec: str | None) -> Encoder | None:
+def instruction_encoder_of(adapter: Adapter | None, chosen: EncoderChoice) -> Encoder | None:
     """The encoder of instructions, or ``None`` where it is that of the sources."""
     remembered = {} if adapter is None else adapter.card.encoders
-    if spec is None and remembered.get("instruction") == remembered.get("source"):
+    same = remembered.get("instruction") == remembered.get("source")
+    if chosen.specs.get("instruction") is None and same:
         return None
-    return encoder_of(adapter, "instruction", spec)
+    return encoder_of(adapter, "instruction", chosen)
 
 
 def taken_instruction(adapter: Adapter, instruction: str | None) -> str | None:

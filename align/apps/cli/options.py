@@ -84,6 +84,13 @@ RequireBetter = Annotated[
         rich_help_panel=WRITING,
     ),
 ]
+Device = Annotated[
+    str, typer.Option(help="Where encoders run: auto, cpu, cuda, cuda:1 or mps; auto finds a GPU.")
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the python: encoders that the adapter's card names."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[
     str,

@@ -34,6 +34,8 @@ def search(
     ] = None,
     encoder: options.MaybeSpec = None,
     instruction_encoder: options.InstructionSpec = None,
+    device: options.Device = "auto",
+    trust: options.Trust = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the best items for a query from the other side.
@@ -43,15 +45,17 @@ def search(
     from align.data.encoding import MIXED
     from align.data.picture_names import names_picture
     from align.data.sides import other_side
-    from align.encoders.spec import from_spec
+    from align.encoders.spec import load_encoder
     from align.retrieval.index.index import Index
     from align.retrieval.retriever import Retriever
 
     filters = filter_of(where or ())
     opened = Index.open(index)
     specs = {"instructions": instruction_encoder, other_side(opened.side): encoder}
-    encoders = {role: from_spec(spec) for role, spec in specs.items() if spec is not None}
-    retriever = Retriever(opened, **encoders, store=None)
+    encoders = {
+        role: load_encoder(spec, device=device) for role, spec in specs.items() if spec is not None
+    }
+    retriever = Retriever(opened, **encoders, store=None, device=device, trust=trust)
     if retriever.query_side == "source":
         instruction = taken_instruction(retriever.embedder.adapter, instruction)
     kind = retriever.embedder.encoder(retriever.query_side).modality

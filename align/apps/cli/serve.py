@@ -30,6 +30,8 @@ def serve(
     ] = None,
     source_encoder: options.MaybeSpec = None,
     target_encoder: options.MaybeSpec = None,
+    device: options.Device = "auto",
+    trust: options.Trust = False,
 ) -> None:
     """A local web page to search an index with texts, pictures and its own items.
 
@@ -47,14 +49,16 @@ def serve(
     from align.apps.serving.gallery import Gallery
     from align.apps.serving.guards import is_loopback
     from align.apps.serving.roots import Roots
-    from align.encoders.spec import from_spec
+    from align.encoders.spec import load_encoder
     from align.retrieval.index.index import Index
     from align.retrieval.retriever import Retriever
 
     with listening(host, port) as listener:  # before networks are loaded for nothing
-        source = None if source_encoder is None else from_spec(source_encoder)
-        target = None if target_encoder is None else from_spec(target_encoder)
-        retriever = Retriever(Index.open(index), source=source, target=target)
+        source = None if source_encoder is None else load_encoder(source_encoder, device=device)
+        target = None if target_encoder is None else load_encoder(target_encoder, device=device)
+        retriever = Retriever(
+            Index.open(index), source=source, target=target, device=device, trust=trust
+        )
         if source is not None:
             check_encoder(retriever.embedder.adapter, "source", source)
         if target is not None:

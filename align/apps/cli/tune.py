@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import check_better, embedded_pairs
+from align.apps.cli.inputs import EncoderChoice, check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder, check_file, check_folder
 from align.apps.cli.printing import complain, console, print_json, say, table
 
@@ -49,6 +49,7 @@ def tune(
     target_encoder: options.TargetSpec = None,
     require_better_than_chance: options.RequireBetter = False,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -76,7 +77,8 @@ def tune(
         "source_modality": source_modality, "target_modality": target_modality,
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder}
-    _, data = embedded_pairs(pairs, columns, specs, store, skip_bad)
+    encoders = EncoderChoice(specs, device)
+    _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
     try:
         tuning = search(
             data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True

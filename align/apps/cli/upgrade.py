@@ -32,6 +32,7 @@ def upgrade(
     ] = None,
     require_better_than_chance: options.RequireBetter = False,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     store: options.StoreFolder = options.DEFAULT_STORE,
     skip_bad: options.Skip = False,
     as_json: options.AsJson = False,
@@ -47,11 +48,11 @@ def upgrade(
     """
     from align.data.embeddings import Embeddings
     from align.data.encoding import spec_of
-    from align.encoders.spec import from_spec
+    from align.encoders.spec import load_encoder
     from align.fitting.migration.upgrade import upgrade as fit_upgrade
 
     check_adapter_folder(out)
-    encoders = {spec: from_spec(spec) for spec in (new, old)}
+    encoders = {spec: load_encoder(spec, device=device) for spec in (new, old)}
     fingerprints = {spec: encoders[spec].fingerprint for spec in encoders}  # both are there
     ids, contents, groups = _read(items, column, id, group, skip_bad)
     sides = [

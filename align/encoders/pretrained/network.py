@@ -29,7 +29,7 @@ def load_config(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def load_network(folder: Path, *, dtype: str, device: str) -> Any:
+def load_network(folder: Path, *, dtype: str, device: torch.device) -> Any:
     """The network in ``folder`` without any task head, in evaluation mode, on ``device``.
 
     Raises:
@@ -56,13 +56,13 @@ def load_network(folder: Path, *, dtype: str, device: str) -> Any:
     return network.to(device).eval()
 
 
-def load_pipeline(folder: Path, *, dtype: str, device: str) -> Any:
+def load_pipeline(folder: Path, *, dtype: str, device: torch.device) -> Any:
     """The sentence-transformers model in ``folder``, all modules, on ``device``."""
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(
         str(folder),
-        device=device,
+        device=str(device),
         local_files_only=True,
         trust_remote_code=False,
         model_kwargs={"dtype": _DTYPES[dtype], "use_safetensors": True},

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import align
 from align.apps import cli
-from align.encoders.spec import from_spec
+from align.encoders.spec import load_encoder
 
 COLUMNS = ["--source", "caption", "--target", "image"]
 
@@ -70,7 +70,7 @@ def test_the_commands_evaluate_index_and_search(run):
     assert scores["source_to_target"]["gallery"] == 30  # sixty captions of thirty pictures
     data = align.Pairs.from_csv("test.csv", source="caption", target="image", group="photo")
     adapter = align.load("adapter")
-    encoders = (from_spec(adapter.card.encoders[side]) for side in ("source", "target"))
+    encoders = (load_encoder(adapter.card.encoders[side]) for side in ("source", "target"))
     found = align.evaluate(data.encode(*encoders), adapter)
     assert scores == json.loads(json.dumps(found.to_dict()))
 

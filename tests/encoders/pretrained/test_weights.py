@@ -68,7 +68,8 @@ def test_leaving_out_the_normalization_of_a_folder_changes_the_fingerprint(sbert
     assert own.fingerprint != plain.fingerprint
 
 
-def test_neither_place_nor_batch_nor_device_changes_the_fingerprint(bert, vit, tmp_path):
+def test_neither_place_nor_batch_nor_device_changes_the_fingerprint(bert, vit, tmp_path, machine):
+    machine(gpus=1)
     moved = TextEncoder(shutil.copytree(bert, tmp_path / "elsewhere"), batch_size=1, device="cuda")
     assert moved.fingerprint == TextEncoder(bert).fingerprint
     moved = ImageEncoder(shutil.copytree(vit, tmp_path / "vit"), batch_size=1, device="cuda")
