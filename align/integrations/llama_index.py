@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from align.integrations.extras import extra
 from align.retrieval.embedder import Embedder
 from align.retrieval.hits import Hit, Searcher
 from align.retrieval.index.filters import Where
+from align.retrieval.picture_paths import picture_path
+from align.retrieval.retriever import Retriever
 
 with extra("llama-index"):
     from llama_index.core.base.base_retriever import BaseRetriever
@@ -203,13 +206,16 @@ class AlignedEmbedding(MultiModalEmbedding):
         return self._embedder.gallery(items, side=self.documents, modality=modality).tolist()
 
 
-def node_of(hit: Hit) -> BaseNode:
+def node_of(hit: Hit, *, folder: Path | None = None) -> BaseNode:
     """A hit as an ``ImageNode`` where its metadata has the path of an image, else as a text.
 
-    The text is the ``text`` in the metadata, or the id where there is none.
+    The text is the ``text`` in the metadata, or the id where there is none. A path that is not
+    whole is read from ``folder``, that of the index, if it is given.
     """
     if hit.modality == "image" and "path" in hit.metadata:
         path = str(hit.metadata["path"])
+        if folder is not None:
+            path = str(picture_path(path, folder))
         return ImageNode(id_=str(hit.id), image_path=path, metadata=dict(hit.metadata))
     return TextNode(id_=str(hit.id), text=text_of(hit), metadata=dict(hit.metadata))
 
@@ -232,12 +238,14 @@ class AlignRetriever(BaseRetriever):
                 ``pathlib.Path`` of images.
             k: Nodes per query.
             where: Which items may be found, as for ``Retriever.search``; ``None`` is all.
-            node: Makes a hit a node.
+            node: Makes a hit a node; of a ``Retriever``, with the folder of its index.
         """
         super().__init__()
         self._searcher = searcher
         self._k = k
         self._where = where
+        if node is node_of and isinstance(searcher, Retriever):
+            node = partial(node_of, folder=searcher.index.folder)
         self._node = node
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -20,6 +20,7 @@ from align.retrieval.hits import Hit
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
+from align.retrieval.picture_paths import metadata_of_pictures
 
 
 class Retriever:
@@ -95,7 +96,8 @@ class Retriever:
         Args:
             ids: ``n`` strings that the index does not hold yet.
             items: ``n`` items, as the encoder of the indexed side takes them.
-            metadata: What to keep beside each item.
+            metadata: What to keep beside each item. An item that is a ``pathlib.Path`` has its
+                ``path`` kept too, unless there is one, as ``retrieval.picture_paths`` says.
             modality: Modality of each item, or of all; that of the encoder if left out, where
                 ``Modality`` knows it.
             progress: Show a bar.
@@ -110,6 +112,10 @@ class Retriever:
             only = self.embedder.encoder(self.index.side).modality
             kind = only if only.upper() in Modality.__members__ else None
         vectors = packed(self.embedder.to_gallery(encoded))
+        if metadata is not None:
+            metadata = as_list("metadata", metadata)
+            check_length("metadata", metadata, len(ids))
+        metadata = metadata_of_pictures(items, metadata, self.index.folder)
         self.index.add(ids, vectors, metadata=metadata, modality=kind)
 
     def search(

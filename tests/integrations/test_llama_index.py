@@ -98,7 +98,10 @@ def test_the_retriever_gives_hits_as_nodes_of_texts_and_images(adapter):
     for each, row in zip(found, best, strict=True):
         assert each.score == pytest.approx(world.scores(adapter)[3, row].item(), abs=1e-6)
         if row % 2:
-            assert isinstance(each.node, ImageNode) and each.node.image_path == f"{row}.png"
+            # A path of the metadata is read from the folder of the index.
+            folder = Path.cwd() / retriever._searcher.index.folder
+            assert isinstance(each.node, ImageNode)
+            assert each.node.image_path == str(folder / f"{row}.png")
         else:
             assert each.node.text == world.ANSWERS[row]
     assert asyncio.run(retriever.aretrieve(world.QUESTIONS[3])) == found

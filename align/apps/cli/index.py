@@ -79,7 +79,7 @@ def index(
         contents.ids,
         contents.items,
         metadata=[
-            {**fields, ("path" if isinstance(item, Path) else "text"): str(item)}
+            fields if isinstance(item, Path) else {**fields, "text": item}
             for item, fields in zip(contents.items, contents.kept or repeat({}), strict=False)
         ],
         modality=contents.modality,

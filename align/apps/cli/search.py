@@ -47,6 +47,7 @@ def search(
     from align.data.sides import other_side
     from align.encoders.spec import load_encoder
     from align.retrieval.index.index import Index
+    from align.retrieval.picture_paths import FIELD, picture_path
     from align.retrieval.retriever import Retriever
 
     filters = filter_of(where or ())
@@ -71,7 +72,9 @@ def search(
     grid = table("", "", "score", "modality", "item")
     for rank, hit in enumerate(hits, start=1):
         name = str(hit.id)
-        content = hit.metadata.get("text") or hit.metadata.get("path") or name
+        content = hit.metadata.get("text") or name
+        if isinstance(path := hit.metadata.get(FIELD), str) and "text" not in hit.metadata:
+            content = str(picture_path(path, opened.folder))
         if content != name:
             name = f"{name}: {content}"
         grid.add_row(str(rank), f"{hit.score:.3f}", hit.modality or "", name)

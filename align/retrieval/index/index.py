@@ -53,6 +53,8 @@ class Index:
     writes at a time; others may search meanwhile, and see what was saved after ``refresh``.
 
     Attributes:
+        folder: Where it is saved. A ``path`` in the metadata of an item that is not whole is read
+            from there, by ``retrieval.picture_paths``.
         side: The side that the items belong to; queries come from the other.
         adapter: Maps items and queries into the shared space; ``None`` where they come mapped.
         dtype: How vectors are stored; int8 keeps one scale per item.
@@ -67,7 +69,7 @@ class Index:
         self.dtype = dtype
         self.budget: int | None = None
         self.dim: int | None = None
-        self._path = path
+        self.folder = path
         # In the order of adding: first what is in the folder, then what is not yet.
         self._segments: list[LiveSegment] = []
         self._stages = StageCache()
@@ -298,7 +300,7 @@ class Index:
             RuntimeError: Another process is saving to the folder, or has saved since.
             ValueError: A segment to be merged does not hold the bytes that were written.
         """
-        with one_writer(self._path, self._manifest):
+        with one_writer(self.folder, self._manifest):
             now = tuple(each.entry if each.is_saved else None for each in self._segments)
             if self._manifest is None or now != self._manifest.segments:
                 saved, unsaved = self._split()
@@ -311,7 +313,7 @@ class Index:
         Some tens of bytes for each item are held meanwhile. Errors are those of ``save``.
         """
         self._check_whole()
-        with one_writer(self._path, self._manifest):
+        with one_writer(self.folder, self._manifest):
             self._commit(merge_all(self._segments), compacting=True)
 
     def refresh(self) -> bool:
@@ -319,7 +321,8 @@ class Index:
 
         Raises:
             FileNotFoundError: The folder no longer holds the index.
-            RuntimeError: There are unsaved changes here.
+            RuntimeError: There are unsaved changes here, or the folder holds an index that was made
+                anew: of another adapter, side or dtype.
             ValueError: As for ``open``.
         """
         if self._manifest is None or not all(each.is_saved for each in self._segments):
@@ -328,7 +331,12 @@ class Index:
                 "Save it, or open the folder again."
             )
         known = {each.entry.file.path: each.segment for each in self._segments if each.entry}
-        manifest, segments = read_segments(self._path, known, self.budget)
+        manifest, segments = read_segments(self.folder, known, self.budget)
+        if not manifest.continues(self._manifest):
+            raise RuntimeError(
+                "an index is refreshed with what was added or deleted; the folder now holds one of "
+                "another adapter, side or dtype. Open it again."
+            )
         changed = manifest != self._manifest
         self._take_over(manifest, segments)
         return changed
@@ -344,7 +352,7 @@ class Index:
         if self._manifest is None:
             raise RuntimeError("verify reads saved files; this index has none. Call save first.")
         return [
-            problem for file in self._manifest.all_files if (problem := file.problem(self._path))
+            problem for file in self._manifest.all_files if (problem := file.problem(self.folder))
         ]
 
     def _split(self) -> tuple[list[LiveSegment], list[LiveSegment]]:
@@ -355,15 +363,15 @@ class Index:
     def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
         """Make these groups the index, on disk and here; the caller holds the lock."""
         if self._manifest is None:
-            kind, files = save_adapter(self._path, self.adapter)
+            kind, files = save_adapter(self.folder, self.adapter)
         else:
             kind, files = self._manifest.adapter, self._manifest.files
-        written = write_groups(self._path, groups, compacting=compacting)
+        written = write_groups(self.folder, groups, compacting=compacting)
         entries = tuple(each.entry for each in written if each.entry is not None)
         manifest = Manifest(self.side, self.dtype, self.dim, kind, files, entries)
-        write_manifest(self._path, manifest)
+        write_manifest(self.folder, manifest)
         self._take_over(manifest, written)
-        remove_others(self._path, [file.path for file in manifest.all_files])
+        remove_others(self.folder, [file.path for file in manifest.all_files])
 
     def _take_over(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> None:
         self._manifest, self._segments, self.dim = manifest, list(segments), manifest.dim

@@ -121,6 +121,11 @@ class Manifest:
         files += [(SEGMENTS, entry.file) for entry in self.segments]
         return files + [(DELETIONS, entry.deletions) for entry in self.segments if entry.deletions]
 
+    def continues(self, other: Manifest) -> bool:
+        """Whether both are of one index, which may have gained and lost items in between."""
+        kept = (self.side, self.dtype, self.adapter, self.files)
+        return kept == (other.side, other.dtype, other.adapter, other.files)
+
     @property
     def all_files(self) -> tuple[File, ...]:
         """All files of the index but the manifest itself."""

@@ -1,6 +1,7 @@
 """Update, delete, get, compact, refresh, verify: the life of an index."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -206,6 +207,20 @@ def test_refreshing_would_not_drop_changes(rng, tmp_path):
     index.delete(["item 1"])
     with pytest.raises(RuntimeError, match="Save it, or open the folder again"):
         index.refresh()
+
+
+def test_an_index_made_anew_is_not_taken_for_the_one_that_was_opened(rng, tmp_path):
+    index, vectors = plain(tmp_path, rng)
+    index.save()
+    reader = Index.open(tmp_path)
+    before = found(reader, vectors[:1], k=5)
+    shutil.rmtree(tmp_path)
+    again = Index.create(tmp_path, side="source")
+    again.add(["other"], vectors[:1])
+    again.save()
+    with pytest.raises(RuntimeError, match=r"another adapter, side or dtype\. Open it again"):
+        reader.refresh()
+    assert found(reader, vectors[:1], k=5) == before
 
 
 def test_a_sound_index_verifies_and_every_damage_is_named(rng, tmp_path):
