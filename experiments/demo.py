@@ -77,6 +77,7 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         import align
         from align.adapters.closed_form.procrustes import procrustes
         from align.adapters.closed_form.rcca import cca
+        from align.retrieval.picture_paths import path_to_keep
         from experiments.contact_sheet import contact_sheet
         from experiments.datasets import emoji, emoji_entries
         from experiments.datasets.folders import cache_folder
@@ -119,7 +120,10 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         index.add(
             data.ids,
             align.Embeddings(data.target, data.target_fingerprint, data.ids),
-            metadata=[{"path": str(path)} for path in pairs.target],
+            metadata=[
+                {"path": path_to_keep(path, index.folder), "name": names[id]}
+                for id, path in zip(data.ids, pairs.target, strict=True)
+            ],
             modality="image",
         )
         index.save()

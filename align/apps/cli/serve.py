@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,17 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8765,
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder whose files may be shown; those of the items if left out."),
+        typer.Option(
+            help="Folder whose files may be shown, and in which files that have moved are looked "
+            "for; those of the items if left out; repeatable."
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of the metadata to show as the caption of each item; one such as caption, "
+            "title or name is taken if left out."
+        ),
     ] = None,
     store: Annotated[
         Path | None, typer.Option(help="Cache of encoded items, for the raw view.")
@@ -46,6 +57,7 @@ def serve(
             f"the web page needs uvicorn and starlette; {error.name} is not installed. "
             "Run: pip install 'isthmus[serve]'"
         ) from error
+    from align.apps.serving.contents import Shown
     from align.apps.serving.gallery import Gallery
     from align.apps.serving.guards import is_loopback
     from align.apps.serving.roots import Roots
@@ -63,12 +75,16 @@ def serve(
             check_encoder(retriever.embedder.adapter, "source", source)
         if target is not None:
             check_encoder(retriever.embedder.adapter, "target", target)
-        gallery = Gallery(
-            retriever,
+        shown = Shown(
             roots=None if root is None else Roots.of(root),
+            caption=caption,
             store=None if store is None else open_store(store),
             progress=True,
         )
+        gallery = Gallery(retriever, shown=shown)
+        about = gallery.about
+        if about.missing is not None:
+            complain(f"note: {about.missing}")
         if not is_loopback(host):
             complain(
                 f"note: {host} is not this machine alone; whoever reaches it can search the items "
@@ -81,8 +97,9 @@ def serve(
             timeout_graceful_shutdown=3,  # seconds; open requests are cut off then
         )  # fmt: skip
         logging.getLogger("uvicorn.error").addFilter(_is_not_cut_off)
-        shown = f"[{host}]" if ":" in host else host
-        say(f"{gallery.about.items:,} items on http://{shown}:{port} (stop with Ctrl-C)")
+        address = f"[{host}]" if ":" in host else host
+        say(f"{about.items:,} items on http://{address}:{port} (stop with Ctrl-C)")
+        threading.Thread(target=gallery.measure_budgets, daemon=True).start()
         # No log of requests: it would keep what people searched for.
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -19,15 +19,18 @@ from starlette.routing import Route
 
 from align._checks import check_one_of
 from align._version import __version__
-from align.apps.serving.gallery import Gallery, Question, View
+from align.apps.serving.changes import IndexChangedError
+from align.apps.serving.gallery import Gallery, Question, Scope, View
 from align.apps.serving.guards import ASGI, guarded
-from align.apps.serving.pictures import Thumbnails, version_of
+from align.apps.serving.pictures import EDGE, LARGE, Thumbnails, version_of
+
+SCRIPTS = ("page.js", "address.js", "cards.js", "dom.js", "map.js", "viewer.js")
 
 FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
     "/openapi.json": ("openapi.json", "application/json"),
+    **{f"/{name}": (name, "text/javascript") for name in SCRIPTS},
 }
 
 _STATUS: dict[type[Exception], int] = {
@@ -35,6 +38,7 @@ _STATUS: dict[type[Exception], int] = {
     FileNotFoundError: 404,
     KeyError: 404,
     ValueError: 400,
+    IndexChangedError: 503,
 }
 
 
@@ -43,6 +47,7 @@ class Limits:
     """What requests may ask for at most."""
 
     most_hits: int = 100  # of one answer
+    most_paged: int = 10_000  # hits before those of an answer
     most_characters: int = 2000  # of a text query; encoders cut texts off much earlier
     most_bytes: int = 10 << 20  # of a picture that is uploaded
     # Pictures uploaded or searched with at a time; a queue of further ones would hold their bodies.
@@ -60,9 +65,18 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
 
     def about(request: Request) -> Response:
         _check_names(request.query_params, set())
-        shown = ("most_hits", "most_characters", "most_bytes")
+        shown = ("most_hits", "most_paged", "most_characters", "most_bytes")
         sizes = {name: getattr(limits, name) for name in shown}
         return JSONResponse({**asdict(gallery.about), **sizes, "version": __version__})
+
+    def sample(request: Request) -> Response:
+        _check_names(request.query_params, {"k"})
+        k = _number("k", request.query_params.get("k", "24"), most=limits.most_hits)
+        return JSONResponse(asdict(gallery.sample(k)))
+
+    def budgets(request: Request) -> Response:
+        _check_names(request.query_params, set())
+        return JSONResponse(asdict(gallery.budgets()))
 
     def search(request: Request) -> Response:
         params = request.query_params
@@ -108,23 +122,32 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
         view = params.get("view", "aligned")
         check_one_of("view", view, get_args(View), "Choose one.")
         budget = params.get("budget")
+        start = params.get("start", "0")
+        scope = Scope(
+            view=view,  # type: ignore[arg-type]  # checked above
+            modalities=tuple(sorted(set(params.getlist("modality")))),
+            budget=None if budget is None else _number("budget", budget, most=10**6),
+        )
         result = gallery.search(
             question,
             k=_number("k", params.get("k", "24"), most=limits.most_hits),
-            view=view,  # type: ignore[arg-type]  # checked above
-            modalities=params.getlist("modality"),
-            budget=None if budget is None else _number("budget", budget, most=10**6),
+            start=_number("start", start, least=0, most=limits.most_paged),
+            scope=scope,
         )
         return JSONResponse(asdict(result))
 
     def thumbnail(request: Request) -> Response:
+        params = request.query_params
+        _check_names(params, {"size"})
+        size = params.get("size", "small")
+        check_one_of("size", size, tuple(_EDGES), "Choose one.")
         file = gallery.path_of(request.path_params["id"])
         version = version_of(file)
-        headers = {"etag": f'"{version}"', "cache-control": "private, max-age=300"}
+        headers = {"etag": f'"{version}-{size}"', "cache-control": "private, max-age=300"}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         try:
-            jpeg = thumbnails.jpeg(file, version)
+            jpeg = thumbnails.jpeg(file, version, edge=_EDGES[size])
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         return Response(jpeg, media_type="image/jpeg", headers=headers)
@@ -132,6 +155,8 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
     routes = [
         *(Route(path, _file(*named)) for path, named in FILES.items()),
         Route("/api/about", about),
+        Route("/api/sample", sample),
+        Route("/api/budgets", budgets),
         Route("/api/search", search_either_way, methods=["GET", "POST"]),
         # An id may hold slashes, as those of photos in folders do.
         Route("/api/items/{id:path}/thumbnail", thumbnail),
@@ -146,7 +171,9 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
     return guarded(app, host=host)
 
 
-_OPTIONS = {"k", "view", "modality", "budget"}
+_OPTIONS = {"k", "start", "view", "modality", "budget"}
+
+_EDGES = {"small": EDGE, "large": LARGE}
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -170,10 +197,11 @@ def _check_names(params: QueryParams, known: set[str]) -> None:
         )
 
 
-def _number(name: str, text: str, *, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 8 and 1 <= int(text) <= most):
+def _number(name: str, text: str, *, least: int = 1, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 8 and least <= int(text) <= most):
         raise ValueError(
-            f"{name} must be a whole number from 1 to {most:,}; got {text!r}. Send such a number."
+            f"{name} must be a whole number from {least} to {most:,}; got {text!r}. "
+            "Send such a number."
         )
     return int(text)
 

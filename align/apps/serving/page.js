@@ -1,284 +1,369 @@
-"use strict";
-// Whatever comes from the index goes into the page as text, never as markup.
+// The page: from a question to a request, and from an answer to lists of hits.
+import { fromAddress, toAddress } from "./address.js";
+import { List } from "./cards.js";
+import { at, count, make, nameOf, pictureOf, time } from "./dom.js";
+import { light, plot } from "./map.js";
+import { prepare, view } from "./viewer.js";
+
 const WAIT = 180; // milliseconds after the last key before a search starts
-const HITS = 24;
-const SVG = "http://www.w3.org/2000/svg";
-const at = (id) => document.getElementById(id);
-const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
-const pictureOf = (id) => `/api/items/${encodeURIComponent(id)}/thumbnail`;
+const HITS = 24; // of one request
+const POLL = 2000; // milliseconds between looks at the costs of budgets
+const VIEWS = { aligned: "Aligned", raw: "Raw, without the adapter" };
 
 let about = null;
-let current = null; // {text}, {item} or {file}
-let running = null;
+let state = { text: null, item: null, file: null, view: "aligned", modalities: [], budget: null };
+let running = null; // aborts the requests of the question that is shown or awaited
 let waiting = 0;
+let typing = false; // whether the entry of the history is one that is still being typed
+const files = []; // pictures that were searched with in this visit; an entry of the history has its place
+const urls = [];
+let costs = [];
 
-function make(name, properties, ...children) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
-}
-
-function svgElement(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-async function answerOf(response) {
+async function answerOf(request) {
+  let response;
+  try {
+    response = await request;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer. Is align serve still running?");
+  }
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
 
-function options() {
-  const params = new URLSearchParams({ k: HITS, view: document.forms.search.view.value });
-  const boxes = [...document.querySelectorAll("#kind-boxes input")];
-  const chosen = boxes.filter((box) => box.checked);
-  if (chosen.length < boxes.length) for (const box of chosen) params.append("modality", box.value);
-  if (about.budgets.length && params.get("view") === "aligned") {
-    params.set("budget", about.budgets[at("budget").value]);
+function ask(viewOf, start, signal) {
+  const params = new URLSearchParams({ k: HITS, view: viewOf });
+  if (start) params.set("start", start);
+  for (const name of state.modalities) params.append("modality", name);
+  if (state.budget !== null && viewOf === "aligned") params.set("budget", state.budget);
+  if (state.file !== null) {
+    const file = files[state.file];
+    return answerOf(fetch(`/api/search?${params}`, { method: "POST", headers: { "Content-Type": file.type }, body: file, signal }));
   }
-  return params;
+  if (state.item !== null) params.set("item", state.item);
+  else params.set("q", state.text);
+  return answerOf(fetch(`/api/search?${params}`, { signal }));
 }
 
-async function search() {
+const asked = () => state.text !== null || state.item !== null || state.file !== null;
+
+// Requests of an older question are cut off, and their answers are not shown even if they come.
+async function during(work) {
   clearTimeout(waiting);
   running?.abort();
-  if (!current) return;
   const request = (running = new AbortController());
-  const params = options();
-  at("search").setAttribute("aria-busy", "true");
+  at("answer").setAttribute("aria-busy", "true");
   try {
-    let response;
-    if (current.file) {
-      const headers = { "Content-Type": current.file.type };
-      response = fetch(`/api/search?${params}`, { method: "POST", headers, body: current.file, signal: request.signal });
-    } else {
-      params.set(current.item ? "item" : "q", current.item?.id ?? current.text);
-      response = fetch(`/api/search?${params}`, { signal: request.signal });
-    }
-    const answer = await answerOf(await response);
-    // The body of an older answer may come after a newer question.
-    if (request === running) show(answer);
+    await work(request.signal, () => request === running);
   } catch (error) {
-    if (error.name === "AbortError" || request !== running) return;
-    showError(error.message);
+    if (error.name !== "AbortError" && request === running) showError(error.message);
   } finally {
-    if (request === running) at("search").removeAttribute("aria-busy");
+    if (request === running) at("answer").removeAttribute("aria-busy");
   }
 }
 
-function showError(message) {
-  at("error").textContent = message;
+function refresh() {
+  showQuestion();
+  document.title = `${asked() ? `${at("question-text").textContent || state.text} - ` : ""}${about.name}`;
+  at("examples").hidden = asked() || !about.examples.length;
+  return during(asked() ? search : showSample);
+}
+
+async function search(signal, current) {
+  const views = state.view === "both" ? ["aligned", "raw"] : [state.view];
+  const answers = await Promise.all(views.map((each) => ask(each, 0, signal)));
+  if (!current()) return;
+  clearAnswer();
+  at("lists").classList.toggle("two", views.length > 1);
+  const lists = answers.map((answer) => listOf(answer, views.length > 1));
+  at("lists").replaceChildren(...lists.map((list) => list.element));
+  const { hits, line, item } = answers[0];
+  if (item) showQuestion(item);
+  const strong = hits.filter((hit) => !hit.weak).length;
+  const first = `${count(hits.length, "hit")} of ${count(about.items, "item")} in ${time(answers[0].search_ms)}`;
+  const encoded = answers[0].encode_ms ? `, ${time(answers[0].encode_ms)} to encode the query` : "";
+  const weak = line === null || strong === hits.length ? "" : `, ${strong ? hits.length - strong : "all"} of them weak`;
+  at("status").textContent = first + weak + encoded;
+  const lit = (place) => (lists[0].light(place), light(place));
+  plot(views.length > 1 || !strong ? null : answers[0].map, hits, { go: (place) => lists[0].go(place), lit });
+}
+
+function listOf(answer, named) {
+  const title = named ? VIEWS[answer.view] : "Results";
+  const list = newList(title, { named, id: named ? `results-${answer.view}` : "results", more: () => next(list, answer.view) });
+  list.add(answer.hits, answer);
+  return list;
+}
+
+function newList(title, { named, id, more }) {
+  const calls = {
+    kinds: Object.keys(about.modalities).length,
+    open: view,
+    like,
+    light: (place) => (list.light(place), light(place)),
+  };
+  const list = new List(title, { named, id, more, calls });
+  return list;
+}
+
+async function next(list, viewOf) {
+  const { signal } = running; // a new question ends it
+  list.button.disabled = true;
+  try {
+    const answer = await ask(viewOf, list.items.length, signal);
+    if (signal.aborted) return;
+    list.add(answer.hits, answer)?.focus({ preventScroll: true });
+    at("status").textContent = `${count(list.items.length, "hit")} of ${count(about.items, "item")} shown`;
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    list.note.hidden = false;
+    list.note.textContent = error.message;
+  } finally {
+    list.button.disabled = false;
+  }
+}
+
+async function showSample(signal, current) {
+  const { items } = await answerOf(fetch(`/api/sample?k=${HITS}`, { signal }));
+  if (!current()) return;
+  clearAnswer();
+  at("lists").classList.remove("two");
+  const all = items.length === about.items;
+  const title = all ? "All items" : `${count(items.length, "item")} of ${about.items.toLocaleString("en")}`;
+  const list = newList(title, { named: true, id: "sample", more: null });
+  list.add(items, { more: false });
+  at("lists").replaceChildren(list.element);
+}
+
+function clearAnswer() {
+  at("lists").replaceChildren();
+  at("map").hidden = true;
   at("status").textContent = "";
+  at("error").hidden = true;
+  at("error-text").textContent = "";
 }
 
-function show(answer) {
-  const { hits } = answer;
-  at("error").textContent = "";
-  at("results").replaceChildren(...hits.map(card));
-  const code = hits.length > 0 && hits.every((hit) => hit.modality === "code");
-  at("results").classList.toggle("coding", code);
-  at("results").classList.toggle("reading", !code && hits.some((hit) => hit.text !== null));
-  at("empty").hidden = hits.length > 0;
-  at("empty").textContent = "Nothing of this kind was found.";
-  const encoded = answer.encode_ms ? `, ${time(answer.encode_ms)} to encode the query` : "";
-  at("status").textContent =
-    `${count(hits.length, "hit")} of ${count(about.items, "item")} in ${time(answer.search_ms)}${encoded}`;
-  at("budget").disabled = !answer.budget;
-  at("budget-cost").textContent = answer.budget
-    ? `${time(answer.budget.took_ms)}; ${Math.round(100 * answer.budget.quality)}% of the ten best with all ` +
-      `vectors, which take ${time(answer.budget.full_ms)}`
-    : "";
-  plot(answer);
+// The reason stands where the hits were: they belong to another question.
+function showError(message) {
+  clearAnswer();
+  at("error").hidden = false;
+  at("error-text").textContent = message;
 }
 
-function time(ms) {
-  return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms).toLocaleString("en")} ms`;
+function showQuestion(item = null) {
+  const file = state.file === null ? null : files[state.file];
+  at("question").hidden = state.item === null && !file;
+  at("question-text").textContent = "";
+  if (at("question").hidden) return;
+  const source = file ? urls[state.file] : item?.picture ? pictureOf(item.id) : "";
+  at("question-picture").hidden = !source;
+  if (source) at("question-picture").src = source;
+  at("question-text").textContent = file ? `Items for the picture ${file.name}` : `Items like “${item ? nameOf(item, 120) : state.item}”`;
+  document.title = `${at("question-text").textContent} - ${about.name}`;
 }
 
-function card(hit, place) {
-  const element = make("li", { className: "hit", tabIndex: -1 });
-  const isCode = hit.modality === "code";
-  if (hit.picture) {
-    const picture = make("img", { src: pictureOf(hit.id), alt: hit.text ?? `Picture ${hit.title}`, loading: "lazy", decoding: "async" });
-    picture.addEventListener("error", () =>
-      picture.replaceWith(make("p", { className: "gone", textContent: `${hit.title} cannot be shown` })),
-    );
-    element.append(picture);
-  }
-  if (hit.text !== null) {
-    const text = hit.text + (hit.truncated ? " \u2026" : "");
-    element.append(make(isCode ? "pre" : "p", { className: "text", textContent: text }));
-    element.classList.toggle("wide", isCode || hit.text.length > 160);
-  }
-  const like = make("button", { type: "button", textContent: "More like this" });
-  like.setAttribute("aria-label", `More like ${hit.text?.slice(0, 60) ?? hit.title}`);
-  like.addEventListener("click", () => ask({ item: hit }));
-  const named = hit.text === null || hit.picture || isCode;
-  const kind = Object.keys(about.modalities).length > 1 && hit.modality ? ` \u00b7 ${hit.modality}` : "";
-  element.append(
-    make(
-      "div",
-      { className: "about" },
-      ...(named ? [make("span", { className: "title", title: hit.title, textContent: hit.title })] : []),
-      make("span", { className: "score", textContent: `${place + 1} \u00b7 ${hit.score.toFixed(3)}${kind}` }),
-      like,
-    ),
-  );
-  for (const event of ["mouseenter", "focusin"]) element.addEventListener(event, () => light(place));
-  for (const event of ["mouseleave", "focusout"]) element.addEventListener(event, () => light(-1));
-  return element;
+// A change of the question or of an option: into the address, then asked.
+function change(changes, { replace = false, written = false } = {}) {
+  state = { ...state, ...changes };
+  // What is being typed is left alone: a space at its end is the start of a further word.
+  if (!written) at("query").value = state.text ?? "";
+  if (!replace) typing = false;
+  toAddress(state, { replace });
+  showOptions();
+  return refresh();
 }
 
-function light(place) {
-  for (const all of [at("results").children, document.querySelectorAll(".dot")]) {
-    [...all].forEach((one, number) => one.classList.toggle("lit", number === place));
-  }
-}
-
-function plot(answer) {
-  at("map").hidden = !answer.map;
-  if (!answer.map) return;
-  const x = (point) => (150 + 132 * point[0]).toFixed(1);
-  const y = (point) => (150 - 132 * point[1]).toFixed(1);
-  const svg = svgElement("svg", { viewBox: "0 0 300 300", role: "group", "aria-label": "Query and hits in two dimensions" });
-  answer.map.hits.forEach((point, place) => {
-    const hit = answer.hits[place];
-    const name = `${place + 1}. ${hit.text?.slice(0, 80) ?? hit.title}`;
-    const dot = svgElement("circle", { class: "dot", cx: x(point), cy: y(point), r: 6.5, tabindex: place ? -1 : 0, role: "button", "aria-label": `Show hit ${name}` });
-    const title = svgElement("title", {});
-    title.textContent = name;
-    dot.append(title);
-    const go = () => {
-      at("results").children[place].focus();
-      at("results").children[place].scrollIntoView({ block: "nearest" });
-    };
-    dot.addEventListener("click", go);
-    dot.addEventListener("keydown", (event) => step(event, place, go));
-    for (const event of ["mouseenter", "focus"]) dot.addEventListener(event, () => light(place));
-    for (const event of ["mouseleave", "blur"]) dot.addEventListener(event, () => light(-1));
-    svg.append(dot);
-  });
-  const [cx, cy] = [Number(x(answer.map.query)), Number(y(answer.map.query))];
-  svg.append(svgElement("path", { class: "star", d: `M${cx - 7} ${cy}h14M${cx} ${cy - 7}v14` }));
-  const above = cy < 24 ? 22 : -12;
-  const label = svgElement("text", { x: Math.min(Math.max(cx, 20), 280), y: cy + above, "text-anchor": "middle" });
-  label.textContent = "query";
-  svg.append(label);
-  at("plot").replaceChildren(svg);
-  const share = Math.round(100 * answer.map.explained);
-  at("map-note").textContent =
-    `The query (cross) and its hits on their two main axes, which hold ${share}% of the spread.`;
-}
-
-// One stop for the tab key; arrows go from dot to dot.
-function step(event, place, go) {
-  const dots = [...document.querySelectorAll(".dot")];
-  const to = { ArrowRight: place + 1, ArrowDown: place + 1, ArrowLeft: place - 1, ArrowUp: place - 1 }[event.key];
-  if (event.key === "Enter" || event.key === " ") go();
-  else if (to === undefined) return;
-  else dots.at(to % dots.length).focus();
-  event.preventDefault();
-}
-
-function ask(question) {
-  if (current?.url) URL.revokeObjectURL(current.url);
-  current = question;
-  const { item, file } = question;
-  at("question").hidden = !(item || file);
-  if (item || file) {
-    at("query").value = "";
-    question.url = file && URL.createObjectURL(file);
-    at("question-picture").hidden = !(file || item.picture);
-    if (file || item.picture) at("question-picture").src = question.url ?? pictureOf(item.id);
-    const name = file?.name ?? item.text?.slice(0, 120) ?? item.title;
-    at("question-text").textContent = item ? `Items like \u201c${name}\u201d` : `Items for the picture ${name}`;
-    scrollTo({ top: 0 });
-    at("clear").focus({ preventScroll: true });
-  }
-  search();
-}
-
-function clear() {
-  running?.abort();
-  running = current = null;
-  at("question").hidden = at("map").hidden = true;
-  at("results").replaceChildren();
-  at("status").textContent = at("error").textContent = at("budget-cost").textContent = "";
-  at("empty").hidden = false;
-  at("empty").textContent = "Type a few words to begin. Results come as you type.";
+function like(item) {
+  change({ text: null, item: item.id, file: null });
+  scrollTo({ top: 0 });
+  at("clear").focus({ preventScroll: true });
 }
 
 function typed() {
   clearTimeout(waiting);
-  const text = at("query").value.trim();
-  if (text) ask({ text });
-  else clear();
+  const text = at("query").value.trim() || null;
+  if (text !== null && text === state.text && at("error").hidden) return;
+  // Letters of one query make one entry of the history.
+  const going = typing && text !== null;
+  typing = text !== null;
+  change({ text, item: null, file: null }, { replace: going, written: true });
+  typing = text !== null;
+}
+
+function searchWith(file) {
+  if (!file || !about.queries.includes("image")) return;
+  if (file.size > about.most_bytes) {
+    showError(`A picture may have ${about.most_bytes.toLocaleString("en")} bytes; this one has ${file.size.toLocaleString("en")}. Make it smaller first.`);
+    return;
+  }
+  files.push(file);
+  urls.push(URL.createObjectURL(file));
+  change({ text: null, item: null, file: files.length - 1 });
+  at("clear").focus({ preventScroll: true });
+}
+
+function showOptions() {
+  document.forms.search.view.value = state.view;
+  for (const box of document.querySelectorAll("#kind-boxes input")) {
+    box.checked = !state.modalities.length || state.modalities.includes(box.value);
+  }
+  if (!about.budgets.length) return;
+  const place = state.budget === null ? about.budgets.length - 1 : about.budgets.indexOf(state.budget);
+  at("budget").value = place;
+  at("budget").disabled = state.view === "raw";
+  showBudget();
+}
+
+function showBudget() {
+  const vectors = about.budgets[at("budget").value];
+  at("budget-value").textContent = vectors;
+  at("budget").setAttribute("aria-valuetext", count(vectors, "vector"));
+  const [cost, full] = [costs.find((each) => each.vectors === vectors), costs.at(-1)];
+  at("budget-cost").textContent = cost
+    ? `finds ${Math.round(100 * cost.agreement)}% of the ten best of all ${full.vectors} vectors; ${time(cost.took_ms)} against ${time(full.took_ms)} (mean over ${count(costs.queries, "item")} as queries)`
+    : "is being compared with all vectors";
+}
+
+async function watchBudgets() {
+  try {
+    const found = await answerOf(fetch("/api/budgets"));
+    costs = Object.assign(found.measured, { queries: found.queries });
+    if (!costs.length) setTimeout(watchBudgets, POLL);
+    showBudget();
+  } catch {
+    setTimeout(watchBudgets, 5 * POLL);
+  }
 }
 
 function begin(answer) {
   about = answer;
   const kinds = Object.entries(about.modalities);
-  const facts = kinds.map(([name, n]) => count(n, { image: "picture", text: "text", code: "piece of code" }[name] ?? name));
-  at("facts").textContent = kinds.length ? facts.join(", ").replace("piece of codes", "pieces of code") : count(about.items, "item");
-  at("query").disabled = at("go").disabled = !about.queries.includes("text");
+  const words = { image: ["picture", "pictures"], text: ["text", "texts"], code: ["piece of code", "pieces of code"] };
+  const facts = kinds.map(([name, n]) => count(n, ...(words[name] ?? [name])));
+  at("name").textContent = about.name;
+  at("facts").textContent = kinds.length ? facts.join(", ") : count(about.items, "item");
+  at("missing").hidden = about.missing === null;
+  at("missing").textContent = about.missing ?? "";
+  const texts = about.queries.includes("text");
+  at("query").disabled = at("go").disabled = !texts;
   at("query").maxLength = about.most_characters;
+  at("query").placeholder = texts ? "Describe what you are looking for" : "Search with a picture";
   at("by-picture").hidden = !about.queries.includes("image");
-  at("view-raw").disabled = about.no_raw !== null;
-  at("no-raw").hidden = about.no_raw === null;
-  at("no-raw").textContent = about.no_raw ?? "";
+  at("view").hidden = about.no_raw !== null;
+  at("no-raw").textContent = [about.no_raw, about.no_line].filter(Boolean).join(" ");
+  at("example-list").replaceChildren(
+    ...about.examples.map((text) => {
+      const button = make("button", { type: "button", className: "example", textContent: text });
+      button.addEventListener("click", () => {
+        change({ text, item: null, file: null });
+        at("query").focus();
+      });
+      return make("li", {}, button);
+    }),
+  );
   at("kinds").hidden = kinds.length < 2;
-  if (kinds.length > 1) {
-    at("kind-boxes").replaceChildren(
-      ...kinds.map(([name, n]) =>
-        make("label", {}, make("input", { type: "checkbox", value: name, checked: true }), `${name} (${n.toLocaleString("en")})`),
-      ),
-    );
-  }
+  at("kind-boxes").replaceChildren(
+    ...kinds.map(([name, n]) =>
+      make("label", {}, make("input", { type: "checkbox", value: name }), `${name} (${n.toLocaleString("en")})`),
+    ),
+  );
   at("budget-set").hidden = !about.budgets.length;
   at("budget").max = Math.max(0, about.budgets.length - 1);
-  at("budget").value = at("budget").max;
-  showBudget();
-  at("query").focus();
+  if (about.budgets.length) watchBudgets();
+  prepare(like);
+  return restore();
 }
 
-function showBudget() {
-  const vectors = about.budgets[at("budget").value];
-  at("budget-value").textContent = vectors ?? "";
-  if (vectors) at("budget").setAttribute("aria-valuetext", count(vectors, "vector"));
+// The question of the address, after opening the page, going back, or going forward.
+function restore() {
+  typing = false;
+  state = fromAddress(about);
+  const lost = state.file !== null && !files[state.file];
+  if (lost) state.file = null;
+  showOptions();
+  at("query").value = state.text ?? "";
+  return refresh().then(() => {
+    if (lost) at("status").textContent = "The picture is no longer at hand; choose it again.";
+  });
 }
 
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   typed();
+  typing = false;
 });
 at("query").addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(typed, WAIT);
 });
-at("view").addEventListener("change", search);
+at("query").addEventListener("blur", () => (typing = false));
+at("view").addEventListener("change", () => change({ view: document.forms.search.view.value }, { written: true }));
 at("kinds").addEventListener("change", (event) => {
   const boxes = [...document.querySelectorAll("#kind-boxes input")];
   // At least one kind is shown.
   if (!boxes.some((box) => box.checked)) event.target.checked = true;
-  search();
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  change({ modalities: chosen.length < boxes.length ? chosen : [] }, { written: true });
 });
 at("budget").addEventListener("input", () => {
   showBudget();
   clearTimeout(waiting);
-  waiting = setTimeout(search, WAIT / 2);
+  const last = Number(at("budget").value) === about.budgets.length - 1;
+  const budget = last ? null : about.budgets[at("budget").value];
+  waiting = setTimeout(() => change({ budget }, { replace: true, written: true }), WAIT / 2);
 });
 at("picture").addEventListener("change", () => {
   const [file] = at("picture").files;
   at("picture").value = "";
-  if (!file) return;
-  if (file.size > about.most_bytes) showError(`A picture may have ${about.most_bytes.toLocaleString("en")} bytes; this one has ${file.size.toLocaleString("en")}.`);
-  else ask({ file });
+  searchWith(file);
 });
 at("clear").addEventListener("click", () => {
-  clear();
+  change({ text: null, item: null, file: null });
   at("query").focus();
 });
+at("home").addEventListener("click", (event) => {
+  event.preventDefault();
+  if (about) change({ text: null, item: null, file: null, view: "aligned", modalities: [], budget: null });
+});
+at("again").addEventListener("click", () => (about ? refresh() : start()));
 
-fetch("/api/about").then(answerOf).then(begin).catch((error) => showError(error.message));
+const dragged = (event) => about?.queries.includes("image") && [...(event.dataTransfer?.types ?? [])].includes("Files");
+addEventListener("dragover", (event) => {
+  if (!dragged(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) document.body.classList.remove("dropping");
+});
+addEventListener("drop", (event) => {
+  document.body.classList.remove("dropping");
+  if (!dragged(event)) return;
+  event.preventDefault();
+  searchWith([...event.dataTransfer.files].find((file) => file.type.startsWith("image/")));
+});
+addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
+  if (!file || !about) return;
+  event.preventDefault();
+  searchWith(file);
+});
+addEventListener("keydown", (event) => {
+  const writing = event.target.closest?.("input, textarea, dialog");
+  if (event.key !== "/" || writing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  at("query").focus();
+});
+addEventListener("popstate", () => about && restore());
+
+function start() {
+  return during(async (signal, current) => {
+    const answer = await answerOf(fetch("/api/about", { signal }));
+    if (!current()) return;
+    at("error").hidden = true;
+    await begin(answer);
+    if (!asked()) at("query").focus({ preventScroll: true });
+  });
+}
+start();

@@ -16,6 +16,9 @@ from align.data.thumbnails import thumbnail
 EDGE = 360
 """Longest side of a thumbnail in pixels: sharp at 180 on a screen with two per point."""
 
+LARGE = 1280
+"""Longest side of a picture that was asked to be shown large."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _DECODER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
@@ -55,23 +58,23 @@ class Thumbnails:
     def __init__(self, *, most_bytes: int = 64 << 20) -> None:
         """Start empty; ``most_bytes`` are by default some 4,000, the least recent go first."""
         self._most_bytes = most_bytes
-        self._cached: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def jpeg(self, file: Path, version: str) -> bytes:
-        """The thumbnail of a picture, without the metadata of the file.
+    def jpeg(self, file: Path, version: str, *, edge: int = EDGE) -> bytes:
+        """A picture with no side above ``edge``, without the metadata of the file.
 
         Raises:
             ValueError: As for ``open_picture``.
         """
-        key = (str(file), version)
+        key = (str(file), version, edge)
         with self._lock:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-        picture = open_picture(file, edge=EDGE)
-        jpeg = thumbnail(picture, repr(file.name), edge=EDGE).jpeg
+        picture = open_picture(file, edge=edge)
+        jpeg = thumbnail(picture, repr(file.name), edge=edge).jpeg
         with self._lock:
             self._bytes += len(jpeg) - len(self._cached.get(key, b""))
             self._cached[key] = jpeg
@@ -83,4 +86,4 @@ class Thumbnails:
 def version_of(file: Path) -> str:
     """A tag that changes when the file is written: its size and time of change."""
     status = file.stat()
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{EDGE}"
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,10 +35,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """One query."""
+    """One query, or several of a kind."""
 
-    vectors: MultiVector  # as the index is searched, one packed item
-    raw: Tensor | None  # the encoder's own vector, unit norm, (1, d_side), where it is known
+    vectors: MultiVector  # as the index is searched, packed
+    raw: Tensor | None  # the encoder's own vectors, unit norm, (q, d_side), where they are known
     item_id: str | None = None  # of the indexed item that the query is, which is no result of it
 
 
@@ -67,13 +67,13 @@ def load_networks(retriever: Retriever, routes: Mapping[Kind, Route]) -> None:
     """Encode a query of each kind, since networks load when they are first used."""
     samples = {"text": "a query", "image": Image.new("RGB", (64, 64), "grey")}
     for kind, route in routes.items():
-        encode_query(retriever, route, samples[kind])
+        encode_queries(retriever, route, [samples[kind]])
 
 
-def encode_query(retriever: Retriever, route: Route, item: Any) -> Query:
-    """The query of one raw item, a text or a Pillow image."""
+def encode_queries(retriever: Retriever, route: Route, items: Sequence[Any]) -> Query:
+    """The queries of raw items, texts or Pillow images."""
     embedder = retriever.embedder
-    encoded = embedder.encode([item], side=route.side, modality=route.modality)
+    encoded = embedder.encode(items, side=route.side, modality=route.modality)
     if route.side == retriever.query_side:
         vectors = packed(embedder.to_queries(encoded))
     else:

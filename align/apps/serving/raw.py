@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
 
-from align.apps.serving.roots import Roots
 from align.data.encoding import Cache, items_for
 from align.retrieval.hits import Hit
 from align.retrieval.index.index import Index
@@ -26,16 +25,17 @@ class Raw:
 def raw_view(
     retriever: Retriever,
     items: Sequence[Hit],
-    roots: Roots,
     store: Cache | None,
+    find: Callable[[str], Path],
     *,
     progress: bool = False,
 ) -> Raw:
     """Raw vectors of all items of an index, from the store, or encoded and stored there.
 
+    ``find`` gives the file of a kept path.
+
     Raises:
-        FileNotFoundError: The file of an item is gone.
-        PermissionError: It lies outside the roots.
+        PermissionError: The file of an item may not be shown.
         ValueError: The encoder refuses an item.
     """
     side = retriever.index.side
@@ -60,12 +60,15 @@ def raw_view(
         reason = f"{unnamed:,} items name neither a path nor a text, so they cannot be encoded."
     if reason is not None or store is None:
         return Raw(None, reason)
-    contents: list[str | Path] = [
-        roots.find(str(item.metadata["path"]))
-        if "path" in item.metadata
-        else str(item.metadata["text"])
-        for item in items
-    ]
+    try:
+        contents: list[str | Path] = [
+            find(str(item.metadata["path"]))
+            if "path" in item.metadata
+            else str(item.metadata["text"])
+            for item in items
+        ]
+    except FileNotFoundError as error:
+        return Raw(None, f"The raw vectors cannot be made: {error}")
     kinds = [item.modality or of_items.modality for item in items]
     named = items_for(of_items, contents, kinds, side=side)
     vectors = F.normalize(store.encode(of_items, named, progress=progress), dim=1)

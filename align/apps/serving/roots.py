@@ -30,13 +30,23 @@ class Roots:
         return cls(_outermost(real))
 
     @classmethod
-    def around(cls, files: Iterable[str]) -> Self:
+    def around(cls, files: Iterable[str | Path]) -> Self:
         """The folders that hold these files; a name whose folder is not there adds none."""
         # The folder of the name, not of what it links to: a link out of the folder stays refused.
-        parents = {os.path.dirname(os.path.abspath(name)) for name in files if "\0" not in name}
+        parents = {
+            os.path.dirname(os.path.abspath(name)) for name in files if "\0" not in str(name)
+        }
         return cls(_outermost([Path(p).resolve() for p in parents if os.path.isdir(p)]))
 
-    def find(self, name: str) -> Path:
+    def holds(self, file: Path) -> bool:
+        """Whether a file is there and may be shown."""
+        try:
+            self.find(file)
+        except (FileNotFoundError, PermissionError):
+            return False
+        return True
+
+    def find(self, name: str | Path) -> Path:
         """The real path, links followed, of a file that may be shown.
 
         Raises:
@@ -47,17 +57,18 @@ class Roots:
             real = Path(name).resolve(strict=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise FileNotFoundError(
-                f"the file of an item must be there; {name!r} cannot be found. "
-                "Start from the folder in which the index was made, or index the files anew."
+                f"the file of an item must be there; {str(name)!r} cannot be found. "
+                "If it has moved, start again with --root and the folder that it is in now."
             ) from error
         if not any(real.is_relative_to(folder) for folder in self.folders):
             raise PermissionError(
-                f"only files in the folders given with --root are shown; {name!r} lies outside. "
+                "only files in the folders given with --root are shown; "
+                f"{str(name)!r} lies outside. "
                 "Name its folder with --root if it may be shown."
             )
         if not real.is_file():
             raise FileNotFoundError(
-                f"the file of an item must be a regular file; {name!r} is none. "
+                f"the file of an item must be a regular file; {str(name)!r} is none. "
                 "Index the files anew."
             )
         return real

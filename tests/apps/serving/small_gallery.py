@@ -15,6 +15,7 @@ from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
 from align.adapters.multi_vector.aspects import Heads
 from align.adapters.multi_vector.meta_tokens import MetaTokens
+from align.apps.serving.contents import Shown
 from align.apps.serving.gallery import Gallery
 from align.retrieval.retriever import Retriever
 
@@ -127,7 +128,8 @@ def gallery(folder, **options):
     """A gallery of pictures; ``paths``, ``wide`` and ``several`` are those of the index."""
     of_index = {name: options.pop(name) for name in ("paths", "wide", "several") if name in options}
     index, reader, looker = colours_index(folder, **of_index)
-    return Gallery(Retriever(index, source=reader, target=looker), **options)
+    most = {name: options.pop(name) for name in ("most_queries",) if name in options}
+    return Gallery(Retriever(index, source=reader, target=looker), shown=Shown(**options), **most)
 
 
 TEXTS = {
@@ -140,10 +142,20 @@ TEXTS = {
 
 def texts_gallery(folder):
     """Texts and code, searched by texts of the same encoder: no picture anywhere."""
+    kinds, texts = zip(*TEXTS.values(), strict=True)
+    return _of_texts(folder, list(TEXTS), texts, kinds)
+
+
+def many_texts(folder):
+    """Sixty texts, more than a page shows at once."""
+    texts = [f"text {row} is {list(COLOURS)[row % 6]}" for row in range(60)]
+    return _of_texts(folder, [str(row) for row in range(60)], texts, "text")
+
+
+def _of_texts(folder, ids, texts, kinds):
     reader = words()
     adapter = Adapter(IdentityMap(4), IdentityMap(4), Card("identity", 1, 4, 4))
     index = Index.create(folder / "idx", adapter)
-    kinds, texts = zip(*TEXTS.values(), strict=True)
-    rows = Embeddings(reader.encode(texts), reader.fingerprint, tuple(TEXTS))
-    index.add(list(TEXTS), rows, metadata=[{"text": text} for text in texts], modality=kinds)
+    rows = Embeddings(reader.encode(texts), reader.fingerprint, tuple(ids))
+    index.add(ids, rows, metadata=[{"text": text} for text in texts], modality=kinds)
     return Gallery(Retriever(index, source=reader, target=reader))

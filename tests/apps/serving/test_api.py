@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from align import EmbeddingStore
-from align.apps.serving.app import FILES, Limits, web_app
+from align.apps.serving.app import FILES, SCRIPTS, Limits, web_app
 from tests.apps.serving.small_gallery import BASE, COLOURS, as_bytes, gallery, texts_gallery
 
 DOCUMENT = json.loads(resources.files("align.apps.serving").joinpath("openapi.json").read_text())
@@ -42,6 +42,8 @@ def test_the_document_names_every_call_and_its_limits(client):
     # Of the API; the page's own files are no part of it.
     served = {
         ("/api/about", "get"),
+        ("/api/sample", "get"),
+        ("/api/budgets", "get"),
         ("/api/search", "get"),
         ("/api/search", "post"),
         ("/api/items/{id}/thumbnail", "get"),
@@ -135,7 +137,10 @@ def test_the_page_comes_with_its_own_files_only(client):
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     loads = re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page.text)
-    assert sorted(loads) == ["/page.css", "/page.js"]
+    assert sorted(loads) == ["/", "/page.css", "/page.js"]
+    texts = [client.get(f"/{name}").text for name in SCRIPTS]
+    imported = {name for text in texts for name in re.findall(r'from "./([^"]+)"', text)}
+    assert imported | {"page.js"} == set(SCRIPTS)
     for path, (_, kind) in FILES.items():
         assert client.get(path).headers["content-type"].startswith(kind)
-    assert "http" not in re.sub("http://www.w3.org/2000/svg", "", client.get("/page.js").text)
+    assert "http" not in "".join(texts).replace("http://www.w3.org/2000/svg", "")

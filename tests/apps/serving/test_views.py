@@ -12,7 +12,9 @@ from align.adapters.card import Card
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import IdentityMap
-from align.apps.serving.gallery import Gallery, Question
+from align.apps.serving.answers import Budgets
+from align.apps.serving.contents import Shown
+from align.apps.serving.gallery import Gallery, Question, Scope
 from align.apps.serving.roots import Roots
 from align.retrieval.retriever import Retriever
 from tests.apps.serving.small_gallery import (
@@ -29,7 +31,7 @@ RED = Question("text", "red")
 
 
 def found(made, question=RED, *, k=6, **options):
-    return [hit.id for hit in made.search(question, k=k, **options).hits]
+    return [hit.id for hit in made.search(question, k=k, scope=Scope(**options)).hits]
 
 
 class Turned(torch.nn.Module):
@@ -50,13 +52,13 @@ def turned_gallery(folder, store):
     index.add(
         list(paths), rows, metadata=[{"path": str(p)} for p in paths.values()], modality=kinds
     )
-    return Gallery(Retriever(index, source=words, target=pictures), store=store)
+    return Gallery(Retriever(index, source=words, target=pictures), shown=Shown(store=store))
 
 
 def test_raw_ranks_by_the_cosine_of_the_encoders_own_vectors(tmp_path):
     made = turned_gallery(tmp_path, EmbeddingStore(tmp_path / "store"))
     assert made.about.no_raw is None
-    raw = made.search(RED, k=6, view="raw")
+    raw = made.search(RED, k=6, scope=Scope("raw"))
     rows = torch.stack([look(tmp_path / f"photos/{name}.png") for name in COLOURS]).float()
     cosines = F.normalize(rows, dim=1) @ F.normalize(read("red"), dim=0)
     order = [list(COLOURS)[at] for at in cosines.argsort(descending=True).tolist()]
@@ -67,7 +69,7 @@ def test_raw_ranks_by_the_cosine_of_the_encoders_own_vectors(tmp_path):
     assert order[0] == "red" and found(made)[0] == "green"  # the adapter exchanges the two
     assert all(hit.picture and hit.modality == "image" for hit in raw.hits)
     assert raw.map is not None and raw.view == "raw"
-    liked = found(made, Question("item", "red"), view="raw", modalities=["image"])
+    liked = found(made, Question("item", "red"), view="raw", modalities=("image",))
     assert len(liked) == 5 and "red" not in liked
 
 
@@ -77,7 +79,7 @@ def test_raw_vectors_come_from_the_store_once(tmp_path):
     again, words, pictures = colours_index(tmp_path / "again")
     seen = pictures.function.seen
     before = len(seen)
-    Gallery(Retriever(again, source=words, target=pictures), store=store)
+    Gallery(Retriever(again, source=words, target=pictures), shown=Shown(store=store))
     assert len(seen) == before + 1  # the picture that loads the network
 
 
@@ -88,7 +90,7 @@ def test_a_missing_raw_view_has_a_reason(tmp_path):
     assert "start with --store" in (gallery(tmp_path / "none").about.no_raw or "")
     index, words, pictures = colours_index(tmp_path / "bare")
     index.add(["bare"], Embeddings(torch.ones(1, 4), pictures.fingerprint, ("bare",)))
-    bare = Gallery(Retriever(index, source=words, target=pictures), store=store)
+    bare = Gallery(Retriever(index, source=words, target=pictures), shown=Shown(store=store))
     assert "1 items name neither a path nor a text" in (bare.about.no_raw or "")
     unknown = Gallery(Retriever(index, source=words))
     assert unknown.about.no_raw == (
@@ -106,42 +108,49 @@ def test_raw_vectors_are_not_made_of_files_outside_the_roots(tmp_path):
 
 def test_an_index_of_one_vector_per_item_has_no_budget(tmp_path):
     made = gallery(tmp_path)
-    assert made.about.budgets == () and made.search(RED, k=3).budget is None
+    made.measure_budgets()
+    assert made.about.budgets == () and made.budgets() == Budgets(0, ())
 
 
-def test_the_quality_of_a_budget_is_the_share_of_the_best_hits(tmp_path):
+def test_a_budget_ranks_by_the_first_vectors(tmp_path):
     made = gallery(tmp_path, several=True)
     assert made.about.budgets == (1, 2, 4)
-    assert made.search(RED, k=3).budget.quality == 1.0
-    assert made.search(RED, k=3, budget=4).budget.quality == 1.0
     head, index = made._retriever.index.adapter, made._retriever.index
     words, _ = encoders()
     asked = head.queries(Embeddings(words.encode(["red"]), words.fingerprint, ("q",)))
     for budget in (1, 2, 4):
-        answer = made.search(RED, k=4, budget=budget)
         hits = index.search(asked, k=4, budget=(budget, budget))[0]
-        assert [hit.id for hit in answer.hits] == [hit.id for hit in hits]
-        assert answer.budget.vectors == budget
+        assert found(made, k=4, budget=budget) == [hit.id for hit in hits]
 
 
-def test_quality_is_the_share_of_the_best_ten_that_a_budget_finds(tmp_path, rng):
+def test_the_cost_of_a_budget_is_a_mean_over_many_items_as_queries(tmp_path, rng):
     index, words, pictures = colours_index(tmp_path, several=True)
     rows = torch.rand(60, 4, generator=rng)
     named = Embeddings(rows, pictures.fingerprint, tuple(map(str, range(60))))
     index.add(list(named.ids), index.adapter.gallery(named))
     made = Gallery(Retriever(index, source=words, target=pictures))
-    best = set(found(made, k=10))
-    few = set(found(made, k=10, budget=1))
-    assert 0 < len(best & few) < 10
-    assert made.search(RED, k=3, budget=1).budget.quality == len(best & few) / 10
+    assert made.budgets() == Budgets(0, ())
+    made.measure_budgets()
+    shares = {1: [], 2: [], 4: []}
+    for id in index:
+        asked = Question("item", id)
+        best = set(found(made, asked, k=10))
+        for budget in shares:
+            shares[budget].append(len(best & set(found(made, asked, k=10, budget=budget))) / 10)
+    costs = made.budgets()
+    assert costs.queries == 66 and [cost.vectors for cost in costs.measured] == [1, 2, 4]
+    assert [cost.agreement for cost in costs.measured] == pytest.approx(
+        [sum(each) / 66 for each in shares.values()]
+    )
+    assert costs.measured[0].agreement < costs.measured[2].agreement == 1
 
 
 def test_a_budget_that_was_not_offered_is_refused(tmp_path):
     made = gallery(tmp_path, several=True, store=EmbeddingStore(tmp_path / "store"))
     with pytest.raises(ValueError, match=r"a budget must be one of \[1, 2, 4\]"):
-        made.search(RED, k=3, budget=3)
+        found(made, budget=3)
     with pytest.raises(ValueError, match="in the aligned view"):
-        made.search(RED, k=3, budget=2, view="raw")
+        found(made, budget=2, view="raw")
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from align import Index
-from align.apps.serving.gallery import Gallery, Question
+from align.apps.serving.gallery import Gallery, Question, Scope
 from align.retrieval.retriever import Retriever
 from tests.helpers.meta_heads import TOKEN_WIDTHS, WIDTHS, made
 
@@ -52,7 +52,7 @@ def test_a_text_query_has_all_vectors_of_the_head(served, budget):
     both = None if budget is None else (budget, budget)
     for row in (0, 7):
         by_hand = index.search(asked[row : row + 1], k=5, budget=both)[0]
-        hits = made_gallery.search(Question("text", str(row)), k=5, budget=budget).hits
+        hits = made_gallery.search(Question("text", str(row)), k=5, scope=Scope(budget=budget)).hits
         assert [hit.id for hit in hits] == [hit.id for hit in by_hand]
         assert [hit.score for hit in hits] == pytest.approx(
             [hit.score for hit in by_hand], abs=1e-6
