@@ -268,7 +268,7 @@ class Gallery:
             return None
         if scope not in self._lines:
             best = self._best(self._random, 1, scope)
-            line = line_of([hits[0].score for hits in best if hits])
+            line = line_of([hits[0].score for hits in best])  # about names what there is
             self._lines[scope] = line + _ROUNDING * max(1.0, abs(line))
         return self._lines[scope]
 
