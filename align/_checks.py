@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def check_matrix(name: str, x: Tensor, *, d: int | None = None) -> None:
-    """Raise ``ValueError`` unless ``x`` is a finite dense float matrix ``(n, d)``, not empty."""
+def check_matrix(
+    name: str, x: Tensor, *, d: int | None = None, ids: Sequence[str] | None = None
+) -> None:
+    """Raise ``ValueError`` unless ``x`` is a finite dense float matrix ``(n, d)``, not empty.
+
+    Messages name rows by ``ids``, ``n`` of them, or else by number.
+    """
     check_dense(name, x)
     if x.ndim != 2 or x.numel() == 0 or not x.is_floating_point():
         raise ValueError(
             f"{name} must be a floating-point matrix (n, d) with at least one row and one column; "
             f"got shape {tuple(x.shape)} and dtype {x.dtype}. "
-            "Pass one embedding per row, and convert integers with .float()."
+            "Pass one embedding per row, and convert integers to float32."
         )
     if d is not None and x.shape[1] != d:
         raise ValueError(
@@ -29,9 +34,10 @@ def check_matrix(name: str, x: Tensor, *, d: int | None = None) -> None:
     bad = ~x.isfinite().all(dim=1)
     if bad.any():
         rows = bad.nonzero().flatten().tolist()
+        named = rows[:5] if ids is None else [ids[row] for row in rows[:5]]
         raise ValueError(
             f"{name} must be finite; {len(rows)} of {len(x)} rows hold NaN or infinity, "
-            f"the first at {rows[:5]}. Find out which items gave them and drop or re-encode those."
+            f"the first at {named}. Find out which items gave them and drop or re-encode those."
         )
 
 

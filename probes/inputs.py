@@ -1,23 +1,23 @@
-"""What every probe takes: matrices with one embedding per row, NumPy or torch.
+"""What every probe takes: matrices with one embedding per row, in any form that people have.
 
-All that is not as it must be raises ``ValueError``.
+Those are NumPy arrays, tensors, data frames, series and lists of vectors, and ``Embeddings``
+(``align.data.named_rows``). All that is not as it must be raises ``ValueError``, and what is no
+numbers ``TypeError``.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from align._checks import check_length, check_matrix, check_no_zero_rows, check_paired
-from align.data.embeddings import as_tensor
+from align._checks import check_length, check_matrix, check_no_zero_rows
+from align.data.embeddings import Vectors, as_tensor, matched_rows
 from align.data.splits import deal, group_codes
 
-Matrix = Tensor | np.ndarray[Any, Any]
+Matrix = Vectors
 
 _UNIT = 1e-3  # float16 vectors that were normalised have norms within this of 1
 
@@ -28,7 +28,7 @@ class UnreliableEstimate(UserWarning):
 
 def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
     """``x`` as a finite floating-point tensor ``(n, d)``, at least float32; else ``ValueError``."""
-    rows = as_tensor(x).detach()
+    rows = as_tensor(x, name=name).detach()
     check_matrix(name, rows)
     if len(rows) < least:
         raise ValueError(
@@ -40,8 +40,7 @@ def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:
 
 def pairs(source: Matrix, target: Matrix, *, least: int = 2) -> tuple[Tensor, Tensor]:
     """Row-matched finite matrices of one dtype, ``(n, d_source)`` and ``(n, d_target)``."""
-    x, y = as_tensor(source), as_tensor(target)
-    check_paired(x, y)
+    x, y, _ = matched_rows(source, target)
     return _of_one_dtype(matrix("source", x, least=least), matrix("target", y, least=least))
 
 

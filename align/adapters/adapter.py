@@ -19,6 +19,7 @@ from align.adapters.maps.linear import SideMap
 from align.adapters.panels import adapter_line, adapter_panel
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
+from align.data.paired_arguments import as_pairs
 from align.data.sides import Side
 
 
@@ -150,7 +151,9 @@ class Adapter(nn.Module):
             return z
         return torch.cat([z, self.preference.gallery(as_tensor(y).float())], dim=1)
 
-    def trained_on(self, pairs: PairedEmbeddings) -> Tensor:
+    def trained_on(
+        self, pairs: PairedEmbeddings | Vectors, target: Vectors | None = None
+    ) -> Tensor:
         """Which of these pairs the adapter was fitted on, or holds an item of: bool ``(n,)``, CPU.
 
         A pair counts where one of its items was in training: a photo whose other captions were is
@@ -160,12 +163,15 @@ class Adapter(nn.Module):
 
         Args:
             pairs: Raw vectors of the encoders that this was fitted on; with or without the
-                instructions beside the sources.
+                instructions beside the sources. Or the sources of the pairs, in any form that
+                ``PairedEmbeddings.from_arrays`` takes.
+            target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
 
         Raises:
             ValueError: ``training_items`` is ``None``, or the pairs are of other encoders or
                 widths, or have a zero row.
         """
+        pairs = as_pairs(pairs, target)
         items = self.training_items
         if items is None:
             raise ValueError(

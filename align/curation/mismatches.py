@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from align.adapters.closed_form.rcca import rcca
-from align.data.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.paired_arguments import as_pairs
 from align.data.splits import deal, group_codes
 from align.scoring.inner_products import inner_products
 
@@ -40,7 +41,12 @@ class Mismatches:
 
 @torch.no_grad()
 def mismatches(
-    pairs: PairedEmbeddings, *, cut: float = CUT, folds: int = 5, seed: int = 0
+    pairs: PairedEmbeddings | Vectors,
+    target: Vectors | None = None,
+    *,
+    cut: float = CUT,
+    folds: int = 5,
+    seed: int = 0,
 ) -> Mismatches:
     """Score each pair with regularised CCA fitted on folds that do not hold it.
 
@@ -52,19 +58,23 @@ def mismatches(
     unusual true pairs are among them. Lower ``cut`` to find more mismatches among more true pairs.
 
     Args:
-        pairs: Pairs to score; some hundreds at least.
+        pairs: Pairs to score, some hundreds at least; or their sources, in any form that
+            ``PairedEmbeddings.from_arrays`` takes.
+        target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         cut: Least ``chance`` of a suspect, in (0, 1].
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds the folds.
 
     Raises:
-        ValueError: ``cut`` or ``folds`` is out of range, a row is zero or not finite, or a fold
-            holds a single group.
+        TypeError: There is one side alone, or a side does not hold numbers.
+        ValueError: The sides do not fit together, ``cut`` or ``folds`` is out of range, a row
+            is zero or not finite, or a fold holds a single group.
 
     Reference:
         The share is the estimate of Storey 2002, doi:10.1111/1467-9868.00346, with lambda = 1/2:
         mismatches are as often above one half as below.
     """
+    pairs = as_pairs(pairs, target)
     if not 0 < cut <= 1:
         raise ValueError(f"cut must lie in (0, 1]; got {cut}. Pass 0.5, or less to find more.")
     codes = torch.from_numpy(group_codes(pairs.groups))

@@ -24,6 +24,7 @@ def dense_tensor(x: Any, *, name: str = "vectors") -> Tensor:
     """
     if not isinstance(x, Tensor | np.ndarray):
         try:
+            plain = not hasattr(x, "__array__")
             x = np.asarray(x)
         except ValueError as error:
             raise ValueError(
@@ -31,7 +32,7 @@ def dense_tensor(x: Any, *, name: str = "vectors") -> Tensor:
                 f"({error}). Pass an array or a tensor."
             ) from error
         # Lists of numbers have no precision of their own: they get torch's.
-        x = x.astype(np.float32) if x.dtype == np.float64 else x
+        x = x.astype(np.float32) if plain and x.dtype == np.float64 else x
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
             raise TypeError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from align._checks import as_list, check_length, check_matrix, check_paired, check_unique
 from align._display.panel import render
-from align.data.arrays import dense_tensor
+from align.data.named_rows import Matrix, NamedRows, named_rows
 from align.data.panels import embeddings_line, embeddings_panel, paired_line, paired_panel
 from align.data.repeats import warn_of_repeats
 from align.data.splits import names_of, row_index, take_split
@@ -56,39 +55,72 @@ class Embeddings:
         )
 
 
-Vectors = Tensor | np.ndarray[Any, Any] | Embeddings
+Vectors = Matrix | Embeddings
+"""One vector per row, in any of the forms that ``align.data.named_rows.named_rows`` lists, or
+``Embeddings``."""
 
 
-def as_tensor(x: Vectors) -> Tensor:
-    """The vectors themselves, without a copy where none is needed.
-
-    A data frame of numbers is its values, and a column of vectors of one width is a matrix.
+def as_tensor(x: Vectors, *, name: str = "vectors") -> Tensor:
+    """The vectors themselves, ``(n, d)``, without a copy where none is needed.
 
     Raises:
         TypeError: They are not numbers.
-        ValueError: They are a sparse tensor, or one without entries.
+        ValueError: They are of several lengths, a sparse tensor, or one without entries.
     """
-    if isinstance(x, Embeddings):
-        return x.vectors
-    if hasattr(x, "to_numpy") and not isinstance(x, np.ndarray):
-        x = x.to_numpy()
-    if isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1:
-        with suppress(TypeError, ValueError):  # not vectors of one width: refused below
-            x = np.array([np.asarray(row) for row in x], dtype=float)
-    return dense_tensor(x)
+    return x.vectors if isinstance(x, Embeddings) else named_rows(x, name=name).vectors
 
 
-def _shared_ids(source: Vectors, target: Vectors, n: int) -> tuple[str, ...]:
-    """The ids that the sides agree on, or row numbers if neither side has any."""
-    named = [side.ids for side in (source, target) if isinstance(side, Embeddings)]
-    if len(named) == 2 and len(named[0]) == len(named[1]) and named[0] != named[1]:
-        row = next(i for i, (a, b) in enumerate(zip(*named, strict=True)) if a != b)
+def _named(x: Vectors, name: str) -> NamedRows:
+    return NamedRows(x.vectors, x.ids) if isinstance(x, Embeddings) else named_rows(x, name=name)
+
+
+def matched_rows(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor, tuple[str, ...] | None]:
+    """Both sides, and the ids that they agree on, or ``None`` if neither has names for its rows.
+
+    Rows are matched by their place. Where both sides name their rows, as ``Embeddings`` and tables
+    of pandas do, the names must say the same: nothing is put in order or joined here.
+
+    Raises:
+        TypeError: As for ``named_rows``.
+        ValueError: As for ``named_rows``; the numbers of rows differ, or their names do.
+    """
+    x, y = _named(source, "source"), _named(target, "target")
+    if x.ids is not None and y.ids is not None and x.ids != y.ids:
+        tables = x.is_pandas and y.is_pandas
+        if tables or len(x.ids) == len(y.ids):  # else the shapes tell more
+            _refuse_names(x.ids, y.ids, tables=tables)
+    check_paired(x.vectors, y.vectors)
+    for name, side in (("source", x), ("target", y)):
+        check_matrix(name, side.vectors, ids=side.ids)
+    if x.vectors.device != y.vectors.device:
         raise ValueError(
-            "two Embeddings can be paired only if their ids agree row by row; row "
-            f"{row} is {named[0][row]!r} and {named[1][row]!r}. "
-            "Put both in the same order, or pass ids= to say that row i belongs to row i."
+            "source and target must lie on one device; got "
+            f"{x.vectors.device} and {y.vectors.device}. Move one with .to(...)."
         )
-    return named[0] if named else tuple(map(str, range(n)))
+    return x.vectors, y.vectors, x.ids if x.ids is not None else y.ids
+
+
+def _refuse_names(ours: tuple[str, ...], theirs: tuple[str, ...], *, tables: bool) -> None:
+    """Raise that the names of rows differ, with what would match them."""
+    if len(ours) != len(theirs):
+        found = f"source has {len(ours)} rows and target {len(theirs)}"
+    else:
+        row = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+        found = f"row {row} is {ours[row]!r} and {theirs[row]!r}"
+    if tables and set(ours) == set(theirs):
+        advice = "Put both in one order, with target.loc[source.index]."
+    elif tables:
+        advice = (
+            "Keep what both have, with common = source.index.intersection(target.index), "
+            "source.loc[common] and target.loc[common]."
+        )
+    else:
+        advice = "Put both in the same order."
+    raise ValueError(
+        f"source and target name their rows, and must name them alike; {found}. {advice} If row i "
+        "does belong to row i, pass plain arrays, or "
+        "PairedEmbeddings.from_arrays(source, target, ids=...)."
+    )
 
 
 def _check_nested(groups: Sequence[str], domains: Sequence[str]) -> None:
@@ -199,12 +231,19 @@ class PairedEmbeddings:
         target_parts: Sequence[int] | None = None,
         instructions: Tensor | None = None,
     ) -> Self:
-        """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, NumPy or torch.
+        """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, row by row.
+
+        A side may be a NumPy array, a tensor, ``Embeddings``, a list of rows, or of pandas a frame
+        whose columns are dimensions or a series of vectors, and what NumPy reads otherwise, such
+        as a frame of polars (``align.data.named_rows.named_rows``). It keeps its dtype, which may
+        differ between sides, and its device, which may not; a gradient that it requires is left
+        behind, since encoders are frozen.
 
         Args:
             source: Source embeddings; an ``Embeddings`` brings fingerprint, spec and ids along.
             target: Target embeddings of the same pairs in the same order.
-            ids: Unique names; if left out, those of the ``Embeddings``, else ``"0"``, ``"1"``, ...
+            ids: Unique names; if left out, those of the ``Embeddings`` or the labels of the index
+                of pandas, else ``"0"``, ``"1"``, ...
             groups: Group names; every pair is its own group if left out.
             domains: As in the class, like all that follow.
             source_modality: Bit masks.
@@ -214,16 +253,20 @@ class PairedEmbeddings:
             instructions: An embedding per pair.
 
         Raises:
-            TypeError: ``ids``, ``groups`` or ``domains`` is one string.
-            ValueError: The sides are not row-matched finite matrices, ids repeat, a group lies in
-                two domains, modalities or parts do not fit, or two ``Embeddings`` name their rows
-                differently and no ``ids`` say that they match.
+            TypeError: ``ids``, ``groups`` or ``domains`` is one string, or a side does not hold
+                numbers alone.
+            ValueError: The sides are not row-matched finite matrices on one device, ids repeat, a
+                group lies in two domains, modalities or parts do not fit, or both sides name their
+                rows, differently, and no ``ids`` say that they match.
         """
-        x, y = as_tensor(source), as_tensor(target)
-        names = names_of("ids", ids) if ids is not None else _shared_ids(source, target, len(x))
+        if ids is None:
+            x, y, found = matched_rows(source, target)
+            names = tuple(map(str, range(len(x)))) if found is None else found
+        else:
+            x, y, names = as_tensor(source), as_tensor(target), names_of("ids", ids)
         return cls(
-            x,
-            y,
+            x.detach(),
+            y.detach(),
             names,
             names_of("groups", groups) if groups is not None else names,
             source.fingerprint if isinstance(source, Embeddings) else None,

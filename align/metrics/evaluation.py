@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
+from align.data.paired_arguments import pairs_and_adapter
 from align.data.repeats import warn_of_repeats
 from align.data.sides import Side
 from align.data.splits import group_codes
@@ -202,31 +203,58 @@ class Comparison:
         return asdict(self)
 
 
-def evaluate(paired: PairedEmbeddings, adapter: Maps, *, seed: int = 0) -> Evaluation:
+@overload
+def evaluate(pairs: PairedEmbeddings, adapter: Maps, /, *, seed: int = 0) -> Evaluation: ...
+@overload
+def evaluate(
+    source: Vectors, target: Vectors, adapter: Maps, /, *, seed: int = 0
+) -> Evaluation: ...
+def evaluate(
+    pairs: PairedEmbeddings | Vectors,
+    target: Vectors | Maps,
+    adapter: Maps | None = None,
+    /,
+    *,
+    seed: int = 0,
+) -> Evaluation:
     """Recall@1, @5 and @10, mean reciprocal rank and median rank, in both directions.
 
     A query counts as answered by any gallery item of its group. Ties count against the adapter.
     Each value stands beside that of a random order of the gallery.
 
+    Call it as ``evaluate(pairs, adapter)``, or as ``evaluate(source, target, adapter)`` with two
+    sides in any form that ``PairedEmbeddings.from_arrays`` takes: arrays, tensors, data frames,
+    series or lists of vectors, ``Embeddings``.
+
     Args:
-        paired: Held-out pairs; ``n`` sets the gallery size, so compare only equal ones.
+        pairs: Held-out pairs, or their sources; ``n`` sets the gallery size, so compare only equal
+            ones.
+        target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         adapter: Maps both sides; an ``Adapter``, or anything with ``queries`` and ``gallery``.
         seed: Seeds the bootstrap of the intervals.
 
     Raises:
-        ValueError: A mapped vector is not finite, or the adapter refuses an encoder.
+        TypeError: There is one side alone, or no adapter.
+        ValueError: The sides do not fit together, a mapped vector is not finite, or the adapter
+            refuses an encoder.
 
     Warns:
         NotHeldOut: The adapter was fitted on some of the pairs.
         RepeatedItems: Many pairs repeat an item and no groups say which of them belong together.
     """
+    paired, maps = pairs_and_adapter(pairs, target, adapter)
+    if not (hasattr(maps, "queries") and hasattr(maps, "gallery")):
+        raise TypeError(
+            "an adapter is what has queries and gallery, as align.Adapter; got "
+            f"{type(maps).__name__}. Pass it last: evaluate(source, target, adapter)."
+        )
     sides = paired.source, paired.target
     warn_of_repeats(sides, paired.groups, "evaluate", stacklevel=2)
-    seen = seen_in_training(adapter, paired, stacklevel=2)
+    seen = seen_in_training(maps, paired, stacklevel=2)
 
     def rank(queries: DistinctItems, gallery: DistinctItems) -> Tensor:
-        query_vectors = adapter.queries(queries.embeddings, side=queries.side)
-        gallery_vectors = adapter.gallery(gallery.embeddings, side=gallery.side)
+        query_vectors = maps.queries(queries.embeddings, side=queries.side)
+        gallery_vectors = maps.gallery(gallery.embeddings, side=gallery.side)
         codes = queries.codes.to(query_vectors.device), gallery.codes.to(gallery_vectors.device)
         return rank_positives(query_vectors, gallery_vectors, *codes).first
 

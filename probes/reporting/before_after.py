@@ -71,12 +71,14 @@ class Headline:
 def headlines(report: ReportValues) -> list[Headline]:
     """The headline of each of ``HEADLINES`` that was measured raw or aligned, in order.
 
+    A report of no more rows than that was asked for just these: each of them is a headline.
+
     Sides of two widths have no cosine before alignment. The aligned value then stands alone, with
     the reason, beside what chance gives: that is where a search without an adapter would stand.
     """
     rows = {row.name: row for row in report.rows}
     listed = []
-    for name in HEADLINES:
+    for name in HEADLINES if len(rows) > len(HEADLINES) else rows:
         row = rows.get(name)
         raw, aligned = (row.readings.get(state) if row else None for state in ("raw", "aligned"))
         after = aligned or raw

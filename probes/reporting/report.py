@@ -7,17 +7,20 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from align._display.escaping import plain
 from align._version import __version__
-from align.data.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
 from probes.reporting.document import Report
 from probes.reporting.model import CONTROL, Change, Column, Provenance, Reading, ReportRow
 from probes.reporting.resume import ProbeResult, ResultsFile, key_of
+from probes.reporting.selection import selected
 from probes.reporting.standard import STANDARD
 from probes.reporting.states import CENTRING_FOLDS, AdapterLike, measurable, states, trained_on
 from probes.reporting.summaries import failures, hubs, view
@@ -26,11 +29,36 @@ from probes.space import K, Probe, Space
 _DRAWS = 1_000
 
 
+@overload
 def report(
-    paired: PairedEmbeddings,
+    pairs: PairedEmbeddings,
     adapter: AdapterLike | None = None,
+    /,
     *,
-    probes: Sequence[Probe] = STANDARD,
+    probes: Sequence[Probe | str] = STANDARD,
+    seed: int = 0,
+    progress: bool = False,
+    resume: str | Path | None = None,
+) -> Report: ...
+@overload
+def report(
+    source: Vectors,
+    target: Vectors,
+    adapter: AdapterLike | None = None,
+    /,
+    *,
+    probes: Sequence[Probe | str] = STANDARD,
+    seed: int = 0,
+    progress: bool = False,
+    resume: str | Path | None = None,
+) -> Report: ...
+def report(
+    pairs: PairedEmbeddings | Vectors,
+    target: Vectors | AdapterLike | None = None,
+    adapter: AdapterLike | None = None,
+    /,
+    *,
+    probes: Sequence[Probe | str] = STANDARD,
     seed: int = 0,
     progress: bool = False,
     resume: str | Path | None = None,
@@ -42,35 +70,46 @@ def report(
     with a 95 % interval over pairs, groups drawn whole, and with what it would be if there were
     nothing to find.
 
+    Call it as ``report(pairs)`` or ``report(pairs, adapter)``, or with two sides in any form that
+    ``PairedEmbeddings.from_arrays`` takes, as ``report(source, target)`` or ``report(source,
+    target, adapter)``: arrays, tensors, data frames, series or lists of vectors, ``Embeddings``.
+    Rows of any norm will do: a report looks at directions, and divides rows by their norms.
+
     Pass pairs that the adapter was not fitted on; of an adapter that remembers its training pairs
     the report says how many of these were among them. Pairs that repeat an item of their group are
     left out, and above 5,000 pairs a random sample is measured; the report says so.
 
     Args:
-        paired: Held-out pairs, at least 20 groups of them; widths of the sides may differ.
+        pairs: Held-out pairs, or their sources; at least 20 groups of them. The widths of the sides
+            may differ.
+        target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         adapter: Anything with ``source(x)`` and ``target(y)`` into one space; one that also has
             ``queries`` and ``gallery``, as ``align.Adapter``, is also measured as it searches.
-        probes: What to measure; extend or shorten ``STANDARD`` as you like.
+        probes: What to measure, in that order: names of rows (``"recall_at_10"``), names of public
+            functions, which stand for their rows (``"recall_at_k"``), or ``Probe`` objects. The
+            verdict says which of its questions were not measured.
         seed: Seeds samples, folds, draws and nulls; the same seed gives the same report.
         progress: Show a progress bar on standard error.
         resume: A file to keep readings in while measuring; a run that was interrupted goes on from
             it, and a whole report removes it. Readings are told apart by the names of probes.
 
     Raises:
-        ValueError: There are too few groups, a side is constant, a row has no direction, names of
-            probes repeat, or the adapter refuses the vectors.
+        TypeError: There is one side alone, or a probe is neither a name nor a ``Probe``.
+        ValueError: The sides do not fit together, there are too few groups, a side is constant, a
+            row has no direction, a probe is unknown or named twice, or the adapter refuses the
+            vectors.
     """
     from tqdm import tqdm
 
-    names = [probe.name for probe in probes]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or not names:
-        raise ValueError(
-            f"a report needs at least one probe, each with a name of its own; got {len(names)} "
-            f"with {repeated} more than once. Rename them with dataclasses.replace."
+    chosen = selected(probes)
+    paired, maps = pairs_and_adapter(pairs, target, adapter)
+    if maps is not None and not (hasattr(maps, "source") and hasattr(maps, "target")):
+        raise TypeError(
+            "an adapter is what has source and target, as align.Adapter; got "
+            f"{type(maps).__name__}. Pass two sides as report(source, target, adapter)."
         )
     measured, rules = measurable(paired, seed=seed)
-    spaces = states(measured, adapter, seed=seed)
+    spaces = states(measured, maps, seed=seed)
     raw = spaces["raw"]
     weights = torch.cat(list(resamples(raw.codes, _DRAWS, raw.generator("bootstrap"))))
     packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
@@ -78,10 +117,10 @@ def report(
     versions |= {name: version(name) for name in packages}
     path = None if resume is None else Path(resume)
     earlier = ResultsFile(path, key_of(spaces.values(), seed, _DRAWS, versions))
-    results: dict[str, dict[Column, ProbeResult]] = {name: {} for name in names}
-    with tqdm(total=len(spaces) * len(probes), unit="probe", disable=not progress) as bar:
+    results: dict[str, dict[Column, ProbeResult]] = {probe.name: {} for probe in chosen}
+    with tqdm(total=len(spaces) * len(chosen), unit="probe", disable=not progress) as bar:
         for column, space in spaces.items():
-            for probe in probes:
+            for probe in chosen:
                 bar.set_description(plain(f"{column}: {probe.label}"))
                 result = earlier.get(column, probe.name)
                 if result is None:
@@ -101,8 +140,8 @@ def report(
             target_dim=paired.target.shape[1],
             source_encoder=paired.source_fingerprint,
             target_encoder=paired.target_fingerprint,
-            adapter=None if adapter is None else _describe(adapter),
-            trained=None if adapter is None else trained_on(adapter, measured),
+            adapter=None if maps is None else _describe(maps),
+            trained=None if maps is None else trained_on(maps, measured),
             dim=spaces["aligned"].source.shape[1] if "aligned" in spaces else None,
             centring=(
                 f"means of the other {CENTRING_FOLDS - 1} of {CENTRING_FOLDS} folds of these "
@@ -113,7 +152,7 @@ def report(
             seed=seed,
             versions=versions,
         ),
-        tuple(_row(probe, results[probe.name]) for probe in probes),
+        tuple(_row(probe, results[probe.name]) for probe in chosen),
         {column: view(space) for column, space in spaces.items()},
         tuple(failures(used[-1], measured.ids)) if used else (),
         tuple(hubs(used[-1], measured.ids)) if used else (),

@@ -19,8 +19,8 @@ _SMALL_EXCESS = 0.01
 
 
 def verdict(report: ReportValues) -> str:
-    """The paragraph; sentences about probes that were not run are left out."""
-    sentences = (
+    """The paragraph; what was not measured is named, and no sentence speaks of it."""
+    sentences = [
         harm(report),
         collapse(report),
         _conclusion(report),
@@ -30,9 +30,37 @@ def verdict(report: ReportValues) -> str:
         _pairing(report),
         _pathology(report),
         _structure(report),
-    )
+    ]
+    if any(sentences):
+        sentences.append(_not_measured(report))
     nothing = "None of the headline probes was run, so there is nothing to sum up."
     return f"{report.caution} {' '.join(filter(None, sentences)) or nothing}".strip()
+
+
+_QUESTIONS = {
+    "the offset": ("gap_energy_share",),
+    "the shape": ("sinkhorn_divergence_centred",),
+    "the pairing": ("recall_at_10", "foscttm"),
+    "the mixing": ("modality_mixing",),
+    "a collapse": ("effective_rank_source", "effective_rank_target"),
+}
+"""What a conclusion rests on, and the rows of which one at least answers it, or both of a side."""
+
+
+def _not_measured(report: ReportValues) -> str:
+    """Which questions no row of the report answers, as a sentence; empty if each has one."""
+    there = {row.name for row in report.rows}
+    open_ones = [
+        f"{question} ({rows[0]})"
+        for question, rows in _QUESTIONS.items()
+        if not there.intersection(rows)
+    ]
+    if not open_ones:
+        return ""
+    listed = ", ".join(open_ones)
+    if there.isdisjoint(_QUESTIONS["the offset"]) or there.isdisjoint(_QUESTIONS["the pairing"]):
+        return f"Whether there is a gap is not said: not measured were {listed}."
+    return f"Not measured were {listed}."
 
 
 def _offset(report: ReportValues) -> str:

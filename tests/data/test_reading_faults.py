@@ -99,19 +99,6 @@ def test_an_archive_that_is_none_is_refused_with_its_name(kind, tmp_path):
         read_npz(path)
 
 
-def test_data_frames_and_columns_of_vectors_are_taken():
-    x, y = sides()
-    frame = pandas.DataFrame(x.numpy(), index=[3, 1, 0, 2])
-    column = pandas.Series(list(y.numpy()), index=[3, 1, 0, 2])
-    found = PairedEmbeddings.from_arrays(frame, column)
-    assert torch.equal(found.source, x) and torch.equal(found.target.float(), y)
-    ragged = pandas.Series([[1.0], [1.0, 2.0], [1.0], [1.0]])
-    with pytest.raises(TypeError, match="must be an array of numbers"):
-        PairedEmbeddings.from_arrays(frame, ragged)
-    with pytest.raises(TypeError, match="must be an array of numbers"):
-        PairedEmbeddings.from_arrays(pandas.DataFrame({"a": ["x"] * 4}), y)
-
-
 def write(path, rows):
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return path

@@ -16,6 +16,7 @@ from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
+from align.data.paired_arguments import as_pairs
 from align.data.repeats import warn_of_repeats
 from align.fitting.model_selection.cross_validation import CrossValidation, Unpaired
 from align.fitting.model_selection.gallery_correction import (
@@ -57,7 +58,8 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 @torch.no_grad()
 def fit(
-    train: PairedEmbeddings,
+    train: PairedEmbeddings | Vectors,
+    target: Vectors | None = None,
     *,
     side: Literal["both", "source"] = "both",
     effort: Effort = "best",
@@ -68,6 +70,10 @@ def fit(
     seed: int = 0,
 ) -> Adapter:
     """An adapter for these pairs, with every setting chosen by cross-validation among them.
+
+    Call it as ``fit(pairs)``, or as ``fit(source, target)`` with two sides in any form that
+    ``PairedEmbeddings.from_arrays`` takes: arrays, tensors, data frames, series or lists of
+    vectors, ``Embeddings``. Where captions share an image, say so as ``groups`` there.
 
     Closed-form maps (regularised CCA with power weights, ridge both ways, PLS, Procrustes, and the
     raw and centred cosine where the widths agree) and blends of two are compared on folds that keep
@@ -80,7 +86,8 @@ def fit(
     ``train`` is looked at. The same data and seed give the same adapter.
 
     Args:
-        train: Pairs to learn from; some hundreds at least.
+        train: Pairs to learn from, some hundreds at least; or their sources, ``(n, d_source)``.
+        target: Their targets, ``(n, d_target)``, unless ``train`` holds both sides.
         side: ``"both"``, or ``"source"`` for a query-only adapter that leaves target vectors as
             they are, so that an index of them needs no change; it has no gallery correction.
         effort: ``"fast"`` for closed forms with even part weights; ``"best"`` also weighs the
@@ -105,9 +112,11 @@ def fit(
         RepeatedItems: Many pairs share an item and no groups say so.
 
     Raises:
-        ValueError: There are under 20 pairs or fewer groups than folds, a row is zero or not
-            finite, or the unpaired widths do not fit.
+        TypeError: There is one side alone, or a side does not hold numbers.
+        ValueError: The sides do not fit together, there are under 20 pairs or fewer groups
+            than folds, a row is zero or not finite, or the unpaired widths do not fit.
     """
+    train = as_pairs(train, target)
     check_one_of(
         "side", side, ("both", "source"), 'Use "source" to leave target vectors as they are.'
     )

@@ -17,7 +17,8 @@ from align.adapters.maps.linear import IdentityMap, mean_directions
 from align.adapters.maps.residual import device_of
 from align.adapters.trainable import residual
 from align.adapters.training_items import remember_pairs
-from align.data.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.paired_arguments import as_pairs
 from align.data.repeats import warn_of_repeats
 from align.fitting.training.batches import PairRows
 from align.fitting.training.config import TrainConfig
@@ -31,7 +32,8 @@ DEFAULT = TrainConfig()
 
 def train(
     adapter: Adapter,
-    pairs: PairedEmbeddings,
+    pairs: PairedEmbeddings | Vectors,
+    target: Vectors | None = None,
     *,
     loss: Loss = contrastive,
     config: TrainConfig = DEFAULT,
@@ -54,8 +56,10 @@ def train(
 
     Args:
         adapter: Where to start. Training runs where its tensors are.
-        pairs: Pairs to learn from, of the encoders that the adapter was made for. Maps do not look
-            at lengths: they see these rows at unit norm.
+        pairs: Pairs to learn from, of the encoders that the adapter was made for; or their sources,
+            in any form that ``PairedEmbeddings.from_arrays`` takes. Maps do not look at lengths:
+            they see these rows at unit norm.
+        target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         loss: A function of a ``Batch``; ``align.fitting.training.objectives`` has some.
         config: Every setting.
         weights: How often each pair is drawn in proportion, ``(n,)``, not negative; batches are
@@ -73,14 +77,17 @@ def train(
         The trained adapter; its card says the loss, the steps and what validation gave.
 
     Raises:
-        ValueError: The pairs, the weights or the settings do not fit the adapter, the checkpoint
-            is of another run, or ``validate`` gave no finite number.
+        TypeError: There is one side alone, or a side does not hold numbers.
+        ValueError: The sides do not fit together; the pairs, the weights or the settings do
+            not fit the adapter, the checkpoint is of another run, or ``validate`` gave no finite
+            number.
         FloatingPointError: The loss or a gradient is not finite.
 
     Warns:
         RepeatedItems: Many pairs share an item, and no groups keep a loss from taking them for
             wrong answers to each other.
     """
+    pairs = as_pairs(pairs, target)
     warn_of_repeats((pairs.source, pairs.target), pairs.groups, "train", stacklevel=2)
     work = _learnable(adapter, pairs)
     device = device_of(work)

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from align._checks import check_at_least, check_positive
 from align._files.codec import Schema
-from align.data.embeddings import PairedEmbeddings
+from align.data.embeddings import PairedEmbeddings, Vectors
+from align.data.paired_arguments import as_pairs
 from align.data.repeats import warn_of_repeats
 from align.fitting.model_selection.outcome import Outcome, score_raw
 from align.fitting.training.checkpoints import differences, digest
@@ -39,7 +40,8 @@ JOURNAL = b'{"op_code":'  # how every line of a journal begins
 
 @torch.no_grad()
 def tune(
-    pairs: PairedEmbeddings,
+    pairs: PairedEmbeddings | Vectors,
+    target: Vectors | None = None,
     *,
     study: str | Path,
     trials: int = 50,
@@ -66,7 +68,9 @@ def tune(
     process may work on a study at a time.
 
     Args:
-        pairs: Pairs to learn from; some hundreds at least.
+        pairs: Pairs to learn from, some hundreds at least; or their sources, in any form that
+            ``PairedEmbeddings.from_arrays`` takes.
+        target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         study: Journal to write to; if it is there already, the search goes on.
         trials: Trials in all, those of earlier calls included.
         dims: Least and greatest width of the shared space; by default 32, or less for narrow
@@ -77,13 +81,16 @@ def tune(
         progress: Whether to draw a progress bar.
 
     Raises:
-        ValueError: The pairs cannot be cross-validated, a setting is out of range, ``study`` is no
-            journal, or it is one of other pairs or settings.
+        TypeError: There is one side alone, or a side does not hold numbers.
+        ValueError: The sides do not fit together, the pairs cannot be cross-validated, a
+            setting is out of range, ``study`` is no journal, or it is one of other pairs or
+            settings.
         RuntimeError: Another process works on the study.
 
     Warns:
         RepeatedItems: Many pairs share an item and no groups say so.
     """
+    pairs = as_pairs(pairs, target)
     check_at_least("trials", trials, 1)
     if timeout is not None:
         check_positive("timeout", timeout)

@@ -9,7 +9,7 @@ import torch
 
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
-from probes.reporting.before_after import describe_change, headlines
+from probes.reporting.before_after import HEADLINES, describe_change, headlines
 from probes.reporting.document import Report
 from probes.reporting.html.page import render
 from probes.reporting.report import report
@@ -87,8 +87,16 @@ def test_json_begins_with_verdict_and_headline_and_comes_back_without_them():
 
 def test_a_report_without_one_headline_probe_has_no_headline():
     result = example_report()
-    bare = replace(result, rows=tuple(row for row in result.rows if row.name == "mmd"))
+    bare = replace(result, rows=tuple(r for r in result.rows if r.name not in HEADLINES))
+    assert len(bare.rows) > len(HEADLINES)
     assert headlines(bare) == [] and "Headline" not in str(bare) + bare.to_markdown()
+
+
+def test_each_row_of_a_report_of_few_is_a_headline():
+    result = example_report()
+    asked = {row.name: row for row in result.rows if row.name in ("mmd", "recall_at_10")}
+    few = replace(result, rows=tuple(reversed(asked.values())))
+    assert [each.name for each in headlines(few)] == list(reversed(asked))
 
 
 @pytest.fixture(scope="module")

@@ -140,8 +140,24 @@ def test_nothing_is_made_up_about_probes_that_were_not_run():
     )
     assert verdict_of(row("recall_at_10", aligned=FOUND)) == (
         "Pairing: pairs are found; recall@10 in a gallery of 500 is 0.600 [0.590, 0.610] aligned, "
-        "by chance 0.020."
+        "by chance 0.020. Whether there is a gap is not said: not measured were the offset "
+        "(gap_energy_share), the shape (sinkhorn_divergence_centred), the mixing "
+        "(modality_mixing), a collapse (effective_rank_source)."
     )
+
+
+def test_what_a_conclusion_does_not_rest_on_is_named_after_it():
+    rows = [
+        row("gap_energy_share", raw=SET_APART, aligned=TOGETHER, moved=True),
+        row("recall_at_10", raw=LOST, aligned=FOUND, moved=True),
+        row("modality_mixing", aligned=reading(0.5, null=0.5)),
+        row("effective_rank_source", aligned=reading(50.0)),
+    ]
+    assert "The offset is gone and pairs are found across." in verdict_of(*rows)
+    missing = "Not measured were the shape (sinkhorn_divergence_centred)."
+    assert verdict_of(*rows).endswith(missing)
+    shape = row("sinkhorn_divergence_centred", aligned=ALIKE)
+    assert "Not measured" not in verdict_of(*rows, shape)
 
 
 def test_hubs_are_named_where_they_crowd_the_answers():
