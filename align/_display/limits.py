@@ -64,9 +64,9 @@ class _Shrinking:
     def text(self, text: str) -> str:
         return shortened(text, self._limits.letters)
 
-    def facts(self, facts: Mapping[str, str | int]) -> Iterator[tuple[str, str | int]]:
+    def facts(self, facts: Mapping[str, Cell]) -> Iterator[tuple[str, Cell]]:
         for name, value in islice(facts.items(), self._limits.rows):
-            yield self.text(name), value if isinstance(value, int) else self.text(value)
+            yield self.text(name), self._cell(value)
         if len(facts) > self._limits.rows:
             yield "and", f"{len(facts) - self._limits.rows:,} more"
 

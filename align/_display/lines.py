@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any
 
 from align._display.escaping import plain
 
@@ -54,6 +56,15 @@ def size(nbytes: int) -> str:
     while nbytes >= 999.95 * 1000**power and power < len(_UNITS):
         power += 1
     return f"{nbytes / 1000**power:.1f} {_UNITS[power - 1]}"
+
+
+def changed_fields(value: Any) -> list[str]:
+    """``name=value`` of each field of a dataclass that is not its default, in order."""
+    return [
+        f"{each.name}={shortened(repr(getattr(value, each.name)), 60)}"
+        for each in fields(value)
+        if each.default is not MISSING and getattr(value, each.name) != each.default
+    ]
 
 
 def aligned(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:

@@ -54,6 +54,6 @@ class Panel:
     sentence: str = ""
     warning: str = ""
     tiles: Sequence[Tile] = ()
-    facts: Mapping[str, str | int] = field(default_factory=dict)
+    facts: Mapping[str, Cell] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     folded: Sequence[Folded] = ()

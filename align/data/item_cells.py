@@ -18,22 +18,41 @@ LETTERS = 200  # of a text
 
 
 def item_cell(item: Any) -> Cell:
-    """A picture as a thumbnail, a text cut to ``LETTERS``, anything else in a few words.
+    """A picture as a thumbnail, anything else as ``item_words``.
 
     A picture that is missing or cannot be read says so in words: nothing is raised, and what is
     in memory stays as it is.
     """
-    if isinstance(item, str):
-        return shortened(item, LETTERS)
-    if isinstance(item, Path):
-        return picture_cell(item) if item.suffix.lower() in SUFFIXES else _name(item)
-    if isinstance(item, bytes):
-        return size(len(item))
+    if isinstance(item, Path) and item.suffix.lower() in SUFFIXES:
+        return picture_cell(item)
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
         return item_cell(item[1])  # of an encoder of several modalities
     if hasattr(item, "getpixel"):
-        return _small(item, _in_memory(item))
-    return _in_memory(item) if hasattr(item, "shape") else _described(item)
+        return _small(item, item_words(item))
+    return item_words(item)
+
+
+def item_words(item: Any) -> str:
+    """A text cut to ``LETTERS``, the name of a file, anything else in a few words.
+
+    Nothing is read, so that it may stand in a line.
+    """
+    if isinstance(item, str):
+        return shortened(item, LETTERS)
+    if isinstance(item, Path):
+        return _name(item)
+    if isinstance(item, bytes):
+        return size(len(item))
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        return item_words(item[1])
+    if hasattr(item, "getpixel"):
+        return f"picture of {_measures(item.size)}"
+    if isinstance(getattr(item, "shape", None), tuple):
+        return shortened(f"{type(item).__name__} {_measures(item.shape)}", LETTERS)
+    try:
+        return shortened(reprlib.repr(item), LETTERS)
+    except Exception:  # what a class of others makes of itself may be anything
+        return type(item).__name__
 
 
 def picture_cell(file: Path) -> Cell:
@@ -67,14 +86,5 @@ def _name(file: Path) -> str:
     return shortened(file.name or str(file), LETTERS)
 
 
-def _in_memory(item: Any) -> str:
-    measures = getattr(item, "shape", None) or getattr(item, "size", ())
-    measures = " x ".join(map(str, measures)) if isinstance(measures, tuple) else ""
-    return shortened(f"{type(item).__name__} {measures}".strip(), LETTERS)
-
-
-def _described(item: Any) -> str:
-    try:
-        return shortened(reprlib.repr(item), LETTERS)
-    except Exception:  # what a class of others makes of itself may be anything
-        return type(item).__name__
+def _measures(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))

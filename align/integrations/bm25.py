@@ -10,7 +10,7 @@ import torch
 
 from align._checks import check_at_least, check_k, check_length, check_unique
 from align.integrations.extras import extra
-from align.retrieval.hits import Hit
+from align.retrieval.hits import Hit, SearchResults
 from align.scoring.topk import best_columns
 
 with extra("bm25"):
@@ -88,7 +88,7 @@ class BM25:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def search(self, items: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
+    def search(self, items: Sequence[str], *, k: int = 10) -> SearchResults:
         """Up to ``k`` hits for each text, best first; ties in the order of the texts.
 
         Texts that share no word with a query are not hits, so there may be fewer than ``k``: in a
@@ -104,7 +104,8 @@ class BM25:
                 "Put it into a list."
             )
         check_k(k, len(self), of="the number of texts")
-        return [self._search(self._split(item), k) for item in items]
+        found = (self._search(self._split(item), k) for item in items)
+        return SearchResults(found, queries=items)
 
     def _search(self, query: list[str], k: int) -> list[Hit]:
         known = self._scorer.get_tokens_ids(query)  # get_scores refuses a query without words

@@ -45,7 +45,7 @@ def hits_for(searcher: Searcher, item: Any, *, k: int, where: Where | None = Non
                 f"every hit must have a score that can be compared; hit {rank}, {hit.id!r}, has "
                 "NaN. Look for NaN in the vectors of that item, or in what scores it."
             )
-    return hits
+    return list(hits)
 
 
 def with_fields(metadata: Mapping[str, Any], remedy: str, **ours: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
 from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.retrieval.hits import Hit
+from align.retrieval.hits import Hit, SearchResults
 
 with extra("lancedb"):
     import pyarrow as pa
@@ -111,7 +111,7 @@ def lancedb_search(
     return search
 
 
-def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[list[Hit]]:
+def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> SearchResults:
     """Up to ``k`` hits for each query, best first by exact MaxSim over the whole table.
 
     The metadata of a hit are the further columns of the table.
@@ -141,7 +141,7 @@ def maxsim_search(table: Table, tokens: MultiVector, *, k: int = 10) -> list[lis
             for row in request.select([ID, *further, "_distance"]).limit(k).to_list()
         ]
 
-    return [hits(query) for query in tokens.to(dtype=torch.float32)]
+    return SearchResults(hits(query) for query in tokens.to(dtype=torch.float32))
 
 
 def _query(table: Table, vectors: Any, column: str) -> Any:

@@ -14,7 +14,7 @@ from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
 from align.integrations.answers import Answers, Floats, Search, check_unit_norm, padded
 from align.integrations.extras import extra
-from align.retrieval.hits import NOTHING, Hit, Id
+from align.retrieval.hits import NOTHING, Hit, Id, SearchResults
 
 with extra("qdrant"):
     from qdrant_client import QdrantClient, models
@@ -141,7 +141,7 @@ def rescored_search(
     *,
     k: int = 10,
     candidates: int = 100,
-) -> list[list[Hit]]:
+) -> SearchResults:
     """The ``k`` best by MaxSim among the candidates of the single vectors; Qdrant does both.
 
     Args:
@@ -170,7 +170,7 @@ def rescored_search(
         for vector, several in zip(dense, tokens, strict=True)
     ]
     answers = client.query_batch_points(collection, requests)
-    return [[_hit(point) for point in answer.points] for answer in answers]
+    return SearchResults([_hit(point) for point in answer.points] for answer in answers)
 
 
 def _plain(row: int, name: Any) -> Id:

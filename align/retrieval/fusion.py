@@ -8,7 +8,7 @@ from itertools import chain
 from statistics import fmean, pstdev
 
 from align._checks import as_list, check_at_least, check_unique
-from align.retrieval.hits import Hit, Id
+from align.retrieval.hits import Hit, Id, SearchResults, of_same_query
 
 Answers = Sequence[Sequence[Hit]]
 """What ``search`` gives: for each query its hits, best first."""
@@ -17,7 +17,7 @@ Answers = Sequence[Sequence[Hit]]
 _Points = tuple[Mapping[Id, float], float]
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60) -> list[list[Hit]]:
+def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60) -> SearchResults:
     """All items found for each query, best first by ``sum_r 1 / (constant + rank_r)``.
 
     Ranks count from 1. A ranking adds nothing for an item that it lacks, as if the item stood at
@@ -49,7 +49,7 @@ def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60)
     return _fused(rankings, points)
 
 
-def z_score_fusion(rankings: Sequence[Answers]) -> list[list[Hit]]:
+def z_score_fusion(rankings: Sequence[Answers]) -> SearchResults:
     """All items found for each query, best first by the sum of their standardised scores.
 
     For each query, the scores of one ranking are shifted and scaled to mean 0 and standard
@@ -128,7 +128,7 @@ def _standardised(hits: Sequence[Hit]) -> _Points:
 
 def _fused(
     rankings: Sequence[Answers], points: Callable[[Sequence[Hit]], _Points]
-) -> list[list[Hit]]:
+) -> SearchResults:
     rankings = [as_list("each ranking", answers) for answers in as_list("rankings", rankings)]
     sizes = [len(answers) for answers in rankings]
     if not sizes or len(set(sizes)) > 1:
@@ -151,5 +151,5 @@ def _fused(
             item._replace(score=math.fsum(own.get(item.id, lacking) for own, lacking in worth))
             for item in merged.values()
         ]
-        fused.append(sorted(items, key=lambda hit: -hit.score))
-    return fused
+        fused.append(of_same_query(sorted(items, key=lambda hit: -hit.score), answers))
+    return SearchResults(fused)

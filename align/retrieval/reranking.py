@@ -11,7 +11,7 @@ from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
 from align.retrieval.cascade import rescore, rows_at_a_time
 from align.retrieval.fusion import check_ranking
-from align.retrieval.hits import Hit, Id
+from align.retrieval.hits import Hit, Id, SearchResults, of_same_query
 from align.retrieval.index.inputs import check_rows
 
 Lookup = Callable[[list[Id]], Vectors | MultiVector]
@@ -20,7 +20,7 @@ Lookup = Callable[[list[Id]], Vectors | MultiVector]
 
 def rescore_hits(
     queries: Vectors | MultiVector, hits: Sequence[Sequence[Hit]], vectors: Lookup
-) -> list[list[Hit]]:
+) -> SearchResults:
     """The hits of each query, best first by inner product, or by MaxSim of several vectors.
 
     The first stage may be anything that gives ids: BM25, a vector database, another index. To
@@ -49,7 +49,7 @@ def rescore_hits(
         check_ranking(ranking)
     ids = list(dict.fromkeys(hit.id for ranking in hits for hit in ranking))
     if not ids:
-        return [[] for _ in hits]
+        return SearchResults(hits)
     items = _finite("what vectors gives", vectors(ids))
     check_length("what vectors gives", range(len(items)), len(ids))
     row_of = {name: row for row, name in enumerate(ids)}
@@ -63,7 +63,8 @@ def rescore_hits(
             best = rescore(query, everything, own.take, k=len(ranking), rows=rows)
             placed = zip(best.indices[0].tolist(), best.values[0].tolist(), strict=True)
             rescored[number] = [ranking[row]._replace(score=score) for row, score in placed]
-    return rescored
+    paired = zip(rescored, hits, strict=True)
+    return SearchResults(of_same_query(new, [ranking]) for new, ranking in paired)
 
 
 def _finite(name: str, items: Vectors | MultiVector) -> MultiVector:

@@ -16,7 +16,7 @@ from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.first_stages import Budget
-from align.retrieval.hits import Hit
+from align.retrieval.hits import SearchResults
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
@@ -128,7 +128,7 @@ class Retriever:
         instruction: str | None = None,
         standardize: bool = False,
         budget: Budget | None = None,
-    ) -> list[list[Hit]]:
+    ) -> SearchResults:
         """The ``k`` best items for each query, best first.
 
         ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``, the others
@@ -136,10 +136,11 @@ class Retriever:
         """
         items = as_list("items", items)
         if not items:
-            return []
+            return SearchResults()
         queries = packed(
             self.embedder.queries(
                 items, side=self.query_side, modality=modality, instruction=instruction
             )
         )
-        return self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
+        found = self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
+        return SearchResults(found, queries=items)

@@ -16,7 +16,7 @@ from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.fusion import as_score, check_ranking
-from align.retrieval.hits import Hit, Id
+from align.retrieval.hits import Hit, Id, SearchResults
 
 SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
 """Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first.
@@ -78,7 +78,7 @@ class Wrapped:
         k: int = 10,
         modality: str | Sequence[str] | None = None,
         instruction: str | None = None,
-    ) -> list[list[Hit]]:
+    ) -> SearchResults:
         """Up to ``k`` hits for each item, in the order in which the retriever gave them.
 
         ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``.
@@ -93,14 +93,15 @@ class Wrapped:
         check_at_least("k", k, 1)
         items = as_list("items", items)
         if not items:
-            return []
+            return SearchResults()
         queries = self._embedder.queries(
             items, side=self._side, modality=modality, instruction=instruction
         )
         ids, scores = self._search(np.ascontiguousarray(queries.cpu().numpy()), k)
         check_length("ids that search returned", ids, len(items))
         check_length("scores that search returned", scores, len(items))
-        return [_hits(*row, k=k) for row in zip(_plain(ids), _plain(scores), strict=True)]
+        found = (_hits(*row, k=k) for row in zip(_plain(ids), _plain(scores), strict=True))
+        return SearchResults(found, queries=items)
 
 
 def check_stored(stored: Vectors, expected: Tensor) -> None:

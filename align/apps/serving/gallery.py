@@ -33,7 +33,7 @@ from align.apps.serving.queries import (
 )
 from align.apps.serving.weak_matches import line_of, random_texts
 from align.data.picture_names import names_picture
-from align.retrieval.hits import Hit
+from align.retrieval.hits import Hit, SearchResults
 from align.retrieval.index.filters import Where
 from align.retrieval.picture_paths import FIELD
 from align.retrieval.retriever import Retriever
@@ -242,14 +242,14 @@ class Gallery:
     def _hits(self, query: Query, k: int, scope: Scope) -> list[Hit]:
         """The best hits of one query, itself left out."""
         k_with_itself = min(k + (query.item_id is not None), len(self._retriever.index))
-        [hits] = self._best(query, k_with_itself, scope)
+        hits: list[Hit] = self._best(query, k_with_itself, scope)[0]
         if scope.view == "raw" and hits:
             known = self._retriever.index.get([str(hit.id) for hit in hits])
             described = zip(hits, known.modality, known.metadata, strict=True)
             hits = [hit._replace(modality=kind, metadata=held) for hit, kind, held in described]
         return [hit for hit in hits if hit.id != query.item_id][:k]
 
-    def _best(self, query: Query, k: int, scope: Scope) -> list[list[Hit]]:
+    def _best(self, query: Query, k: int, scope: Scope) -> SearchResults:
         """The best hits of each of several queries."""
         if scope.view == "aligned":
             cut = None if scope.budget in (None, *self._budgets[-1:]) else scope.budget

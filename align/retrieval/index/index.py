@@ -12,7 +12,7 @@ from align.data.multi_vector import MultiVector
 from align.data.readers import in_utf8
 from align.data.sides import Side
 from align.retrieval.first_stages import Budget
-from align.retrieval.hits import Hit
+from align.retrieval.hits import SearchResults
 from align.retrieval.index.candidates import First, StageCache
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
@@ -245,7 +245,7 @@ class Index:
         budget: Budget | None = None,
         candidates: int | None = None,
         first: First | None = None,
-    ) -> list[list[Hit]]:
+    ) -> SearchResults:
         """The ``k`` best items for each query, best first; of equal scores the one added first.
 
         Args:
@@ -286,6 +286,7 @@ class Index:
             candidates=candidates,
             first=(1, 1) if first is None else first,
             stages=self._stages,
+            folder=self.folder,
         )
 
     def save(self) -> None:

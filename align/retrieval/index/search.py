@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from pathlib import Path
 
 from align.retrieval.cascade import check_candidates
 from align.retrieval.first_stages import Budget
-from align.retrieval.hits import Hit
+from align.retrieval.hits import Hit, SearchResults
 from align.retrieval.index.candidates import First, StageCache, coarse_to_fine
 from align.retrieval.index.exact import Queries, best_of_segment
 from align.retrieval.index.filters import Searchable, Where, searchable
@@ -64,15 +65,16 @@ def search(
     candidates: int | None,
     first: First,
     stages: StageCache,
-) -> list[list[Hit]]:
-    """Up to ``k`` hits of each query, as ``Index.search`` has it."""
+    folder: Path,
+) -> SearchResults:
+    """Up to ``k`` hits of each query, as ``Index.search`` has it; ``folder`` is of the index."""
     size = sum(map(len, segments))
     if candidates is not None:
         check_candidates(k, candidates, size)
     among = searchable(segments, where)
     count = sum(part.count for part in among)
     if not count or not len(queries):
-        return [[] for _ in range(len(queries))]
+        return SearchResults([] for _ in range(len(queries)))
     k = min(k, count)
     if standardize:
         best = best_standardized(queries, among, k=k)
@@ -81,7 +83,7 @@ def search(
     else:
         n = min(candidates, count)
         best = coarse_to_fine(queries, among, k=k, candidates=n, first=first, stages=stages)
-    return _hits_of(segments, best)
+    return _hits_of(segments, best, folder)
 
 
 def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbours:
@@ -94,7 +96,7 @@ def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbour
     return merge_neighbours(best, k=k)
 
 
-def _hits_of(segments: Sequence[LiveSegment], best: Neighbours) -> list[list[Hit]]:
+def _hits_of(segments: Sequence[LiveSegment], best: Neighbours, folder: Path) -> SearchResults:
     starts = starts_of(segments)
 
     def hit(through: int, score: float) -> Hit:
@@ -103,7 +105,6 @@ def _hits_of(segments: Sequence[LiveSegment], best: Neighbours) -> list[list[Hit
         modality = modality_name(int(segment.records.modality[row]))
         return Hit(segment.ids[row], score, modality, segment.records[row])
 
-    return [
-        [hit(row, score) for row, score in zip(rows, scores, strict=True)]
-        for rows, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    each = ([hit(*found) for found in zip(rows, scores, strict=True)] for rows, scores in ranked)
+    return SearchResults(each, folder=folder)

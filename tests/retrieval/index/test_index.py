@@ -7,7 +7,8 @@ from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import LinearMap
 from align.data.embeddings import Embeddings
-from align.retrieval.index.index import Hit, Index
+from align.retrieval.hits import Hit
+from align.retrieval.index.index import Index
 from align.retrieval.storage import adapter_files as kept_adapter
 
 
