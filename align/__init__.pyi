@@ -37,8 +37,8 @@ from .fitting.training.stages import train_stages as train_stages
 from .fitting.training.train import train as train
 from .fitting.tuning.study import tune as tune
 from .metrics.chance import NoBetterThanChance as NoBetterThanChance
+from .metrics.comparison.compare import compare as compare
 from .metrics.evaluation import NotHeldOut as NotHeldOut
-from .metrics.evaluation import compare as compare
 from .metrics.evaluation import evaluate as evaluate
 from .metrics.multi_vector import evaluate_meta_tokens as evaluate_meta_tokens
 from .retrieval.cascade import candidates_for as candidates_for

@@ -32,7 +32,8 @@ from align.data.token_pairs import TokenPairs
 from align.fitting.losses.matryoshka import Group
 from align.fitting.model_selection.fit import fit
 from align.fitting.multi_vector.fit import fit_meta_tokens
-from align.metrics.evaluation import Difference, Estimate, Evaluation, Side, compare
+from align.metrics.comparison.compare import compare
+from align.metrics.evaluation import Estimate, Evaluation, Side
 from align.metrics.multi_vector import MultiMaps, evaluate_meta_tokens
 from align.retrieval.first_stages import maxsim_flops
 from align.scoring.late_interaction import topk
@@ -83,6 +84,13 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain(Estimate):
+    """A metric of one system minus that of another, with its interval and the p of a swap test."""
+
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One row of the table.
 
@@ -99,7 +107,7 @@ class Line:
     budget: tuple[int, int]
     metrics: Mapping[str, Estimate]
     gain: Mapping[str, Estimate]
-    forward: tuple[Difference, ...]
+    forward: tuple[Gain, ...]
     cost: Cost | None
 
 
@@ -157,15 +165,19 @@ def run(config: Config) -> Result:
             budget,
             over_draws(judged),
             over_draws(judged, minus=base[: len(judged)]),
-            tuple(
-                compare(one, other).source_to_target["recall_at_10"]
-                for one, other in zip(judged, base, strict=False)
-            ),
+            tuple(_forward_gain(one, other) for one, other in zip(judged, base, strict=False)),
             costs[budget] if system == OURS else None,
         )
         for (system, budget), judged in evaluations.items()
     )
     return Result(len(task.gallery), len(task.pool), lines, tuple(verdicts), tuple(seconds))
+
+
+def _forward_gain(ours: Evaluation, theirs: Evaluation) -> Gain:
+    row = compare({"theirs": theirs, "ours": ours}).row("recall_at_10", "source_to_target")
+    gain = row.differences["ours"]
+    assert gain.low is not None and gain.high is not None and gain.p is not None
+    return Gain(gain.value, gain.low, gain.high, gain.p)
 
 
 def _fitted(

@@ -1,4 +1,4 @@
-"""How well an adapter retrieves held-out pairs, in both directions, and how two adapters compare.
+"""How well an adapter retrieves held-out pairs, in both directions.
 
 Recall depends on the size of the gallery, so every result carries it, and what chance would give.
 Rows of one group with the same raw vector are one item: five captions of one photo make five
@@ -25,13 +25,11 @@ from align.data.splits import group_codes
 from align.metrics.bootstrap import (
     Statistic,
     bootstrap_interval,
-    randomisation_test,
     weighted_mean,
     weighted_median,
 )
 from align.metrics.chance import RandomOrder
 from align.metrics.panels import (
-    comparison_line,
     direction_line,
     direction_panel,
     evaluation_line,
@@ -41,8 +39,8 @@ from align.metrics.panels import (
 from align.metrics.ranks import hits_at_k, rank_positives, reciprocal_ranks
 
 _CUT_OFFS = (1, 5, 10)
-_MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
-METRICS = (*_MEANS, "median_rank")
+MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
+METRICS = (*MEANS, "median_rank")
 
 
 class NotHeldOut(UserWarning):
@@ -170,39 +168,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Difference(Estimate):
-    """A metric of one evaluation minus the same metric of another.
-
-    ``value`` is positive where the first evaluation is higher; ``low`` and ``high`` bound the 95 %
-    paired bootstrap interval over groups.
-    """
-
-    p: float  # two-sided p-value of the paired randomisation test over groups, in (0, 1]
-
-    def __repr__(self) -> str:
-        return f"Difference({self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}], p {self.p:.2g})"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The first of two evaluations minus the second, for each metric but the median rank.
-
-    Each attribute holds the differences by the name of the metric.
-    """
-
-    source_to_target: dict[str, Difference]
-    target_to_source: dict[str, Difference]
-    mean: dict[str, Difference]
-
-    def __repr__(self) -> str:
-        return comparison_line(self.mean)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All differences, ready for JSON."""
-        return asdict(self)
-
-
 @overload
 def evaluate(pairs: PairedEmbeddings, adapter: Maps, /, *, seed: int = 0) -> Evaluation: ...
 @overload
@@ -291,36 +256,8 @@ def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Ev
     source, target = _distinct(paired, "source"), _distinct(paired, "target")
     forth = _direction(rank(source, target), source, target, seed)
     back = _direction(rank(target, source), target, source, seed)
-    ranks, groups, sizes = _stack(forth, back)
+    ranks, groups, sizes = stack(forth, back)
     return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed), len(paired))
-
-
-def compare(a: Evaluation, b: Evaluation, *, seed: int = 0) -> Comparison:
-    """By how much ``a`` beats ``b``, query by query, with intervals and p-values.
-
-    Args:
-        a: An evaluation, for example of the new adapter.
-        b: An evaluation of the same pairs, for example of the old one.
-        seed: Seeds the bootstrap and the random swaps.
-
-    Raises:
-        ValueError: The evaluations are of different pairs.
-
-    Warns:
-        NotHeldOut: One of the two was fitted on some of the pairs.
-    """
-    for name, each in (("first", a), ("second", b)):
-        if each.trained_on:
-            warnings.warn(
-                f"the {name} of the two adapters that are compared has seen the answers: "
-                f"{not_held_out(each.trained_on, each.pairs)}. Compare both on pairs that were "
-                "kept apart from either.",
-                NotHeldOut,
-                stacklevel=2,
-            )
-    forth = a.source_to_target, b.source_to_target
-    back = a.target_to_source, b.target_to_source
-    return Comparison(*(_differences(each, seed) for each in ([forth], [back], [forth, back])))
 
 
 def _distinct(paired: PairedEmbeddings, side: Side) -> DistinctItems:
@@ -356,25 +293,25 @@ def _beside_chance(
     return {name: {**value.to_dict(), "chance": chance[name]} for name, value in metrics.items()}
 
 
-def _stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:
+def stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:
     """Ranks and groups end to end, and the number of queries in each direction."""
     ranks = torch.cat([direction.ranks for direction in directions])
     groups = torch.cat([direction.groups for direction in directions])
     return ranks, groups, [len(direction.ranks) for direction in directions]
 
 
-def _mean_values(ranks: Tensor) -> Tensor:
-    """The per-query values whose means are ``_MEANS``, ``(q, c)``."""
+def mean_values(ranks: Tensor) -> Tensor:
+    """The per-query values whose means are ``MEANS``, ``(q, c)``."""
     return torch.stack([*(hits_at_k(ranks, k) for k in _CUT_OFFS), reciprocal_ranks(ranks)], dim=1)
 
 
 def _metrics(ranks: Tensor, weights: Tensor) -> Tensor:
     """``METRICS`` of ranks ``(q, 1)`` under each row of weights ``(b, q)``."""
-    means = weighted_mean(_mean_values(ranks[:, 0]), weights)
+    means = weighted_mean(mean_values(ranks[:, 0]), weights)
     return torch.cat([means, weighted_median(ranks, weights)], dim=1)
 
 
-def _mean_of_parts(sizes: list[int], statistic: Statistic) -> Statistic:
+def mean_of_parts(sizes: list[int], statistic: Statistic) -> Statistic:
     """The statistic of each part of the rows, averaged with equal weight."""
 
     def mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -396,31 +333,6 @@ def values_with_bounds(
 
 def _estimates(ranks: Tensor, groups: Tensor, sizes: list[int], seed: int) -> dict[str, Estimate]:
     bounds = values_with_bounds(
-        ranks.double()[:, None], groups, _mean_of_parts(sizes, _metrics), seed
+        ranks.double()[:, None], groups, mean_of_parts(sizes, _metrics), seed
     )
     return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}
-
-
-def _differences(pairs: list[tuple[Direction, Direction]], seed: int) -> dict[str, Difference]:
-    for ours, theirs in pairs:
-        if (ours.ids, ours.gallery_size) != (theirs.ids, theirs.gallery_size):
-            raise ValueError(
-                "only evaluations of the same pairs can be compared; got "
-                f"{len(ours.ids)} queries {list(ours.ids[:3])}... of {ours.gallery_size} items and "
-                f"{len(theirs.ids)} queries {list(theirs.ids[:3])}... of {theirs.gallery_size}. "
-                "Evaluate both adapters on one PairedEmbeddings."
-            )
-    a, groups, sizes = _stack(*(ours for ours, _ in pairs))
-    b, _, _ = _stack(*(theirs for _, theirs in pairs))
-    delta = _mean_values(a) - _mean_values(b)
-    bounds = values_with_bounds(delta, groups, _mean_of_parts(sizes, weighted_mean), seed)
-    # The test sums over all queries: weigh each so that every direction counts the same.
-    share = torch.cat([delta.new_full((size, 1), 1 / size) for size in sizes])
-    generator = torch.Generator(delta.device).manual_seed(seed)
-    p = randomisation_test(
-        delta * share, torch.zeros_like(delta), groups=groups, generator=generator
-    )
-    return {
-        name: Difference(*bound, chance)
-        for name, bound, chance in zip(_MEANS, bounds, p.tolist(), strict=True)
-    }

@@ -18,11 +18,6 @@ class _Estimate(Protocol):
     def high(self) -> float: ...
 
 
-class _Difference(_Estimate, Protocol):
-    @property
-    def p(self) -> float: ...
-
-
 class _Direction(Protocol):
     @property
     def metrics(self) -> Mapping[str, _Estimate]: ...
@@ -153,12 +148,6 @@ def evaluation_panel(evaluation: _Evaluation, *, warning: str) -> Panel:
         tiles=_tiles(evaluation.mean, evaluation.chance),
         tables=[Table(head, rows, numeric=range(1, len(head)), note=_NOTE)],
     )
-
-
-def comparison_line(mean: Mapping[str, _Difference]) -> str:
-    """``Comparison(recall@1 +0.012 (p 0.03), ...)``."""
-    named = (f"{metric_name(name)} {d.value:+.3f} (p {d.p:.2g})" for name, d in mean.items())
-    return one_line("Comparison", *named)
 
 
 _NOTE = (

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from align.data.embeddings import PairedEmbeddings
 from align.data.pairs import Pairs
-from align.metrics.evaluation import compare, evaluate
+from align.metrics.comparison.compare import compare
+from align.metrics.evaluation import evaluate
 from experiments import compare_adapters, record, tasks
 from experiments.compare_adapters import OURS, Config, compare_on, render
 from experiments.tasks import Task, load_task
@@ -100,7 +101,8 @@ def test_with_one_draw_a_gain_and_its_interval_are_those_of_compare(task):
         trial(systems[name], train, task.gallery, seed=0) for name in ("plain CCA", "RCCA, k = 3")
     )
     row = summarise("plain CCA", [here], [there])
-    paired = compare(there.evaluation, here.evaluation).mean["mean_reciprocal_rank"]
+    both = compare({"here": here.evaluation, "there": there.evaluation})
+    paired = both.row("mean_reciprocal_rank").differences["there"]
     gain = row.gain["mean_reciprocal_rank"]
     assert gain.value == pytest.approx(paired.value)
     # Two bootstraps of 1,000 resamples each: bounds agree to about a twentieth of the width.

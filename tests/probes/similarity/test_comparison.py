@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.bootstrap import paired_bootstrap_interval, randomisation_test
-from align.metrics.evaluation import compare, evaluate
+from align.metrics.comparison.compare import compare
+from align.metrics.evaluation import evaluate
 from align.metrics.ranks import mean_reciprocal_rank, recall_at_k
 from probes.similarity import comparison as similarity_comparison
 from probes.similarity.comparison import METRICS, compare_ranks, compare_similarities
@@ -188,7 +189,8 @@ def test_the_cosine_is_judged_as_align_evaluates_it(noisy):
         "half": match_ranks(cosine, test.source[:, :4], test.target[:, :4], codes),
     }
     row = by_name(compare_ranks(ranks, test.groups))["half"]
-    wanted = compare(half, whole).mean["mean_reciprocal_rank"]
+    row_wanted = compare({"whole": whole, "half": half}).row("mean_reciprocal_rank")
+    wanted = row_wanted.differences["half"]
     gain = row.gain["mean_reciprocal_rank"]
     assert row.metrics["recall_at_10"].value == pytest.approx(half.mean["recall_at_10"].value)
     assert gain.value == pytest.approx(wanted.value)
