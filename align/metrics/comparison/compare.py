@@ -76,8 +76,8 @@ def compare(
     interval over groups and the p-value of a paired randomisation test over groups. The verdict
     rests on the means of both directions; their p-values are adjusted together by Holm's method.
 
-    >>> comparison = align.compare({"closed form": first, "trained": second}, test)
-    >>> comparison.row("recall_at_10").differences["trained"].value
+    ``align.compare({"closed form": first, "trained": second}, test)`` is the usual call, and
+    ``comparison.row("recall_at_10").differences["trained"]`` one number of what it gives.
 
     Adapters over vectors of other encoders are given as ``(adapter, data)``, with the same pairs
     by id; data in another order are put in the order of the first.
