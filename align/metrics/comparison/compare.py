@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from align._checks import check_no_zero_rows
 from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
+from align.data.paired_arguments import pairs_and_adapter
 from align.data.sides import Side
 from align.data.token_pairs import TokenPairs
 from align.metrics.bootstrap import randomisation_test, weighted_mean
@@ -37,8 +38,8 @@ from align.metrics.multi_vector import evaluate_meta_tokens
 
 Data = PairedEmbeddings | TokenPairs
 Searched = Maps | MetaTokens | None
-System = Evaluation | Searched | tuple[Searched, Data]
-"""An evaluation; what maps both sides; ``None``, the raw cosine; or one of these two with data."""
+System = Evaluation | Searched | tuple[Any, ...]
+"""An evaluation; what maps both sides; ``None``, the raw cosine; or data and one of these two."""
 
 PARTS = {
     "mean": "Both directions, mean",
@@ -79,14 +80,15 @@ def compare(
     ``align.compare({"closed form": first, "trained": second}, test)`` is the usual call, and
     ``comparison.row("recall_at_10").differences["trained"]`` one number of what it gives.
 
-    Adapters over vectors of other encoders are given as ``(adapter, data)``, with the same pairs
-    by id; data in another order are put in the order of the first.
+    Adapters over vectors of other encoders are given as ``(pairs, adapter)``, the arguments of
+    ``evaluate``, with the same pairs by id; pairs in another order are put in that of the first.
 
     Args:
         systems: By name, at least two: an ``Adapter`` or anything with ``queries`` and
             ``gallery``; ``MetaTokens``; ``None`` for the raw cosine of sides of one width; a tuple
-            of one of these and its own pairs; or an ``Evaluation`` that was made before, such as
-            one of ``evaluate_meta_tokens`` at a smaller budget.
+            ``(pairs, system)`` or ``(source, target, system)`` of one of these and its own pairs;
+            or an ``Evaluation`` that was made before, such as one of ``evaluate_meta_tokens`` at a
+            smaller budget.
         pairs: Held-out pairs for the systems that bring none of their own; ``TokenPairs`` where
             one of them is ``MetaTokens``.
         baseline: Name of the system that the others are compared with; the first if left out.
@@ -143,11 +145,11 @@ def _evaluated(
         if isinstance(system, Evaluation):
             found[name] = system
             continue
-        maps, data = system if isinstance(system, tuple) else (system, pairs)
+        data, maps = _own_pairs(system) if isinstance(system, tuple) else (pairs, system)
         if not isinstance(data, PairedEmbeddings | TokenPairs):
             raise ValueError(
                 f"a system needs held-out pairs, a PairedEmbeddings or TokenPairs; {name!r} has "
-                f"{type(data).__name__}. Pass pairs as the second argument, or (adapter, pairs) as "
+                f"{type(data).__name__}. Pass pairs as the second argument, or (pairs, adapter) as "
                 "the system."
             )
         pooled = data.pooled if isinstance(data, TokenPairs) else data
@@ -161,6 +163,19 @@ def _evaluated(
             warnings.simplefilter("ignore", NotHeldOut)
             found[name] = _evaluate(name, maps, data, seed)
     return found
+
+
+def _own_pairs(system: tuple[Any, ...]) -> tuple[Data, Searched]:
+    """Pairs and what maps them, of ``(pairs, system)`` or ``(source, target, system)``."""
+    if len(system) not in (2, 3):
+        raise TypeError(
+            "a system with pairs of its own must be (pairs, adapter) or (source, target, adapter); "
+            f"got a tuple of {len(system)}. Pass one of these."
+        )
+    if isinstance(system[0], TokenPairs):
+        return system[0], system[1]
+    paired, maps = pairs_and_adapter(system[0], system[1], system[2] if len(system) > 2 else None)
+    return paired, maps
 
 
 def _evaluate(name: str, maps: Searched, data: Data, seed: int) -> Evaluation:
@@ -184,7 +199,7 @@ def _evaluate(name: str, maps: Searched, data: Data, seed: int) -> Evaluation:
     if not (hasattr(maps, "queries") and hasattr(maps, "gallery")):
         raise TypeError(
             "a system must be an Adapter, MetaTokens, an Evaluation, None for the raw cosine, or "
-            f"(adapter, pairs); {name!r} is {type(maps).__name__}. Pass one of these."
+            f"(pairs, adapter); {name!r} is {type(maps).__name__}. Pass one of these."
         )
     return evaluate(pooled, maps, seed=seed)
 

@@ -175,9 +175,18 @@ def test_an_adapter_over_other_encoders_brings_its_own_data_in_any_order(rng):
     wide = torch.cat([paired.source, torch.zeros(90, 3)], dim=1)
     other = PairedEmbeddings.from_arrays(wide, torch.cat([paired.target, torch.zeros(90, 3)], 1))
     turned = other.take(range(89, -1, -1))
-    found = compare({"ours": (Same(), paired), "wide": (Same(), turned)})
+    found = compare({"ours": (paired, Same()), "wide": (turned, Same())})
     assert found.row("mean_reciprocal_rank").differences["wide"].value == pytest.approx(0)
     assert found.row("mean_reciprocal_rank").differences["wide"].high < 1e-9
+
+
+def test_a_system_may_bring_two_arrays(rng):
+    paired = pairs(rng)
+    sides = paired.source.numpy(), paired.target.numpy()
+    found = compare({"ours": (paired, Same()), "arrays": (*sides, Same())})
+    assert found.row("recall_at_1").differences["arrays"].value == 0
+    with pytest.raises(TypeError, match="got a tuple of 1"):
+        compare({"ours": (paired, Same()), "odd": (paired,)})
 
 
 def test_no_adapter_is_the_raw_cosine(rng):
@@ -209,7 +218,7 @@ def test_evaluations_of_other_pairs_are_refused(rng):
     with pytest.raises(ValueError, match="only systems on the same pairs can be compared"):
         compare({"all": evaluate(paired, Same()), "fewer": fewer})
     with pytest.raises(ValueError, match=r"'one' has 60.* and 'two' 50"):
-        compare({"one": (Same(), paired), "two": (Same(), paired.take(range(50)))})
+        compare({"one": (paired, Same()), "two": (paired.take(range(50)), Same())})
 
 
 @pytest.mark.parametrize(
