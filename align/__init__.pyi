@@ -10,6 +10,7 @@ from .data.embeddings import Embeddings as Embeddings
 from .data.embeddings import PairedEmbeddings as PairedEmbeddings
 from .data.encoding import Encoder as Encoder
 from .data.encoding import TokenEncoder as TokenEncoder
+from .data.examples.emoji import emoji_pairs as emoji_pairs
 from .data.multi_vector import MultiVector as MultiVector
 from .data.pairs import Pairs as Pairs
 from .data.repeats import RepeatedItems as RepeatedItems

@@ -1,4 +1,4 @@
-"""Rebuild ``experiments/data/emoji.zip`` from two npm packages: pictures, names, keywords, groups.
+"""Rebuild the emoji of ``align.emoji_pairs`` from two npm packages: pictures, names, groups.
 
     python -m experiments.build_emoji [GOOGLE_PACKAGE EMOJIBASE_PACKAGE]
 
@@ -24,12 +24,12 @@ import numpy as np
 from PIL import Image
 
 from align._files.atomic import atomic_file
+from align.data.examples.emoji import PACK
 from experiments.emoji_groups import VARIATION, groups
 
 GOOGLE = "emoji-datasource-google@16.0.0"
 EMOJIBASE = "emojibase-data@17.0.0"
 LANGUAGES = ("en", "fr", "ja")
-PACK = Path(__file__).parent / "data" / "emoji.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 
 

@@ -35,9 +35,8 @@ QUERIES = (
     "music for a party",
 )
 SHOWN = 5
-SOURCE = "python:experiments.encoders:minilm"
-TARGET = "python:experiments.encoders:efficientnet_lite0"
-"""The encoders on the command line. A card that named Python code would not be followed."""
+SOURCE = "text:minilm"
+TARGET = "image:efficientnet-lite0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +74,22 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     stages = Stages()
     with stages.time("load libraries"):
         import align
+        from align._files.cache import cache_folder
         from align.adapters.closed_form.procrustes import procrustes
         from align.adapters.closed_form.rcca import cca
+        from align.data.examples.emoji import emoji_entries
         from align.retrieval.picture_paths import path_to_keep
         from experiments.contact_sheet import contact_sheet
-        from experiments.datasets import emoji, emoji_entries
-        from experiments.datasets.folders import cache_folder
-        from experiments.encoders import efficientnet_lite0, minilm
         from experiments.pairs_file import write_pairs
 
     with stages.time("unpack emoji"):
-        pairs = emoji(config.language)
+        pairs = align.emoji_pairs(config.language)
         names = {entry.id: entry.name[config.language] for entry in emoji_entries()}
     console.print(
         f"{len(pairs):,} emoji: pictures through EfficientNet-lite0 (1280-d), names and keywords "
         "through all-MiniLM-L6-v2 (384-d).\nThe two networks have never seen each other's data.\n"
     )
-    text, image = minilm(), efficientnet_lite0()
+    text, image = align.load_encoder(SOURCE), align.load_encoder(TARGET)
     with stages.time("encode"):
         store = align.EmbeddingStore(cache_folder() / "store")
         data = pairs.encode(text, image, store=store, progress=True)
@@ -151,12 +149,10 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
     console.print(
         f"\nThe gap before and after, as a page with the pictures:\n"
         f"align gap {config.out}/adapter {config.out}/held-out.csv --source source --target target "
-        f"--id id --group group --store {cache_folder() / 'store'} -o {config.out}/gap.html "
-        f"--source-encoder {SOURCE} --target-encoder {TARGET}\n"
+        f"--id id --group group --store {cache_folder() / 'store'} -o {config.out}/gap.html\n"
         f"\nAnother search, and all of them as a web page on this machine:\n"
-        f"align search {config.out}/index 'a red fruit' --encoder {SOURCE}\n"
-        f"align serve {config.out}/index --store {cache_folder() / 'store'} "
-        f"--source-encoder {SOURCE} --target-encoder {TARGET}",
+        f"align search {config.out}/index 'a red fruit'\n"
+        f"align serve {config.out}/index --store {cache_folder() / 'store'}",
         soft_wrap=True,
     )  # fmt: skip
     return {

@@ -24,15 +24,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from align._files.cache import cache_folder
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.encoders.cache.store import EmbeddingStore
+from align.encoders.text import TextEncoder
 from align.fitting.model_selection.fit import fit
 from align.metrics.evaluation import Estimate
 from experiments.baselines import tuned_ridge
 from experiments.datasets import flickr8k
-from experiments.datasets.folders import cache_folder
-from experiments.encoders import minilm
 from experiments.few_pairs_features import Kernel
 from experiments.few_pairs_systems import (
     Variant,
@@ -191,7 +191,9 @@ def several_captions(pairs: PairedEmbeddings) -> Tensor:
     photos = [name.rpartition("#")[0] for name in pairs.ids]
     wanted = [rows[f"{photo}#{number}"] for photo in photos for number in range(CAPTIONS)]
     store = EmbeddingStore(cache_folder() / "store")
-    return store.encode(minilm(), every.take(wanted).source).reshape(len(pairs), CAPTIONS, -1)
+    return store.encode(TextEncoder("minilm"), every.take(wanted).source).reshape(
+        len(pairs), CAPTIONS, -1
+    )
 
 
 def _kernel(kind: Kernel, pairs: PairedEmbeddings, seed: int) -> list[Variant]:

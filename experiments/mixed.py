@@ -9,14 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from align._files.cache import cache_folder
 from align.data.embeddings import PairedEmbeddings
 from align.data.modality import Modality
 from align.data.pairs import Pairs
 from align.encoders.cache.store import EmbeddingStore
-from align.encoders.composite import MixedEncoder
+from align.encoders.spec import load_encoder
 from experiments.datasets import flickr8k, stdlib_code
-from experiments.datasets.folders import cache_folder
-from experiments.encoders import efficientnet_lite0, minilm
 from experiments.tasks import SPLIT_SEED, Task
 
 INSTRUCTIONS: Mapping[str, str] = {
@@ -116,7 +115,7 @@ def _encoded(parts: Mapping[str, Pairs]) -> PairedEmbeddings:
         target_modality=kinds,
         instructions=[INSTRUCTIONS[kind] for kind in kinds],
     )
-    encoder = MixedEncoder({"image": efficientnet_lite0(), "code": minilm(), "text": minilm()})
+    encoder = load_encoder("image=image:efficientnet-lite0;code=text:minilm;text=text:minilm")
     store = EmbeddingStore(cache_folder() / "store")
-    found = pairs.encode(minilm(), encoder, store=store, progress=True)
+    found = pairs.encode(load_encoder("text:minilm"), encoder, store=store, progress=True)
     return replace(found, domains=tuple(all_of("groups")))

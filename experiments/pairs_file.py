@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from align._files.atomic import atomic_file
+from align.data.examples.emoji import emoji_pairs
 from align.data.pairs import Pairs
-from experiments.datasets import emoji, flickr8k
+from experiments.datasets import flickr8k
 
 COLUMNS = ("id", "source", "target", "group")
 SETS: Mapping[str, Callable[[], Pairs]] = {
-    "emoji": emoji,
+    "emoji": emoji_pairs,
     "flickr8k-train": lambda: flickr8k("train"),
     "flickr8k-dev": lambda: flickr8k("dev"),
 }

@@ -8,28 +8,33 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from align._files.cache import cache_folder
 from align.data.embeddings import PairedEmbeddings
-from align.data.encoding import Encoder
+from align.data.examples.emoji import emoji_pairs
 from align.data.multi_vector import MultiVector
 from align.data.pairs import Pairs
 from align.data.token_pairs import TokenPairs
 from align.encoders.cache.store import EmbeddingStore
+from align.encoders.spec import load_encoder
 from experiments.datasets import (
     conala,
     django_pseudocode,
-    emoji,
     flickr8k,
     multi30k,
     stdlib_code,
     tanaka_enja,
 )
-from experiments.datasets.folders import cache_folder, check_choice
-from experiments.encoders import efficientnet_lite0, efficientnet_lites, minilm, minilm_layers
-from experiments.multilingual import universal_sentence_encoder
+from experiments.datasets.folders import check_choice
 
 P = TypeVar("P", PairedEmbeddings, TokenPairs)
 
 POOL = 6000  # of the translations, which are many: as many as there are photos
+MINILM = "text:minilm"
+MINILM_LAYERS = "text:minilm+text:minilm?layer=0&pooling=mean"  # meaning, and which words
+LITE0 = "image:efficientnet-lite0"
+BOTH_LITES = "image:efficientnet-lite0+image:efficientnet-lite2"
+UNIVERSAL = "text:use"
+
 SPLIT_SEED = 0  # of the sets that bring no split; the gallery is the same in every run
 
 
@@ -53,17 +58,17 @@ class _Raw:
     Attributes:
         pool: Pairs to train on.
         gallery: Pairs to be judged by.
-        target: Makes the encoder of the targets.
+        target: The encoder of the targets, for ``load_encoder``.
         grouped: Whether the groups of the pairs are matches of each other; otherwise they are
             domains, which only splits and folds keep together.
-        source: Makes the encoder of the sources.
+        source: The encoder of the sources, likewise.
     """
 
     pool: Pairs
     gallery: Pairs
-    target: Callable[[], Encoder]
+    target: str
     grouped: bool = True
-    source: Callable[[], Encoder] = minilm
+    source: str = MINILM
 
 
 def load_task(name: str) -> Task[PairedEmbeddings]:
@@ -99,30 +104,30 @@ def load_token_task(name: str) -> Task[TokenPairs]:
 
 def _flickr8k() -> _Raw:
     """First captions and photos: 6,000 for training, 1,000 of ``dev`` as gallery."""
-    return _Raw(flickr8k("train"), flickr8k("dev"), efficientnet_lite0)
+    return _Raw(flickr8k("train"), flickr8k("dev"), LITE0)
 
 
 def _flickr8k_parts() -> _Raw:
     """The same through several encoders: MiniLM and its input layer, EfficientNet-Lite0 and 2."""
     plain = _flickr8k()
-    return replace(plain, target=efficientnet_lites, source=minilm_layers)
+    return replace(plain, target=BOTH_LITES, source=MINILM_LAYERS)
 
 
 def _emoji() -> _Raw:
     """Names with keywords and pictures; three in ten, with all their variants, held out."""
-    pool, gallery = emoji().split(test=0.3, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, efficientnet_lite0)
+    pool, gallery = emoji_pairs().split(test=0.3, seed=SPLIT_SEED)
+    return _Raw(pool, gallery, LITE0)
 
 
 def _django_pseudocode() -> _Raw:
     """Pseudo-code and lines of Python, in the usual split."""
-    return _Raw(django_pseudocode("train"), django_pseudocode("dev"), minilm)
+    return _Raw(django_pseudocode("train"), django_pseudocode("dev"), MINILM)
 
 
 def _conala() -> _Raw:
     """Intents and snippets; three questions in ten held out."""
     pool, gallery = conala().split(test=0.3, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, minilm)
+    return _Raw(pool, gallery, MINILM)
 
 
 def _stdlib_code() -> _Raw:
@@ -132,23 +137,23 @@ def _stdlib_code() -> _Raw:
     its module.
     """
     pool, gallery = stdlib_code().split(test=0.2, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, minilm, grouped=False)
+    return _Raw(pool, gallery, MINILM, grouped=False)
 
 
 def _stdlib_code_two() -> _Raw:
     """The same with docstrings through another encoder, the Universal Sentence Encoder."""
-    return replace(_stdlib_code(), source=universal_sentence_encoder)
+    return replace(_stdlib_code(), source=UNIVERSAL)
 
 
 def _en_fr() -> _Raw:
     """English captions and their French translations, both through MiniLM, which knows English."""
-    return _Raw(multi30k("train").take(range(POOL)), multi30k("val"), minilm)
+    return _Raw(multi30k("train").take(range(POOL)), multi30k("val"), MINILM)
 
 
 def _en_ja() -> _Raw:
     """English sentences, and Japanese ones through the Universal Sentence Encoder."""
     pool = tanaka_enja("train").take(range(POOL))
-    return _Raw(pool, tanaka_enja("dev"), universal_sentence_encoder)
+    return _Raw(pool, tanaka_enja("dev"), UNIVERSAL)
 
 
 def _stdlib_classes() -> Task[TokenPairs]:
@@ -159,8 +164,8 @@ def _stdlib_classes() -> Task[TokenPairs]:
     quarter, whole modules at a time, is held out.
     """
     pairs = stdlib_code()
-    functions = _pooled(_Raw(pairs, pairs, minilm), pairs)
-    states = _tokens(minilm(), pairs.source)
+    functions = _pooled(_Raw(pairs, pairs, MINILM), pairs)
+    states = _tokens(MINILM, pairs.source)
     members: dict[str, list[int]] = {}
     for row, name in enumerate(pairs.ids):
         members.setdefault(_class_of(name), []).append(row)
@@ -188,19 +193,21 @@ def _class_of(function: str) -> str:
 
 def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
     store = EmbeddingStore(cache_folder() / "store")
-    found = pairs.encode(raw.source(), raw.target(), store=store, progress=True)
+    found = pairs.encode(
+        load_encoder(raw.source), load_encoder(raw.target), store=store, progress=True
+    )
     return found if raw.grouped else replace(found, groups=found.ids, domains=found.groups)
 
 
 def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
     return TokenPairs(
-        _pooled(raw, pairs), _tokens(minilm(), pairs.source), _tokens(raw.target(), pairs.target)
+        _pooled(raw, pairs), _tokens(MINILM, pairs.source), _tokens(raw.target, pairs.target)
     )
 
 
-def _tokens(encoder: Any, items: Sequence[Any]) -> MultiVector:
+def _tokens(spec: str, items: Sequence[Any]) -> MultiVector:
     store = EmbeddingStore(cache_folder() / "store", dtype="float16")
-    return store.encode_tokens(encoder, items, progress=True)
+    return store.encode_tokens(load_encoder(spec), items, progress=True)
 
 
 TASKS: Mapping[str, Callable[[], _Raw]] = {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+
+from align.encoders.pretrained.packaged import PRESETS
 
 _WITH_OPTIONS = re.compile(r"(.+?)\?(\w+=[^&?]*(?:&\w+=[^&?]*)*)")
 
@@ -16,6 +19,8 @@ def name_of(encoder: Any) -> str | None:
     ``None`` for a model whose own name holds options.
     """
     model = str(encoder.model)
+    if isinstance(encoder.model, Path) and model in PRESETS:
+        model = f"./{model}"  # a folder, and not the preset
     if _WITH_OPTIONS.fullmatch(model):
         return None
     given = {name: getattr(encoder, name) for name in _options(type(encoder))}

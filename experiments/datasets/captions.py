@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from align._files.cache import unpacked
 from align.data.pairs import Pairs
-from experiments.datasets.folders import check_choice, data_folder, read_rows, unpacked
+from experiments.datasets.folders import check_choice, data_folder, read_rows
 
 _MULTI30K = {"train": "train", "val": "val", "test": "test_2016_flickr"}
 

@@ -24,13 +24,13 @@ from align.adapters.maps.linear import IdentityMap
 from align.adapters.trainable import instructed, linear_heads, residual
 from align.adapters.training_items import COMMON, TrainingItems
 from align.data.embeddings import PairedEmbeddings
+from align.data.examples.emoji import emoji_pairs
 from align.data.token_pairs import TokenPairs
 from align.fitting.instructions.fit import instruct
 from align.fitting.migration.upgrade import upgrade
 from align.fitting.multi_vector.fit import fit_meta_tokens
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.train import train
-from experiments.datasets.emoji import emoji
 from tests.helpers.planted import shared_factors
 
 N, SEEN = 120, 80
@@ -145,7 +145,7 @@ def test_parts_that_an_item_lacks_are_part_of_it(rng):
 
 
 def test_pictures_of_emoji_are_known_by_exact_copies_alone():
-    files = emoji().target
+    files = emoji_pairs().target
     x = torch.stack(
         [torch.from_numpy(np.array(Image.open(f).convert("RGBA"))).float() for f in files]
     ).flatten(1)

@@ -19,7 +19,6 @@ from experiments.datasets import (
     shared_photos,
     tanaka_enja,
 )
-from experiments.datasets.folders import unpacked
 
 
 def test_without_isthmus_data_a_loader_says_what_to_set(monkeypatch):
@@ -51,21 +50,6 @@ def test_a_split_that_is_not_there_is_refused(load):
 def test_more_captions_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"captions must lie in \[1, 3\].*'ar'; got 4"):
         flickr8k("train", captions=4, language="ar")
-
-
-def test_an_archive_unpacks_once_and_again_when_it_changes(tmp_path):
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w") as pack:
-        pack.writestr("x.txt", "one")
-    first = unpacked(archive, "sample")
-    (first / "x.txt").write_text("touched")
-    assert unpacked(archive, "sample") == first
-    assert (first / "x.txt").read_text() == "touched"
-    with zipfile.ZipFile(archive, "w") as pack:
-        pack.writestr("x.txt", "two")
-    second = unpacked(archive, "sample")
-    assert second != first
-    assert (second / "x.txt").read_text() == "two"
 
 
 @pytest.fixture

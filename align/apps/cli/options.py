@@ -95,8 +95,9 @@ Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[
     str,
     typer.Option(
-        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE; several side by "
-        "side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
+        "folder or a preset: text:minilm, text:use, image:efficientnet-lite0 or -lite2. Several "
+        "side by side as A+B; for mixed items by modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]
@@ -104,8 +105,9 @@ SourceSpec = Annotated[
     str | None,
     typer.Option(
         "--source-encoder",
-        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE; several side by "
-        "side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
+        "folder or a preset: text:minilm, text:use, image:efficientnet-lite0 or -lite2. Several "
+        "side by side as A+B; for mixed items by modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]

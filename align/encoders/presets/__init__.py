@@ -1,0 +1,1 @@
+"""Encoders by a short name, whose weights come in Python packages."""
