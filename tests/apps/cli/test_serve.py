@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import uvicorn
@@ -47,6 +48,19 @@ def invoke(*arguments):
         "--target-encoder", "python:tests.apps.serving.small_gallery:pictures",
     )  # fmt: skip
     return RUNNER.invoke(app, ["serve", *map(str, arguments), *encoders], catch_exceptions=False)
+
+
+@pytest.mark.usefixtures("started")
+def test_python_encoders_of_the_card_are_run_only_on_trust(tmp_path):
+    module = "python:tests.apps.serving.small_gallery"
+    index, *_ = colours_index(tmp_path)
+    specs = {"source": f"{module}:words", "target": f"{module}:pictures"}
+    object.__setattr__(index.adapter, "card", replace(index.adapter.card, encoders=specs))
+    index.save()
+    words = ["serve", str(tmp_path / "idx")]
+    with pytest.raises(ValueError, match=r"only if you trust it; .*small_gallery:words'.*--trust"):
+        RUNNER.invoke(app, words, catch_exceptions=False)
+    assert RUNNER.invoke(app, [*words, "--trust"], catch_exceptions=False).exit_code == 0
 
 
 def test_by_default_nobody_else_is_let_in(saved, started):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from align.encoders.pretrained import packaged
-from align.encoders.spec import load_encoder
+from align.encoders.spec import from_card, load_encoder
 from align.encoders.text import CodeEncoder, TextEncoder
 
 
@@ -40,6 +40,8 @@ def test_a_preset_is_remembered_by_its_name_and_takes_options(bert):
     assert encoder.spec == "text:minilm?pooling=mean&layer=0"
     assert load_encoder(encoder.spec).fingerprint == encoder.fingerprint
     assert encoder.fingerprint == TextEncoder(bert, layer=0, pooling="mean").fingerprint
+    remembered = from_card({"source": encoder.spec}, "source")  # without trust: it is no code
+    assert remembered.fingerprint == encoder.fingerprint
     assert type(load_encoder("code:minilm")) is CodeEncoder
     assert load_encoder("text:minilm+text:minilm?layer=0").parts == (16, 16)
 
