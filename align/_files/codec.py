@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -62,6 +62,10 @@ class Schema:
         raise ValueError(f"{name} must have schema {self.value!r}; got {repr(found)[:80]}. {newer}")
 
 
+ADDED: Mapping[str, bool] = {"added": True}
+"""Metadata of a field that a minor version added: older files lack it and mean its default."""
+
+
 class Rule(NamedTuple):
     """What a field must hold, in words and as a test."""
 
@@ -87,13 +91,17 @@ def read_fields(
     kinds: Mapping[str, Any],
     *,
     newer: bool = False,
+    optional: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields of an object, each of the type that ``kinds`` says, in that order; as ``decode``.
+
+    Those that are ``optional`` may be left out, and are then not among what comes back.
 
     Raises:
         ValueError: A field is unknown, missing, or holds something else.
     """
-    unknown, missing = sorted(map(str, set(data) - set(kinds))), sorted(set(kinds) - set(data))
+    unknown = sorted(map(str, set(data) - set(kinds)))
+    missing = sorted(set(kinds) - set(data) - set(optional))
     if missing or (unknown and not newer):
         raise ValueError(
             f"{at} must have exactly the fields {sorted(kinds)}; "
@@ -102,6 +110,7 @@ def read_fields(
     return {
         name: decode(kind, data[name], f"{at}.{name}", again, newer=newer)
         for name, kind in kinds.items()
+        if name in data
     }
 
 
@@ -148,8 +157,9 @@ def decode(kind: Any, data: Any, at: str, again: str, *, newer: bool = False) ->
         words = "an object"
         if isinstance(data, Mapping):
             hints = get_type_hints(kind, include_extras=True)
-            kinds = {field.name: hints[field.name] for field in fields(kind)}
-            return kind(**read_fields(data, at, again, kinds, newer=newer))  # type: ignore[operator]  # a class, not an instance
+            kinds = {each.name: hints[each.name] for each in fields(kind)}
+            late = [each.name for each in fields(kind) if each.metadata.get("added")]
+            return kind(**read_fields(data, at, again, kinds, newer=newer, optional=late))  # type: ignore[operator]  # a class, not an instance
     elif origin is Annotated:
         words = arguments[1].words
         if arguments[1].holds(data):

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Self
 from align._display.lines import count, one_line, percent, quoted, rounded
 from align._display.panel import render
 from align._display.parts import Cell, Folded, Panel, Table, Tile
-from align._files.codec import Rule, decode, whole_number
+from align._files.codec import ADDED, Rule, decode, whole_number
 from align.data.embeddings import PairedEmbeddings
+from align.data.sides import SIDE_NAMES
 
 LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
 LONGEST = 100_000  # characters of a text
@@ -94,6 +95,7 @@ class Card:
         versions: Versions of isthmus, torch, NumPy and Python.
         encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
             ``"instruction"``, of those that one line can name (``align.encoders.spec``).
+        side_names: What people call the sides, such as ``("caption", "image")``.
     """
 
     method: Text
@@ -113,6 +115,7 @@ class Card:
     better_than_chance: bool | None = None
     versions: Mapping[str, Text] = field(default_factory=dict)
     encoders: Mapping[str, Text] = field(default_factory=dict)
+    side_names: tuple[Text, Text] = field(default=SIDE_NAMES, metadata=ADDED)
 
     def __repr__(self) -> str:
         return one_line(
@@ -137,12 +140,13 @@ class Card:
         return chosen[-1] if chosen else None
 
     def of_encoders(self, pairs: PairedEmbeddings) -> Self:
-        """The same, where it does not know its encoders with those of ``pairs``."""
+        """The same, with the encoders and the names of sides of ``pairs`` where it has none."""
         return replace(
             self,
             source_fingerprint=self.source_fingerprint or pairs.source_fingerprint,
             target_fingerprint=self.target_fingerprint or pairs.target_fingerprint,
             encoders={**pairs.encoders, **self.encoders},
+            side_names=pairs.side_names if self.side_names == SIDE_NAMES else self.side_names,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from align._display.panel import render
 from align.data.named_rows import Matrix, NamedRows, named_rows
 from align.data.panels import embeddings_line, embeddings_panel, paired_line, paired_panel
 from align.data.repeats import warn_of_repeats
+from align.data.sides import SIDE_NAMES, SideNames, checked_side_names
 from align.data.splits import names_of, row_index, take_split
 
 
@@ -177,6 +178,8 @@ class PairedEmbeddings:
             zeros where there is no instruction; ``None`` where no pair has one.
         encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
             ``"instruction"``: the ``spec`` of each that has one.
+        side_names: What people call the sides, such as ``("caption", "image")``; tables and cards
+            use these words. Arguments that choose a side say ``"source"`` or ``"target"`` as ever.
     """
 
     source: Tensor
@@ -192,8 +195,10 @@ class PairedEmbeddings:
     target_parts: tuple[int, ...] | None = None
     instructions: Tensor | None = None
     encoders: Mapping[str, str] = field(default_factory=dict)
+    side_names: SideNames = SIDE_NAMES
 
     def __post_init__(self) -> None:
+        checked_side_names(self.side_names)
         check_paired(self.source, self.target)
         check_matrix("source", self.source)
         check_matrix("target", self.target)
@@ -230,6 +235,7 @@ class PairedEmbeddings:
         source_parts: Sequence[int] | None = None,
         target_parts: Sequence[int] | None = None,
         instructions: Tensor | None = None,
+        side_names: Sequence[str] = SIDE_NAMES,
     ) -> Self:
         """Pair two matrices, ``(n, d_source)`` and ``(n, d_target)``, row by row.
 
@@ -251,6 +257,7 @@ class PairedEmbeddings:
             source_parts: Widths.
             target_parts: Widths.
             instructions: An embedding per pair.
+            side_names: Two names.
 
         Raises:
             TypeError: ``ids``, ``groups`` or ``domains`` is one string, or a side does not hold
@@ -282,6 +289,7 @@ class PairedEmbeddings:
                 for role, side in (("source", source), ("target", target))
                 if isinstance(side, Embeddings) and side.spec is not None
             },
+            checked_side_names(side_names),
         )
 
     def __len__(self) -> int:

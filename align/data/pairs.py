@@ -21,6 +21,7 @@ from align.data.readers import (
     read_table,
 )
 from align.data.repeats import warn_of_repeats
+from align.data.sides import SIDE_NAMES, SideNames, checked_side_names, side_names_of
 from align.data.splits import names_of, row_index, take_split
 from align.data.validation import Columns, OnError, spelled_alike, valid_pairs
 
@@ -65,6 +66,7 @@ class Pairs:
         target_modality: The same of the targets.
         instructions: ``n`` texts that say what to look for, such as ``"find the picture"``, ``""``
             for none; ``None`` where no pair has any.
+        side_names: What people call the sides: the names of the two columns that were read.
     """
 
     ids: tuple[str, ...]
@@ -75,8 +77,10 @@ class Pairs:
     source_modality: tuple[str, ...] | None = None
     target_modality: tuple[str, ...] | None = None
     instructions: tuple[str, ...] | None = None
+    side_names: SideNames = SIDE_NAMES
 
     def __post_init__(self) -> None:
+        checked_side_names(self.side_names)
         check_length("source", self.source, len(self.ids))
         check_length("target", self.target, len(self.ids))
         check_length("groups", self.groups, len(self.ids))
@@ -97,6 +101,7 @@ class Pairs:
         source_modality: Sequence[str] | None = None,
         target_modality: Sequence[str] | None = None,
         instructions: Sequence[str] | None = None,
+        side_names: Sequence[str] = SIDE_NAMES,
     ) -> Self:
         """Pair two lists; ids are ``"0"``, ``"1"``, ... and each pair its own group by default.
 
@@ -126,6 +131,7 @@ class Pairs:
             source_modality=None if source_modality is None else spelled_alike(source_modality),
             target_modality=None if target_modality is None else spelled_alike(target_modality),
             instructions=None if instructions is None else tuple(instructions),
+            side_names=checked_side_names(side_names),
         )
 
     @classmethod
@@ -300,6 +306,7 @@ class Pairs:
             values("source_modality", columns.source_modality),
             values("target_modality", columns.target_modality),
             values("instruction", columns.instruction),
+            side_names_of(columns.source, columns.target),
         )
 
     def __len__(self) -> int:
@@ -318,8 +325,9 @@ class Pairs:
         def at(values: tuple[Any, ...] | None) -> Any:
             return None if values is None else tuple(values[row] for row in picked)
 
-        named = (each.name for each in fields(self) if each.name != "skipped")
-        return type(self)(**{name: at(getattr(self, name)) for name in named})
+        by_row = (each.name for each in fields(self) if each.name not in ("skipped", "side_names"))
+        rows_of = {name: at(getattr(self, name)) for name in by_row}
+        return type(self)(**rows_of, side_names=self.side_names)
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
@@ -385,6 +393,7 @@ class Pairs:
             target_parts=parts_of(target_encoder),
             instructions=instructions,
             encoders={role: spec for role, spec in specs.items() if spec is not None},
+            side_names=self.side_names,
         )
 
 

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+from align._checks import as_list
+
 Side = Literal["source", "target"]
+SideNames = tuple[str, str]
+
+SIDE_NAMES: SideNames = ("source", "target")
+"""What the sides are called where nobody gave them other names."""
+
+
+def checked_side_names(names: Sequence[str]) -> SideNames:
+    """Two different names of sides, as a tuple.
+
+    Raises:
+        TypeError: They are one text.
+        ValueError: They are not two different texts with something in them.
+    """
+    found = tuple(as_list("side_names", names))
+    if (
+        len(found) != 2
+        or not all(isinstance(name, str) and name.strip() for name in found)
+        or found[0] == found[1]
+    ):
+        raise ValueError(
+            "side_names must be two different names, of the source and of the target; got "
+            f"{found!r}. Pass what people call them, such as ('caption', 'image')."
+        )
+    return found[0], found[1]
+
+
+def side_names_of(source: str, target: str) -> SideNames:
+    """The names of two columns; the usual ones where one column is both sides."""
+    return SIDE_NAMES if source == target else (source, target)
+
+
+def directions_of(names: SideNames) -> tuple[str, str]:
+    """Both directions of a search: ``("caption → image", "image → caption")``."""
+    source, target = names
+    return f"{source} → {target}", f"{target} → {source}"
 
 
 def other_side(side: Side) -> Side:

@@ -20,7 +20,7 @@ from align.adapters.adapter import Adapter
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
 from align.data.repeats import warn_of_repeats
-from align.data.sides import Side
+from align.data.sides import SIDE_NAMES, Side, SideNames
 from align.data.splits import group_codes
 from align.metrics.bootstrap import (
     Statistic,
@@ -130,6 +130,7 @@ class Evaluation:
         pairs: Pairs evaluated.
         trained_on: How many of them the adapter was fitted on or holds an item of, as
             ``Adapter.trained_on`` counts; ``None`` where the adapter does not remember.
+        side_names: What people call the sides: those of the pairs.
     """
 
     source_to_target: Direction
@@ -137,6 +138,7 @@ class Evaluation:
     mean: dict[str, Estimate]
     pairs: int
     trained_on: int | None = None
+    side_names: SideNames = SIDE_NAMES
 
     def __repr__(self) -> str:
         return evaluation_line(self)
@@ -162,6 +164,7 @@ class Evaluation:
         return {
             "pairs": self.pairs,
             "trained_on": self.trained_on,
+            "side_names": list(self.side_names),
             "source_to_target": self.source_to_target.to_dict(),
             "target_to_source": self.target_to_source.to_dict(),
             "mean": _beside_chance(self.mean, self.chance),
@@ -257,7 +260,8 @@ def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Ev
     forth = _direction(rank(source, target), source, target, seed)
     back = _direction(rank(target, source), target, source, seed)
     ranks, groups, sizes = stack(forth, back)
-    return Evaluation(forth, back, _estimates(ranks, groups, sizes, seed), len(paired))
+    mean = _estimates(ranks, groups, sizes, seed)
+    return Evaluation(forth, back, mean, len(paired), side_names=paired.side_names)
 
 
 def _distinct(paired: PairedEmbeddings, side: Side) -> DistinctItems:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from align._display.lines import aligned, count, one_line, percent, rounded
 from align._display.parts import Cell, Panel, Table, Tile
+from align.data.sides import SideNames, directions_of
 
 
 class _Estimate(Protocol):
@@ -42,11 +43,12 @@ class _Evaluation(Protocol):
     def pairs(self) -> int: ...
     @property
     def trained_on(self) -> int | None: ...
+    @property
+    def side_names(self) -> SideNames: ...
 
 
 _NAMES = {"mean_reciprocal_rank": "MRR", "median_rank": "median rank"}
 _HEADLINES = ("recall_at_10", "mean_reciprocal_rank")
-_FORTH, _BACK = "source → target", "target → source"
 
 
 def metric_name(metric: str) -> str:
@@ -143,7 +145,7 @@ def evaluation_panel(evaluation: _Evaluation, *, warning: str) -> Panel:
     return Panel(
         "Evaluation",
         sentence=f"{count(evaluation.pairs, 'pair')}, {_seen(evaluation)}. "
-        f"{_searched(f'{_FORTH}: ', forth)} {_searched(f'{_BACK}: ', back)}",
+        f"{_searched(f'{columns[0][0]}: ', forth)} {_searched(f'{columns[1][0]}: ', back)}",
         warning=warning,
         tiles=_tiles(evaluation.mean, evaluation.chance),
         tables=[Table(head, rows, numeric=range(1, len(head)), note=_NOTE)],
@@ -160,9 +162,10 @@ def _columns(
     evaluation: _Evaluation,
 ) -> list[tuple[str, Mapping[str, _Estimate], Mapping[str, float]]]:
     forth, back = evaluation.source_to_target, evaluation.target_to_source
+    there, again = directions_of(evaluation.side_names)
     return [
-        (_FORTH, forth.metrics, forth.chance),
-        (_BACK, back.metrics, back.chance),
+        (there, forth.metrics, forth.chance),
+        (again, back.metrics, back.chance),
         ("mean", evaluation.mean, evaluation.chance),
     ]
 

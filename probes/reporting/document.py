@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from align._display.figure import Figure
     from align.data.pairs import Pairs
 
-SCHEMA = Schema("", 2)  # version of the JSON; raised whenever a field changes its name or meaning
+# Version of the JSON: the major one is raised whenever a field changes its name or meaning.
+SCHEMA = Schema("", 2, 1)
 FORMATS = (".html", ".md", ".json", ".txt")
 
 

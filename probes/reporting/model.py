@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from align._files.codec import ADDED
+from align.data.sides import SIDE_NAMES, SideNames
 from probes.space import Better, Family, Scale
 
 Column = Literal["raw", "aligned", "corrected", "centred"]
@@ -111,6 +113,8 @@ class Provenance:
     draws: int  # bootstrap draws behind each interval
     seed: int  # seeds samples, draws and nulls
     versions: dict[str, str]  # of what could change a number
+    # What people call the sides.
+    side_names: SideNames = field(default=SIDE_NAMES, metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,7 @@ def report(
             draws=_DRAWS,
             seed=seed,
             versions=versions,
+            side_names=paired.side_names,
         ),
         tuple(_row(probe, results[probe.name]) for probe in chosen),
         {column: view(space) for column, space in spaces.items()},

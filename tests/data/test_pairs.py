@@ -38,7 +38,9 @@ def picture(path):
 def test_csv_columns_are_chosen_by_name(tmp_path):
     path = write(tmp_path / "p.csv", "group,b,id,a\ng,B 1,x,A 1\ng,B 2,y,A 2\n")
     pairs = Pairs.from_csv(path, source="a", target="b", id="id", group="group")
-    assert pairs == Pairs(("x", "y"), ("A 1", "A 2"), ("B 1", "B 2"), ("g", "g"))
+    assert pairs == Pairs(
+        ("x", "y"), ("A 1", "A 2"), ("B 1", "B 2"), ("g", "g"), side_names=("a", "b")
+    )
     made = Pairs.from_csv(path, source="a", target="b")
     assert made.ids == made.groups == ("0", "1")
 
@@ -88,7 +90,14 @@ def test_parquet_is_read_and_other_files_refused(tmp_path):
     table = {"a": ["1", None, "3"], "b": ["x", "y", "z"], "n": [5, 6, 7], "unused": [0.5, 1, 2]}
     pq.write_table(pa.table(table), path)
     pairs = Pairs.from_parquet(path, source="a", target="b", id="n", on_error="skip")
-    assert pairs == Pairs(("5", "7"), ("1", "3"), ("x", "z"), ("5", "7"), ("row 2: 'a' is empty",))
+    assert pairs == Pairs(
+        ("5", "7"),
+        ("1", "3"),
+        ("x", "z"),
+        ("5", "7"),
+        ("row 2: 'a' is empty",),
+        side_names=("a", "b"),
+    )
     with pytest.raises(PairsError, match="'unused'"):
         Pairs.from_parquet(path, source="a", target="no")
     with pytest.raises(PairsError, match="must be a Parquet file"):

@@ -13,6 +13,7 @@ from align.apps.cli.inputs import (
     taken_instruction,
 )
 from align.apps.cli.printing import console, percent, print_json, table
+from align.data.sides import directions_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,9 +71,10 @@ _METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Two rows per direction: per cent with half of the 95 % interval, and a random order."""
     grid = table("per cent, half of the 95 % interval", "", "gallery", "R@1", "R@5", "R@10", "MRR")
+    there, again = directions_of(evaluation.side_names)
     for label, part in (
-        ("source → target", evaluation.source_to_target),
-        ("target → source", evaluation.target_to_source),
+        (there, evaluation.source_to_target),
+        (again, evaluation.target_to_source),
     ):
         cells = [percent(part.metrics[key]) for key in _METRICS]
         grid.add_row(label, f"{part.gallery_size:,}", *cells)

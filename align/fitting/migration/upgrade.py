@@ -125,7 +125,7 @@ def upgrade(
         The task and the Procrustes and low-rank affine maps are those of Drift-Adapter (Vejendla
         2025, EMNLP); penalties, offsets, the CCA and the choice by what is kept are ours.
     """
-    pairs = PairedEmbeddings.from_arrays(new, old, groups=groups)
+    pairs = PairedEmbeddings.from_arrays(new, old, groups=groups, side_names=("new", "old"))
     check_pairs(pairs.source, pairs.target)
     if len(pairs) < MIN_ITEMS:
         raise ValueError(
@@ -167,6 +167,7 @@ def upgrade(
         source_fingerprint=pairs.source_fingerprint,
         target_fingerprint=pairs.target_fingerprint,
         encoders=pairs.encoders,
+        side_names=pairs.side_names,
         seed=seed,
         folds=(folds, 1),
         fold_gallery=len(x) - 1,

@@ -225,6 +225,7 @@ def card_of(
         source_fingerprint=train.source_fingerprint,
         target_fingerprint=train.target_fingerprint,
         encoders=train.encoders,
+        side_names=train.side_names,
         seed=cv.seed,
         folds=(cv.k, cv.repeats),
         fold_gallery=len(cv.folds[0].held_out),

@@ -287,7 +287,7 @@ def test_a_config_that_was_changed_is_refused(saved, change, message):
     [
         (
             lambda c: c.update(schema="isthmus-card-9"),
-            "schema 'isthmus-card-1'; got 'isthmus-card-9",
+            "schema 'isthmus-card-1.1'; got 'isthmus-card-9",
         ),
         (lambda c: c.update(colour=1), r"a card must have exactly .* unknown: \['colour'\]"),
         (lambda c: c.pop("seed"), r"a card must have exactly .* missing: \['seed'\]"),
