@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from probes.reporting.formatting import bounds, interval, number
 from probes.reporting.model import CONTROL, Change, Column, Reading, ReportRow, ReportValues
+from probes.space import Better, Family, Scale
 
 ARROW = "\N{RIGHTWARDS ARROW}"
 HEADLINES = (
@@ -171,23 +172,64 @@ def describe_change(
     assert change is not None  # rows without a change have no such cell
     if change.low <= 0 <= change.high:
         return "no clear change", ""
-    if row.better == "neither":
-        return "changed", ""
     about = report.provenance
-    if row.scale == "width" and {about.source_dim, about.target_dim} != {about.dim}:
-        return "changed, as did the width", ""
-    if row.scale == "raw":
-        return "perfect when raw by definition", ""
-    if row.scale == "spread":
-        return "changed, as do all cosines", ""
     before, after = row.readings["raw"], row.readings["aligned"]
-    sign = 1 if row.better == "higher" else -1
-    gain = sign * change.value
-    if before.null is not None and after.null is not None:
-        if abs(after.null - before.null) > 0.1 * abs(change.value):
-            return "changed, as did chance", ""
-        if row.family in ("offset", "distribution"):
-            gain = min(sign * after.excess, 0) - min(sign * before.excess, 0)
-    if gain == 0:
-        return "at chance before and after", ""
-    return ("better", "better") if gain > 0 else ("worse", "worse")
+    same_width = {about.source_dim, about.target_dim} == {about.dim}
+    reason = unjudged(row, before, after, same_width=same_width, with_raw=True)
+    if reason:
+        return _REASONS[reason], ""
+    return ("better", "better") if (change.value > 0) == (row.better == "higher") else _WORSE
+
+
+_WORSE: tuple[str, Literal["worse"]] = ("worse", "worse")
+_REASONS = {
+    "direction": "changed",
+    "width": "changed, as did the width",
+    "raw": "perfect when raw by definition",
+    "spread": "changed, as do all cosines",
+    "chance": "changed, as did chance",
+    "at chance": "at chance before and after",
+}
+
+
+class Judged(Protocol):
+    """What of a probe says whether a difference is better or worse."""
+
+    @property
+    def family(self) -> Family: ...
+    @property
+    def better(self) -> Better: ...
+    @property
+    def scale(self) -> Scale: ...
+
+
+def unjudged(
+    probe: Judged, first: Reading, second: Reading, *, same_width: bool, with_raw: bool
+) -> Literal["", "direction", "width", "raw", "spread", "chance", "at chance"]:
+    """Why a difference of two readings of a probe is neither better nor worse; empty if it is one.
+
+    Args:
+        probe: What was read.
+        first: One reading.
+        second: The other.
+        same_width: Whether both were read in spaces of one width.
+        with_raw: Whether one of them was read in the raw state.
+    """
+    if probe.better == "neither":
+        return "direction"
+    if probe.scale == "width" and not same_width:
+        return "width"
+    if probe.scale == "raw" and with_raw:
+        return "raw"
+    if probe.scale == "spread":
+        return "spread"
+    if first.null is None or second.null is None:
+        return ""
+    if abs(second.null - first.null) > 0.1 * abs(second.value - first.value):
+        return "chance"
+    sign = 1 if probe.better == "higher" else -1
+    if probe.family in ("offset", "distribution") and (
+        min(sign * first.excess, 0) == min(sign * second.excess, 0)
+    ):
+        return "at chance"
+    return ""

@@ -26,7 +26,7 @@ from probes.reporting.states import CENTRING_FOLDS, AdapterLike, measurable, sta
 from probes.reporting.summaries import failures, hubs, view
 from probes.space import K, Probe, Space
 
-_DRAWS = 1_000
+DRAWS = 1_000
 
 
 @overload
@@ -111,12 +111,12 @@ def report(
     measured, rules = measurable(paired, seed=seed)
     spaces = states(measured, maps, seed=seed)
     raw = spaces["raw"]
-    weights = torch.cat(list(resamples(raw.codes, _DRAWS, raw.generator("bootstrap"))))
+    weights = torch.cat(list(resamples(raw.codes, DRAWS, raw.generator("bootstrap"))))
     packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
     versions = {"isthmus": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in packages}
     path = None if resume is None else Path(resume)
-    earlier = ResultsFile(path, key_of(spaces.values(), seed, _DRAWS, versions))
+    earlier = ResultsFile(path, key_of(spaces.values(), seed, DRAWS, versions))
     results: dict[str, dict[Column, ProbeResult]] = {probe.name: {} for probe in chosen}
     with tqdm(total=len(spaces) * len(chosen), unit="probe", disable=not progress) as bar:
         for column, space in spaces.items():
@@ -124,7 +124,7 @@ def report(
                 bar.set_description(plain(f"{column}: {probe.label}"))
                 result = earlier.get(column, probe.name)
                 if result is None:
-                    result = _measure(probe, column, space, weights)
+                    result = read_probe(probe, column, space, weights)
                     earlier.put(column, probe.name, result)
                 results[probe.name][column] = result
                 bar.update()
@@ -148,7 +148,7 @@ def report(
                 "pairs; an adapter centres with the means of its own training pairs"
             ),
             k=K,
-            draws=_DRAWS,
+            draws=DRAWS,
             seed=seed,
             versions=versions,
             side_names=paired.side_names,
@@ -162,7 +162,8 @@ def report(
     return finished
 
 
-def _measure(probe: Probe, column: Column, space: Space, weights: Tensor) -> ProbeResult:
+def read_probe(probe: Probe, column: Column, space: Space, weights: Tensor) -> ProbeResult:
+    """What a probe gives in a state, with its values under bootstrap weights, ``(b, n)``."""
     if column == "corrected" and probe.needs != "search":
         reason = "as aligned: a correction changes the search and not the vectors"
         return ProbeResult(None, None, reason)
@@ -186,7 +187,7 @@ def _measure(probe: Probe, column: Column, space: Space, weights: Tensor) -> Pro
     if measured.replicate is not None:
         draws = measured.replicate(weights if rows is None else weights[:, rows])
         if bool(draws.isfinite().all()):
-            low, high = _percentiles(draws)
+            low, high = percentiles(draws)
         else:
             draws = None
             notes = (
@@ -221,7 +222,8 @@ def _row(probe: Probe, results: dict[Column, ProbeResult]) -> ReportRow:
     )
 
 
-def _percentiles(draws: Tensor) -> tuple[float, float]:
+def percentiles(draws: Tensor) -> tuple[float, float]:
+    """Both bounds of the 95 % interval of draws, ``(b,)``."""
     low, high = draws.quantile(draws.new_tensor([(1 - 0.95) / 2, (1 + 0.95) / 2])).tolist()
     return low, high
 
@@ -231,7 +233,7 @@ def _change(before: ProbeResult, after: ProbeResult | None) -> Change | None:
         return None
     assert before.reading is not None and after.reading is not None  # they have draws
     first, last = (torch.tensor(each.draws, dtype=torch.float64) for each in (before, after))
-    return Change(after.reading.value - before.reading.value, *_percentiles(last - first))
+    return Change(after.reading.value - before.reading.value, *percentiles(last - first))
 
 
 def _describe(adapter: AdapterLike) -> str:

@@ -73,12 +73,13 @@ def _draw(axes: Axes, rows: Sequence[ComparisonRow], comparison: ComparisonValue
             fill = COLOURS[role] if difference.is_shown else "none"
             (point,) = axes.plot([scale * difference.value], [y], marker, color=COLOURS[role])
             point.set(markersize=6, markerfacecolor=fill, markeredgewidth=1.4, zorder=3)
-    axes.set_yticks(range(len(rows)), [f"{row.label} {ARROWS[row.better]}" for row in rows])
+    labels = [f"{row.label} {ARROWS[row.better]}".replace(", ", ",\n") for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelcolor=COLOURS["ink"])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.08)
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=5)
     if rows[0].is_share:
         axes.set_xlabel("points of per cent")
 

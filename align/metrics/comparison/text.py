@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from align._display.escaping import in_markdown, plain
-from align._display.lines import one_line, shortened
+from align._display.lines import count, one_line, shortened
 from align.metrics.comparison.values import ComparisonRow, ComparisonValues
 from align.metrics.comparison.wording import (
     heading,
@@ -76,7 +76,8 @@ def printed(comparison: ComparisonValues) -> str:
 def _more(comparison: ComparisonValues) -> Iterator[str]:
     more = len(comparison.rows) - len(comparison.deciding)
     if more:
-        yield f"{more} more rows are in to_markdown(), to_frame() and to_json()."
+        are = "is" if more == 1 else "are"
+        yield f"{count(more, 'more row')} {are} in to_markdown(), to_frame() and to_json()."
 
 
 def _cells(comparison: ComparisonValues, row: ComparisonRow, system: str) -> tuple[str, str, str]:

@@ -57,10 +57,16 @@ def _listed(rows: list[ComparisonRow], system: str) -> str:
     }
     parts = []
     for outcome, sentence in words.items():
-        labels = [_lower(row.label) for row in rows if row.outcome(system) == outcome]
+        labels = [_inside(row.label) for row in rows if row.outcome(system) == outcome]
         if labels:
             parts.append(sentence.format(", ".join(labels)))
     return "; ".join(parts)
+
+
+def _inside(label: str) -> str:
+    """A label in a list: ``Hubness skewness, target`` becomes ``Hubness skewness (target)``."""
+    name, comma, detail = label.partition(", ")
+    return f"{name} ({detail})" if comma else name
 
 
 def _lower(label: str) -> str:

@@ -40,7 +40,7 @@ def planted():
 def test_the_verdict_names_the_winner_with_its_gain():
     assert planted().verdict == (
         "ours finds more partners than CLIP: recall@10 +3.1 [1.2, 5.0] points. Besides, ours is "
-        "better in centroid gap. No difference in partners found is shown between x|<b>\n and "
+        "better in Centroid gap. No difference in partners found is shown between x|<b>\n and "
         "CLIP: recall@10 +1.0 [\N{MINUS SIGN}2.0, 4.0] points."
     )
 
