@@ -85,7 +85,8 @@ def test_a_missing_device_is_an_error_before_anything_is_built(words, run, machi
     assert not BUILT and not (tmp_path / "out").exists()
 
 
-def test_one_flag_lets_an_adapter_name_its_python_encoders(run):
+def test_one_flag_lets_an_adapter_name_its_python_encoders(run, machine):
+    machine(gpus=0)
     run("fit", "pairs.csv", *COLUMNS, *ENCODERS, *STORE, "-o", "adapter", "--effort", "fast")
     commands = (
         ["evaluate", "adapter", "pairs.csv", *COLUMNS, *STORE],
@@ -97,6 +98,8 @@ def test_one_flag_lets_an_adapter_name_its_python_encoders(run):
         BUILT.clear()
         with pytest.raises(ValueError, match=r"only if you trust it; .*--trust"):
             run(*words)
+        with pytest.raises(ValueError, match="got device='cuda'; torch sees: cpu"):
+            run(*words, "--trust", "--device", "cuda")
         assert not BUILT, words
         shown = run(*words, "--trust")
         assert BUILT, words
