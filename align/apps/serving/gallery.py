@@ -100,6 +100,7 @@ class Gallery:
         load_networks(retriever, self._routes)
         self._random = self._encode_random()
         self._lines: dict[Scope, float] = {}
+        self._line(_EVERYTHING)  # not while the first query waits
         self._recent: OrderedDict[tuple[str, bytes], Query] = OrderedDict()
         self._most_queries = most_queries
         self._costs = Budgets(0, ())

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from align import Embeddings, EmbeddingStore, Index
+from align.apps.serving import gallery as gallery_module
 from align.apps.serving.app import web_app
 from align.apps.serving.changes import IndexChangedError, Watch
 from align.apps.serving.contents import Shown
@@ -133,3 +134,15 @@ def test_requests_during_changes_see_one_state_or_the_other(saved):
         thread.join()
     assert not errors and set(seen) <= set(states)
     assert len(made.search(RED, k=100).hits) == 14
+
+
+def test_an_index_that_did_not_change_is_not_looked_through_again(saved, monkeypatch):
+    made, looked = served(saved), []
+    real = gallery_module.contents_of
+    monkeypatch.setattr(
+        gallery_module, "contents_of", lambda *a, **o: looked.append(1) or real(*a, **o)
+    )
+    add(another(saved), saved[2], saved[0] / "new.png")
+    for _ in range(3):
+        made.search(RED, k=6)
+    assert looked == [1]
