@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,10 +17,19 @@ from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import SearchResults
+from align.retrieval.index.changes import Changes
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
 from align.retrieval.picture_paths import metadata_of_pictures
+
+
+class _NewItems(NamedTuple):
+    """Vectors of items in the space of an index, and what is stored beside them."""
+
+    vectors: MultiVector
+    metadata: Sequence[Mapping[str, Any]] | None
+    modality: str | list[str] | None
 
 
 class Retriever:
@@ -102,6 +111,34 @@ class Retriever:
                 ``Modality`` knows it.
             progress: Show a bar.
         """
+        new = self._new(ids, items, metadata, modality, progress)
+        self.index.add(ids, new.vectors, metadata=new.metadata, modality=new.modality)
+
+    def put(
+        self,
+        ids: Sequence[str],
+        items: Sequence[Any],
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Changes:
+        """Encode items and put them in the index, in the place of those with their ids.
+
+        The arguments are those of ``add``, but for ids that are there; see ``Index.put``.
+        """
+        new = self._new(ids, items, metadata, modality, progress)
+        return self.index.put(ids, new.vectors, metadata=new.metadata, modality=new.modality)
+
+    def _new(
+        self,
+        ids: Sequence[str],
+        items: Sequence[Any],
+        metadata: Sequence[Mapping[str, Any]] | None,
+        modality: str | Sequence[str] | None,
+        progress: bool,
+    ) -> _NewItems:
+        """Items as the index takes them."""
         ids, items = as_list("ids", ids), as_list("items", items)
         check_length("items", items, len(ids))
         encoded = self.embedder.encode(
@@ -115,8 +152,7 @@ class Retriever:
         if metadata is not None:
             metadata = as_list("metadata", metadata)
             check_length("metadata", metadata, len(ids))
-        metadata = metadata_of_pictures(items, metadata, self.index.folder)
-        self.index.add(ids, vectors, metadata=metadata, modality=kind)
+        return _NewItems(vectors, metadata_of_pictures(items, metadata, self.index.folder), kind)
 
     def search(
         self,

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from align.apps.cli import options
-from align.apps.cli.inputs import check_encoder, open_store, report_skipped
+from align.apps.cli.index_changes import (
+    check_ids_new,
+    delete_items,
+    index_to_fill,
+    items_of,
+    mode_of,
+    put,
+    vectors_of,
+)
+from align.apps.cli.inputs import EncoderChoice, check_nothing_named, is_archive
 from align.apps.cli.outputs import check_folder
 from align.apps.cli.printing import print_json, say
 
-if TYPE_CHECKING:
-    from align.retrieval.index.index import Index
-    from align.retrieval.storage.adapter_files import AnyAdapter
+CHANGES = "Changes to an index that is there"
 
 
 def index(
     adapter: Annotated[
-        Path, typer.Argument(help="Folder that `align fit` or `head.save` of meta tokens wrote.")
+        Path | None,
+        typer.Argument(metavar="ADAPTER", help="Folder that `align fit` wrote."),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="ITEMS",
+            help="Folder of images, .txt of lines, a table, or .npz of embeddings with an array "
+            "named after the side and, if you like, ids.",
+        ),
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder of the index.", rich_help_panel=options.WRITING),
     ],
-    items: options.ItemsFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the index to.")],
+    add: Annotated[
+        bool, typer.Option("--add", help="Add items with new ids.", rich_help_panel=CHANGES)
+    ] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Add items, in the place of those with their ids.",
+            rich_help_panel=CHANGES,
+        ),
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Make it anew; the old one stays until then.",
+            rich_help_panel=CHANGES,
+        ),
+    ] = False,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Delete an item, or those of the lines of @FILE; repeatable.",
+            rich_help_panel=CHANGES,
+        ),
+    ] = None,
+    side: Annotated[
+        str | None,
+        typer.Option(help="Side of the items: target or source.", show_default="target"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, float16, bfloat16 or int8.", show_default="float32"),
+    ] = None,
     column: options.ItemsColumn = None,
     id: options.IdColumn = None,
     modality: options.SideModality = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option(help="Column of a table to store with each item; needs --id; repeatable."),
+        typer.Option(
+            help="To store with each item; needs --id; repeatable.",
+            rich_help_panel=options.COLUMNS,
+        ),
     ] = None,
-    side: Annotated[str, typer.Option(help="Side the items are on: source or target.")] = "target",
-    dtype: Annotated[
-        str, typer.Option(help="How to store vectors: float32, float16, bfloat16 or int8.")
-    ] = "float32",
-    add: Annotated[bool, typer.Option("--add", help="Add to the index that is there.")] = False,
     encoder: options.MaybeSpec = None,
     device: options.Device = "auto",
     trust: options.Trust = False,
@@ -45,71 +97,62 @@ def index(
 ) -> None:
     """Encode, adapt and index items, so that they can be searched from the other side.
 
-    Example: `align index my-adapter photos/ -o idx`
-    """
-    from align._checks import check_side
-    from align.data.items import read_items
-    from align.encoders.spec import load_encoder
-    from align.retrieval.index.index import Index
-    from align.retrieval.retriever import Retriever
+    An index that is there is changed only on request: by --add, --update, --replace or --delete.
+    Side and dtype of an index that is changed are its own.
 
-    check_side(side)
-    loaded = load_adapter(adapter)
-    if add:
-        built = Index.open(out)
-        check_same(built, loaded, side, dtype)
-    else:
-        built = Index.create(out, loaded, side=side, dtype=dtype)  # type: ignore[arg-type]
-    check_folder(out)
+    Examples:
+
+    `align index my-adapter photos/ -o idx`
+
+    `align index my-adapter photos/ -o idx --update`
+
+    `align index -o idx --delete photos/1.jpg --delete @gone.txt`
+    """
+    mode = mode_of(add=add, update=update, replace=replace, delete=bool(delete))
+    if delete:
+        if given := [str(path) for path in (adapter, items) if path is not None]:
+            raise typer.BadParameter(
+                f"--delete takes ids, and neither ADAPTER nor ITEMS; got {' '.join(given)}. "
+                "Write: align index -o INDEX --delete ID"
+            )
+        gone, left = delete_items(out, delete)
+        if as_json:
+            print_json({"index": str(out), "items": left, "deleted": gone})
+        else:
+            say(f"{gone:,} deleted; {left:,} items left in {out}")
+        return
+    if adapter is None or items is None:
+        raise typer.BadParameter(
+            "an index is made of ADAPTER and ITEMS. Write: align index ADAPTER ITEMS -o INDEX"
+        )
     if taken := sorted({"path", "text"} & set(metadata or ())):
         raise ValueError(
             f"the fields path and text hold the item itself; got --metadata {taken[0]}. "
             "Leave it out, or name the column differently."
         )
-    on_error: Literal["skip", "raise"] = "skip" if skip_bad else "raise"
-    contents = read_items(
-        items, column=column, id=id, modality=modality, keep=metadata or (), on_error=on_error
-    )
-    report_skipped(contents.skipped)
-    given = {} if encoder is None else {side: load_encoder(encoder, device=device)}
-    retriever = Retriever(built, **given, store=open_store(store), device=device, trust=trust)
-    embedder = retriever.embedder
-    check_encoder(embedder.adapter, built.side, embedder.encoder(built.side))
-    retriever.add(
-        contents.ids,
-        contents.items,
-        metadata=[
-            fields if isinstance(item, Path) else {**fields, "text": item}
-            for item, fields in zip(contents.items, contents.kept or repeat({}), strict=False)
-        ],
-        modality=contents.modality,
-        progress=True,
-    )
-    built.save()
+    columns = {"column": column, "id": id, "modality": modality}
+    if is_archive(items):
+        on = None if device == "auto" else device
+        beside = {**columns, "metadata": metadata, "encoder": encoder, "device": on}
+        check_nothing_named(items, beside)
+    with index_to_fill(out, adapter, mode, side=side, dtype=dtype) as built:
+        check_folder(out)
+        if is_archive(items):
+            new = vectors_of(items, built.side)
+        else:
+            new = items_of(items, columns, metadata or (), skip_bad)
+        if mode == "add":
+            check_ids_new(built, new, out)
+        chosen = EncoderChoice({built.side: encoder}, device, trust)
+        changes = put(built, new, chosen, store)
+        count = len(built)
+    numbers = asdict(changes)
     if as_json:
-        print_json({"index": str(out), "items": len(built), "repeats": contents.repeats})
+        print_json({"index": str(out), "items": count, "repeats": new.repeats, **numbers})
+        return
+    again = f" ({new.repeats:,} repeats taken once)" if new.repeats else ""
+    if mode in ("new", "replace"):
+        say(f"{count:,} items{again} indexed in {out}")
     else:
-        again = f" ({contents.repeats:,} repeats taken once)" if contents.repeats else ""
-        say(f"{len(built):,} items{again} indexed in {out}")
-
-
-def load_adapter(folder: Path) -> AnyAdapter:
-    """The adapter, or the head of meta tokens, in a folder."""
-    from align.adapters.adapter import load
-    from align.adapters.multi_vector.files import CONFIG
-    from align.adapters.multi_vector.meta_tokens import load_meta_tokens
-
-    path = folder.expanduser()
-    return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
-
-
-def check_same(built: Index, adapter: AnyAdapter, side: str, dtype: str) -> None:
-    """Raise ``ValueError`` unless an index was built with this adapter, side and dtype."""
-    card = None if built.adapter is None else built.adapter.card
-    if (card, built.side, built.dtype) != (adapter.card, side, dtype):
-        same = "the same" if card == adapter.card else "another"
-        raise ValueError(
-            "--add needs the adapter, side and dtype of the index, "
-            f"{built.side} and {built.dtype}; got {same} adapter, {side} and "
-            f"{dtype}. Give the same ones, or make a new index."
-        )
+        words = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
+        say(f"{words}{again}; {count:,} items in {out}")

@@ -85,11 +85,16 @@ RequireBetter = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="Where encoders run: auto, cpu, cuda, cuda:1 or mps; auto finds a GPU.")
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:1 or mps; auto finds a GPU.", rich_help_panel=ENCODING
+    ),
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Run the python: encoders that the adapter's card names."),
+    typer.Option(
+        "--trust", help="Run python: encoders that the adapter names.", rich_help_panel=ENCODING
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from align._checks import as_list, check_at_least, check_k, check_side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
@@ -14,6 +16,7 @@ from align.data.sides import Side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import SearchResults
 from align.retrieval.index.candidates import First, StageCache
+from align.retrieval.index.changes import Changes, differing
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
 from align.retrieval.index.inputs import as_packed, check_rows
@@ -207,6 +210,37 @@ class Index:
         new = self._new_segment(ids, items, metadata, modality)
         self._segments = without(self._segments, ids)
         self._append(new)
+
+    def put(
+        self,
+        ids: Sequence[str],
+        items: Vectors | MultiVector,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        modality: str | Sequence[str] | None = None,
+    ) -> Changes:
+        """Add items whose ids are new, replace those that differ, and leave the others as they are.
+
+        What is replaced counts as added now. The arguments are those of ``add``.
+
+        Raises:
+            TypeError: As for ``add``.
+            ValueError: As for ``add``, but for ids that are there.
+        """
+        self._check_whole()
+        ids = as_list("ids", ids)
+        new = self._new_segment(ids, items, metadata, modality)
+        known = [row for row, at in enumerate(locate(self._segments, ids)) if at is not None]
+        if not known:
+            self._append(new)
+            return Changes(len(ids), 0, 0)
+        names = [ids[row] for row in known]
+        differ = differing(items_at(self._segments, names), items_at([new], names)).tolist()
+        stale = [name for name, differs in zip(names, differ, strict=True) if differs]
+        same = [row for row, differs in zip(known, differ, strict=True) if not differs]
+        self._segments = without(self._segments, stale) if stale else self._segments
+        self._append(new.without(np.array(same)) if same else new)
+        return Changes(len(ids) - len(known), len(stale), len(same))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete items; their ids may be added again. ``compact`` frees the room that they took.

@@ -71,14 +71,89 @@ def test_the_adapter_stands_before_the_pairs_and_may_follow_where_that_is_plain(
     assert list(first)[1:3] == ["caution", "verdict"]
 
 
-@pytest.mark.usefixtures("folder")
-def test_three_paths_to_gap_are_a_usage_error(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["align", "gap", "a", "b", "c"])
+def items_in(folder):
+    return list(align.Index.open(folder / "idx"))
+
+
+def test_an_index_is_filled_from_an_archive_and_changed_on_request(run, fitted, folder):
+    made = json.loads(run("index", fitted, "test.npz", "-o", "idx", "--json").stdout)
+    assert made == {
+        "index": "idx", "items": 40, "repeats": 0, "added": 40, "updated": 0, "unchanged": 0,
+    }  # fmt: skip
+    adapter, pairs = align.load(folder / fitted), read_npz(folder / "test.npz")
+    index = align.Index.open(folder / "idx")
+    hits = index.search(pairs.source, k=5)
+    assert sum(hit[0].id == id for hit, id in zip(hits, pairs.ids, strict=True)) > 30
+    assert index.adapter.card == adapter.card
+
+    with pytest.raises(FileExistsError, match="Give --add, --update or --replace"):
+        run("index", fitted, "test.npz", "-o", "idx")
+    with pytest.raises(ValueError, match=r"40 of 40 are in idx .* Give --update"):
+        run("index", fitted, "test.npz", "-o", "idx", "--add")
+    assert "40 unchanged; 40 items in idx" in run(
+        "index", fitted, "test.npz", "-o", "idx", "--update"
+    ).stdout  # fmt: skip
+    changed = pairs.target.numpy().copy()
+    changed[3] += 1
+    np.savez("new.npz", source=changed, target=changed, ids=np.array(["more", *pairs.ids[1:]]))
+    said = run("index", fitted, "new.npz", "-o", "idx", "--update").stdout
+    assert "1 added, 1 updated, 38 unchanged; 41 items in idx" in said
+
+    (folder / "gone.txt").write_text("test 5\ntest 6\n")
+    gone = ("index", "-o", "idx", "--delete", "test 7", "--delete", "@gone.txt")
+    assert "3 deleted; 38 items left in idx" in run(*gone).stdout
+    with pytest.raises(ValueError, match=r"3 of 3 are not, the first .'test 7', .*leave those out"):
+        run(*gone)
+    assert len(items_in(folder)) == 38
+
+    said = run("index", fitted, "train.npz", "-o", "idx", "--replace", "--dtype", "int8").stdout
+    assert said.strip() == "90 items indexed in idx"
+    assert items_in(folder)[0] == "train 0" and align.Index.open(folder / "idx").dtype == "int8"
+    run("index", fitted, "test.npz", "-o", "idx", "--add")
+    assert len(items_in(folder)) == 130
+
+
+def test_a_replacement_that_fails_leaves_the_index(run, fitted, folder):
+    run("index", fitted, "test.npz", "-o", "idx")
+    np.savez("wide.npz", source=np.ones((4, 12)), target=np.random.default_rng(0).random((4, 5)))
+    with pytest.raises(ValueError, match="9"):
+        run("index", fitted, "wide.npz", "-o", "idx", "--replace")
+    assert len(items_in(folder)) == 40
+
+
+def test_an_id_may_begin_with_an_at_sign(run, fitted, folder):
+    data = np.random.default_rng(0).random((2, 9))
+    np.savez("at.npz", source=data, target=data, ids=np.array(["@a", "b"]))
+    run("index", fitted, "at.npz", "-o", "idx")
+    run("index", "-o", "idx", "--delete", "@@a")
+    assert items_in(folder) == ["b"]
+
+
+def as_typed(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["align", *words])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2 and "got 3 paths" in said
-    assert "gap [OPTIONS] [ADAPTER] PAIRS\n" in said
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("gap", "a", "b", "c"), "got 3 paths"),
+        (("index", "a", "b", "-o", "c", "--add", "--replace"), "got --add and --replace"),
+        (("index", "-o", "c"), "Write: align index ADAPTER ITEMS -o INDEX"),
+        (("index", "a", "-o", "c", "--delete", "d"), "neither ADAPTER nor ITEMS; got a"),
+    ],
+)
+def test_words_that_do_not_go_together_are_a_usage_error(monkeypatch, capsys, words, said):
+    assert said in as_typed(monkeypatch, capsys, *words)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_usage_names_arguments_as_documents_do(monkeypatch, capsys):
+    assert "gap [OPTIONS] [ADAPTER] PAIRS\n" in as_typed(monkeypatch, capsys, "gap", "a", "b", "c")
 
 
 @pytest.mark.parametrize("command", [("fit",), ("evaluate", "adapter"), ("gap",)])

@@ -78,7 +78,9 @@ def test_the_commands_evaluate_index_and_search(run):
         "index", "adapter", "test.csv", "--column", "image", "-o", "idx", "--store", "store",
         "--json",
     )  # fmt: skip
-    assert json.loads(indexed.stdout) == {"index": "idx", "items": 30, "repeats": 30}
+    assert json.loads(indexed.stdout) == {
+        "index": "idx", "items": 30, "repeats": 30, "added": 30, "updated": 0, "unchanged": 0,
+    }  # fmt: skip
     hits = json.loads(run("search", "idx", "a dog 31", "-k", 4, "--json").stdout)
     assert len(hits) == 4 and [hit["score"] for hit in hits] == sorted(
         (hit["score"] for hit in hits), reverse=True

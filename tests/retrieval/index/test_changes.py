@@ -8,6 +8,7 @@ import torch
 
 from align.data.multi_vector import MultiVector
 from align.retrieval.hits import Hit
+from align.retrieval.index.changes import Changes
 from align.retrieval.index.index import Index
 from align.retrieval.storage import id_table as ids_module
 from tests.retrieval.multi_documents import as_stored, names, ragged, saved
@@ -329,3 +330,32 @@ def test_matrices_that_are_not_finite_are_refused_without_an_adapter_too(tmp_pat
     index.add(["a"], torch.ones(1, 2))
     with pytest.raises(ValueError, match="queries must be finite"):
         index.search(torch.tensor([[1.0, float("inf")]]), k=1)
+
+
+def test_put_adds_replaces_and_leaves_items(rng, tmp_path):
+    index, vectors = plain(tmp_path, rng)
+    index.save()
+    rows = [{"row": row} for row in range(7)]
+    again = vectors.clone()
+    again[1] *= 2
+    described = [rows[0], rows[1], {"row": "two"}, rows[3], rows[6]]
+    found_changes = index.put(
+        ["item 0", "item 1", "item 2", "item 3", "new"], torch.cat([again[:4], vectors[:1]]),
+        metadata=described, modality=["image", "image", "image", "text", "image"],
+    )  # fmt: skip
+    assert found_changes == Changes(added=1, updated=3, unchanged=1)
+    assert list(index) == ["item 0", "item 4", "item 5", "item 1", "item 2", "item 3", "new"]
+    index.save()
+    opened = Index.open(tmp_path)
+    assert list(opened) == list(index) and opened.get(["item 2"]).metadata == ({"row": "two"},)
+    assert opened.put(["item 1"], again[1:2], metadata=rows[1:2], modality="image").unchanged == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_put_tells_several_vectors_from_others_of_the_same_number(rng, tmp_path, dtype):
+    index = Index.create(tmp_path, dtype=dtype)
+    a, b, c, d = (torch.randn(size, 4, generator=rng) for size in (2, 1, 3, 1))
+    index.put(["a", "b", "c"], MultiVector.pack([a, b, c]))
+    changes = index.put(["a", "b", "c"], MultiVector.pack([a, d, c[:2]]))
+    assert changes == Changes(added=0, updated=2, unchanged=1)
+    assert index.get(["c"]).vectors.offsets.tolist() == [0, 2]
