@@ -47,6 +47,7 @@ def test_the_help_names_the_commands():
         "evaluate",
         "gap",
         "index",
+        "info",
         "search",
         "serve",
         "store",

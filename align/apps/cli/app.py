@@ -13,6 +13,7 @@ from align.apps.cli.evaluate import evaluate
 from align.apps.cli.fit import fit
 from align.apps.cli.gap import gap
 from align.apps.cli.index import index
+from align.apps.cli.info import info
 from align.apps.cli.printing import complain, plain_streams, say
 from align.apps.cli.search import search
 from align.apps.cli.serve import serve
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade):
+for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade, info):
     app.command(cls=Command)(command)
 
 store_app = typer.Typer(
