@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from align._advice import Advised
 from align.data.multi_vector import MultiVector
 
 MIXED = "mixed"
@@ -100,9 +101,14 @@ def items_for(
         return items
     if modality is None:
         raise ValueError(
-            f"an encoder of several modalities must be told which each {side} item is of; got "
-            f"{len(items)} items without. Name the column that says so, {side}_modality= in Python "
-            f"or --{side}-modality of align fit, or use an encoder of one modality."
+            Advised(
+                f"an encoder of several modalities must be told which each {side} item is of; got "
+                f"{len(items)} items without.",
+                python=f"Name the column that says so by {side}_modality=, give modality=, or use "
+                "an encoder of one modality.",
+                command=f"Name the column that says so by --{side}-modality, or by --modality "
+                "where one side is encoded, or use an encoder of one modality.",
+            )
         )
     _check_kinds(side, items, modality)
     return list(zip(modality, items, strict=True))
@@ -127,8 +133,12 @@ def encode_instructions(
     mixed = encoder.modality == MIXED
     if not (encoder.modality == "text" or (mixed and "text" in getattr(encoder, "encoders", ()))):
         raise ValueError(
-            "instructions are texts and need an encoder of text; got one of modality "
-            f"{encoder.modality!r}. Pass instruction_encoder=, such as a TextEncoder."
+            Advised(
+                "instructions are texts and need an encoder of text; got one of modality "
+                f"{encoder.modality!r}.",
+                python="Pass instruction_encoder=, such as a TextEncoder.",
+                command="Name one by --instruction-encoder text:MODEL.",
+            )
         )
     distinct = list(dict.fromkeys(text for text in instructions if text.strip()))
     vectors = torch.zeros(len(distinct) + 1, encoder.dim)  # the last row is no instruction

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from align._advice import Advised
 from align.data.pictures import SUFFIXES, picture_problem
 from align.data.readers import (
     PairsError,
@@ -16,7 +17,7 @@ from align.data.readers import (
     read_table,
     read_text,
 )
-from align.data.validation import Columns, OnError, valid_pairs
+from align.data.validation import Columns, OnError, columns_advice, valid_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,12 @@ def read_items(
     check_there(path)
     if keep and (id is None or path.is_dir() or path.suffix.lower() == ".txt"):
         raise ValueError(
-            f"columns are kept of the rows of a table with ids; got {list(keep)} of {path} with id "
-            f"column {id!r}. Name the column of ids, or keep no columns."
+            Advised(
+                f"columns are kept of the rows of a table with ids; got {list(keep)} of {path} "
+                f"with id column {id!r}.",
+                python="Name the column of ids, or keep no columns.",
+                command="Name the column of ids by --id, or leave --metadata out.",
+            )
         )
     if path.is_dir():
         named, skipped = _from_folder(path, on_error)
@@ -92,8 +97,11 @@ def read_items(
     else:
         if column is None:
             raise ValueError(
-                f"a table needs the name of the column to index; {path} came without one. "
-                "Name it with --column, or column= in Python."
+                Advised(
+                    f"a table needs the name of the column to index; {path} came without one.",
+                    python="Name it by column=.",
+                    command="Name it by --column.",
+                )
             )
         columns = Columns(column, column, id, None, modality, modality)
         named, skipped = _from_table(path, columns, keep, on_error)
@@ -126,7 +134,7 @@ def _from_table(
     if absent:
         raise PairsError(
             f"{path} must have the columns to keep, {list(keep)}; it lacks {absent}. "
-            f"Choose among those that it has: {list(table.columns)}."
+            f"{columns_advice(absent, table.columns)}"
         )
     good, bad = valid_pairs(table, columns, None, on_error)
     named = [
@@ -156,9 +164,12 @@ def _check_one_id(path: Path, named: Sequence[_NamedItem]) -> None:
             )
     if problems:
         raise PairsError(
-            f"an item is indexed once, under one id; {len(problems)} of {len(named)} rows of "
-            f'{path} give a second. Remove them, or keep the first of each with on_error="skip" or '
-            "--skip-bad:",
+            Advised(
+                f"an item is indexed once, under one id; {len(problems)} of {len(named)} rows of "
+                f"{path} give a second. Remove them, or keep the first of each",
+                python='with on_error="skip":',
+                command="with --skip-bad:",
+            ),
             problems,
         )
 
@@ -174,8 +185,12 @@ def _from_folder(folder: Path, on_error: OnError) -> tuple[list[_NamedItem], lis
     bad = [f"{file} {problem}" for file, problem in problems.items() if problem]
     if bad and on_error == "raise":
         raise PairsError(
-            f"every image in {folder} must open; {len(bad)} of {len(files)} do not. "
-            'Mend or remove them, or skip them with on_error="skip":',
+            Advised(
+                f"every image in {folder} must open; {len(bad)} of {len(files)} do not. Mend or "
+                "remove them, or skip them",
+                python='with on_error="skip":',
+                command="with --skip-bad:",
+            ),
             bad,
         )
     return [_NamedItem(str(file), file, "image") for file in files if not problems[file]], bad

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from align._advice import Advised
 from align.data.encoding import MIXED, Encoder
 from align.data.pictures import SUFFIXES
 
@@ -67,16 +68,22 @@ def route_picture_names(
             if refused_by_name or (kind is None and not {"text", "code"} & set(kinds)):
                 continue
             raise ValueError(
-                f"the {side} items must be texts, as this side has no encoder of pictures; item "
-                f"{row} names a picture, {routed[row][:100]!r}. Search with pictures where "
-                'pictures are queries, or say that it is meant as a text: modality="text" in '
-                "Python, --modality text of align search."
+                Advised(
+                    f"the {side} items must be texts, as this side has no encoder of pictures; "
+                    f"item {row} names a picture, {routed[row][:100]!r}. Search with pictures "
+                    "where pictures are queries, or say that it is meant as a text:",
+                    python='modality="text".',
+                    command="--modality text.",
+                )
             )
         if _ADDRESS.match(routed[row].strip()):
             raise ValueError(
-                f"pictures must be files on this machine; item {row} is an address, "
-                f'{routed[row][:100]!r}. Download it first, or pass modality="text" in Python, '
-                "--modality text of align search, if it is meant as a text."
+                Advised(
+                    f"pictures must be files on this machine; item {row} is an address, "
+                    f"{routed[row][:100]!r}. Download it first, or, if it is meant as a text,",
+                    python='pass modality="text".',
+                    command="give --modality text.",
+                )
             )
         routed[row] = Path(routed[row].strip())
     if encoder.modality == MIXED and kinds_given is None and routed and "image" in kinds:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from align._advice import Advised
 from align.data.pictures import SUFFIXES
 
 
@@ -26,7 +27,9 @@ class PairsError(ValueError):
         shown = [f"\n  {problem}" for problem in problems[:20]]
         rest = len(problems) - len(shown)
         more = f"\n  and {rest} more: see .problems" if rest else ""
-        super().__init__(message + "".join(shown) + more)
+        lines = "".join(shown) + more
+        longer = message.followed_by(lines) if isinstance(message, Advised) else message + lines
+        super().__init__(longer)
         self.problems = tuple(problems)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from align._advice import Advised
 from align._checks import check_one_of
 from align.data.pictures import SUFFIXES, picture_problem
 from align.data.readers import PairsError, Table, TableRow, in_utf8
@@ -35,6 +37,14 @@ class Columns:
         """The columns that are wanted, each once."""
         names = (getattr(self, each.name) for each in fields(self))
         return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def columns_advice(absent: Sequence[str], there: Sequence[str]) -> str:
+    """What to write in the place of columns that are not there."""
+    near = {name: get_close_matches(name, there, n=1) for name in absent}
+    meant = [f"{found[0]!r} for {name!r}" for name, found in near.items() if found]
+    guess = f"Did you mean {', '.join(meant)}? " if meant else ""
+    return f"{guess}Choose among those that it has: {list(there)}."
 
 
 class ValidPair(NamedTuple):
@@ -65,7 +75,7 @@ def valid_pairs(
     if absent and table.columns:
         raise PairsError(
             f"{table.path} must have the columns {columns.named}; it lacks {absent}. "
-            f"Choose among those that it has: {list(table.columns)}."
+            f"{columns_advice(absent, table.columns)}"
         )
     validator = _RowValidator(table, columns, _image_columns(table, columns, images))
     good: list[ValidPair] = []
@@ -78,8 +88,12 @@ def valid_pairs(
             good.append(pair)
     if bad and (on_error == "raise" or not good):
         raise PairsError(
-            f"every row of {table.path} must hold a pair; {len(bad)} of {len(table.rows)} do not. "
-            'Correct them, or drop them with on_error="skip":',
+            Advised(
+                f"every row of {table.path} must hold a pair; {len(bad)} of {len(table.rows)} do "
+                "not.",
+                python='Correct them, or drop them with on_error="skip":',
+                command="Correct them, or drop them with --skip-bad:",
+            ),
             bad,
         )
     if bad:
@@ -231,7 +245,7 @@ def _warn_of_repeats(path: Path, column: str, items: Sequence[str | Path]) -> No
     if count:
         logger.warning(
             "%s: %d of %d pairs share their %r with another pair, and no group column is "
-            "named, so a split may part them. Pass group=%r to keep them together.",
+            "named, so a split may part them. Name %r as the column of groups.",
             path,
             count,
             len(items),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from align._advice import Advised
 from align._device import find_device
 from align.encoders.naming import model_and_options
 
@@ -92,19 +93,26 @@ def from_card(
     spec = encoders.get(role)
     if spec is None:
         raise ValueError(
-            f"the {role} encoder must be known; the adapter's card does not name it, as where it "
-            "is a function or the vectors came from elsewhere. "
-            f"Pass the encoder, or name it: --{role}-encoder text:MODEL (--encoder where one side "
-            "is encoded)."
+            Advised(
+                f"the {role} encoder must be known; the adapter's card does not name it, as where "
+                "it is a function or the vectors came from elsewhere.",
+                python=f"Pass the {role} encoder, such as align.load_encoder('text:MODEL').",
+                command=f"Name it: --{role}-encoder text:MODEL (--encoder where one side is "
+                "encoded).",
+            )
         )
     if _RUNS_CODE.search(spec) and not trust:
         code = ", ".join(repr(part.removeprefix("python:")) for part in _CODE.findall(spec))
         raise ValueError(
-            f"Python code that an adapter's card names is run only if you trust it; the {role} "
-            f"encoder of this card is {spec!r}, which imports and calls {code}. Look at what that "
-            "is, then allow it by --trust (trust=True of Embedder and Retriever), or pass the "
-            f"encoder yourself: --{role}-encoder {spec} (--encoder where one side is encoded; "
-            "align.load_encoder in Python)."
+            Advised(
+                f"Python code that an adapter's card names is run only if you trust it; the {role} "
+                f"encoder of this card is {spec!r}, which imports and calls {code}. Look at what "
+                "that is, then",
+                python="allow it by trust=True of Embedder and Retriever, or pass the encoder "
+                f"yourself: align.load_encoder({spec!r}).",
+                command=f"allow it by --trust, or name the encoder: --{role}-encoder {spec} "
+                "(--encoder where one side is encoded).",
+            )
         )
     return load_encoder(spec, device=device)
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
+from align._advice import Advised
 from align._checks import as_list, check_length, check_side
 from align._device import find_device
 from align.adapters.adapter import Adapter
@@ -226,8 +227,12 @@ class Embedder(Generic[VectorsT]):
             return None
         if not isinstance(encoder, TokenEncoder):
             raise ValueError(
-                f"these meta tokens draw on token states of the {side} side; its encoder, "
-                f"{encoder.fingerprint}, gives none. Pass an encoder with encode_tokens."
+                Advised(
+                    f"these meta tokens draw on token states of the {side} side; its encoder, "
+                    f"{encoder.fingerprint}, gives none.",
+                    python="Pass an encoder with encode_tokens.",
+                    command="Name the encoder that the head was fitted with.",
+                )
             )
         if self.store is not None and hasattr(self.store, "encode_tokens"):
             states: MultiVector = self.store.encode_tokens(encoder, items, progress=progress)
@@ -237,8 +242,11 @@ class Embedder(Generic[VectorsT]):
     def _instruction(self, instruction: str) -> Tensor:
         if not takes_instructions(self.adapter):
             raise ValueError(
-                f"this adapter was fitted without instructions; got {instruction!r}. "
-                "Leave it out, or fit an adapter with align.instruct."
+                Advised(
+                    f"this adapter was fitted without instructions; got {instruction!r}.",
+                    python="Leave it out, or fit an adapter with align.instruct.",
+                    command="Leave it out, or fit an adapter with --instruction.",
+                )
             )
         remembered = self.adapter.card.encoders
         same = remembered.get("instruction") == remembered.get("source")

@@ -131,7 +131,7 @@ def test_importing_the_encoders_imports_no_model_library():
 )
 def test_no_code_that_a_card_names_is_run(spec, monkeypatch):
     monkeypatch.setattr("align.encoders.spec.load_encoder", lambda *_, **__: pytest.fail("built"))
-    with pytest.raises(ValueError, match=r"the source .* calls 'platform:platform'.*--trust"):
+    with pytest.raises(ValueError, match=r"the source .* calls 'platform:platform'.*trust=True"):
         from_card({"source": spec}, "source")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align._advice import Advised
 from align._files.atomic import Layout, atomic_folder, read_whole, settled
 from align._files.codec import Schema, read_fields
 from align._files.strict_json import is_of, read_json, to_json
@@ -78,9 +79,12 @@ def _read(folder: Path) -> tuple[Components, Card]:
     missing = [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"an adapter is a folder with {WEIGHTS}, {CONFIG} and {CARD}; "
-            f"{str(folder)!r} lacks {', '.join(missing)}. "
-            "Pass the folder that adapter.save wrote."
+            Advised(
+                f"an adapter is a folder with {WEIGHTS}, {CONFIG} and {CARD}; "
+                f"{str(folder)!r} lacks {', '.join(missing)}.",
+                python="Pass the folder that adapter.save wrote.",
+                command="Name the folder that align fit wrote; align info says what a folder is.",
+            )
         )
     config, newer = read_json(folder / CONFIG, CONFIG_SCHEMA, again=AGAIN)
     card_fields, card_newer = read_json(folder / CARD, CARD_SCHEMA, again=AGAIN)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from align._advice import Advised
 from align._files.atomic import Layout, atomic_folder
 from align._files.codec import Rule, Schema, read_fields
 from align._files.strict_json import is_of, read_json, to_json
@@ -114,8 +115,12 @@ def read_config(path: Path) -> tuple[dict[str, Any], Learned]:
     missing = [name for name in (WEIGHTS, CONFIG, ADAPTER) if not (path / name).exists()]
     if missing:
         raise FileNotFoundError(
-            f"a head is a folder with {WEIGHTS}, {CONFIG} and {ADAPTER}/; "
-            f"{str(path)!r} lacks {', '.join(missing)}. Pass the folder that head.save wrote."
+            Advised(
+                f"a head is a folder with {WEIGHTS}, {CONFIG} and {ADAPTER}/; "
+                f"{str(path)!r} lacks {', '.join(missing)}.",
+                python="Pass the folder that head.save wrote.",
+                command="Name the folder that align fit --vectors wrote.",
+            )
         )
     config, newer = read_json(path / CONFIG, SCHEMA, again=f"{AGAIN.capitalize()}.")
     sides = dict.fromkeys(("source", "target"), Object | None)

@@ -79,7 +79,9 @@ def main() -> None:
     sys.exit(code)
 
 
-_EXPECTED = (ValueError, OSError, ImportError, AttributeError, RuntimeError, TypeError)
+_EXPECTED = (
+    ValueError, OSError, ImportError, AttributeError, RuntimeError, TypeError, KeyError,
+)  # fmt: skip
 
 # Typer exports of its usage errors only this one, and prints them with what was typed as it came.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -96,5 +98,8 @@ def _explain(error: Any) -> None:
 
 def _report(error: Exception, *, traceback: bool) -> None:
     """Say what went wrong, in one message or with every call that led to it."""
-    message = "".join(format_exception(error)).rstrip() if traceback else f"error: {error}"
+    from align._advice import on_command_line
+
+    said = f"error: {on_command_line(error)}"
+    message = "".join(format_exception(error)).rstrip() if traceback else said
     complain(*message.split("\n"))

@@ -9,10 +9,12 @@ from align.apps.cli import options
 from align.apps.cli.inputs import (
     EncoderChoice,
     embedded_pairs,
+    load_adapter,
     note_unknown_training,
     taken_instruction,
 )
 from align.apps.cli.printing import console, percent, print_json, table
+from align.apps.cli.token_states import token_pairs
 from align.data.sides import directions_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def evaluate(
     source_encoder: options.MaybeSpec = None,
     target_encoder: options.MaybeSpec = None,
     instruction_encoder: options.InstructionSpec = None,
+    budget: options.VectorBudget = None,
     device: options.Device = "auto",
     trust: options.Trust = False,
     store: options.StoreFolder = options.DEFAULT_STORE,
@@ -44,10 +47,18 @@ def evaluate(
 
     Example: `align evaluate my-adapter test.csv --source caption --target image`
     """
-    from align.adapters.adapter import load
+    from align.adapters.multi_vector.meta_tokens import MetaTokens
     from align.metrics.evaluation import evaluate as evaluate_adapter
+    from align.metrics.multi_vector import evaluate_meta_tokens
 
-    loaded = load(str(adapter))
+    found = load_adapter(adapter)
+    head = found if isinstance(found, MetaTokens) else None
+    loaded = found.adapter if isinstance(found, MetaTokens) else found
+    if budget is not None and head is None:
+        raise ValueError(
+            f"--budget chooses among several vectors of an item; {adapter} gives one of each. "
+            "Leave it out, or fit a head by align fit --vectors."
+        )
     instruction = taken_instruction(loaded, instruction)
     columns = {
         "source": source, "target": target, "id": id, "group": group,
@@ -56,8 +67,12 @@ def evaluate(
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
     encoders = EncoderChoice(specs, device, trust)
-    _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, loaded)
-    evaluation = evaluate_adapter(data, loaded)
+    if head is None:
+        _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, loaded)
+        evaluation = evaluate_adapter(data, loaded)
+    else:
+        tokens = token_pairs(pairs, columns, encoders, store, skip_bad, loaded)
+        evaluation = evaluate_meta_tokens(tokens, head, budget=budget)
     note_unknown_training(loaded)
     if as_json:
         print_json(evaluation.to_dict())

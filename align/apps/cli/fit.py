@@ -10,6 +10,7 @@ from align.apps.cli import options
 from align.apps.cli.inputs import EncoderChoice, check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder
 from align.apps.cli.printing import console, print_json, say, table, working
+from align.apps.cli.token_states import token_pairs
 
 
 def fit(
@@ -31,6 +32,13 @@ def fit(
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
     ] = False,
+    vectors: Annotated[
+        int | None,
+        typer.Option(
+            help="Fit a head of this many vectors per item, from token states: more is dearer.",
+            min=2,
+        ),
+    ] = None,
     require_better_than_chance: options.RequireBetter = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -42,6 +50,9 @@ def fit(
 
     With a column of instructions it also learns what they ask for, if that helps on held-out pairs.
 
+    With --vectors a query has up to four vectors and an item that many, compared by late
+    interaction: for items that say several things. They are used only if they help.
+
     Example: `align fit pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
     --target-encoder image:facebook/dinov2-small -o my-adapter`
@@ -50,6 +61,7 @@ def fit(
 
     from align.fitting.instructions.fit import instruct
     from align.fitting.model_selection.fit import fit as fit_adapter
+    from align.fitting.multi_vector.fit import fit_meta_tokens
 
     check_adapter_folder(out)
     columns = {
@@ -59,9 +71,27 @@ def fit(
     }  # fmt: skip
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
     encoders = EncoderChoice(specs, device)
+    side: Literal["source", "both"] = "source" if query_only else "both"
+    if vectors is not None:
+        fit_maps = partial(fit_adapter, side=side, effort=effort, seed=seed)
+        tokens = token_pairs(pairs, columns, encoders, store, skip_bad)
+        head = fit_meta_tokens(
+            tokens, asking=min(4, vectors), vectors=vectors, fit_adapter=fit_maps, seed=seed,
+            progress=True,
+        )  # fmt: skip
+        check_better(head, require_better_than_chance, out)
+        head.save(out)
+        if as_json:
+            shape = {"query": head.asking, "item": head.vectors}
+            print_json({"head": str(out), "vectors": shape, "card": head.card})
+        else:
+            say(
+                f"{head.card['verdict']}.",
+                f"{head.asking} vectors of a query, {head.vectors} of an item; saved to {out}",
+            )
+        return
     _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
     with working(f"cross-validating maps on {len(data):,} pairs"):
-        side: Literal["source", "both"] = "source" if query_only else "both"
         adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
     check_better(adapter, require_better_than_chance, out)
     if instruction is not None:

@@ -52,6 +52,10 @@ def gap(
         float | None,
         typer.Option(help="Measure only this share of the pairs, held out by group."),
     ] = None,
+    probes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Measure only this, such as recall_at_10; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples, draws and nulls.")] = 0,
     device: options.Device = "auto",
     trust: options.Trust = False,
@@ -64,17 +68,22 @@ def gap(
     Every value comes with a 95 % interval and with what it would be by chance. Measure pairs that
     the adapter was not fitted on.
 
+    With the adapter, the pairs are measured before and after it.
+
     Example: `align gap my-adapter test.csv --source caption --target image -o report.html`
     """
     from align.adapters.adapter import load
     from align.metrics.evaluation import seen_in_training
     from probes.reporting.document import check_format
     from probes.reporting.report import report
+    from probes.reporting.selection import selected
+    from probes.reporting.standard import STANDARD
 
     adapter, pairs = adapter_and_pairs(named)
     for path in out or ():
         check_format(path)
         check_file(path)
+    chosen = selected(probes) if probes else STANDARD
     loaded = None if adapter is None else load(str(adapter))
     instruction = None if loaded is None else taken_instruction(loaded, instruction)
     columns = {
@@ -91,7 +100,7 @@ def gap(
         note_unknown_training(loaded)
         seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
-    measured = report(data, loaded, seed=seed, progress=True, resume=partial)
+    measured = report(data, loaded, probes=chosen, seed=seed, progress=True, resume=partial)
     for path in out or ():
         measured.save(path, items)
     if as_json:

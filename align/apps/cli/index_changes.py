@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from align.apps.cli.inputs import EncoderChoice, check_encoder, open_store, report_skipped
+from align.apps.cli.inputs import (
+    EncoderChoice,
+    check_encoder,
+    load_adapter,
+    open_store,
+    report_skipped,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,16 +182,6 @@ def check_ids_new(built: Index, new: NewItems, out: Path) -> None:
             f"--add takes items whose ids are new; {len(there):,} of {len(new.ids):,} are in {out} "
             f"already, the first {there[:5]}. Give --update to replace those and add the others."
         )
-
-
-def load_adapter(folder: Path) -> AnyAdapter:
-    """The adapter, or the head of meta tokens, in a folder."""
-    from align.adapters.adapter import load
-    from align.adapters.multi_vector.files import CONFIG
-    from align.adapters.multi_vector.meta_tokens import load_meta_tokens
-
-    path = folder.expanduser()
-    return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
 
 
 def check_same(built: Index, adapter: AnyAdapter, mode: Mode, side: str, dtype: str) -> None:

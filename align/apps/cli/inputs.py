@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from align.apps.cli.printing import complain
 
 if TYPE_CHECKING:
     from align.adapters.adapter import Adapter
+    from align.adapters.multi_vector.meta_tokens import MetaTokens
     from align.data.embeddings import PairedEmbeddings
     from align.data.encoding import Encoder
     from align.data.pairs import Pairs
@@ -44,6 +45,16 @@ def read_pairs(path: Path, columns: Columns, skip_bad: bool) -> Pairs:
     pairs = Pairs.read(path, **asdict(columns), on_error="skip" if skip_bad else "raise")
     report_skipped(pairs.skipped)
     return pairs
+
+
+def load_adapter(folder: Path) -> Adapter | MetaTokens:
+    """The adapter, or the head of meta tokens, in a folder."""
+    from align.adapters.adapter import load
+    from align.adapters.multi_vector.files import CONFIG
+    from align.adapters.multi_vector.meta_tokens import load_meta_tokens
+
+    path = folder.expanduser()
+    return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
 
 
 def columns_of(path: Path, named: Mapping[str, str | None]) -> Columns:
@@ -221,12 +232,14 @@ def open_store(path: Path) -> EmbeddingStore:
     return EmbeddingStore(path.expanduser())
 
 
-def check_better(adapter: Adapter, required: bool, out: Path) -> None:
-    """Raise ``ValueError`` if an adapter had to be better than chance and is not shown to be."""
-    if required and not adapter.card.better_than_chance:
+def check_better(fitted: Adapter | MetaTokens, required: bool, out: Path) -> None:
+    """Raise ``ValueError`` if what was fitted had to be better than chance and is not shown to."""
+    card: Any = fitted.card
+    said = card if isinstance(card, Mapping) else asdict(card)
+    if required and not said["better_than_chance"]:
         raise ValueError(
             "--require-better-than-chance asks for held-out pairs that are found more often than "
-            f"by chance; {adapter.card.verdict}. Nothing was saved to {out}: look at whether the "
+            f"by chance; {said['verdict']}. Nothing was saved to {out}: look at whether the "
             "rows are matched, or leave the option out."
         )
 

@@ -96,6 +96,13 @@ Trust = Annotated[
         "--trust", help="Run python: encoders that the adapter names.", rich_help_panel=ENCODING
     ),
 ]
+VectorBudget = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        help="Vectors of the query and of an item that count, the first ones, where there are "
+        "several.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of folds and samples.")]
 Spec = Annotated[
     str,

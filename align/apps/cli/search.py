@@ -32,6 +32,7 @@ def search(
         list[str] | None,
         typer.Option(help="FIELD=VALUE that items must have, such as modality=image; repeatable."),
     ] = None,
+    budget: options.VectorBudget = None,
     encoder: options.MaybeSpec = None,
     instruction_encoder: options.InstructionSpec = None,
     device: options.Device = "auto",
@@ -64,7 +65,12 @@ def search(
         modality = "text"
     item = Path(query) if "image" in (kind, modality) else query
     [hits] = retriever.search(
-        [item], k=min(k, len(opened)), where=filters, modality=modality, instruction=instruction
+        [item],
+        k=min(k, len(opened)),
+        where=filters,
+        modality=modality,
+        instruction=instruction,
+        budget=budget,
     )
     if as_json:
         print_json([{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits])

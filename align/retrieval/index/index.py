@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from align._advice import Advised
 from align._checks import as_list, check_at_least, check_k, check_side
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
@@ -306,7 +307,13 @@ class Index:
                 queries, or their width is another.
         """
         if not len(self):
-            raise ValueError("an index needs items to search; it holds none. Call add first.")
+            raise ValueError(
+                Advised(
+                    "an index needs items to search; it holds none.",
+                    python="Call add first.",
+                    command="Add some: align index ADAPTER ITEMS -o INDEX --add.",
+                )
+            )
         check_k(k, len(self), of="the number of items in the index")
         check_options(budget, candidates, first, standardize, opened=self.budget)
         check_rows("queries", queries)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from align._advice import Advised
 from align._files.atomic import atomic_file
 from align._files.codec import Schema, decode, text_like, whole_number
 from align._files.strict_json import parse
@@ -137,8 +138,11 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not has_manifest(folder):
         raise FileNotFoundError(
-            f"an index is a folder with {MANIFEST}; {folder} has none. "
-            "Pass the folder that an index was saved to, or create and save one."
+            Advised(
+                f"an index is a folder with {MANIFEST}; {folder} has none.",
+                python="Pass the folder that an index was saved to, or create and save one.",
+                command="Name the folder that align index wrote; align info says what a folder is.",
+            )
         )
     with open_file(path, inside=folder) as file:
         text = file.read(1 << 28)

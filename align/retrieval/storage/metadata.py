@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from align._advice import Advised
 from align._checks import as_list, check_length
 from align.data.modality import Modality
 from align.retrieval.hits import NOTHING
@@ -121,8 +122,12 @@ def _code(name: object, row: int) -> int:
 def _json(held: Mapping[str, Any], row: int) -> bytes:
     if isinstance(held, Mapping) and MODALITY in held:
         raise ValueError(
-            f"metadata must leave the field {MODALITY!r} to the modality of the item; row {row} "
-            f"has {repr(held)[:200]}. Pass modality= instead, or name the field differently."
+            Advised(
+                f"metadata must leave the field {MODALITY!r} to the modality of the item; row "
+                f"{row} has {repr(held)[:200]}.",
+                python="Pass modality= instead, or name the field differently.",
+                command="Name the column by --modality, not --metadata, or name it differently.",
+            )
         )
     try:
         is_plain = isinstance(held, Mapping) and _has_string_keys(held)

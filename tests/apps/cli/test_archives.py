@@ -71,6 +71,16 @@ def test_the_adapter_stands_before_the_pairs_and_may_follow_where_that_is_plain(
     assert list(first)[1:3] == ["caution", "verdict"]
 
 
+@pytest.mark.usefixtures("folder")
+def test_probes_are_chosen_by_name(run):
+    words = ("gap", "test.npz", "--probes", "recall_at_10", "--probes", "effective_rank", "--json")
+    found = json.loads(run(*words).stdout)
+    names = {row["name"] for row in found["rows"]}
+    assert names == {"recall_at_10", "effective_rank_source", "effective_rank_target"}
+    with pytest.raises(ValueError, match="Did you mean 'recall_at_10'"):
+        run("gap", "nowhere.npz", "--probes", "recal_at_10")
+
+
 def items_in(folder):
     return list(align.Index.open(folder / "idx"))
 
@@ -175,6 +185,33 @@ def test_a_table_without_encoders_says_which_option_names_them(run, folder):
     columns = ("--source", "x", "--target", "y")
     with pytest.raises(ValueError, match=r"got none by --target-encoder for a\.csv"):
         run("fit", "a.csv", *columns, "--source-encoder", "text:a", "-o", "b")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "said", "unsaid"),
+    [
+        (("search", "none", "a"), "Name the folder that align index wrote", "create and save"),
+        (("gap", "train.npz", "test.npz"), "no folder here and no such name", "adapter.save"),
+        (("index", "adapter", "a.csv", "-o", "i"), "Name it by --column.", "column="),
+        (("evaluate", "adapter", "a.csv"), "a table needs --source and --target", "source="),
+        (("fit", "a.csv", "--source", "capton", "--target", "image", "-o", "b",
+          "--source-encoder", "text:a", "--target-encoder", "text:a"),
+         "Did you mean 'caption' for 'capton'? Choose among", "Traceback"),
+        (("index", "-o", "idx", "--delete", "a"), "an index is a folder with", "Traceback"),
+    ],
+)  # fmt: skip
+def test_errors_speak_the_language_of_the_command_line(
+    run, fitted, folder, monkeypatch, capsys, words, said, unsaid
+):
+    (folder / "a.csv").write_text("caption,image\na,b\n")
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["align", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.startswith("error: ")
+    assert said in error and unsaid not in error
 
 
 def test_python_m_align_is_the_command(folder):
