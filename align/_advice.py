@@ -14,15 +14,15 @@ class Advised(str):
 
     on_command_line: str
 
-    def __new__(cls, what: str, *, python: str, command: str) -> Self:
+    def __new__(cls, what: str, *, python: str = "", command: str = "") -> Self:
         """What must hold and what came, and what to do about it here and there."""
-        message = super().__new__(cls, f"{what} {python}")
-        message.on_command_line = f"{what} {command}"
+        message = super().__new__(cls, f"{what} {python}".rstrip(" "))
+        message.on_command_line = f"{what} {command}".rstrip(" ")
         return message
 
     def followed_by(self, more: str) -> Self:
         """The same with more behind it, in both languages."""
-        longer = str.__new__(type(self), f"{self}{more}")
+        longer = type(self)(f"{self}{more}")
         longer.on_command_line = f"{self.on_command_line}{more}"
         return longer
 

@@ -187,7 +187,7 @@ def test_an_encoder_that_takes_no_text_encodes_no_instruction(table):
 
 def test_a_mixed_encoder_must_be_told_modalities_that_suit_the_items(table, mixed):
     text = CountingEncoder()
-    with pytest.raises(ValueError, match=r"told which each target item is of.*--target-modality"):
+    with pytest.raises(ValueError, match=r"told which each target item is of.*target_modality="):
         Pairs.from_lists(["a"], ["b"]).encode(text, mixed)
     with pytest.raises(ValueError, match=r"whose modality is 'image'; row 1 is 'd'"):
         Pairs.from_lists(["a", "b"], ["c", "d"], target_modality=["text", "image"]).encode(
