@@ -307,3 +307,20 @@ def test_the_fingerprint_reads_no_network(bert):
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_reading_weights_draws_no_bar_and_leaves_the_setting_of_transformers(
+    sbert, bert, shown, capfd
+):
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    try:
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        for folder in (sbert, bert):
+            TextEncoder(folder).encode(["a dog"])
+        assert logging.is_progress_bar_enabled() is shown
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
+    assert capfd.readouterr().err == ""

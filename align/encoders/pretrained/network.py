@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,14 +40,15 @@ def load_network(folder: Path, *, dtype: str, device: torch.device) -> Any:
     """
     from transformers import AutoModel
 
-    network, info = AutoModel.from_pretrained(
-        folder,
-        dtype=_DTYPES[dtype],
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    with _no_bar():
+        network, info = AutoModel.from_pretrained(
+            folder,
+            dtype=_DTYPES[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     lost = sorted(key for key in info["missing_keys"] if "pooler." not in key)
     if lost:
         raise ValueError(
@@ -60,13 +63,31 @@ def load_pipeline(folder: Path, *, dtype: str, device: torch.device) -> Any:
     """The sentence-transformers model in ``folder``, all modules, on ``device``."""
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(
-        str(folder),
-        device=str(device),
-        local_files_only=True,
-        trust_remote_code=False,
-        model_kwargs={"dtype": _DTYPES[dtype], "use_safetensors": True},
-    )
+    with _no_bar():
+        return SentenceTransformer(
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": _DTYPES[dtype], "use_safetensors": True},
+        )
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Weights are read without the bar of transformers: nobody asked, and it is over in a second.
+
+    The user's own setting is put back.
+    """
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(folder: Path) -> Any:
