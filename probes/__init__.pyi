@@ -46,6 +46,8 @@ from .pathology.isotropy import mean_cosine as mean_cosine
 from .pathology.robustness import int8_agreement as int8_agreement
 from .pathology.robustness import noise_agreement as noise_agreement
 from .pathology.robustness import pq_agreement as pq_agreement
+from .reporting.about import About as About
+from .reporting.about import about as about
 from .reporting.comparison import compare as compare
 from .reporting.document import Report as Report
 from .reporting.report import report as report

@@ -182,6 +182,11 @@ class Probe:
             how far apart the vectors of a state lie at all, or the raw state, with which it is
             compared and where it is perfect by definition. Where two states differ in that, a
             change of the value is inevitable and neither better nor worse.
+        extreme: What the value is where there is as much as there can be, for unit vectors: 1 for a
+            recall, 0 for a distance of partners; ``None`` where nothing bounds it. Effects are
+            shares of the way from the null to here.
+        function: The public function of the quantity, or the property of what one gives; what its
+            docstring says under Meaning, Beware, Range and Reference is what ``about`` shows.
     """
 
     name: str
@@ -193,6 +198,8 @@ class Probe:
     interval: str = "bootstrap over pairs"
     null: str = ""
     scale: Scale = "fixed"
+    extreme: float | Callable[[Space], float] | None = None
+    function: object = None
 
 
 def once_per_space(measure: Callable[[Space], T]) -> Callable[[Space], T]:

@@ -108,6 +108,7 @@ class _SolvedDistance:
 def squared_distance_probes(
     name: str,
     labels: tuple[str, str],
+    function: object,
     solve: Callable[[Tensor, Tensor], CentredDistance],
     *,
     draws: int,
@@ -117,7 +118,8 @@ def squared_distance_probes(
 
     The null of the whole swaps the sides of random groups and measures as was measured; ``name``
     seeds the ``draws`` swaps. That of the centred part, which is to be blind to the centroids,
-    swaps ``deviations_to_swap``. Where ``sampled``, at most ``SAMPLE`` pairs are measured.
+    swaps ``deviations_to_swap``. ``function`` is the public one of the distance. Where ``sampled``,
+    at most ``SAMPLE`` pairs are measured.
     """
 
     def swapped(space: Space, part: CentredDistance, rows: Tensor | None, *, whole: bool) -> Tensor:
@@ -158,10 +160,12 @@ def squared_distance_probes(
 
     probe = partial(
         distribution_probe,
+        function=function,
         interval="bootstrap over pairs, linearised; of the samples' distance; wide where sides "
         "agree",
     )
     return (
-        probe(name=name, label=labels[0], measure=measure_whole),
-        probe(name=f"{name}_centred", label=labels[1], measure=measure_part),
+        # Unit vectors are at most 2 apart, and centred ones have at most variance 1 a side.
+        probe(name=name, label=labels[0], measure=measure_whole, extreme=4.0),
+        probe(name=f"{name}_centred", label=labels[1], measure=measure_part, extreme=2.0),
     )

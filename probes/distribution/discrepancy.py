@@ -6,6 +6,7 @@ nothing to do with each other; both are unbiased, and bootstrap and null are exa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -54,6 +55,16 @@ def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
         ValueError: The sides are not row-matched finite matrices of one width with two rows, all
             pairs are of one group, or more than half of all distances are 0.
 
+    Meaning:
+        How far the two clouds differ as a Gaussian kernel sees them; centred, in shape alone.
+
+    Beware:
+        The width of the kernel decides what it sees: differences much finer or coarser than the
+        median distance are lost.
+
+    Range:
+        At most 2; 0 with nothing there; lower is better.
+
     Reference:
         Gretton et al. 2012, JMLR 13:723-773, eq. 4. Their one bandwidth, the median, is replaced
         by the mean over five around it.
@@ -87,6 +98,15 @@ def energy_distance(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with two rows, or
             all pairs are of one group.
+
+    Meaning:
+        How much farther items are from the other side than from their own; centred, in shape alone.
+
+    Beware:
+        It is ruled by the centres, so that a difference in shape hardly shows unless it is centred.
+
+    Range:
+        At most 4, centred 2.83; 0 with nothing there; lower is better.
 
     Reference:
         Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, here as a U-statistic.
@@ -258,7 +278,9 @@ def _drag(
     return half + half.T
 
 
-def _probes(name: str, label: str, choose: _Choice) -> tuple[Probe, Probe]:
+def _probes(
+    name: str, label: str, function: object, choose: _Choice, extremes: tuple[float, float]
+) -> tuple[Probe, Probe]:
     # In a centred state both read the same null.
     measure_shape = once_per_space(partial(_measure_shape, choose=choose))
     return (
@@ -266,15 +288,26 @@ def _probes(name: str, label: str, choose: _Choice) -> tuple[Probe, Probe]:
             name=name,
             label=label,
             measure=partial(_measure_whole, choose=choose, measure_shape=measure_shape),
+            extreme=extremes[0],
+            function=function,
             interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
         ),
         distribution_probe(
             name=f"{name}_centred",
             label=f"{label}, centred",
             measure=measure_shape,
+            extreme=extremes[1],
+            function=function,
         ),
     )
 
 
-MMD, MMD_CENTRED = _probes("mmd", "MMD²", _gaussians)
-ENERGY_DISTANCE, ENERGY_DISTANCE_CENTRED = _probes("energy_distance", "Energy distance", _distance)
+MMD, MMD_CENTRED = _probes("mmd", "MMD²", mmd, _gaussians, (2.0, 2.0))
+ENERGY_DISTANCE, ENERGY_DISTANCE_CENTRED = _probes(
+    "energy_distance",
+    "Energy distance",
+    energy_distance,
+    _distance,
+    # Unit vectors are at most 2 apart; centred ones, of variance 1 a side, sqrt(2) on average.
+    (4.0, 2 * math.sqrt(2)),
+)

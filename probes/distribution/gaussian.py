@@ -51,6 +51,17 @@ def gaussian_wasserstein(
     Warns:
         UnreliableEstimate: There are fewer than 10 pairs per dimension of the covariances.
 
+    Meaning:
+        The distance of both clouds as their means and covariances see it; centred, of the
+        covariances alone.
+
+    Beware:
+        What is not in mean and covariance, such as clusters, it does not see, and covariances are
+        shrunk where pairs are few.
+
+    Range:
+        In [0, 4], centred [0, 2]; the value of swapped sides with nothing there; lower is better.
+
     Reference:
         Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X; Ledoit and Wolf 2004,
         doi:10.1016/S0047-259X(03)00096-4. Fréchet inception distance
@@ -200,6 +211,7 @@ def _solve(z: Tensor, w: Tensor) -> CentredDistance:
 GAUSSIAN_WASSERSTEIN, GAUSSIAN_WASSERSTEIN_CENTRED = squared_distance_probes(
     "gaussian_wasserstein",
     ("Gaussian W², shrunk, 64 axes", "Gaussian W², centred"),
+    gaussian_wasserstein,
     _solve,
     draws=39,
     sampled=False,

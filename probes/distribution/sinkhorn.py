@@ -53,6 +53,17 @@ def sinkhorn_divergence(
     Warns:
         UnreliableEstimate: ``epsilon`` is too small to debias, or steps did not suffice.
 
+    Meaning:
+        What it costs to carry one cloud onto the other, item by item, without regard to partners;
+        centred, what is left of that once the means agree.
+
+    Beware:
+        Clouds can coincide while partners are shuffled, and two samples of one law give more than
+        0: read it against its null.
+
+    Range:
+        In [0, 4], centred [0, 2]; the value of swapped sides with nothing there; lower is better.
+
     Reference:
         Feydy et al. 2019, arXiv:1810.08278, for the divergence, its sign and the averaged steps of
         a cloud to itself; scalings are moved into the potentials as in Schmitzer 2019,
@@ -161,5 +172,9 @@ def _solve(z: Tensor, w: Tensor) -> CentredDistance:
 
 # 19 swaps are the fewest for a p of 0.05; each solves three transports.
 SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = clouds.squared_distance_probes(
-    "sinkhorn_divergence", ("Sinkhorn divergence", "Sinkhorn divergence, centred"), _solve, draws=19
+    "sinkhorn_divergence",
+    ("Sinkhorn divergence", "Sinkhorn divergence, centred"),
+    sinkhorn_divergence,
+    _solve,
+    draws=19,
 )

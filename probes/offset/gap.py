@@ -68,6 +68,16 @@ def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     Raises:
         ValueError: As for ``squared_modality_gap``.
 
+    Meaning:
+        How far apart the centres of the two clouds are.
+
+    Beware:
+        Subtracting each side's mean brings it to 0 whatever the clouds look like: it says nothing
+        of whether partners are found.
+
+    Range:
+        In [0, 2]; 0 with nothing there; lower is better.
+
     Reference:
         Liang et al. 2022, arXiv:2203.02053; the bands are those of An et al. 2024 (I0T),
         arXiv:2412.14384.
@@ -97,6 +107,16 @@ def gap_energy_share(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width, there are fewer than
             two groups, or all rows of both sides are one point.
+
+    Meaning:
+        How much of the spread of all items comes from which side they are on.
+
+    Beware:
+        It sees the centres only: clouds of different shape, or without any pairing, can have a
+        share of 0.
+
+    Range:
+        At most 1; 0 with nothing there; lower is better.
 
     Reference:
         Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
@@ -193,7 +213,17 @@ _probe = partial(
     interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
     null="centroids that coincide: 0; p by swapping the two sides of random pairs",
 )
-MODALITY_GAP = _probe(name="modality_gap", label="Centroid gap", measure=_measure_modality_gap)
+MODALITY_GAP = _probe(
+    name="modality_gap",
+    label="Centroid gap",
+    measure=_measure_modality_gap,
+    extreme=2.0,
+    function=modality_gap,
+)
 GAP_ENERGY_SHARE = _probe(
-    name="gap_energy_share", label="Gap energy share", measure=_measure_gap_energy_share
+    name="gap_energy_share",
+    label="Gap energy share",
+    measure=_measure_gap_energy_share,
+    extreme=1.0,
+    function=gap_energy_share,
 )

@@ -36,6 +36,15 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
     Warns:
         UnreliableEstimate: The noise of the centroids outweighs the gap.
 
+    Meaning:
+        How much of the gap lies in the directions along which the items themselves vary most.
+
+    Beware:
+        Where there is hardly a gap, its direction is noise, and so is this value.
+
+    Range:
+        In [0, 1]; sqrt(k / d) with nothing there; neither is better.
+
     Reference:
         Chowers et al. 2026, arXiv:2603.29080, who show that a gap vector orthogonal to the
         embeddings does not change retrieval.
@@ -110,6 +119,8 @@ def _measure_gap_orthogonality(space: Space) -> Measured:
 GAP_ORTHOGONALITY = Probe(
     name="gap_orthogonality",
     label=f"Gap in top {K} principal directions",
+    extreme=1.0,
+    function=gap_orthogonality,
     family="offset",
     better="neither",
     needs="common space",

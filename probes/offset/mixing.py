@@ -49,6 +49,17 @@ def modality_mixing(
         ValueError: The sides are not row-matched finite matrices of one width with a direction in
             every row, there are fewer than two groups, or ``k`` is out of range.
 
+    Meaning:
+        How many of an item's nearest neighbours are of the other side, where half would be if the
+        sides were one cloud.
+
+    Beware:
+        It falls with the number of items at one and the same gap; compare equal numbers of pairs
+        only.
+
+    Range:
+        In [0, 1]; 0.5 with nothing there; higher is better.
+
     Reference:
         Schilling 1986, doi:10.1080/01621459.1986.10478337, and Henze 1988,
         doi:10.1214/aos/1176350835, whose statistic is one minus this share; they know no pairs, and
@@ -82,6 +93,16 @@ def mixed_gallery_ndcg(
     Raises:
         ValueError: As for ``modality_mixing``.
 
+    Meaning:
+        How near the top partners stand when the gallery holds items of both sides.
+
+    Beware:
+        It mixes two questions: whether partners are found, and whether items of the query's own
+        side crowd them out.
+
+    Range:
+        In [0, 1]; the value of a random order with nothing there; higher is better.
+
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
         one modality, ours hold both sides of every pair, so that each query has its answer there.
@@ -109,6 +130,17 @@ def mixed_gallery_share(
 
     Raises:
         ValueError: As for ``modality_mixing``.
+
+    Meaning:
+        How many of the best answers are of the query's own side when the gallery holds both.
+
+    Beware:
+        The share of a random order is no goal of its own: a perfect search puts the partner first
+        and so lies a little below it.
+
+    Range:
+        In [0, 1]; the share of the gallery that is of the own side with nothing there; neither is
+        better.
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.
@@ -266,6 +298,8 @@ _LINEARISED = "bootstrap over pairs, linearised: up to half too wide"
 MODALITY_MIXING = Probe(
     name="modality_mixing",
     label=f"Other modality among {K} nearest",
+    extreme=0.0,
+    function=modality_mixing,
     family="offset",
     better="higher",
     needs="common space",
@@ -279,6 +313,8 @@ _gallery_probe = partial(Probe, family="pathology", needs="common space")
 MIXED_GALLERY_NDCG = _gallery_probe(
     name="mixed_gallery_ndcg",
     label=f"nDCG@{K} in a mixed gallery",
+    extreme=1.0,
+    function=mixed_gallery_ndcg,
     better="higher",
     measure=_measure_mixed_gallery_ndcg,
     interval="bootstrap over pairs, gallery held fixed",
@@ -287,6 +323,8 @@ MIXED_GALLERY_NDCG = _gallery_probe(
 MIXED_GALLERY_SHARE = _gallery_probe(
     name="mixed_gallery_share",
     label=f"Own modality in top {K} of a mixed gallery",
+    extreme=1.0,
+    function=mixed_gallery_share,
     better="neither",
     measure=_measure_mixed_gallery_share,
     interval=_LINEARISED,

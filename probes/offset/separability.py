@@ -57,6 +57,16 @@ def modality_classifier_auc(
         ValueError: The sides are not row-matched finite matrices of one width, ``folds`` is out of
             range, or all rows of the training folds are one point.
 
+    Meaning:
+        How well a plane tells on which side an item is.
+
+    Beware:
+        In many dimensions a tiny offset is enough for a value near 1; read it beside the gap energy
+        share.
+
+    Range:
+        In [0, 1]; 0.5 with nothing there; lower is better.
+
     Reference:
         Lopez-Paz and Oquab 2017, arXiv:1610.06545 (classifier two-sample tests); Fisher 1936,
         doi:10.1111/j.1469-1809.1936.tb02137.x; Ledoit and Wolf 2004,
@@ -196,6 +206,8 @@ def _measure_modality_classifier_auc(space: Space) -> Measured:
 MODALITY_CLASSIFIER_AUC = Probe(
     name="modality_classifier_auc",
     label="AUC of a linear modality classifier",
+    extreme=1.0,
+    function=modality_classifier_auc,
     family="offset",
     better="lower",
     needs="common space",

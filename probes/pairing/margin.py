@@ -36,6 +36,18 @@ def mean_margin(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, or all pairs are of one group.
+
+    Meaning:
+        How much more alike true pairs are than false ones, in cosine.
+
+    Beware:
+        It grows and shrinks with all cosines of a space: compare it within one encoder only.
+
+    Range:
+        In [-2, 2], for many pairs in [-1, 1]; 0 with nothing there; higher is better.
+
+    Reference:
+        Ours; it is the trace of the covariance of both sides, without bias.
     """
     return _margin(*paired_directions(source, target, groups))[0]
 
@@ -60,6 +72,16 @@ def relative_modality_gap(
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, all pairs are of one group, or all rows of both sides are one
             point.
+
+    Meaning:
+        How far partners are apart against how far items of one side are.
+
+    Beware:
+        A side that collapses makes its own items alike, which raises the value though no partner
+        moved.
+
+    Range:
+        In [0, 1]; 0.5 or, where a gap parts the sides, more with nothing there; lower is better.
 
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the relative modality gap (RMG). As there, an item is
@@ -146,6 +168,8 @@ _probe = partial(Probe, family="pairing", needs="common space")
 MEAN_MARGIN = _probe(
     name="mean_margin",
     label="Margin of true over false pairs",
+    extreme=1.0,
+    function=mean_margin,
     better="higher",
     scale="spread",
     measure=_measure_mean_margin,
@@ -154,6 +178,8 @@ MEAN_MARGIN = _probe(
 RELATIVE_MODALITY_GAP = _probe(
     name="relative_modality_gap",
     label="Relative modality gap",
+    extreme=0.0,
+    function=relative_modality_gap,
     better="lower",
     measure=_measure_relative_modality_gap,
     null="random pairing",

@@ -44,6 +44,16 @@ def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, or all pairs are of one group.
 
+    Meaning:
+        How often a true pair is more alike than a false one, all compared with all.
+
+    Beware:
+        It compares different queries with each other, and a high value still allows many rivals in
+        a large gallery.
+
+    Range:
+        In [0, 1]; 0.5 with nothing there; higher is better.
+
     Reference:
         Bamber 1975, doi:10.1016/0022-2496(75)90001-2, for the area as a chance with ties half.
     """
@@ -65,6 +75,17 @@ def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = No
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, or all pairs are of one group.
+
+    Meaning:
+        How many of the other items lie closer than the true partner, whatever the size of the
+        gallery.
+
+    Beware:
+        One per cent of a million items is still ten thousand in front, and a rough place of the
+        cloud is enough to be well below 0.5.
+
+    Range:
+        In [0, 1]; 0.5 with nothing there; lower is better.
 
     Reference:
         Liu et al. 2019, doi:10.4230/LIPIcs.WABI.2019.10, by Euclidean distance, which orders unit
@@ -261,7 +282,16 @@ _probe = partial(
 MATCHING_AUC = _probe(
     name="matching_auc",
     label="AUC of true against false pairs",
+    extreme=1.0,
+    function=matching_auc,
     better="higher",
     measure=_measure_matching_auc,
 )
-FOSCTTM = _probe(name="foscttm", label="FOSCTTM", better="lower", measure=_measure_foscttm)
+FOSCTTM = _probe(
+    name="foscttm",
+    label="FOSCTTM",
+    better="lower",
+    measure=_measure_foscttm,
+    extreme=0.0,
+    function=foscttm,
+)

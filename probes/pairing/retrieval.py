@@ -46,8 +46,19 @@ def recall_at_k(
         ValueError: The sides are not row-matched finite matrices of one width, ``k`` or ``groups``
             do not fit, or all pairs are of one group.
 
+    Meaning:
+        How often a search with one item has its partner among the best k answers.
+
+    Beware:
+        It falls as the gallery grows: compare galleries of one size only.
+
+    Range:
+        In [0, 1]; k / n with nothing there; higher is better.
+
     Reference:
-        ``align.metrics.ranks.recall_at_k``.
+        Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4, asks
+        for all partners; for one, as here, Hodosh, Young and Hockenmaier 2013,
+        doi:10.1613/jair.3994. ``align.metrics.ranks.recall_at_k`` is the metric.
     """
     return _mean(source, target, groups, ranking.recall_at_k, k)
 
@@ -95,8 +106,18 @@ def mean_reciprocal_rank(
         ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
             fit, or all pairs are of one group.
 
+    Meaning:
+        How near the top the partner stands, the first places counting most.
+
+    Beware:
+        It is ruled by the first few places and falls as the gallery grows.
+
+    Range:
+        In (0, 1]; (1 + 1/2 + ... + 1/n) / n with nothing there; higher is better.
+
     Reference:
-        ``align.metrics.ranks.mean_reciprocal_rank``.
+        Voorhees 1999, The TREC-8 Question Answering Track Report.
+        ``align.metrics.ranks.mean_reciprocal_rank`` is the metric.
     """
     return _mean(source, target, groups, ranking.mean_reciprocal_rank)
 
@@ -116,8 +137,18 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
         ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
             fit, or all pairs are of one group.
 
+    Meaning:
+        The place at which half of the searches have found the partner.
+
+    Beware:
+        It grows with the gallery and says nothing of the worse half of the searches.
+
+    Range:
+        In [1, n]; (n + 1) / 2 with nothing there; lower is better.
+
     Reference:
-        ``align.metrics.ranks.median_rank``.
+        Hodosh, Young and Hockenmaier 2013, doi:10.1613/jair.3994.
+        ``align.metrics.ranks.median_rank`` is the metric.
     """
     return _mean(source, target, groups, ranking.median_rank)
 
@@ -221,15 +252,24 @@ RECALL_AT_1, RECALL_AT_5, RECALL_AT_10 = (
         label=f"Recall@{k}",
         better="higher",
         measure=partial(_measure_recall, k=k),
+        extreme=1.0,
+        function=recall_at_k,
     )
     for k in (1, 5, 10)
 )
 MEAN_RECIPROCAL_RANK = _probe(
     name="mean_reciprocal_rank",
     label="Mean reciprocal rank",
+    extreme=1.0,
+    function=mean_reciprocal_rank,
     better="higher",
     measure=_measure_mean_reciprocal_rank,
 )
 MEDIAN_RANK = _probe(
-    name="median_rank", label="Median rank", better="lower", measure=_measure_median_rank
+    name="median_rank",
+    label="Median rank",
+    better="lower",
+    measure=_measure_median_rank,
+    extreme=1.0,
+    function=median_rank,
 )

@@ -40,6 +40,15 @@ def alignment(source: Matrix, target: Matrix) -> float:
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width and unit norm.
 
+    Meaning:
+        How far partners are apart, in squared distance of unit vectors.
+
+    Beware:
+        It is 0 for a space in which everything is one point: read it with uniformity.
+
+    Range:
+        In [0, 4]; the mean over false pairs with nothing there; lower is better.
+
     Reference:
         Wang and Isola 2020, arXiv:2005.10242, section 4, with exponent 2.
     """
@@ -83,6 +92,15 @@ def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None)
         ValueError: ``x`` is not a finite matrix of unit norm with two rows, ``t`` is not above 0,
             ``groups`` do not fit, or all rows are of one group.
 
+    Meaning:
+        How evenly the items of one side are spread over the sphere.
+
+    Beware:
+        It is of one side only, and depends on the width: compare it at one width.
+
+    Range:
+        In [-4 t, 0]; that of the uniform distribution with nothing there; lower is better.
+
     Reference:
         Wang and Isola 2020, arXiv:2005.10242, section 4; as in their code, a row is not compared
         with itself.
@@ -112,6 +130,15 @@ def cross_uniformity(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width and unit norm, ``t``
             is not above 0, ``groups`` do not fit, or all pairs are of one group.
+
+    Meaning:
+        How evenly items of one side are spread around those of the other.
+
+    Beware:
+        A gap lowers it as well, since it takes the sides apart: read it with alignment.
+
+    Range:
+        In [-4 t, 0]; that of the uniform distribution with nothing there; lower is better.
 
     Reference:
         Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, the cross-modal uniformity, with the
@@ -184,13 +211,21 @@ _of_kernel = partial(_probe, scale="width", interval="bootstrap over pairs, to f
 ALIGNMENT = _probe(
     name="alignment",
     label="Alignment",
+    extreme=0.0,
+    function=alignment,
     needs="common space",
     scale="spread",
     measure=_measure_alignment,
     null="random pairing",
 )
 UNIFORMITY_SOURCE, UNIFORMITY_TARGET = for_each_side(
-    partial(_of_kernel, needs="sides", null="uniform on the sphere"),
+    partial(
+        _of_kernel,
+        needs="sides",
+        null="uniform on the sphere",
+        extreme=0.0,
+        function=uniformity,
+    ),
     "uniformity",
     "Uniformity of",
     _measure_uniformity,
@@ -198,6 +233,8 @@ UNIFORMITY_SOURCE, UNIFORMITY_TARGET = for_each_side(
 CROSS_UNIFORMITY = _of_kernel(
     name="cross_uniformity",
     label="Uniformity across sides",
+    extreme=0.0,
+    function=cross_uniformity,
     needs="common space",
     measure=_measure_cross_uniformity,
     null="uniform on the sphere, sides independent",

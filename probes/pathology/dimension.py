@@ -37,6 +37,15 @@ def participation_ratio(x: Matrix) -> float:
     Warns:
         UnreliableEstimate: With ``n < 2 d`` the value is well below that of the cloud.
 
+    Meaning:
+        How many dimensions carry the variance of one side, strong ones counting most.
+
+    Beware:
+        One strong direction hides all others; between widths it moves by itself.
+
+    Range:
+        In [1, min(n - 1, d)]; that of an isotropic sample with nothing there; neither is better.
+
     Reference:
         Gao et al. 2017, doi:10.1101/214262, for the covariance of the rows.
     """
@@ -67,6 +76,16 @@ def effective_rank(x: Matrix) -> float:
 
     Raises:
         ValueError: ``x`` is not a finite matrix of at least two rows, or all rows are equal.
+
+    Meaning:
+        How many dimensions the variance of one side fills, small ones counting too.
+
+    Beware:
+        It is that of the sample and too low where there are fewer than twice as many items as
+        dimensions; between widths it moves by itself.
+
+    Range:
+        In [1, min(n - 1, d)]; that of an isotropic sample with nothing there; neither is better.
 
     Reference:
         Roy and Vetterli 2007, EUSIPCO, definition 1, with the covariance as the matrix whose
@@ -178,15 +197,16 @@ spectrum_probe = partial(
     needs="sides",
     interval="bootstrap over pairs, to first order: of the sample's value; wide rather than narrow",
     null="isotropic sample of the same size",
+    extreme=1.0,
 )
 PARTICIPATION_SOURCE, PARTICIPATION_TARGET = for_each_side(
-    spectrum_probe,
+    partial(spectrum_probe, function=participation_ratio),
     "participation_ratio",
     "Participation ratio,",
     partial(measured_spectrum, estimate=participation, isotropic=isotropic_participation),
 )
 EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET = for_each_side(
-    spectrum_probe,
+    partial(spectrum_probe, function=effective_rank),
     "effective_rank",
     "Effective rank,",
     partial(measured_spectrum, estimate=_spectral_entropy, isotropic=_isotropic_rank),

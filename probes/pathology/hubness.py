@@ -57,6 +57,16 @@ def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     Raises:
         ValueError: As for ``k_occurrence``.
 
+    Meaning:
+        Whether a few items crowd the answers to many queries.
+
+    Beware:
+        It hangs on the few largest counts and grows with the gallery; one item found everywhere is
+        enough.
+
+    Range:
+        Any number; about 0, that of a random order, with nothing there; lower is better.
+
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, eq. 1.
     """
@@ -79,6 +89,15 @@ def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
     Raises:
         ValueError: As for ``k_occurrence``.
+
+    Meaning:
+        How many items no query finds.
+
+    Beware:
+        It depends on how many queries there are for each item: compare equal numbers only.
+
+    Range:
+        In [0, 1); that of a random order with nothing there; lower is better.
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531; with ``k`` fixed, the points with ``N_k = 0``.
@@ -131,6 +150,16 @@ def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
     Raises:
         ValueError: As for ``k_occurrence``.
+
+    Meaning:
+        How many places of the answers would have to change hands for all items to be found equally
+        often.
+
+    Beware:
+        It says how uneven the answers are, and not whether they are right.
+
+    Range:
+        In [0, 1); that of a random order with nothing there; lower is better.
 
     Reference:
         Feldbauer et al. 2018, doi:10.1109/ICBK.2018.00055.
@@ -201,6 +230,16 @@ def _random_robin_hood(n: int) -> float:
     return (K + 1) * (1 - p) * float(binom.pmf(K + 1, n, p)) / K
 
 
+def _skewness_of_the_same_few(space: Space) -> float:
+    p = K / space.n
+    return (1 - 2 * p) / math.sqrt(p * (1 - p))
+
+
+def _share_of_all_but_the_same_few(space: Space) -> float:
+    """Anti-hubs, and places out of place, where the same ``K`` items answer every query."""
+    return 1 - K / space.n
+
+
 def _measure(
     space: Space,
     *,
@@ -232,10 +271,12 @@ _probe = partial(
 )
 
 
-def _each_searched(name: str, label: str, measure: Callable[..., Measured]) -> list[Probe]:
+def _each_searched(
+    probe: Callable[..., Probe], name: str, label: str, measure: Callable[..., Measured]
+) -> list[Probe]:
     """A probe for searches of the target, and one for searches of the source."""
     return [
-        _probe(
+        probe(
             name=f"{name}_{side}",
             label=f"{label}, {side} searched",
             measure=partial(measure, searches=(number,)),
@@ -245,11 +286,13 @@ def _each_searched(name: str, label: str, measure: Callable[..., Measured]) -> l
 
 
 HUBNESS_FORTH, HUBNESS_BACK = _each_searched(
+    partial(_probe, extreme=_skewness_of_the_same_few, function=hubness_skewness),
     "hubness_skewness",
     "Hubness skewness",
     partial(_measure, summarise=_skewness, expected=_random_skewness),
 )
 ANTIHUBS_FORTH, ANTIHUBS_BACK = _each_searched(
+    partial(_probe, extreme=_share_of_all_but_the_same_few, function=antihub_share),
     "antihub_share",
     "Anti-hub share",
     partial(_measure, summarise=_antihubs, expected=_random_antihubs),
@@ -257,5 +300,7 @@ ANTIHUBS_FORTH, ANTIHUBS_BACK = _each_searched(
 ROBIN_HOOD = _probe(
     name="robin_hood_index",
     label="Robin Hood index, both directions",
+    extreme=_share_of_all_but_the_same_few,
+    function=robin_hood_index,
     measure=partial(_measure, searches=(0, 1), summarise=_robin_hood, expected=_random_robin_hood),
 )

@@ -41,6 +41,16 @@ def two_nn(x: Matrix) -> float:
             to another, or more than a quarter of the rows have two neighbours at the very same
             distance.
 
+    Meaning:
+        How many dimensions the surface has on which the items of one side lie.
+
+    Beware:
+        It reads low above about 10 dimensions and changes as items are added; repeated items spoil
+        it.
+
+    Range:
+        Positive; no value with nothing there; neither is better.
+
     Reference:
         Facco et al. 2017, doi:10.1038/s41598-017-11873-y, eq. 5 and the algorithm after it. The
         maximum of the likelihood, ``n`` over the sum of the logarithms, uses all ratios; a few
@@ -131,6 +141,7 @@ TWO_NN_SOURCE, TWO_NN_TARGET = for_each_side(
         better="neither",
         needs="sides",
         interval="bootstrap over pairs, neighbours held: a little narrow",
+        function=two_nn,
     ),
     "two_nn",
     "Intrinsic dimension (TwoNN),",

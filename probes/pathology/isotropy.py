@@ -34,6 +34,15 @@ def mean_cosine(x: Matrix, *, groups: Sequence[str] | None = None) -> float:
         ValueError: ``x`` is not a finite matrix of at least two rows, a row has no direction, or
             all rows are of one group.
 
+    Meaning:
+        Whether the vectors of one side all point into one cone.
+
+    Beware:
+        A cone does no harm by itself: items can be told apart within it.
+
+    Range:
+        In [-1, 1]; 0 with nothing there; neither is better.
+
     Reference:
         Ethayarajh 2019, arXiv:1909.00512, the baseline of anisotropy, estimated there from a
         sample of pairs; here it is exact over all of them.
@@ -57,6 +66,15 @@ def iso_score(x: Matrix) -> float:
     Raises:
         ValueError: ``x`` is not a finite matrix of at least two rows and two columns, or all rows
             are equal.
+
+    Meaning:
+        How evenly the variance of one side fills its dimensions.
+
+    Beware:
+        Even is not good: a side that is noise all over has a score near 1.
+
+    Range:
+        In [0, 1]; that of an isotropic sample with nothing there; neither is better.
 
     Reference:
         Rudman et al. 2022, arXiv:2108.07344, algorithm 1. Its steps reduce to the line above:
@@ -107,11 +125,16 @@ MEAN_COSINE_SOURCE, MEAN_COSINE_TARGET = for_each_side(
         needs="sides",
         interval="bootstrap over pairs, to first order, held to the spread of a U-statistic",
         null="random sign of each group",
+        extreme=1.0,
+        function=mean_cosine,
     ),
     "mean_cosine",
     "Mean cosine,",
     _measure_mean_cosine,
 )
 ISO_SCORE_SOURCE, ISO_SCORE_TARGET = for_each_side(
-    dimension.spectrum_probe, "iso_score", "IsoScore,", _measure_iso_score
+    partial(dimension.spectrum_probe, extreme=0.0, function=iso_score),
+    "iso_score",
+    "IsoScore,",
+    _measure_iso_score,
 )

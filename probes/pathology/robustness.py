@@ -73,6 +73,18 @@ def noise_agreement(
     Raises:
         ValueError: The matrices are not finite or do not fit together, or ``sigma`` is not
             positive.
+
+    Meaning:
+        How many first answers stay when noise is added to the vectors.
+
+    Beware:
+        It says that answers are stable, and not that they are right.
+
+    Range:
+        In [0, 1]; 1 / m with nothing there; higher is better.
+
+    Reference:
+        The test is ours.
     """
     search = _search(queries, gallery)
     return _agreement(search, _with_noise(search, sigma, seed))
@@ -95,6 +107,18 @@ def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
     Raises:
         ValueError: The matrices are not finite or do not fit together, or a gallery row is all
             zeros and so has no scale.
+
+    Meaning:
+        How many first answers stay when the vectors are kept in 8 bits.
+
+    Beware:
+        It says that answers are stable, and not that they are right.
+
+    Range:
+        In [0, 1]; 1 / m with nothing there; higher is better.
+
+    Reference:
+        The test is ours.
     """
     search = _search(queries, gallery)
     check_no_zero_rows("gallery", search.gallery)
@@ -126,6 +150,15 @@ def pq_agreement(
     Warns:
         UnreliableEstimate: With fewer than 39 rows per centroid, which then remember the gallery,
             the share looks better than in a large gallery.
+
+    Meaning:
+        How many first answers stay when the gallery is product-quantised to one bit a dimension.
+
+    Beware:
+        A rotation before quantising, as real indexes use, changes it much.
+
+    Range:
+        In [0, 1]; 1 / m with nothing there; higher is better.
 
     Reference:
         Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57, asymmetric distances (section
@@ -247,22 +280,26 @@ _probe = partial(
     better="higher",
     needs="search",
     null="unrelated order: one over the gallery size",
+    extreme=1.0,
     scale="width",
 )
 
 NOISE_AGREEMENT = _probe(
     name="noise_agreement",
     label="Top 1 kept under 10 % noise",
+    function=noise_agreement,
     measure=partial(_measure, change=lambda search, seed: _with_noise(search, SIGMA, seed)),
 )
 INT8_AGREEMENT = _probe(
     name="int8_agreement",
     label="Top 1 kept in int8",
+    function=int8_agreement,
     measure=partial(_measure, change=lambda search, seed: _in_int8(search)),
 )
 PQ_AGREEMENT = _probe(
     name="pq_agreement",
     label="Top 1 kept in PQ, 1 bit per dimension",
+    function=pq_agreement,
     measure=partial(
         _measure,
         change=lambda search, seed: _in_codes(search, WIDTH, CODES, seed),

@@ -41,12 +41,41 @@ class CanonicalSpectrum:
 
     @property
     def energy(self) -> float:
-        """Sum of squared held-out correlations, in [0, k]; about ``k / n`` for unrelated sides."""
+        """Sum of squared held-out correlations, in [0, k]; about ``k / n`` for unrelated sides.
+
+        Meaning:
+            How much of each side a linear map can tell from the other, on pairs that it was not
+            fitted on.
+
+        Beware:
+            It shows what a linear map could use, and not what an adapter does use; few pairs hold
+            it down.
+
+        Range:
+            In [0, k]; about k / n with nothing there; higher is better.
+
+        Reference:
+            Hotelling 1936, doi:10.1093/biomet/28.3-4.321; held out as ``canonical_spectrum`` says.
+        """
         return self.held_out.square().sum().item()
 
     @property
     def dims_above_null(self) -> int:
-        """Directions whose held-out correlation exceeds the null; 0 in 95 % of unrelated sides."""
+        """Directions whose held-out correlation exceeds the null; 0 in 95 % of unrelated sides.
+
+        Meaning:
+            How many directions both sides share beyond what shuffled pairs would.
+
+        Beware:
+            Directions are counted however weak they are, and with few pairs weak ones cannot be
+            told from none.
+
+        Range:
+            In [0, k]; 0 with nothing there; higher is better.
+
+        Reference:
+            Hotelling 1936, doi:10.1093/biomet/28.3-4.321; held out as ``canonical_spectrum`` says.
+        """
         return int((self.held_out > self.null).sum())
 
     @property
@@ -172,11 +201,17 @@ def _measure_dims(space: Space) -> Measured:
     )
 
 
+def _directions(space: Space) -> float:
+    return float(len(_fit_of(space).train))
+
+
 _probe = partial(Probe, family="structure", better="higher", needs="sides", scale="width")
 
 CANONICAL_ENERGY = _probe(
     name="canonical_energy",
     label=f"Held-out canonical energy, {_DIMS} directions",
+    extreme=_directions,
+    function=CanonicalSpectrum.energy,
     measure=_measure_energy,
     interval=cca.INTERVAL,
     null="pairs matched at random",
@@ -184,6 +219,8 @@ CANONICAL_ENERGY = _probe(
 CANONICAL_DIMS = _probe(
     name="canonical_dims",
     label=f"Canonical directions above null, of {_DIMS}",
+    extreme=_directions,
+    function=CanonicalSpectrum.dims_above_null,
     measure=_measure_dims,
     interval="bootstrap over held-out pairs, to first order, fits and null held fixed; a whole "
     "number",

@@ -46,6 +46,16 @@ def linear_cka(
     Warns:
         UnreliableEstimate: n is below twice the larger width.
 
+    Meaning:
+        How far both sides agree on which items are alike, ruled by their strongest directions.
+
+    Beware:
+        A few dominant directions, or outliers, decide it, and it can be high while little else
+        agrees.
+
+    Range:
+        In [-1, 1]; 0 with nothing there; higher is better.
+
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, eq. 3 and 4 (biased); Song et al. 2012, JMLR
         13:1393-1434, eq. 5 (unbiased HSIC).
@@ -83,6 +93,16 @@ def rbf_cka(
 
     Warns:
         UnreliableEstimate: n is below twice the larger width.
+
+    Meaning:
+        How far both sides agree on which items are alike, near ones counting more.
+
+    Beware:
+        It moves with the bandwidth, and in many dimensions all distances are alike, so that it
+        comes close to the linear one.
+
+    Range:
+        In [-1, 1]; 0 with nothing there; higher is better.
 
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, section 3; Song et al. 2012, JMLR 13:1393-1434,
@@ -260,6 +280,8 @@ _probe = partial(
 LINEAR_CKA = _probe(
     name="linear_cka",
     label="CKA, linear",
+    extreme=1.0,
+    function=linear_cka,
     # The cost grows with the pairs only.
     measure=partial(
         _measure, purpose="linear_cka", size=5000, estimate=_linear, kernel=_linear_kernel
@@ -269,6 +291,8 @@ LINEAR_CKA = _probe(
 RBF_CKA = _probe(
     name="rbf_cka",
     label="CKA, Gaussian kernel",
+    extreme=1.0,
+    function=rbf_cka,
     # Time and memory grow with the square of the pairs.
     measure=partial(
         _measure, purpose="rbf_cka", size=2000, estimate=_gaussian, kernel=_gaussian_kernel

@@ -78,6 +78,15 @@ def mutual_knn(
         ValueError: The sides are not row-matched finite matrices without zero rows, groups do not
             fit, or ``k`` is out of range.
 
+    Meaning:
+        How many of an item's nearest neighbours are the same on both sides.
+
+    Beware:
+        It falls as pairs are added and is changed by hubs and by a shift of one side.
+
+    Range:
+        In [0, 1]; k / (n - 1) with nothing there; higher is better.
+
     Reference:
         Huh et al. 2024, arXiv:2405.07987, appendix A. A pair is never its own neighbour, as
         there; groups are ours.
@@ -128,6 +137,8 @@ def _measure_mutual_knn(space: Space) -> Measured:
 MUTUAL_KNN = Probe(
     name="mutual_knn",
     label=f"Mutual {K}-NN overlap",
+    extreme=1.0,
+    function=mutual_knn,
     family="structure",
     better="higher",
     needs="sides",

@@ -43,6 +43,16 @@ def trustworthiness(
         ValueError: The matrices are not row-matched, finite and without zero rows, groups do not
             fit, or ``k`` is out of range.
 
+    Meaning:
+        Whether items that are near now were near before.
+
+    Beware:
+        It judges a map against the raw space as if that were right, and the raw state is 1 by
+        definition.
+
+    Range:
+        In [0, 1]; about 0.5 with nothing there; higher is better.
+
     Reference:
         Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; ``worst`` for ``k >= n / 2``
         and unequal groups by the same argument. Ties: the lower row is the nearer.
@@ -70,6 +80,16 @@ def continuity(
 
     Raises:
         ValueError: As for ``trustworthiness``.
+
+    Meaning:
+        Whether items that were near before are near now.
+
+    Beware:
+        It judges a map against the raw space as if that were right, and the raw state is 1 by
+        definition.
+
+    Range:
+        In [0, 1]; about 0.5 with nothing there; higher is better.
 
     Reference:
         Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.
@@ -142,10 +162,17 @@ _probe = partial(
     scale="raw",
     interval="bootstrap over pairs, neighbour sets held fixed",
     null="random neighbours",
+    extreme=1.0,
 )
 TRUSTWORTHINESS_SOURCE, TRUSTWORTHINESS_TARGET = for_each_side(
-    _probe, "trustworthiness", "Trustworthiness,", partial(_measure, backwards=False)
+    partial(_probe, function=trustworthiness),
+    "trustworthiness",
+    "Trustworthiness,",
+    partial(_measure, backwards=False),
 )
 CONTINUITY_SOURCE, CONTINUITY_TARGET = for_each_side(
-    _probe, "continuity", "Continuity,", partial(_measure, backwards=True)
+    partial(_probe, function=continuity),
+    "continuity",
+    "Continuity,",
+    partial(_measure, backwards=True),
 )

@@ -40,6 +40,16 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
     Warns:
         UnreliableEstimate: n is below the larger width.
 
+    Meaning:
+        How much of the two sides is left apart after the best rotation of one onto the other.
+
+    Beware:
+        With few pairs or many dimensions the rotation fits noise: only the distance to the null
+        means something.
+
+    Range:
+        In [0, 2]; the value of random pairings with nothing there; lower is better.
+
     Reference:
         Schoenemann 1966, doi:10.1007/BF02289451 (the rotation); Ding et al. 2021,
         arXiv:2108.01661, section 3 (the distance). ``scipy.spatial.procrustes`` scales one side
@@ -117,6 +127,8 @@ def _of_sample(n: int, under_null: Tensor) -> tuple[str, ...]:
 PROCRUSTES_DISTANCE = Probe(
     name="procrustes_distance",
     label="Procrustes distance, squared",
+    extreme=0.0,
+    function=procrustes_distance,
     family="structure",
     better="lower",
     needs="sides",

@@ -40,6 +40,16 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
         ValueError: The sides are not row-matched finite matrices without zero rows, groups do not
             fit, there are fewer than 4 pairs, or the cosines of a side are all equal.
 
+    Meaning:
+        Whether both sides put the similarities of all items in one order.
+
+    Beware:
+        Most pairs of items are unlike, so that it is ruled by an order among far ones that nobody
+        searches for.
+
+    Range:
+        In [-1, 1]; 0 with nothing there; higher is better.
+
     Reference:
         Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008; cosine in the place of their
         correlation distance, so that a width of 2 is possible and a shift counts.
@@ -110,6 +120,8 @@ def _measure_rsa(space: Space) -> Measured:
 RSA = Probe(
     name="rsa",
     label="RSA, rank correlation of cosines",
+    extreme=1.0,
+    function=rsa,
     family="structure",
     better="higher",
     needs="sides",

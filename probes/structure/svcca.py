@@ -51,6 +51,16 @@ def svcca(
     Warns:
         UnreliableEstimate: The components of both sides together outnumber the pairs fitted on.
 
+    Meaning:
+        How strongly the main subspaces of both sides agree, on pairs that were not fitted.
+
+    Beware:
+        All kept directions count alike, so that weak ones full of noise pull it down, the more the
+        fewer pairs there are.
+
+    Range:
+        In [-1, 1]; 0 with nothing there; higher is better.
+
     Reference:
         Raghu et al. 2017, arXiv:1706.05806, section 2; held out here, and with a ridge of 1e-4
         mean eigenvalues to invert the covariances.
@@ -95,6 +105,8 @@ def _measure_svcca(space: Space) -> Measured:
 SVCCA = Probe(
     name="svcca",
     label="SVCCA, held out",
+    extreme=1.0,
+    function=svcca,
     family="structure",
     better="higher",
     needs="sides",
