@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from align._display.inline_svg import inline_svg
@@ -78,10 +79,28 @@ def own_style() -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure of that size in inches that belongs to no window and no pyplot."""
+    """A figure of that size in inches that belongs to no window and no pyplot.
+
+    A notebook shows it as the value of a cell, once, whether or not pyplot was set up there.
+    """
+    return _shown_figure()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _shown_figure() -> type[Figure]:
+    """The figure of matplotlib with a picture of its own, as only pyplot tells notebooks to draw.
+
+    Where pyplot has, what it told takes the place of this.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            png = io.BytesIO()
+            self.savefig(png, format="png", bbox_inches="tight", metadata={"Software": None})
+            return png.getvalue()
+
+    return ShownFigure
 
 
 def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:

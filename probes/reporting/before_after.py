@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from probes.reporting.formatting import bounds, interval, number
+from probes.reporting.formatting import ARROW, bounds, effect, interval, label, number
 from probes.reporting.model import CONTROL, Change, Column, Reading, ReportRow, ReportValues
 from probes.space import Better, Family, Scale
 
-ARROW = "\N{RIGHTWARDS ARROW}"
 HEADLINES = (
     "gap_energy_share",
     "sinkhorn_divergence_centred",
@@ -41,6 +40,11 @@ class Headline:
         return after if self.before is None else f"{number(self.before.value)} {ARROW} {after}"
 
     @property
+    def span(self) -> str:
+        """``values``, with a dash before where an aligned value has none raw: ``– → 0.014``."""
+        return f"\N{EN DASH} {ARROW} {self.values}" if self.no_before else self.values
+
+    @property
     def states(self) -> str:
         """``raw → aligned``, the states of ``values``."""
         if self.before is not None:
@@ -49,7 +53,7 @@ class Headline:
 
     @property
     def uncertainty(self) -> tuple[str, ...]:
-        """Interval, chance and p of the last value, each in a few words."""
+        """Interval, chance, p and effect of the last value, each in a few words."""
         after, parts = self.after, []
         if bounds(after):
             parts.append(f"{self.state} {bounds(after)}")
@@ -57,6 +61,8 @@ class Headline:
             parts.append(f"by chance {number(after.null)}")
         if after.p is not None:
             parts.append(f"p\N{NO-BREAK SPACE}{number(after.p)}")
+        if effect(after):
+            parts.append(f"effect {effect(after)}")
         return tuple(parts)
 
     @property
@@ -89,7 +95,7 @@ def headlines(report: ReportValues) -> list[Headline]:
         listed.append(
             Headline(
                 row.name,
-                row.label,
+                label(row, report),
                 row.better,
                 before=raw if aligned else None,
                 after=after,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from align._files.codec import Schema, decode, dumps
 from probes.reporting.before_after import headlines
+from probes.reporting.items import ReportItems, items_behind
 from probes.reporting.model import ReportValues
-from probes.reporting.text import NARROW, frame, markdown, printed, renderable
+from probes.reporting.text import frame, line, markdown, printed, renderable, summary
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
@@ -23,29 +23,90 @@ if TYPE_CHECKING:
     from align._display.figure import Figure
     from align.data.pairs import Pairs
 
-# Version of the JSON: the major one is raised whenever a field changes its name or meaning.
 SCHEMA = Schema("", 2, 1)
+"""Version of the JSON: the major one is raised whenever a field changes its name or meaning. 2.1
+added the effect of each reading and the names of the sides."""
+
 FORMATS = (".html", ".md", ".json", ".txt")
+FILE_WIDTH = 100  # columns of a report in a .txt file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report(ReportValues):
     """The modality gap of some held-out pairs: raw, centred, aligned, and what it means.
 
-    ``print(report)`` shows the table and the verdict. Made by ``probes.report``. Its fields are
-    those of ``ReportValues``; what renders them takes these values and knows no ``Report``.
+    A notebook shows the verdict, the headline and tables to unfold; ``print(report)`` shows them as
+    text, ``report.summary()`` in a few lines, and ``report.plot("clouds")`` as a figure. Made by
+    ``probes.report``. Its fields are those of ``ReportValues``; what renders them takes these
+    values and knows no ``Report``.
+
+    Attributes:
+        items: Texts and pictures behind the ids, put there by ``with_items``; they are shown, and
+            neither compared nor written to JSON.
     """
+
+    items: ReportItems | None = field(default=None, compare=False)
 
     @property
     def verdict(self) -> str:
         """One paragraph in words: what to beware of, what follows, and what it follows from."""
         return verdict(self)
 
+    def with_items(self, pairs: Pairs) -> Self:
+        """The same report, which shows the texts and pictures of its worst searches and hubs.
+
+        In a notebook, in ``to_html`` and in ``save``; of the pairs only these few are kept.
+
+        Args:
+            pairs: The pairs that were embedded, or any that hold the ids that the report names.
+
+        Raises:
+            ValueError: The report names an id that is not among the pairs.
+        """
+        return replace(self, items=items_behind(self, pairs))
+
+    def __repr__(self) -> str:
+        return line(self)
+
     def __str__(self) -> str:
         return printed(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        yield renderable(self, narrow=options.max_width < NARROW)
+        yield renderable(self, options.max_width)
+
+    def _repr_html_(self) -> str:
+        from align._display.panel import render
+        from probes.reporting.panel import report_panel
+
+        return render(report_panel(self, self.items), most_bytes=90_000)
+
+    def summary(self) -> str:
+        """What to paste in a chat or a log: what follows, and six values beside chance.
+
+        A text of up to ten lines: the pairs and states, what must be read first (that pairs were
+        trained on) if anything must, what follows from all families together, and each headline
+        raw → aligned. For values see ``row``, ``to_frame`` and ``to_json``.
+        """
+        return summary(self)
+
+    def plot(self, name: str) -> Figure:
+        """One of the figures of the report, on a white ground.
+
+        A notebook shows it as the value of a cell, once; it belongs to no pyplot. Save it with
+        ``report.plot("clouds").savefig("clouds.png")``.
+
+        Args:
+            name: ``"clouds"`` (two principal axes), ``"along the gap"`` (the line through both
+                centroids), ``"cosines"`` (true against false pairs), ``"recall"`` (against k),
+                ``"k-occurrence"`` (hubs), or ``"canonical spectrum"``.
+
+        Raises:
+            ValueError: There is no figure of that name.
+            ImportError: matplotlib is not installed.
+        """
+        from probes.reporting.html.plots import figure
+
+        return figure(name, self)
 
     def to_markdown(self) -> str:
         """The verdict, the table and the provenance as GitHub-flavoured Markdown."""
@@ -55,25 +116,17 @@ class Report(ReportValues):
         """One line per probe and state; ``ImportError`` unless pandas is installed."""
         return frame(self)
 
-    def figures(self) -> dict[str, Figure]:
-        """The figures by name; ``ImportError`` unless matplotlib is installed."""
-        from probes.reporting.html.plots import figures
-
-        return figures(self)
-
-    def to_html(self, pairs: Pairs | None = None) -> str:
+    def to_html(self) -> str:
         """One self-contained page with the verdict, the figures, the table, failures and hubs.
 
-        Args:
-            pairs: The items behind the ids, to show texts and thumbnails; ids alone without.
+        It shows the texts and pictures behind the ids if the report has them: see ``with_items``.
 
         Raises:
             ImportError: matplotlib is not installed.
-            ValueError: The report names an id that is not among the pairs.
         """
         from probes.reporting.html.page import page
 
-        return page(self, pairs)
+        return page(self, self.items)
 
     def to_json(self) -> str:
         """The whole report as JSON; ``Report.from_json`` reads it back.
@@ -87,11 +140,12 @@ class Report(ReportValues):
             "verdict": self.verdict,
             "headline": headlines(self),
         }
-        return dumps(derived | asdict(self), ensure_ascii=False, indent=1)
+        values = {each.name: getattr(self, each.name) for each in fields(ReportValues)}
+        return dumps(derived | values, ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The report that ``to_json`` wrote.
+        """The report that ``to_json`` wrote; it holds no items.
 
         Raises:
             ValueError: ``text`` is not JSON, of another schema version, or a field does not fit.
@@ -101,22 +155,22 @@ class Report(ReportValues):
         newer = SCHEMA.is_newer(schema, "a report")
         for derived in ("caution", "verdict", "headline"):
             data.pop(derived, None)
-        report: Self = decode(cls, data, "report", "make the report again", newer=newer)
-        return report
+        values = decode(ReportValues, data, "report", "make the report again", newer=newer)
+        return cls(**{each.name: getattr(values, each.name) for each in fields(ReportValues)})
 
-    def save(self, path: str | Path, pairs: Pairs | None = None) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the report whole or not at all, in the format that the name ends in.
 
-        That is ``.html``, with the items of ``pairs`` as in ``to_html``, ``.md``, ``.json`` or
-        ``.txt``; another ending of ``path`` raises ``ValueError``.
+        That is ``.html``, as ``to_html``, ``.md``, ``.json`` or ``.txt``; another ending of
+        ``path`` raises ``ValueError``.
         """
         from align._files.atomic import atomic_file
 
         rendered: dict[str, Callable[[], str]] = {
-            ".html": partial(self.to_html, pairs),
+            ".html": self.to_html,
             ".md": self.to_markdown,
             ".json": self.to_json,
-            ".txt": self.__str__,
+            ".txt": lambda: printed(self, FILE_WIDTH),
         }
         text = rendered[check_format(path)]()
         with atomic_file(Path(path)) as scratch:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from probes.reporting.before_after import BeforeAfter, before_after
-from probes.reporting.formatting import number
-from probes.reporting.model import Column, ReportValues
+from probes.reporting.formatting import number, side_name
+from probes.reporting.model import SIDES, Column, ReportValues
 
 _SMALL_LOSS = 0.01  # of recall or of FOSCTTM, still called none
-_SIDES = ("source", "target")
 
 
 def harm(report: ReportValues) -> str:
@@ -18,7 +17,7 @@ def harm(report: ReportValues) -> str:
 def collapse(report: ReportValues) -> str:
     """Which sides have collapsed to a line or to one direction, as a sentence; empty if none."""
     after: Column = "aligned" if "aligned" in report.columns else "raw"
-    collapsed = {side: how for side in _SIDES if (how := _collapsed(report, side, after))}
+    collapsed = {side: how for side in SIDES if (how := _collapsed(report, side, after))}
     if not collapsed:
         return ""
     if after == "raw":
@@ -27,7 +26,8 @@ def collapse(report: ReportValues) -> str:
         opening = "The space has collapsed before alignment"
     else:
         opening = "The adapter collapses the space"
-    return f"{opening}: {', and '.join(f'the {s} side {how}' for s, how in collapsed.items())}."
+    found = (f"the {side_name(s, report)} side {how}" for s, how in collapsed.items())
+    return f"{opening}: {', and '.join(found)}."
 
 
 def _lost_pairs(report: ReportValues) -> str:

@@ -15,6 +15,7 @@ COLUMNS: tuple[Column, ...] = ("raw", "aligned", "corrected", "centred")
 
 CONTROL: Column = "centred"
 Direction = Literal["source to target", "target to source"]
+SIDES = ("source", "target")
 Points = tuple[tuple[float, float], ...]
 Numbers = tuple[float, ...]
 
@@ -30,6 +31,8 @@ class Reading:
     p: float | None  # chance of such a value under the null
     n: int
     notes: tuple[str, ...]  # why it is not to be trusted, if it is not
+    # Share of the way from the null to the extreme, as ``effect_of``.
+    effect: float | None = field(default=None, metadata=ADDED)
 
     @property
     def is_beyond_null(self) -> bool:
@@ -44,6 +47,34 @@ class Reading:
     def excess(self) -> float:
         """The value, less what chance gives, or less 0 where that is not known."""
         return self.value - (self.null or 0)
+
+
+def effect_of(value: float, null: float | None, extreme: float | None) -> float | None:
+    """How far a value lies from chance: the share of the way to as far as the quantity goes.
+
+    ``(value - null) / (extreme - null)``: 0 is chance, 1 is as much as there can be, and below 0 is
+    on the other side of chance. It is a recall or a correlation above chance, ``2 AUC - 1``
+    for an AUC, ``1 - 2 x`` for FOSCTTM, the share of the variance itself for the offset, and for a
+    distance its excess over what swapped sides or random pairings give. Unlike p, and unlike a
+    deviation in standard errors, it does not grow with the pairs: with 5,000 of them nearly
+    everything differs from chance, and what counts is by how much.
+
+    Args:
+        value: What was measured.
+        null: The value with nothing there.
+        extreme: The value with as much as there can be, as in ``Probe``.
+
+    Returns:
+        The share, without a unit; ``None`` where one of the ends is not known, or both are one.
+
+    Reference:
+        Cohen 1960, doi:10.1177/001316446002000104, and Hubert and Arabie 1985,
+        doi:10.1007/BF01908075, correct indices for chance in this way; for an AUC it is the D of
+        Somers 1962, doi:10.2307/2090408.
+    """
+    if null is None or extreme is None or null == extreme:
+        return None
+    return (value - null) / (extreme - null)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +207,11 @@ class ReportValues:
     views: dict[str, View]  # what the figures show, by state
     failures: tuple[Failure, ...]  # of the last state that can be searched, worst first
     hubs: tuple[Hub, ...]  # of that state, most frequent first
+
+    @property
+    def side_names(self) -> SideNames:
+        """What the reader calls source and target."""
+        return self.provenance.side_names
 
     @property
     def columns(self) -> tuple[Column, ...]:

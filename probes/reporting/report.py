@@ -18,7 +18,15 @@ from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
 from probes.reporting.document import Report
-from probes.reporting.model import CONTROL, Change, Column, Provenance, Reading, ReportRow
+from probes.reporting.model import (
+    CONTROL,
+    Change,
+    Column,
+    Provenance,
+    Reading,
+    ReportRow,
+    effect_of,
+)
 from probes.reporting.resume import ProbeResult, ResultsFile, key_of
 from probes.reporting.selection import selected
 from probes.reporting.standard import STANDARD
@@ -195,6 +203,7 @@ def read_probe(probe: Probe, column: Column, space: Space, weights: Tensor) -> P
                 "Too few items differ for an interval: in some draws the value is not defined.",
             )
     null = measured.null
+    extreme = probe.extreme(space) if callable(probe.extreme) else probe.extreme
     reading = Reading(
         measured.value,
         low,
@@ -203,6 +212,7 @@ def read_probe(probe: Probe, column: Column, space: Space, weights: Tensor) -> P
         p=None if null is None else null.p,
         n=space.n if rows is None else len(rows),
         notes=notes,
+        effect=effect_of(measured.value, None if null is None else null.value, extreme),
     )
     return ProbeResult(reading, None if draws is None else tuple(draws.tolist()), "")
 

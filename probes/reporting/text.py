@@ -1,72 +1,101 @@
-"""A report as text: for a terminal, for Markdown, and as a table of numbers."""
+"""A report as text: for a terminal, for Markdown, as a few lines, and as a table of numbers."""
 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from align._display.escaping import in_markdown, plain, plain_lines
-from probes.reporting.before_after import ARROW, Headline, headlines
-from probes.reporting.formatting import ARROWS, Notes, heading, interval, number, rows_by_family
-from probes.reporting.verdict import verdict
+from align._display.lines import aligned, one_line
+from probes.reporting.before_after import Headline, headlines
+from probes.reporting.formatting import (
+    ARROW,
+    ARROWS,
+    FAMILIES,
+    Notes,
+    bounds,
+    defined,
+    effect,
+    heading,
+    interval,
+    label,
+    last,
+    number,
+    rows_by_family,
+    side_name,
+    undefined,
+)
+from probes.reporting.verdict import conclusion, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from probes.reporting.model import Column, ReportRow, ReportValues
+    from probes.reporting.model import Column, Reading, ReportRow, ReportValues
+    from probes.space import Family
 
-NARROW = 120  # columns of a terminal below which intervals are shortened and nulls left out
-_HEADLINE_COLUMNS = ("", "value", "by chance", "state", "besides")
+WIDTH = 100  # most columns that a report is printed in
+_WITH_INTERVALS = 96  # columns from which a table also shows intervals
+_SHORTEST = 12  # columns that the names of probes have at least
+_GAP = 2  # columns between two cells
 _BETTER = "↑ higher is better, ↓ lower is better"
-_KEY = f"value [95 % interval] | value with nothing there; {_BETTER}"
-_SHORT_KEY = f"value ± half of the 95 % interval; {_BETTER}; a wider window shows nulls"
+_CHANCE = "Chance is the value with nothing there"
+_EFFECT = "effect the share of the way from chance to as far as the value can go"
+_KEY = f"value [95 % interval]; {_BETTER}. {_CHANCE}, p how often chance does as much, {_EFFECT}."
+_OF_LAST = "Interval, chance and effect are of the last state but the control."
+_ENDS = ("95 % interval", "chance", "effect")
 
 
-def printed(report: ReportValues) -> str:
-    """What ``print(report)`` shows: verdict, tables, notes, provenance."""
+def printed(report: ReportValues, width: int | None = None) -> str:
+    """What ``print(report)`` shows: verdict, tables, notes, provenance.
+
+    ``width`` in columns is that of the terminal if left out, and at most ``WIDTH``.
+    """
     from rich.console import Console
 
-    # So wide that no cell wraps.
-    console = Console(file=io.StringIO(), width=240, color_system=None, highlight=False)
+    if width is None:
+        width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
     with console.capture() as captured:
-        console.print(renderable(report, narrow=False))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        console.print(renderable(report, width))
+    return "\n".join(each.rstrip() for each in captured.get().splitlines())
 
 
-def renderable(report: ReportValues, *, narrow: bool) -> Any:
-    """The same for a rich console, which may colour and wrap it; cells are short if ``narrow``."""
-    from rich import box
+def renderable(report: ReportValues, width: int) -> Any:
+    """The same for a rich console of so many columns, which may colour it."""
     from rich.console import Group
     from rich.constrain import Constrain
     from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
-    def table(title: str, *columns: str) -> Table:
-        return Table(*columns, box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
-
-    def row_of(cells: Iterable[str]) -> list[Text]:
-        return [Text(plain(cell)) for cell in cells]
-
+    width = min(width, WIDTH)
     notes = Notes()
-    shown = 3 if narrow else len(_HEADLINE_COLUMNS)
-    first = table(_headline_title(report), *_HEADLINE_COLUMNS[:shown])
-    for headline in headlines(report):
-        first.add_row(*row_of(_headline_cells(headline)[:shown]))
-    main = table(_SHORT_KEY if narrow else _KEY, "", *map(heading, report.columns))
-    for family, rows in rows_by_family(report):
-        main.add_row(Text(family, style="bold"))
-        for row in rows:
-            cells = (_cell(row, column, notes, narrow=narrow) for column in report.columns)
-            main.add_row(*row_of((f"  {_label(row)}", *cells)))
-    prose = 120  # columns
-    below = [
-        Constrain(Text(plain(line), style="dim"), prose)
-        for line in (*_numbered(notes), *_provenance(report))
-    ]
-    summary = Constrain(Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0)), prose)
-    return Group(summary, *([first] if first.rows else []), main, *below)
+    tables = _sheets(report, notes, width)
+    key = f"{_BETTER}. {_CHANCE}, {_EFFECT}. {_OF_LAST}"
+    below = (key, *_numbered(notes), *undefined(report), *_provenance(report))
+    summary = Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0))
+    lines = (Text(plain(each), style="dim") for each in below)
+    return Constrain(Group(summary, *tables, *lines), width)
+
+
+def summary(report: ReportValues) -> str:
+    """What to say of a report in a few lines: what follows, and the headline beside chance."""
+    about = report.provenance
+    title = f"Modality gap of {about.pairs:,} pairs, {' and '.join(report.side_names)}"
+    lines = [plain(f"{title}, {_states(report)}."), *filter(None, [report.caution])]
+    lines.append(plain(conclusion(report)))
+    rows = [(each.label, each.span, _chance(each)) for each in headlines(report)]
+    return "\n".join((*lines, aligned(rows, indent="  "))).rstrip()
+
+
+def line(report: ReportValues) -> str:
+    """What ``repr(report)`` shows."""
+    about = report.provenance
+    found = {each.name: each for each in headlines(report)}.get("recall_at_10")
+    recall = "" if found is None else f"recall@10 {found.span}"
+    names = " and ".join(report.side_names)
+    return one_line("Report", f"{about.pairs:,} pairs", names, _states(report), recall)
 
 
 def markdown(report: ReportValues) -> str:
@@ -75,18 +104,19 @@ def markdown(report: ReportValues) -> str:
     lines = ["# Modality gap", "", verdict(report), ""]
     if listed := headlines(report):
         lines += [in_markdown(_headline_title(report)), ""]
-        lines += _table(
-            _HEADLINE_COLUMNS, (map(in_markdown, _headline_cells(headline)) for headline in listed)
-        )
+        columns = ("", _states(report), *_ENDS, "besides")
+        rows = ((*_headline_cells(each), "; ".join(each.other_states)) for each in listed)
+        lines += _table(columns, (map(in_markdown, row) for row in rows))
     lines += [_KEY, ""]
-    for family, rows in rows_by_family(report):
+    for family, rows_of_family in rows_by_family(report):
         lines += [f"## {family.capitalize()}", ""]
-        table = []
-        for row in rows:
-            cells = [_cell(row, column, notes).replace("|", "\\|") for column in report.columns]
-            table.append([in_markdown(_label(row)), *cells])
-        lines += _table(("probe", *map(heading, report.columns)), table)
-    lines += [f"- {in_markdown(line)}" for line in (*_numbered(notes), *_provenance(report))]
+        shown, table = defined(rows_of_family, report), []
+        for row in rows_of_family:
+            cells = [_full_cell(row, column, notes).replace("|", "\\|") for column in shown]
+            table.append([in_markdown(_named(row, report)), *cells])
+        lines += _table(("probe", *map(heading, shown)), table)
+    below = (*_numbered(notes), *undefined(report), *_provenance(report))
+    lines += [f"- {in_markdown(each)}" for each in below]
     return "\n".join(lines) + "\n"
 
 
@@ -103,13 +133,84 @@ def frame(report: ReportValues) -> DataFrame:
     for row in report.rows:
         for column in report.columns:
             reading = row.readings.get(column)
-            line: dict[str, Any] = {"family": row.family, "probe": row.name, "state": column}
-            for field in ("value", "low", "high", "null", "p", "n"):
-                line[field] = getattr(reading, field, None)
-            line["better"] = row.better
-            line["notes"] = " ".join(reading.notes) if reading else row.undefined[column]
-            lines.append(line)
+            entry: dict[str, Any] = {"family": row.family, "probe": row.name, "state": column}
+            for field in ("value", "low", "high", "null", "p", "effect", "n"):
+                entry[field] = getattr(reading, field, None)
+            entry["better"] = row.better
+            entry["notes"] = " ".join(reading.notes) if reading else row.undefined[column]
+            lines.append(entry)
     return DataFrame(lines)
+
+
+class _Sheet(NamedTuple):
+    """A table of a print: names to the left, numbers to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    @property
+    def numbers(self) -> int:
+        """Columns of the terminal that all but the names take, and the gaps before them."""
+        widest = (max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True))
+        return sum(size + _GAP for size in list(widest)[1:])
+
+    def without_intervals(self) -> _Sheet:
+        """The same without its third column from the right."""
+        cut = [(*row[:-3], *row[-2:]) for row in (self.columns, *self.rows)]
+        return _Sheet(self.title, cut[0], cut[1:])
+
+
+def _sheets(report: ReportValues, notes: Notes, width: int) -> list[Any]:
+    """The headline and one table per family, whose names are all of one width."""
+    families = [_family_sheet(report, *each, notes) for each in rows_by_family(report)]
+    if width < _WITH_INTERVALS:
+        families = [sheet.without_intervals() for sheet in families]
+    headline = _Sheet(
+        _headline_title(report),
+        ("", _states(report), *_ENDS),
+        [_headline_cells(each) for each in headlines(report)],
+    )
+    sheets = [sheet for sheet in (headline, *families) if sheet.rows]
+    longest = max((len(row[0]) for sheet in sheets for row in sheet.rows), default=0)
+    room = width - 2 - max((sheet.numbers for sheet in sheets), default=0)
+    return [_rich_table(sheet, max(min(longest, room), _SHORTEST)) for sheet in sheets]
+
+
+def _family_sheet(
+    report: ReportValues, family: Family, rows: Sequence[ReportRow], notes: Notes
+) -> _Sheet:
+    shown = defined(rows, report)
+    listed = []
+    for row in rows:
+        readings = [row.readings[column] for column in shown if column in row.readings]
+        numbers = sorted({notes.number(note) for each in readings for note in each.notes})
+        name = " ".join((_named(row, report), *(f"({at})" for at in numbers)))
+        end = last(row, report)
+        ends = (bounds(end), _null(end), effect(end)) if end else ("", "", "")
+        listed.append((name, *(_value(row, column) for column in shown), *ends))
+    title = f"{family.capitalize()}. {FAMILIES[family]}"
+    return _Sheet(title, ("", *shown, *_ENDS), listed)
+
+
+def _rich_table(sheet: _Sheet, names: int) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=Text(sheet.title),
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),  # the box has one column between two
+    )
+    table.add_column(Text(sheet.columns[0]), width=names, overflow="fold")
+    for column in sheet.columns[1:]:
+        table.add_column(Text(column), justify="right", no_wrap=True)
+    for cells in sheet.rows:
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    return table
 
 
 def _table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -120,36 +221,50 @@ def _table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def _headline_title(report: ReportValues) -> str:
-    aligned = "aligned" in report.columns
-    title = f"Headline, raw before {ARROW} aligned after" if aligned else "Headline, raw"
-    return f"{title}. {report.caution}".strip()
+    return f"Headline. {report.caution}" if report.caution else "Headline"
+
+
+def _states(report: ReportValues) -> str:
+    return f"raw {ARROW} aligned" if "aligned" in report.columns else "raw"
 
 
 def _headline_cells(headline: Headline) -> tuple[str, ...]:
-    null = "" if headline.after.null is None else number(headline.after.null)
-    besides = "; ".join(headline.other_states)
-    return _label(headline), headline.values, null, headline.states, besides
+    after = headline.after
+    name = f"{headline.label} {ARROWS[headline.better]}".rstrip()
+    return name, headline.span, bounds(after), _null(after), effect(after)
 
 
-def _label(row: ReportRow | Headline) -> str:
-    return f"{row.label} {ARROWS[row.better]}".rstrip()
+def _chance(headline: Headline) -> str:
+    null = _null(headline.after)
+    return f"by chance {null}" if null else ""
 
 
-def _cell(row: ReportRow, column: Column, notes: Notes, *, narrow: bool = False) -> str:
+def _null(reading: Reading) -> str:
+    return "" if reading.null is None else number(reading.null)
+
+
+def _named(row: ReportRow, report: ReportValues) -> str:
+    return f"{label(row, report)} {ARROWS[row.better]}".rstrip()
+
+
+def _value(row: ReportRow, column: Column) -> str:
+    reading = row.readings.get(column)
+    return "\N{EN DASH}" if reading is None else number(reading.value)
+
+
+def _full_cell(row: ReportRow, column: Column, notes: Notes) -> str:
     reading = row.readings.get(column)
     if reading is None:
-        # Most probes look at vectors, which a correction of the search leaves as they are.
-        if column == "corrected":
-            return ""
-        return f"\N{EN DASH} ({notes.number(row.undefined[column])})"
-    if not narrow:
-        null = "" if reading.null is None else f" | {number(reading.null)}"
-        text = f"{interval(reading)}{null}"
-    elif reading.low is not None and reading.high is not None:
-        text = f"{number(reading.value)} ± {number((reading.high - reading.low) / 2)}"
-    else:
-        text = number(reading.value)
-    return " ".join((text, *(f"({notes.number(note)})" for note in reading.notes)))
+        return "\N{EN DASH}"
+    numbers = [f"({notes.number(note)})" for note in reading.notes]
+    parts = [" ".join((interval(reading), *numbers))]
+    if reading.null is not None:
+        parts.append(f"chance {number(reading.null)}")
+    if reading.p is not None:
+        parts.append(f"p {number(reading.p)}")
+    if effect(reading):
+        parts.append(f"effect {effect(reading)}")
+    return "; ".join(parts)
 
 
 def _numbered(notes: Notes) -> Iterator[str]:
@@ -163,8 +278,10 @@ def _provenance(report: ReportValues) -> Iterator[str]:
         f"{about.pairs:,}; {about.draws:,} bootstrap draws of whole groups; seed {about.seed}."
     )
     yield from about.rules
+    source, target = (side_name(side, report) for side in ("source", "target"))
     yield (
-        f"Source {about.source_dim}-d, {about.source_encoder or 'encoder unknown'}; target "
+        f"{source[:1].upper()}{source[1:]} {about.source_dim}-d, "
+        f"{about.source_encoder or 'encoder unknown'}; {target} "
         f"{about.target_dim}-d, {about.target_encoder or 'encoder unknown'}."
     )
     yield f"Centred, a control and no result: {about.centring}."

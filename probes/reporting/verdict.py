@@ -13,28 +13,45 @@ from typing import Literal
 from probes.reporting.before_after import BeforeAfter, before_after
 from probes.reporting.harm import collapse, harm
 from probes.reporting.model import ReportValues
+from probes.space import Family
 
+_NOTHING = "None of the headline probes was run, so there is nothing to sum up."
 _SMALL_EXCESS = 0.01
 """Squared distance above chance that is still called none; unrelated unit vectors are 2 apart."""
 
 
 def verdict(report: ReportValues) -> str:
     """The paragraph; what was not measured is named, and no sentence speaks of it."""
-    sentences = [
-        harm(report),
-        collapse(report),
-        _conclusion(report),
-        _offset(report),
-        _mixing(report),
-        _distribution(report),
-        _pairing(report),
-        _pathology(report),
-        _structure(report),
-    ]
-    if any(sentences):
+    sentences = [*filter(None, (_judged(report), *findings(report).values()))]
+    if sentences:
         sentences.append(_not_measured(report))
-    nothing = "None of the headline probes was run, so there is nothing to sum up."
-    return f"{report.caution} {' '.join(filter(None, sentences)) or nothing}".strip()
+    return f"{report.caution} {' '.join(sentences) or _NOTHING}".strip()
+
+
+def conclusion(report: ReportValues) -> str:
+    """What follows from all families, in a sentence or two; else what the first of them says.
+
+    What was not measured is named. The caution, which stands above all values, is not part of it.
+    """
+    said = _judged(report) or next(iter(findings(report).values()), "")
+    return f"{said} {_not_measured(report)}".strip() if said else _NOTHING
+
+
+def findings(report: ReportValues) -> dict[Family, str]:
+    """What each family of probes says, of those that were run."""
+    said: dict[Family, tuple[str, ...]] = {
+        "offset": (_offset(report), _mixing(report)),
+        "distribution": (_distribution(report),),
+        "pairing": (_pairing(report),),
+        "pathology": (_pathology(report),),
+        "structure": (_structure(report),),
+    }
+    joined = {family: " ".join(filter(None, sentences)) for family, sentences in said.items()}
+    return {family: words for family, words in joined.items() if words}
+
+
+def _judged(report: ReportValues) -> str:
+    return " ".join(filter(None, (harm(report), collapse(report), _conclusion(report))))
 
 
 _QUESTIONS = {

@@ -101,15 +101,17 @@ def gap(
         seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
     measured = report(data, loaded, probes=chosen, seed=seed, progress=True, resume=partial)
+    if items is not None:
+        measured = measured.with_items(items)
     for path in out or ():
-        measured.save(path, items)
+        measured.save(path)
     if as_json:
         print_json(json.loads(measured.to_json()))
         return
     if console().is_terminal:
         console().print(measured)
     else:
-        say(*str(measured).split("\n"))  # a file is as wide as it needs to be
+        say(*str(measured).split("\n"))
     for path in out or ():
         say(f"written to {path}")
 

@@ -64,7 +64,7 @@ CAPTIONS = {
         "Items of both sides on the two axes along which they vary most; all states share one "
         "scale. Good is one mixed cloud with both centroids in one place. A plane out of hundreds "
         "of dimensions cannot show whether partners lie close together.",
-        "Scatter plots of source and target items on two principal axes. "
+        "Scatter plots of the items of both sides on two principal axes. "
         "Distance between the centroids of the points shown:",
         lambda view: view.clouds,
         _distance,

@@ -14,8 +14,7 @@ from align.data.sides import Side
 from align.data.thumbnails import NEUTRAL, thumbnail
 
 if TYPE_CHECKING:
-    from align.data.pairs import Pairs
-    from probes.reporting.model import ReportValues
+    from probes.reporting.items import ReportItems
 
 EDGE = 96  # longest side of a thumbnail in pixels
 
@@ -27,21 +26,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def item_renderer(pairs: Pairs, report: ReportValues) -> Callable[[Side, str], Markup]:
+def item_renderer(items: ReportItems) -> Callable[[Side, str], Markup]:
     """A function from a side and an id to the item as HTML, which draws each once."""
-    rows = {id: row for row, id in enumerate(pairs.ids)}
-    ids = {hub.id for hub in report.hubs}
-    ids |= {id for failure in report.failures for id in (failure.id, failure.best_id)}
-    missing = sorted(ids - set(rows))
-    if missing:
-        raise ValueError(
-            f"pairs must hold every id that the report names; {len(missing)} of {len(ids)} "
-            f"are missing, such as {missing[0]!r}. Pass the pairs that were embedded."
-        )
 
     @cache
     def rendered(side: Side, id: str) -> Markup:
-        return _html((pairs.source if side == "source" else pairs.target)[rows[id]])
+        return _html(items.side(side)[id])
 
     return rendered
 

@@ -33,6 +33,17 @@ const boxes = new ResizeObserver((entries) => {
 });
 for (const box of document.querySelectorAll(".scroll")) boxes.observe(box);
 
+// A link to a row of a closed part opens it first.
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const closed = target?.closest("details:not([open])");
+  if (!closed) return;
+  closed.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+openTarget();
+
 addEventListener("beforeprint", () => {
   for (const part of document.querySelectorAll("details")) part.open = true;
 });

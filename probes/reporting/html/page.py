@@ -14,15 +14,16 @@ from markupsafe import Markup
 
 from align._display.figure import as_inline_svg
 from probes.reporting import formatting
+from probes.reporting.about import about_or_none
 from probes.reporting.before_after import describe_change, headlines
 from probes.reporting.html.captions import CAPTIONS, caption, seen
 from probes.reporting.html.items import item_renderer, printable
-from probes.reporting.html.plots import figures
-from probes.reporting.verdict import verdict
+from probes.reporting.html.plots import figure
+from probes.reporting.verdict import conclusion, findings
 
 if TYPE_CHECKING:
-    from align.data.pairs import Pairs
     from align.data.sides import Side
+    from probes.reporting.items import ReportItems
     from probes.reporting.model import Reading, ReportValues
 
 
@@ -35,13 +36,13 @@ class Drawing(NamedTuple):
     is_narrow: bool
 
 
-def page(report: ReportValues, pairs: Pairs | None = None) -> str:
+def page(report: ReportValues, items: ReportItems | None = None) -> str:
     """The report as HTML. It runs one script of its own, to sort tables, and loads nothing.
 
-    Texts and thumbnails of the items behind the ids are taken from ``pairs``.
+    ``items`` are shown behind the ids, as texts and thumbnails; ids alone without.
     """
-    item = None if pairs is None else item_renderer(pairs, report)
-    drawn = figures(report)
+    item = None if items is None else item_renderer(items)
+    drawn = {name: figure(name, report) for name in CAPTIONS}
     drawings = [
         Drawing(
             Markup(as_inline_svg(name, drawn[name], label=seen(name, report))),
@@ -66,14 +67,17 @@ def render(
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+    said = conclusion(report)
     return _template().render(
         report=report,
         about=report.provenance,
-        verdict=verdict(report),
+        conclusion=said,
+        findings=[words for words in findings(report).values() if not said.startswith(words)],
         headlines=headlines(report),
         families=formatting.rows_by_family(report),
-        has_change=any(row.change is not None for row in report.rows),
         notes=formatting.Notes(),
+        not_defined=formatting.undefined(report),
+        explained=[words for row in report.rows if (words := about_or_none(row.name))],
         item=item,
         drawings=drawings,
         style=style,
@@ -96,8 +100,15 @@ def _template() -> Template:
     environment.globals |= {
         "ARROWS": formatting.ARROWS,
         "FAMILIES": formatting.FAMILIES,
+        "about_or_none": about_or_none,
         "bounds": formatting.bounds,
+        "defined": formatting.defined,
+        "label": formatting.label,
+        "searched_by": formatting.searched_by,
+        "side_name": formatting.side_name,
+        "sides_of": formatting.sides_of,
         "chance": _chance,
+        "effect": _effect,
         "describe_change": describe_change,
     }
     return environment.from_string(_resource("page.html.jinja"))
@@ -116,6 +127,12 @@ def _hash(text: str) -> str:
 
 
 def _chance(reading: Reading) -> str:
-    """``null 0.01, p 0.001``, or what there is of it."""
-    parts = {"null": reading.null, "p": reading.p}
+    """``chance 0.01, p 0.001``, or what there is of it."""
+    parts = {"chance": reading.null, "p": reading.p}
     return ", ".join(f"{name} {formatting.number(x)}" for name, x in parts.items() if x is not None)
+
+
+def _effect(reading: Reading) -> str:
+    """``effect 62 %``, if there is one."""
+    shown = formatting.effect(reading)
+    return f"effect {shown}" if shown else ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from align._display.escaping import plain
 from align._display.figure import COLOURS, empty_figure, own_style
 from probes.reporting.formatting import heading
 from probes.reporting.model import CONTROL, Column, ReportValues
@@ -36,21 +37,22 @@ _SQUARE_ROOT: tuple[Callable[[Array], Array], Callable[[Array], Array]] = (
 """The square root as the scale of an axis, and its inverse; both are odd."""
 
 
-def figures(report: ReportValues) -> dict[str, Figure]:
-    """The figures of a report by name, each on a white ground.
+def figure(name: str, report: ReportValues) -> Figure:
+    """One figure of a report, on a white ground.
 
     A state whose two sides lie in different spaces has a panel that says so. A state that shows
     nothing new (a correction of the search moves no vectors) has none.
+
+    Raises:
+        ValueError: There is no figure of that name.
+        ImportError: matplotlib is not installed.
     """
+    if name not in _DRAWN:
+        raise ValueError(
+            f"a report has the figures {list(_DRAWN)}; got {name!r}. Choose one of these names."
+        )
     with own_style():
-        return {
-            "clouds": _clouds(report),
-            "along the gap": _along_the_gap(report),
-            "cosines": _cosines(report),
-            "k-occurrence": _occurrence(report),
-            "canonical spectrum": _spectrum(report),
-            "recall": _recall(report),
-        }
+        return _DRAWN[name](report)
 
 
 def by_state(
@@ -66,7 +68,7 @@ def by_state(
 
 
 def _clouds(report: ReportValues) -> Figure:
-    states = by_state(report, lambda view: view.clouds)
+    states, names = by_state(report, lambda view: view.clouds), _side_names(report)
     # One scale for all states: a cloud that shrinks is seen to shrink.
     points = [point for clouds in _known(states) for point in clouds.source + clouds.target]
     low, high = _limits(points or [(0.0, 0.0), (1.0, 1.0)])
@@ -78,8 +80,8 @@ def _clouds(report: ReportValues) -> Figure:
             (points,) = axes.plot(*np.array(cloud).T, marker, color=COLOURS[role])
             points.set(markersize=2.8, markeredgewidth=0, alpha=0.5)
         centroids = [np.mean(cloud, axis=0) for _, cloud, _ in sides]
-        for (role, _, marker), centroid in zip(sides, centroids, strict=True):
-            (point,) = axes.plot(*centroid, marker, color=COLOURS[role], label=role, zorder=3)
+        for (role, _, marker), name, centroid in zip(sides, names, centroids, strict=True):
+            (point,) = axes.plot(*centroid, marker, color=COLOURS[role], label=name, zorder=3)
             point.set(markersize=7, markeredgewidth=1.2, markeredgecolor=COLOURS["ink"])
         x, y = np.array(centroids).T
         _line(axes, x, y, "ink", "solid", "from centroid to centroid")
@@ -93,7 +95,7 @@ def _clouds(report: ReportValues) -> Figure:
 
 
 def _along_the_gap(report: ReportValues) -> Figure:
-    states = by_state(report, lambda view: view.clouds)
+    states, names = by_state(report, lambda view: view.clouds), _side_names(report)
     along = [x for clouds in _known(states) for x in clouds.source_along_gap]
     along += [x for clouds in _known(states) for x in clouds.target_along_gap]
     edges = np.linspace(*_limits(along or [0.0]), 41)
@@ -102,8 +104,8 @@ def _along_the_gap(report: ReportValues) -> Figure:
         return np.histogram(along, edges)[0] / len(along)
 
     def draw(axes: Axes, clouds: Clouds) -> None:
-        _stairs(axes, share(clouds.source_along_gap), edges, "source", "solid", "source")
-        _stairs(axes, share(clouds.target_along_gap), edges, "target", "dashed", "target")
+        _stairs(axes, share(clouds.source_along_gap), edges, "source", "solid", names[0])
+        _stairs(axes, share(clouds.target_along_gap), edges, "target", "dashed", names[1])
         axes.set_xlim(edges[0], edges[-1])
 
     return _panel_per_state(states, draw, "coordinate along the gap", "share of items")
@@ -258,6 +260,11 @@ def _set_ylabel(axes: Axes, y: str) -> None:
     axes.set_ylabel(y, rotation_mode="anchor")
 
 
+def _side_names(report: ReportValues) -> list[str]:
+    """What the reader calls the sides, in which matplotlib is to see no formula."""
+    return [plain(name).replace("$", r"\$") for name in report.side_names]
+
+
 def _known(states: Sequence[tuple[Column, T | None]]) -> list[T]:
     return [shown for _, shown in states if shown is not None]
 
@@ -276,3 +283,14 @@ def _round_ticks(highest: float) -> list[float]:
         if tick <= highest and tick**0.5 - ticks[-1] ** 0.5 >= 0.13 * highest**0.5:
             ticks.append(tick)
     return ticks
+
+
+_DRAWN: dict[str, Callable[[ReportValues], Figure]] = {
+    "clouds": _clouds,
+    "along the gap": _along_the_gap,
+    "cosines": _cosines,
+    "recall": _recall,
+    "k-occurrence": _occurrence,
+    "canonical spectrum": _spectrum,
+}
+"""In the order of a page."""

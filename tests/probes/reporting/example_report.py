@@ -17,6 +17,7 @@ from probes.reporting.model import (
     Reading,
     ReportRow,
     View,
+    effect_of,
 )
 
 STATES = ("raw", "aligned", "corrected", "centred")
@@ -57,6 +58,14 @@ ROWS = (
 )  # fmt: skip
 
 
+EXTREMES = {
+    "gap_energy_share": 1.0, "centroid_gap": 2.0, "modality_auc": 1.0, "foscttm": 0.0,
+    "sinkhorn_divergence_centred": 2.0, "mmd": 2.0, "recall_at_1": 1.0, "recall_at_10": 1.0,
+    "median_rank": 1.0, "canonical_energy": 32.0, "mutual_knn": 1.0, "linear_cka_unbiased": 1.0,
+    "hubness_skewness_target": 9.85,
+}  # fmt: skip
+
+
 def example_report(
     *, common=False, adapter=True, pairs=1000, failures=24, hubs=8, seed=0, trained=0
 ):
@@ -92,6 +101,12 @@ def example_report(
     )  # fmt: skip
 
 
+def with_side_names(report, source, target):
+    """The report of sides that are called something else."""
+    provenance = replace(report.provenance, side_names=(source, target))
+    return replace(report, provenance=provenance)
+
+
 def with_reading(report, name, state, **changes):
     """The report with some fields of one reading changed."""
     rows = tuple(
@@ -123,6 +138,7 @@ def _row(fields, states, pairs, common):
                 value + spread if bounded else None,
                 null, p, 500 if name == "mmd" else pairs,
                 (SMALL,) if name.startswith(("linear_cka", "canonical")) else (),
+                effect_of(value, null, EXTREMES.get(name)),
             )  # fmt: skip
     change = None
     if {"raw", "aligned"} <= set(readings):

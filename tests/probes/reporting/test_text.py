@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from probes.reporting.document import Report
-from probes.reporting.text import NARROW
-from tests.probes.reporting.example_report import example_report
+from probes.reporting.text import WIDTH, printed
+from tests.probes.reporting.example_report import example_report, with_side_names
 
 
 @pytest.fixture(scope="module")
@@ -24,30 +25,73 @@ def test_print_shows_the_verdict_each_row_and_where_it_comes_from(report):
     assert not any(line != line.rstrip() for line in text.splitlines())
 
 
-def test_a_cell_holds_value_interval_and_null(report):
+def test_a_row_ends_with_interval_chance_and_effect_of_its_last_state(report):
     line = [line for line in str(report).splitlines() if "Recall@10" in line][-1]
-    assert "0.632 [" in line and "| 0.010" in line
+    assert line.split() == [
+        "Recall@10", "↑", "0.632", "0.671", "[0.649,", "0.693]", "0.010", "67", "%"
+    ]  # fmt: skip
 
 
-def test_what_is_not_defined_is_a_numbered_note_written_once(report):
-    text = str(report)
+def test_why_states_are_not_defined_is_said_once_and_they_are_no_columns(report):
+    text = " ".join(str(report).split())
     reason = report.row("foscttm").undefined["raw"]
-    assert text.count(f"(1) {reason}") == 1
-    line = [line for line in text.splitlines() if "FOSCTTM" in line][-1]
-    assert line.count("\N{EN DASH} (1)") == 2
+    assert text.count(f"Raw and centred are {reason}.") == 1
+    assert "Offset. Are the two clouds apart as wholes? aligned 95 % interval" in text
 
 
-def test_a_narrow_window_gets_short_cells_that_fit(report):
-    console = Console(width=90, color_system=None)
+def test_a_reason_of_one_probe_names_it(report):
+    row = replace(report.row("mmd"), readings={}, undefined={"raw": "not defined here: too few."})
+    alone = replace(report, rows=(row,))
+    assert "MMD²: raw is not defined here: too few." in str(alone)
+    assert "Distribution." not in str(alone)
+
+
+@pytest.mark.parametrize("common", [False, True])
+@pytest.mark.parametrize("columns", [80, 90, WIDTH, 160])
+def test_a_print_fits_its_window_and_cuts_no_number(monkeypatch, columns, common):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    made = with_side_names(example_report(common=common), "caption", "image")
+    lines = str(made).splitlines()
+    assert max(map(len, lines)) <= min(columns, WIDTH)
+    assert "…" not in str(made)
+    assert any("[0.649, 0.693]" in line and "Recall@10" in line for line in lines) == (
+        columns >= WIDTH
+    )
+    console = Console(width=columns, color_system=None)
     with console.capture() as captured:
-        console.print(report)
-    lines = captured.get().splitlines()
-    assert max(map(len, lines)) <= 90
-    assert any("Recall@10" in line and "±" in line and "[" not in line for line in lines)
-    wide = Console(width=NARROW + 20, color_system=None)
-    with wide.capture() as captured:
-        wide.print(report)
-    assert "±" not in captured.get()
+        console.print(made)
+    assert [line.rstrip() for line in captured.get().splitlines()] == lines
+
+
+def test_sides_are_called_as_the_reader_calls_them():
+    made = with_side_names(example_report(common=True), "caption", "image")
+    for text in (str(made), made.to_markdown(), made.to_html()):
+        assert "Hubness skewness, image" in text and "Effective rank, caption" in text
+        assert "Caption" in text and "Hubness skewness, target" not in text
+    assert "caption → image" in made.to_html() and "source to target" not in made.to_html()
+    assert Report.from_json(made.to_json()).side_names == ("caption", "image")
+
+
+def test_a_repr_is_one_short_line(report):
+    made = with_side_names(report, "caption", "image")
+    assert repr(made) == (
+        "Report(1,000 pairs, caption and image, raw → aligned, recall@10 \N{EN DASH} → 0.632)"
+    )
+    assert repr(replace(made, rows=())) == "Report(1,000 pairs, caption and image, raw → aligned)"
+
+
+def test_a_summary_is_what_follows_and_the_headline_beside_chance():
+    lines = example_report(common=True, trained=300).summary().splitlines()
+    assert lines[0] == "Modality gap of 1,000 pairs, source and target, raw → aligned."
+    assert lines[1].startswith("300 of the 1,000 pairs were trained on")
+    assert lines[2].startswith("On these pairs partners are found across")
+    assert len(lines) == 3 + 6
+    assert lines[6].split() == ["Recall@10", "0.010", "→", "0.632", "by", "chance", "0.010"]
+
+
+def test_a_summary_of_nothing_says_so(report):
+    last = replace(report, rows=()).summary().splitlines()[-1]
+    assert last == "None of the headline probes was run, so there is nothing to sum up."
 
 
 def test_markdown_tables_have_as_many_cells_as_columns(report):
@@ -56,8 +100,12 @@ def test_markdown_tables_have_as_many_cells_as_columns(report):
     lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     first = next(at for at, line in enumerate(lines) if line.startswith("| probe"))
     headline, tables = lines[:first], lines[first:]
-    assert {line.count("|") for line in headline} == {6} and len(headline) == 2 + 6
-    assert {line.count("|") for line in tables} == {len(report.columns) + 2}
+    assert {line.count("|") for line in headline} == {7} and len(headline) == 2 + 6
+    widths = [line.count("|") for line in tables]
+    heads = [at for at, line in enumerate(tables) if line.startswith("| probe")]
+    for at, end in zip(heads, [*heads[1:], len(tables)], strict=True):
+        assert len(set(widths[at:end])) == 1
+    assert "0.671 [0.649, 0.693]; chance 0.010; effect 67\N{NO-BREAK SPACE}%" in text
     assert sum(line.startswith("| ") for line in tables) == len(report.rows) + 5
 
 
@@ -68,6 +116,7 @@ def test_a_frame_has_a_line_per_probe_and_state(report):
     line = frame[(frame.probe == "recall_at_10") & (frame.state == "aligned")].iloc[0]
     reading = report.row("recall_at_10").readings["aligned"]
     assert (line.value, line.low, line.n) == (reading.value, reading.low, reading.n)
+    assert line.effect == reading.effect == pytest.approx((0.6321 - 0.01) / 0.99)
     missing = frame[(frame.probe == "foscttm") & (frame.state == "raw")].iloc[0]
     assert missing.notes == report.row("foscttm").undefined["raw"]
 
@@ -84,7 +133,7 @@ def test_a_report_is_saved_as_its_name_ends(report, tmp_path, ending):
     report.save(path)
     written = {
         ".html": report.to_html(), ".md": report.to_markdown(),
-        ".json": report.to_json(), ".txt": str(report),
+        ".json": report.to_json(), ".txt": printed(report, 100),
     }  # fmt: skip
     assert path.read_text(encoding="utf-8") == written[ending]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -97,6 +146,18 @@ def test_another_ending_is_refused(report, tmp_path):
 
 def test_json_comes_back_the_same(report):
     assert Report.from_json(report.to_json()) == report
+
+
+def test_json_of_schema_2_is_read_with_what_it_did_not_say(report):
+    data = {**json.loads(report.to_json()), "schema": 2}
+    del data["provenance"]["side_names"]
+    for row in data["rows"]:
+        for reading in row["readings"].values():
+            del reading["effect"]
+    read = Report.from_json(json.dumps(data))
+    assert read.side_names == ("source", "target")
+    assert read.row("foscttm").readings["aligned"].effect is None
+    assert read.verdict == report.verdict
 
 
 @pytest.mark.parametrize("schema", [0, 1, "2", None])

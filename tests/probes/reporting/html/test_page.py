@@ -11,12 +11,15 @@ from PIL import Image
 
 from align._display.figure import COLOURS
 from align.data.pairs import Pairs
+from probes.reporting.about import about
 from probes.reporting.document import Report
 from probes.reporting.html import items as items_module
 from probes.reporting.html.captions import CAPTIONS, seen
 from probes.reporting.html.items import item_renderer, printable
 from probes.reporting.html.page import page, render
+from probes.reporting.items import items_behind
 from probes.reporting.model import Clouds, Histogram
+from probes.reporting.verdict import conclusion, findings
 from tests.probes.reporting.example_report import example_report, with_reading
 
 VOID = {"meta", "link", "img", "br", "hr"}
@@ -122,13 +125,15 @@ def test_the_same_report_gives_the_same_page(html):
 
 def test_the_page_is_small(html, pairs):
     assert len(html) < 600_000
-    assert len(page(example_report(), pairs)) < 1_000_000
+    assert len(example_report().with_items(pairs).to_html()) < 1_000_000
 
 
 def test_the_verdict_and_the_headline_numbers_come_first(html, tree):
     report = example_report(common=True)
-    assert html.index(escape(report.verdict)) < html.index('class="cards"') < html.index("<table")
-    shown = re.findall(r'<li><h3>([^<]+)</h3><p class="big">([^<]+)</p>', html)
+    first = html.index(escape(conclusion(report)))
+    said = html.index(escape(findings(report)["pairing"]))
+    assert first < html.index('class="cards"') < said < html.index("<table")
+    shown = re.findall(r'<li><h3>([^<&]+).*?</h3><p class="big">([^<]+)</p>', html)
     assert shown[0] == ("Gap energy share", "0.431 → 0.014")
     assert shown[3] == ("Recall@10", "0.010 → 0.632") and len(shown) == 6
 
@@ -136,29 +141,33 @@ def test_the_verdict_and_the_headline_numbers_come_first(html, tree):
 def test_headline_numbers_that_were_not_measured_are_left_out():
     report = example_report()
     few = replace(report, rows=tuple(row for row in report.rows if row.name == "foscttm"))
-    assert section("verdict", few).count("<li>") == 1
+    assert section("verdict", few).count('class="big"') == 1
     assert "<li>" not in section("verdict", replace(report, rows=()))
 
 
 def rows_of(report):
     html = section("measures", report)
-    return dict(re.findall(r'<tr><th scope="row">([^<&]+).*?</th>(.*?)</tr>', html))
+    rows = re.findall(r'<tr><th scope="row">(?:<a [^>]*>)?([^<&]+).*?</th>(.*?)</tr>', html)
+    return dict(rows)
 
 
 def test_a_cell_holds_value_interval_null_chance_and_pairs():
     found = rows_of(example_report(common=True))
     assert found["MMD²"].startswith(
-        "<td><b>0.612</b><small>[0.592, 0.633]</small><small>null 0, p 0.005</small>"
-        "<small>n 500</small></td>"
+        "<td><b>0.612</b><small>[0.592, 0.633]</small><small>chance 0, p 0.005</small>"
+        "<small>effect 31\N{NO-BREAK SPACE}%</small><small>n 500</small></td>"
     )
-    assert found["Mutual kNN"].startswith("<td><b>0.131</b><small>null 0.010, p 0.001</small></td>")
+    assert found["Mutual kNN"].startswith("<td><b>0.131</b><small>chance 0.010, p 0.001</small>")
 
 
-def test_an_undefined_cell_says_why_and_its_note_says_more():
+def test_an_undefined_cell_is_a_dash_and_a_state_without_values_is_no_column():
     html = section("measures", example_report(common=False))
-    (mark,) = set(re.findall(r'not defined before alignment<sup><a href="#(note-\d)"', html))
-    assert f'<li id="{mark}">Not defined before alignment: the sides have 384 and 1280' in html
-    assert re.search(r'as aligned<sup><a href="#note-\d"', html)
+    offset, pathology = (html.split(f'<h3 id="{family}">')[1] for family in ("offset", "pathology"))
+    heads = re.findall(r'scope="col">([^<]+)<', offset.split("</table>")[0])
+    assert heads == ["Probe", "aligned"]
+    (mark,) = re.findall(r'undefined">\N{EN DASH}<sup><a href="#(note-\d)"', pathology)[-1:]
+    assert f'<li id="{mark}">' in html
+    assert html.count("are not defined before alignment: the sides have 384 and 1280") == 1
 
 
 def test_notes_of_doubt_are_marked_in_the_cell_and_listed_below():
@@ -170,9 +179,9 @@ def test_notes_of_doubt_are_marked_in_the_cell_and_listed_below():
 
 def test_the_direction_that_is_better_is_in_words_too():
     html = section("measures", example_report(common=True))
-    assert "FOSCTTM&nbsp;<span" in html and html.count(", lower is better</span>") == 8
+    assert "FOSCTTM</a>&nbsp;<span" in html and html.count(", lower is better</span>") == 8
     assert html.count(", higher is better</span>") == 5
-    assert '<th scope="row">Effective rank, source</th>' in html
+    assert ">Effective rank, source</a></th>" in html
 
 
 @pytest.mark.parametrize(
@@ -201,6 +210,17 @@ def test_without_an_adapter_there_is_no_column_of_changes():
     assert "aligned" not in html and '<th scope="col">centred (control)</th></tr>' in html
 
 
+def test_a_probe_links_to_what_it_means():
+    report = example_report(common=True)
+    html = section("measures", report)
+    (link,) = re.findall(r'<a class="probe" href="#about-foscttm" title="([^"]+)">', html)
+    assert link == about("foscttm").meaning
+    (row,) = re.findall(r'<tr id="about-foscttm">.*?</tr>', section("provenance", report))
+    assert about("foscttm").beware in row and "doi:10.4230/LIPIcs.WABI.2019.10" in row
+    # A probe of a user's own has no such row, and no link.
+    assert ">MMD²&nbsp;" not in html and '<th scope="row">Centroid gap' in html
+
+
 def test_every_figure_has_a_caption_and_says_what_is_to_be_seen(tree):
     labels = [attrs["aria-label"] for attrs in tree.all("svg")]
     assert len(labels) == len(tree.all("figcaption")) == len(CAPTIONS) == 6
@@ -222,7 +242,7 @@ def test_a_figure_is_described_with_the_numbers_of_its_view():
 
 def test_failures_show_the_query_its_match_and_what_came_first(pairs):
     report = example_report(failures=2)
-    html = section("failures", report, item_renderer(pairs, report))
+    html = section("failures", report, item_renderer(items_behind(report, pairs)))
     first, second = re.findall(r"<tr><td class=\"number\".*?</tr>", html, re.DOTALL)
     # The first failure searched pictures by captions, the second captions by pictures.
     assert re.findall(r'caption \d+|<img|cannot be read: [^<]+|class="id"[^<]+', first) == [
@@ -234,7 +254,7 @@ def test_failures_show_the_query_its_match_and_what_came_first(pairs):
 
 def test_hubs_show_the_item_that_was_retrieved(pairs):
     report = example_report(hubs=3)
-    html = section("hubs", report, item_renderer(pairs, report))
+    html = section("hubs", report, item_renderer(items_behind(report, pairs)))
     shown = re.findall(r"caption \d+|<img|cannot be read", html)
     assert shown == ["cannot be read", "caption 3", "<img"]
 
@@ -245,7 +265,7 @@ def test_each_picture_is_drawn_once(pairs, monkeypatch):
     monkeypatch.setattr(
         items_module, "thumbnail", lambda item, *a, **o: drawn.append(item) or real(item, *a, **o)
     )
-    item = item_renderer(pairs, example_report())
+    item = item_renderer(items_behind(example_report(), pairs))
     assert item("target", "7") == item("target", "7") and len(drawn) == 1
 
 
@@ -261,13 +281,8 @@ def test_each_picture_is_drawn_once(pairs, monkeypatch):
 )
 def test_items_of_any_type_are_shown(item, shown):
     held = Pairs(("0",), (item,), (item,), ("0",))
-    assert shown in item_renderer(held, example_report(failures=0, hubs=1))("source", "0")
-
-
-def test_pairs_that_lack_an_id_of_the_report_are_refused():
-    other = Pairs(("a",), ("x",), ("y",), ("a",))
-    with pytest.raises(ValueError, match=r"2 of 2 are missing, such as '0'"):
-        page(example_report(failures=1, hubs=0), other)
+    report = example_report(failures=0, hubs=1)
+    assert shown in item_renderer(items_behind(report, held))("source", "0")
 
 
 def test_a_report_with_nothing_to_list_says_so():
@@ -292,7 +307,7 @@ def hostile(value, key=""):
         return {name: hostile(entry, name) for name, entry in value.items()}
     if isinstance(value, list):
         return [hostile(entry, key) for entry in value]
-    closed = ("family", "better", "direction", "scale")
+    closed = ("family", "better", "direction", "scale", "schema")
     return HOSTILE if isinstance(value, str) and key not in closed else value
 
 
@@ -301,7 +316,7 @@ def test_hostile_text_stays_text():
     data["provenance"]["versions"][HOSTILE] = HOSTILE
     report = Report.from_json(json.dumps(data))
     held = Pairs((HOSTILE,), (HOSTILE,), (Path(HOSTILE),), ("0",))
-    html = page(report, held)
+    html = report.with_items(held).to_html()
     html.encode("utf-8")
     tree = Tree(html)
     assert len(tree.all("script")) == len(tree.all("style")) == 1 and not tree.all("img")

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from align.data.pairs import Pairs
-from probes.reporting.html.page import page
 from tests.probes.reporting.example_report import example_report
 
 BROWSER = next(
@@ -86,7 +85,7 @@ def browser(tmp_path_factory):
     names = tuple(map(str, range(1000)))
     texts = tuple("a caption in many words " * 20 for _ in names)
     pairs = Pairs(names, texts, (folder / "photo.png",) * 1000, names)
-    made = page(example_report(common=True), pairs)
+    made = example_report(common=True).with_items(pairs).to_html()
     allowed = f"script-src {source_of(EARLY)} {source_of(LATE)} "
     made = made.replace("script-src ", allowed, 1)
     made = made.replace("<title>", f"<script>{EARLY}</script>\n<title>", 1)
