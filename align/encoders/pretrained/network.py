@@ -79,8 +79,9 @@ def _no_bar() -> Iterator[None]:
 
     The user's own setting is put back.
     """
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
