@@ -42,6 +42,7 @@ def test_the_help_names_the_commands():
     )
     assert run.returncode == 0, run.stderr
     for command in (
+        "compare",
         "curate",
         "fit",
         "evaluate",

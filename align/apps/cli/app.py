@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from align.apps.cli.compare import compare
 from align.apps.cli.curate import curate
 from align.apps.cli.evaluate import evaluate
 from align.apps.cli.fit import fit
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (curate, fit, evaluate, gap, index, search, serve, tune, upgrade, info):
+for command in (curate, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, info):
     app.command(cls=Command)(command)
 
 store_app = typer.Typer(

@@ -14,7 +14,7 @@ from align._checks import check_no_zero_rows
 from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
 from align.data.paired_arguments import pairs_and_adapter
-from align.data.sides import Side
+from align.data.sides import Side, directions_of
 from align.data.token_pairs import TokenPairs
 from align.metrics.bootstrap import randomisation_test, weighted_mean
 from align.metrics.chance import SMALL_GALLERY
@@ -41,11 +41,7 @@ Searched = Maps | MetaTokens | None
 System = Evaluation | Searched | tuple[Any, ...]
 """An evaluation; what maps both sides; ``None``, the raw cosine; or data and one of these two."""
 
-PARTS = {
-    "mean": "Both directions, mean",
-    "source_to_target": "Targets found by sources",
-    "target_to_source": "Sources found by targets",
-}
+PARTS = ("mean", "source_to_target", "target_to_source")
 _LABELS = dict(zip(MEANS, ("Recall@1", "Recall@5", "Recall@10", "MRR"), strict=True))
 
 
@@ -129,7 +125,13 @@ def compare(
         systems=tuple(names),
         baseline=first,
         rows=with_adjusted_p(rows),
-        parts=PARTS,
+        parts=dict(
+            zip(
+                PARTS,
+                ("Both directions, mean", *directions_of(evaluations[first].side_names)),
+                strict=True,
+            )
+        ),
         lead="recall_at_1" if size.gallery_size < SMALL_GALLERY else "recall_at_10",
         cautions=tuple(cautions),
         notes=_notes(evaluations[first], seed),
@@ -282,11 +284,12 @@ def _differences(
 
 def _notes(evaluation: Evaluation, seed: int) -> tuple[str, ...]:
     forth, back = evaluation.source_to_target, evaluation.target_to_source
+    there, again = directions_of(evaluation.side_names)
     groups = len(torch.unique(torch.cat([forth.groups, back.groups])))
     return (
-        f"{evaluation.pairs:,} pairs in {groups:,} groups. Sources ask {len(forth.ranks):,} times "
-        f"among {forth.gallery_size:,} targets, targets {len(back.ranks):,} times among "
-        f"{back.gallery_size:,} sources; ties count against a system.",
+        f"{evaluation.pairs:,} pairs in {groups:,} groups. {there}: {len(forth.ranks):,} queries "
+        f"among {forth.gallery_size:,} items; {again}: {len(back.ranks):,} among "
+        f"{back.gallery_size:,}. Ties count against a system.",
         "Intervals: paired bootstrap of whole groups, the same 1,000 draws for all systems. p: "
         "paired randomisation test over groups, 10,000 swaps; adjusted by Holm's method over the "
         "means of both directions, and apart from them over the single directions. "

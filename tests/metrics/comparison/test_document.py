@@ -104,7 +104,7 @@ def test_a_notebook_shows_the_verdict_and_escapes_names():
 def test_rows_that_do_not_decide_are_folded_away(rng):
     html = compare({"one": Same(), "two": Noisy(1.0)}, pairs(rng))._repr_html_()
     assert html.count("<details>") == 3
-    assert "Targets found by sources (4)" in html
+    assert "source → target (4)" in html
 
 
 def test_a_name_cannot_break_a_table_of_markdown():
