@@ -14,6 +14,7 @@ import uvicorn
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from align._advice import on_command_line
 from align.apps.cli import serve as serve_module
 from align.apps.cli.app import app
 from tests.apps.serving.small_gallery import colours_index
@@ -58,8 +59,9 @@ def test_python_encoders_of_the_card_are_run_only_on_trust(tmp_path):
     object.__setattr__(index.adapter, "card", replace(index.adapter.card, encoders=specs))
     index.save()
     words = ["serve", str(tmp_path / "idx")]
-    with pytest.raises(ValueError, match=r"only if you trust it; .*small_gallery:words'.*--trust"):
+    with pytest.raises(ValueError, match="only if you trust it; .*small_gallery:words'") as raised:
         RUNNER.invoke(app, words, catch_exceptions=False)
+    assert "allow it by --trust" in on_command_line(raised.value)
     assert RUNNER.invoke(app, [*words, "--trust"], catch_exceptions=False).exit_code == 0
 
 
