@@ -66,7 +66,7 @@ def test_a_public_name_has_a_docstring_of_its_own(package, name):
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(AttributeError, match=r"no attribute 'fitt'; it has \['Adapter'"):
         _ = align.fitt
-    with pytest.raises(AttributeError, match=r"no attribute 'reprot'; it has \['Measured'"):
+    with pytest.raises(AttributeError, match=r"no attribute 'reprot'; it has \['About'"):
         _ = probes.reprot
 
 
