@@ -59,7 +59,7 @@ def test_python_encoders_of_the_card_are_run_only_on_trust(tmp_path):
     object.__setattr__(index.adapter, "card", replace(index.adapter.card, encoders=specs))
     index.save()
     words = ["serve", str(tmp_path / "idx")]
-    with pytest.raises(ValueError, match="only if you trust it; .*small_gallery:words'") as raised:
+    with pytest.raises(ValueError, match=r"only if you trust .*small_gallery:words'") as raised:
         RUNNER.invoke(app, words, catch_exceptions=False)
     assert "allow it by --trust" in on_command_line(raised.value)
     assert RUNNER.invoke(app, [*words, "--trust"], catch_exceptions=False).exit_code == 0
