@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_length, check_matrix, check_no_zero_rows
+from align._display.lines import count, one_line
 from align.adapters.maps.linear import directions
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import first_largest
@@ -37,6 +38,10 @@ class Duplicates:
     stands_in: Tensor
     similarity: Tensor
     rule: str
+
+    def __repr__(self) -> str:
+        dropped = f"{len(self.dropped):,} repeat earlier ones"
+        return one_line("Duplicates", count(len(self), "row"), dropped, self.rule)
 
     @property
     def kept(self) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align._display.lines import count, one_line, percent
 from align.adapters.closed_form.rcca import rcca
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import as_pairs
@@ -37,6 +38,14 @@ class Mismatches:
     suspects: Tensor
     share: float
     cut: float
+
+    def __repr__(self) -> str:
+        return one_line(
+            "Mismatches",
+            count(len(self.chance), "pair"),
+            count(len(self.suspects), "suspect"),
+            f"about {percent(self.share)} mismatched",
+        )
 
 
 @torch.no_grad()

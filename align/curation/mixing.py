@@ -12,6 +12,8 @@ from torch import Tensor
 
 from align._checks import check_k
 from align._display.escaping import plain
+from align._display.lines import count, one_line, percent
+from align._display.panel import Cell, Panel, Table, render
 from align.data.embeddings import PairedEmbeddings
 from align.data.modality import Modality
 
@@ -29,6 +31,14 @@ class Stratum:
     groups: int
     share: float
 
+    def __repr__(self) -> str:
+        return one_line(
+            "Stratum",
+            f"{self.source} → {self.target}",
+            count(self.pairs, "pair"),
+            percent(self.share),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
@@ -41,6 +51,21 @@ class Composition:
 
     parts: tuple[Stratum, ...]
     strata: Tensor
+
+    def __repr__(self) -> str:
+        named = [f"{p.source} → {p.target} {p.pairs:,}" for p in self.parts]
+        return one_line("Composition", *named)
+
+    def _repr_html_(self) -> str:
+        return render(Panel("Composition", tables=[self.table()]))
+
+    def table(self) -> Table:
+        """A row for each pair of modalities, for a notebook."""
+        rows: list[list[Cell]] = [
+            [part.source, part.target, part.pairs, part.groups, percent(part.share)]
+            for part in self.parts
+        ]
+        return Table(["source", "target", "pairs", "groups", "share"], rows, numeric=(2, 3, 4))
 
     def __str__(self) -> str:
         rows = [("source", "target", "pairs", "groups", "share")]

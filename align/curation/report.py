@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from align._display.escaping import plain
+from align._display.lines import count, one_line, percent, quoted
+from align._display.panel import Cell, Folded, Panel, Table, Tile, render
 from align.curation.duplicates import Duplicates, equal_items, near_vectors
 from align.curation.minhash import near_texts
 from align.curation.mismatches import CUT, Mismatches, mismatches
@@ -40,6 +42,10 @@ class Finding:
     reason: str = ""  # in words; empty for a pair to keep
     of: str = ""  # id of the earlier pair that it repeats; empty unless it is dropped
     score: float | None = None
+
+    def __repr__(self) -> str:
+        of = f"of {quoted(self.of, 30)}" if self.of else ""
+        return one_line("Finding", quoted(self.id, 30), self.decision, of, self.reason)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,16 +79,30 @@ class CurationReport:
         rows = [row for row, each in enumerate(self.findings) if each.decision in decisions]
         return torch.tensor(rows, dtype=torch.int64)
 
+    def __repr__(self) -> str:
+        dropped = len(self.findings) - len(self.kept)
+        suspects = len(self.kept) - len(self.unsuspected)
+        return one_line(
+            "CurationReport",
+            count(len(self.findings), "pair"),
+            f"{dropped:,} dropped",
+            count(suspects, "suspect"),
+            f"about {percent(self.mismatched.share)} mismatched",
+        )
+
+    def _repr_html_(self) -> str:
+        return render(curation_panel(self))
+
     def __str__(self) -> str:
         lines = [f"{len(self.findings):,} pairs", "", str(self.composition), ""]
-        lines += [f"{count:,} dropped: {plain(reason)}" for reason, count in self._reasons("drop")]
+        lines += [f"{count:,} dropped: {plain(reason)}" for reason, count in self.reasons("drop")]
         lines += [
-            f"{count:,} suspects: {plain(reason)}" for reason, count in self._reasons("suspect")
+            f"{count:,} suspects: {plain(reason)}" for reason, count in self.reasons("suspect")
         ]
         lines.append(f"about {100 * self.mismatched.share:.1f} % of those kept are mismatched")
-        for side, count in zip(("source", "target"), self.shared, strict=True):
-            if count:
-                lines.append(f"{count:,} {side} items are in several groups; tie them by a group")
+        for side, several in zip(("source", "target"), self.shared, strict=True):
+            if several:
+                lines.append(f"{several:,} {side} items are in several groups; tie them by a group")
         lines.append(f"{len(self.kept):,} kept, {len(self.unsuspected):,} without suspects")
         return "\n".join(lines)
 
@@ -92,14 +112,15 @@ class CurationReport:
             "pairs": len(self.findings),
             "kept": len(self.kept),
             "unsuspected": len(self.unsuspected),
-            "dropped": dict(self._reasons("drop")),
-            "suspects": dict(self._reasons("suspect")),
+            "dropped": dict(self.reasons("drop")),
+            "suspects": dict(self.reasons("suspect")),
             "mismatched_share": self.mismatched.share,
             "shared_items": {"source": self.shared[0], "target": self.shared[1]},
             "composition": self.composition.to_dict(),
         }
 
-    def _reasons(self, decision: Decision) -> list[tuple[str, int]]:
+    def reasons(self, decision: Decision) -> list[tuple[str, int]]:
+        """Why pairs got a decision, and how many for each reason."""
         return sorted(Counter(f.reason for f in self.findings if f.decision == decision).items())
 
 
@@ -157,6 +178,43 @@ def curate(
     left = pairs.take(rows)
     shared = _shared(left.source, left.groups), _shared(left.target, left.groups)
     return CurationReport(tuple(findings), composition(data), shared, fits)
+
+
+def curation_panel(report: CurationReport) -> Panel:
+    """Counts, reasons and what the pairs are, with every finding folded away."""
+    pairs, kept, sure = len(report.findings), len(report.kept), len(report.unsuspected)
+    tiles = [
+        Tile("pairs", f"{pairs:,}"),
+        Tile("dropped", f"{pairs - kept:,}", "repeats of earlier pairs"),
+        Tile("suspects", f"{kept - sure:,}", "look at them"),
+        Tile("mismatched", f"about {percent(report.mismatched.share)}", "of those kept"),
+        Tile("kept", f"{kept:,}", f"{sure:,} without suspects"),
+    ]
+    decisions: tuple[Decision, ...] = ("drop", "suspect")
+    reasons: list[list[Cell]] = [
+        [each, *reason] for each in decisions for reason in report.reasons(each)
+    ]
+    found = [
+        [each.id, each.decision, each.reason, each.of, _two_decimals(each.score)]
+        for each in report.findings
+        if each.decision != "keep"
+    ]
+    columns = ["id", "decision", "reason", "repeats", "score"]
+    tables = [Table(["decision", "reason", "pairs"], reasons)] if reasons else []
+    listed = Folded(f"all {count(len(found), 'finding')}", [Table(columns, found, numeric=(4,))])
+    shared = sum(report.shared)
+    several = f"{count(shared, 'item stands', 'items stand')} in pairs of several groups"
+    return Panel(
+        "CurationReport",
+        warning=f"{several}: tie those pairs together by a group." if shared else "",
+        tiles=tiles,
+        tables=[*tables, report.composition.table()],
+        folded=[listed] if found else [],
+    )
+
+
+def _two_decimals(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
 
 
 def _shared(items: Sequence[Any], groups: Sequence[str]) -> int:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from align._checks import check_matrix
+from align._display.panel import render
 from align.encoders.batches import checked_items, run_batches
+from align.encoders.panels import callable_line, callable_panel
 from align.encoders.pretrained.weights import fingerprint
 
 
@@ -46,6 +48,14 @@ class CallableEncoder:
                 f"got name {self.name!r}, dim {self.dim} and batch_size {self.batch_size}. "
                 "Name the function and its version, and give the width of its vectors."
             )
+
+    def __repr__(self) -> str:
+        return callable_line(self.name, self.dim, self.modality)
+
+    def _repr_html_(self) -> str:
+        return render(
+            callable_panel(self.name, self.dim, self.modality, batch_size=self.batch_size)
+        )
 
     @property
     def fingerprint(self) -> str:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
+from align._display.panel import render
 from align.data.encoding import Encoder, spec_of
 from align.data.modality import Modality
+from align.encoders.panels import concat_line, mixed_line, several_panel
 from align.encoders.pretrained.weights import fingerprint
 
 EncodePart = Callable[[Encoder, Sequence[Any]], Tensor]
@@ -43,6 +45,13 @@ class ConcatEncoder:
                 f"got {len(encoders)} of {sorted(kinds)}. "
                 "Use MixedEncoder for items of several modalities."
             )
+
+    def __repr__(self) -> str:
+        return concat_line(self.encoders)
+
+    def _repr_html_(self) -> str:
+        numbered = [(str(number), each) for number, each in enumerate(self.encoders, start=1)]
+        return render(several_panel(f"ConcatEncoder of {self.modality}", numbered))
 
     @property
     def modality(self) -> str:
@@ -108,6 +117,12 @@ class MixedEncoder:
             )
         for name in self.encoders:
             Modality.parse(name)
+
+    def __repr__(self) -> str:
+        return mixed_line(self.encoders)
+
+    def _repr_html_(self) -> str:
+        return render(several_panel("MixedEncoder", list(self.encoders.items())))
 
     @property
     def parts(self) -> tuple[int, ...]:

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from align._checks import check_one_of
 from align._device import find_device
+from align._display.panel import render
 from align.data.multi_vector import MultiVector
 from align.data.pictures import check_size, opened, upright_rgb
 from align.encoders.batches import checked_items, run_batches
 from align.encoders.naming import name_of
+from align.encoders.panels import network_line, network_panel
 from align.encoders.pretrained.folder import architecture, present, read_config, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
@@ -123,6 +125,12 @@ class ImageEncoder:
                 f"pooling {self.pooling!r} needs a CLS token; {kind!r} networks have none. "
                 'Use "mean", or leave pooling out.'
             )
+
+    def __repr__(self) -> str:
+        return network_line(self)
+
+    def _repr_html_(self) -> str:
+        return render(network_panel(self))
 
     @cached_property
     def _device(self) -> torch.device:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from align._device import find_device
+from align._display.panel import render
 from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items, run_batches
 from align.encoders.naming import name_of
+from align.encoders.panels import network_line, network_panel
 from align.encoders.pretrained.folder import present, resolve_folder
 from align.encoders.pretrained.network import (
     Dtype,
@@ -85,6 +87,12 @@ class TextEncoder:
     def __post_init__(self) -> None:
         check_options(dtype=self.dtype, batch_size=self.batch_size)
         _ = self._recipe, self._device  # what is wrong shows here, not at the first encode
+
+    def __repr__(self) -> str:
+        return network_line(self)
+
+    def _repr_html_(self) -> str:
+        return render(network_panel(self))
 
     @cached_property
     def _device(self) -> torch.device:

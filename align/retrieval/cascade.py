@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from align._display.lines import count, one_line, percent
+from align._display.panel import Panel, Tile, render
 from align.data.multi_vector import MultiVector
 from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, propose
 from align.scoring.late_interaction import maxsim, topk
@@ -105,6 +107,24 @@ class CandidateChoice:
     lower: float
     k: int
     queries: int
+
+    def __repr__(self) -> str:
+        return one_line(
+            "CandidateChoice",
+            count(self.candidates, "candidate"),
+            f"{percent(self.agreement)} of the top {self.k}, at least {percent(self.lower)}",
+            f"on {count(self.queries, 'query', 'queries')}",
+        )
+
+    def _repr_html_(self) -> str:
+        tiles = [
+            Tile("candidates", f"{self.candidates:,}", "a query"),
+            Tile(
+                f"of the top {self.k}", percent(self.agreement), f"at least {percent(self.lower)}"
+            ),
+            Tile("queries tried", f"{self.queries:,}"),
+        ]
+        return render(Panel("CandidateChoice", tiles=tiles))
 
 
 def candidates_for(

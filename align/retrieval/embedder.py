@@ -12,6 +12,8 @@ from torch import Tensor
 from align._advice import Advised
 from align._checks import as_list, check_length, check_side
 from align._device import find_device
+from align._display.lines import count, one_line
+from align._display.panel import Panel, render
 from align.adapters.adapter import Adapter
 from align.adapters.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
@@ -30,6 +32,7 @@ from align.data.multi_vector import MultiVector
 from align.data.picture_names import route_picture_names
 from align.data.sides import Side
 from align.encoders.spec import from_card
+from align.retrieval.panels import embedder_line, embedder_panel
 
 VectorsT = TypeVar("VectorsT", bound=Tensor | MultiVector)
 VectorsT_co = TypeVar("VectorsT_co", bound=Tensor | MultiVector, covariant=True)
@@ -52,6 +55,11 @@ class Encoded:
     embeddings: Embeddings
     tokens: MultiVector | None  # token states, where a head draws on those of this side
     modality: list[str] | None  # what each item is, where that was said or seen
+
+    def __repr__(self) -> str:
+        n, d = self.raw.shape
+        tokens = "" if self.tokens is None else "with token states"
+        return one_line("Encoded", count(n, f"{self.side} item"), f"{d:,} dimensions", tokens)
 
 
 class Embedder(Generic[VectorsT]):
@@ -100,6 +108,16 @@ class Embedder(Generic[VectorsT]):
         roles = {"source": source, "target": target, "instruction": instructions}
         self._encoders = {role: encoder for role, encoder in roles.items() if encoder is not None}
         self._fingerprints = {role: each.fingerprint for role, each in self._encoders.items()}
+
+    def __repr__(self) -> str:
+        return embedder_line(self._space, self._encoders, self.adapter.card.encoders)
+
+    def _repr_html_(self) -> str:
+        return render(self.panel())
+
+    def panel(self) -> Panel:
+        """What a notebook shows of it: the adapter and the encoders; none is built for it."""
+        return embedder_panel(self._space, self._encoders, self.adapter.card.encoders, self.store)
 
     def digest(self, **words: str | None) -> str:
         """A name for the vectors of the adapter, for what caches them; hexadecimal.

@@ -102,6 +102,12 @@ def results_panel(results: Sequence[_Hits]) -> Panel:
     return Panel(", ".join(_sizes(results)), sentence=more, tables=tables)
 
 
+def item_table(hits: Sequence[_Hit], folder: Path | None, *, title: str) -> Table:
+    """Items without a rank: the table of hits without its first two columns."""
+    table = _table(hits, folder, title=title)
+    return Table(table.columns[2:], [row[2:] for row in table.rows], title=title)
+
+
 def _sizes(results: Sequence[_Hits]) -> list[str]:
     lengths = sorted({len(hits) for hits in results})
     queries = count(len(results), "query", "queries")

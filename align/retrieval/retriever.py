@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length
+from align._display.panel import render
 from align.data.encoding import Cache, Encoder
 from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
@@ -21,6 +22,7 @@ from align.retrieval.index.changes import Changes
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
+from align.retrieval.panels import retriever_line, retriever_panel
 from align.retrieval.picture_paths import metadata_of_pictures
 
 
@@ -70,6 +72,12 @@ class Retriever:
             device=device,
             trust=trust,
         )
+
+    def __repr__(self) -> str:
+        return retriever_line(self.query_side, self.index)
+
+    def _repr_html_(self) -> str:
+        return render(retriever_panel(self.query_side, self.index.panel(), self.embedder.panel()))
 
     @classmethod
     def open(

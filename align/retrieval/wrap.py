@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import as_list, check_at_least, check_length, check_matrix
+from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Vectors, as_tensor
 from align.data.encoding import Encoder
@@ -17,6 +18,7 @@ from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.fusion import as_score, check_ranking
 from align.retrieval.hits import Hit, Id, SearchResults
+from align.retrieval.panels import wrapped_line, wrapped_panel
 
 SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
 """Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first.
@@ -70,6 +72,12 @@ class Wrapped:
         self._search = search
         self._embedder = embedder
         self._side = side
+
+    def __repr__(self) -> str:
+        return wrapped_line(self._search, self._side, self._embedder)
+
+    def _repr_html_(self) -> str:
+        return render(wrapped_panel(self._search, self._side, self._embedder.panel()))
 
     def search(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least
+from align._display.lines import changed_fields, one_line
+from align._display.panel import Cell, Panel, render
 from align.data.multi_vector import MultiVector
 
 _BYTES = 64 << 20  # that encoding may take beyond input, result and draws, if one item needs less
@@ -60,6 +62,19 @@ class FDE:
     bits: int
     projection: int | None = None
     seed: int = 0
+
+    def __repr__(self) -> str:
+        return one_line(
+            "FDE",
+            f"dim={self.dim}",
+            f"repetitions={self.repetitions}",
+            f"bits={self.bits}",
+            *changed_fields(self),
+        )
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, Cell] = {each.name: str(getattr(self, each.name)) for each in fields(self)}
+        return render(Panel("FDE", facts={**facts, "width of an encoding": self.width}))
 
     def __post_init__(self) -> None:
         check_at_least("dim", self.dim, 1)

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import pytest
 
 from align._display.panel import MOST_BYTES, Folded, Panel, Picture, Table, Tile, render
+from tests.helpers.html_tags import Tags
 
 HOSTILE = '</div><script>alert(1)</script>\x1b[2J"\u202e'
-
-
-class Tags(HTMLParser):
-    """Which tags are open, which were seen, and which addresses they name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag != "img":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 def full(text: str) -> Panel:
@@ -39,16 +19,14 @@ def full(text: str) -> Panel:
 
 def test_hostile_text_opens_no_tag_and_reaches_no_terminal() -> None:
     html = render(full(HOSTILE))
-    tags = Tags()
-    tags.feed(html)
+    tags = Tags(html)
     assert not tags.open and "script" not in tags.seen
     assert "\x1b" not in html and "\u202e" not in html
     assert html.count("&lt;script&gt;") == html.count("alert(1)")
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
-    tags = Tags()
-    tags.feed(render(full("text")))
+    tags = Tags(render(full("text")))
     assert tags.addresses and all(each.startswith("data:") for each in tags.addresses)
     assert not tags.seen & {"script", "link", "iframe"}
 
@@ -83,8 +61,7 @@ def test_a_panel_stays_small_whatever_it_is_given(text: str) -> None:
     html = render(huge(text))
     assert len(html.encode()) <= MOST_BYTES
     assert "more rows are not shown" in html and "more columns are not shown" in html
-    tags = Tags()
-    tags.feed(html)
+    tags = Tags(html)
     assert not tags.open
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_at_least, check_one_of
+from align._display.panel import render
 from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance
@@ -27,6 +28,7 @@ from align.encoders.cache.database import (
     read,
     write,
 )
+from align.encoders.panels import store_line, store_panel
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,12 @@ class EmbeddingStore:
         self.batch = batch
         check_folder(self.root)
         self._file = Database(self.root)
+
+    def __repr__(self) -> str:
+        return store_line(self.root, self.dtype)
+
+    def _repr_html_(self) -> str:
+        return render(store_panel(self.root, self.dtype, batch=self.batch, file=NAME))
 
     def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
         """Pooled vectors of ``items``, from disk where they are known; ``(n, dim)`` float32, CPU.

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from align._display.lines import count, one_line, percent, quoted
+from align._display.panel import Folded, Panel, Table, Tile, render
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
@@ -38,6 +40,16 @@ class MapTried:
     recall_at_10: float | None = None
     chosen: bool = False  # whether the adapter is made of it
 
+    def __repr__(self) -> str:
+        return one_line(
+            "MapTried",
+            quoted(self.name, 60),
+            f"kept@1 {percent(self.kept_at_1)}",
+            f"kept@10 {percent(self.kept_at_10)}",
+            "" if self.recall_at_10 is None else f"recall@10 {percent(self.recall_at_10)}",
+            "chosen" if self.chosen else "",
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upgrade:
@@ -66,6 +78,18 @@ class Upgrade:
     chance: Mapping[str, float]
     index_size: int
     queries: int
+
+    def __repr__(self) -> str:
+        return one_line(
+            "Upgrade",
+            f"keeps {percent(self.kept_at_10.value)} of the ten nearest "
+            f"(chance {percent(self.chance['kept_at_10'])})",
+            f"{percent(self.kept_at_1.value)} of the first",
+            f"{count(self.queries, 'query', 'queries')} in {self.index_size:,}",
+        )
+
+    def _repr_html_(self) -> str:
+        return render(upgrade_panel(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the adapter's weights, ready for JSON."""
@@ -191,4 +215,42 @@ def upgrade(
         chance,
         len(x) - 1,
         kept.values.shape[1],
+    )
+
+
+def upgrade_panel(upgraded: Upgrade) -> Panel:
+    """What new queries keep of the old index, beside chance, and every map that was tried."""
+    chance = {name: f"chance {percent(value)}" for name, value in upgraded.chance.items()}
+    tiles = [
+        Tile("ten nearest kept", percent(upgraded.kept_at_10.value), chance.get("kept_at_10", "")),
+        Tile("first kept", percent(upgraded.kept_at_1.value), chance.get("kept_at_1", "")),
+    ]
+    if upgraded.recall_kept is not None:
+        tiles.append(Tile("recall@10 kept", percent(upgraded.recall_kept.value), "of old queries"))
+    tiles.append(Tile("held-out queries", f"{upgraded.queries:,}", f"in {upgraded.index_size:,}"))
+    rows = [
+        [
+            each.name,
+            percent(each.kept_at_1),
+            percent(each.kept_at_10),
+            "" if each.recall_at_10 is None else percent(each.recall_at_10),
+            "yes" if each.chosen else "",
+        ]
+        for each in upgraded.tried
+    ]
+    columns = ["map", "first kept", "ten kept", "recall@10", "chosen"]
+    failed = upgraded.adapter.card.better_than_chance is False
+    verdict = upgraded.adapter.card.verdict
+    return Panel(
+        "Upgrade",
+        sentence="" if failed else verdict,
+        warning=verdict if failed else "",
+        tiles=tiles,
+        facts={"adapter": repr(upgraded.adapter)},
+        folded=[
+            Folded(
+                f"{count(len(rows), 'map was', 'maps were')} tried",
+                [Table(columns, rows, numeric=(1, 2, 3))],
+            )
+        ],
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from align._checks import check_at_least, check_positive
+from align._display.lines import changed_fields, one_line
+from align._display.panel import Panel, Table, render
 
 STEPS = 200
 
@@ -66,6 +68,17 @@ class TrainConfig:
     bfloat16: bool = False
     checkpoint_every: int = 50
     seed: int = 0
+
+    def __repr__(self) -> str:
+        return one_line("TrainConfig", *changed_fields(self))
+
+    def _repr_html_(self) -> str:
+        changed = {each.partition("=")[0] for each in changed_fields(self)}
+        rows = [
+            [each.name, repr(getattr(self, each.name)), "" if each.name in changed else "default"]
+            for each in fields(self)
+        ]
+        return render(Panel("TrainConfig", tables=[Table(["setting", "value", ""], rows)]))
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:

@@ -15,6 +15,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from align._display.lines import count, one_line
+from align._display.panel import Panel, render
 from align.fitting.losses.contrastive import info_nce, n_pairs, sigmoid
 from align.fitting.losses.in_batch import Positives
 from align.fitting.losses.matryoshka import matryoshka
@@ -50,6 +52,15 @@ class Batch:
     source_modality: Tensor | None
     target_modality: Tensor | None
     step: int
+
+    def __repr__(self) -> str:
+        n, dim = self.source_projected.shape
+        sides = f"{self.source_input.shape[1]:,} and {self.target_input.shape[1]:,}"
+        widths = f"{sides} to {dim:,} dimensions"
+        return one_line("Batch", count(n, "pair"), widths, f"step {self.step:,}")
+
+    def _repr_html_(self) -> str:
+        return render(Panel("Batch", sentence=repr(self)))
 
     @property
     def source(self) -> Tensor:

@@ -10,6 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from align._checks import check_unique
+from align._display.lines import count, one_line, quoted
+from align._display.panel import Panel, render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.training.config import TrainConfig
@@ -41,6 +43,24 @@ class Stage:
     config: TrainConfig = field(default_factory=TrainConfig)
     pairs: PairedEmbeddings | None = None
     weights: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return one_line("Stage", *self._facts().values())
+
+    def _repr_html_(self) -> str:
+        return render(Panel(f"Stage: {self.name}", facts=self._facts()))
+
+    def _facts(self) -> dict[str, str]:
+        loss = getattr(self.loss, "__qualname__", type(self.loss).__name__)
+        return {
+            "name": quoted(self.name),
+            "loss": f"loss={loss}",
+            "pairs": "pairs of all stages"
+            if self.pairs is None
+            else count(len(self.pairs), "pair"),
+            "draws": "" if self.weights is None else "weighted draws",
+            "config": repr(self.config),
+        }
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w-]*", self.name, re.ASCII):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from align._display.lines import count, one_line, percent, rounded
+from align._display.panel import Folded, Panel, Table, Tile, render
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card
 from align.adapters.training_items import TrainingItems
@@ -31,6 +33,17 @@ class Trial:
     error: float  # its standard error
     recall_at_10: float  # share of held-out queries with their pair in the top ten
     pruned: bool
+
+    def __repr__(self) -> str:
+        return one_line(
+            "Trial",
+            str(self.number),
+            f"MRR {rounded(self.mrr)} ± {rounded(self.error)}",
+            f"recall@10 {percent(self.recall_at_10)}",
+            f"{self.cost:,} bytes",
+            "pruned" if self.pruned else "",
+            str(self.setting),
+        )
 
     @property
     def cost(self) -> int:
@@ -60,6 +73,21 @@ class Tuning:
     raw_mrr: float | None
     seconds: float
     scorer: SettingScorer
+
+    def __repr__(self) -> str:
+        if not self.whole:
+            return one_line("Tuning", count(len(self.trials), "trial"), "none on every fold")
+        best = self.best()
+        return one_line(
+            "Tuning",
+            count(len(self.trials), "trial"),
+            f"best MRR {rounded(best.mrr)} (chance {rounded(self.chance_mrr)})",
+            f"at {best.cost:,} bytes",
+            f"trial {best.number}",
+        )
+
+    def _repr_html_(self) -> str:
+        return render(tuning_panel(self))
 
     @property
     def whole(self) -> tuple[Trial, ...]:
@@ -196,3 +224,49 @@ class Tuning:
         ]
         seconds = {"tuning": self.seconds}
         return card_of(self.scorer.cv(), method, verdict, chance, candidates, seconds)
+
+
+def tuning_panel(tuning: Tuning) -> Panel:
+    """The best trial beside chance, the front of cost and score, and every trial folded away."""
+    tiles = [Tile("trials", f"{len(tuning.trials):,}", f"{len(tuning.whole):,} on every fold")]
+    columns = ["trial", "MRR ± error", "recall@10", "bytes", "setting"]
+    if not tuning.whole:
+        return Panel("Tuning", tiles=tiles, tables=[_trials(tuning.trials, columns, "")])
+    best = tuning.best()
+    at_random = f"chance {rounded(tuning.chance_mrr)}"
+    tiles += [
+        Tile("best MRR", f"{rounded(best.mrr)} ± {rounded(best.error)}", at_random),
+        Tile("recall@10", percent(best.recall_at_10), f"chance {percent(tuning.chance_at_10)}"),
+        Tile("bytes", f"{best.cost:,}", "per gallery vector"),
+    ]
+    if tuning.raw_mrr is not None:
+        tiles.append(Tile("raw cosine", rounded(tuning.raw_mrr), "MRR on the same folds"))
+    importance = sorted(tuning.importance.items(), key=lambda each: -each[1])
+    facts = {"took": f"{tuning.seconds:,.1f} seconds"}
+    if importance:
+        facts["matters most"] = ", ".join(f"{k} {percent(v)}" for k, v in importance[:5])
+    front = "trials than which none is at once no dearer and better"
+    summary = f"all {count(len(tuning.trials), 'trial')}"
+    return Panel(
+        "Tuning",
+        sentence="The score of the best of many trials is a little too high: evaluate the adapter "
+        "on pairs that were not in align.tune.",
+        tiles=tiles,
+        facts=facts,
+        tables=[_trials(tuning.front, columns, front)],
+        folded=[Folded(summary, [_trials(tuning.trials, columns, "")])],
+    )
+
+
+def _trials(trials: Sequence[Trial], columns: Sequence[str], title: str) -> Table:
+    rows = [
+        [
+            str(each.number),
+            f"{rounded(each.mrr)} ± {rounded(each.error)}",
+            percent(each.recall_at_10),
+            f"{each.cost:,}",
+            f"{each.setting}{' (pruned)' if each.pruned else ''}",
+        ]
+        for each in trials
+    ]
+    return Table(columns, rows, title=title, numeric=range(4))

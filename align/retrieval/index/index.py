@@ -10,6 +10,7 @@ import numpy as np
 
 from align._advice import Advised
 from align._checks import as_list, check_at_least, check_k, check_side
+from align._display.panel import Panel, render
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
 from align.data.readers import in_utf8
@@ -20,7 +21,7 @@ from align.retrieval.index.candidates import First, StageCache
 from align.retrieval.index.changes import Changes, differing
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
-from align.retrieval.index.inputs import as_packed, check_rows
+from align.retrieval.index.inputs import as_packed, check_rows, check_whole
 from align.retrieval.index.lookup import (
     StoredItems,
     check_absent,
@@ -29,13 +30,15 @@ from align.retrieval.index.lookup import (
     locate,
     without,
 )
+from align.retrieval.index.panel import index_line, index_panel
 from align.retrieval.index.search import check_options, search
-from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter, save_adapter
+from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter
+from align.retrieval.storage.commit import first_manifest, write_commit
 from align.retrieval.storage.folder import check_new, remove_others
-from align.retrieval.storage.id_table import IdTable, check_ids, check_texts
-from align.retrieval.storage.manifest import Manifest, Stored, one_writer, write_manifest
+from align.retrieval.storage.id_table import check_ids, check_texts
+from align.retrieval.storage.manifest import Manifest, Stored, one_writer
 from align.retrieval.storage.metadata import Records
-from align.retrieval.storage.segment import STORED, Segment, check_dtype, stored
+from align.retrieval.storage.segment import Segment, check_dtype
 from align.retrieval.storage.segments import (
     Group,
     LiveSegment,
@@ -44,8 +47,7 @@ from align.retrieval.storage.segments import (
     merge_small,
     one_each,
     read_segments,
-    write_groups,
-)
+)  # fmt: skip
 
 
 class Index:
@@ -137,6 +139,16 @@ class Index:
         index._take_over(manifest, segments)
         return index
 
+    def __repr__(self) -> str:
+        return index_line(self, self._segments)
+
+    def _repr_html_(self) -> str:
+        return render(self.panel())
+
+    def panel(self) -> Panel:
+        """What a notebook shows of it; the index is not read through."""
+        return index_panel(self, self._segments)
+
     def __len__(self) -> int:
         return sum(map(len, self._segments))
 
@@ -185,7 +197,7 @@ class Index:
                 is another, a vector is not finite in the dtype of the index, a modality is unknown,
                 or lengths differ. Nothing is added then.
         """
-        self._check_whole()
+        check_whole(self.budget)
         ids = as_list("ids", ids)
         new = self._new_segment(ids, items, metadata, modality)
         check_absent(self._segments, ids)
@@ -206,7 +218,7 @@ class Index:
             TypeError: As for ``add``, and so are the arguments.
             ValueError: As for ``add``, but for ids that are there.
         """
-        self._check_whole()
+        check_whole(self.budget)
         ids = as_list("ids", ids)
         new = self._new_segment(ids, items, metadata, modality)
         self._segments = without(self._segments, ids)
@@ -251,7 +263,7 @@ class Index:
             TypeError: An id is not a string.
             ValueError: An id repeats.
         """
-        self._check_whole()
+        check_whole(self.budget)
         ids = as_list("ids", ids)
         check_ids(ids, len(ids))
         self._segments = without(self._segments, ids)
@@ -354,7 +366,7 @@ class Index:
         What remains is one segment, or one for each run of items that have one vector or several.
         Some tens of bytes for each item are held meanwhile. Errors are those of ``save``.
         """
-        self._check_whole()
+        check_whole(self.budget)
         with one_writer(self.folder, self._manifest):
             self._commit(merge_all(self._segments), compacting=True)
 
@@ -404,14 +416,10 @@ class Index:
 
     def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
         """Make these groups the index, on disk and here; the caller holds the lock."""
-        if self._manifest is None:
-            kind, files = save_adapter(self.folder, self.adapter)
-        else:
-            kind, files = self._manifest.adapter, self._manifest.files
-        written = write_groups(self.folder, groups, compacting=compacting)
-        entries = tuple(each.entry for each in written if each.entry is not None)
-        manifest = Manifest(self.side, self.dtype, self.dim, kind, files, entries)
-        write_manifest(self.folder, manifest)
+        last = self._manifest or first_manifest(self.folder, self.adapter, self.side, self.dtype)
+        manifest, written = write_commit(
+            self.folder, last, groups, dim=self.dim, compacting=compacting
+        )
         self._take_over(manifest, written)
         remove_others(self.folder, [file.path for file in manifest.all_files])
 
@@ -430,18 +438,10 @@ class Index:
         check_ids(ids, len(items))
         records = Records.of(len(items), metadata, modality)
         packed = as_packed("items", items, self.adapter, self.side, self.dim)
-        vectors = stored(packed, STORED[self.dtype])
-        return LiveSegment(Segment.of(vectors, IdTable.of(ids), records))
+        return LiveSegment(Segment.new(ids, packed, records, dtype=self.dtype))
 
     def _append(self, new: LiveSegment) -> None:
         if len(new):
             self.dim = new.segment.dim
             saved, unsaved = self._split()
             self._segments = [*saved, *map(in_memory, merge_small(one_each([*unsaved, new])))]
-
-    def _check_whole(self) -> None:
-        if self.budget is not None:
-            raise RuntimeError(
-                f"an index opened with a budget is only searched; this one has {self.budget}. "
-                "Open it without a budget to change it."
-            )

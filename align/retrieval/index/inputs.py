@@ -75,3 +75,12 @@ def packed(vectors: Tensor | MultiVector) -> MultiVector:
     if isinstance(vectors, MultiVector):
         return vectors
     return MultiVector.from_equal(vectors[:, None].cpu())
+
+
+def check_whole(budget: int | None) -> None:
+    """Raise ``RuntimeError`` where an index was opened with a budget, and so not all of it."""
+    if budget is not None:
+        raise RuntimeError(
+            f"an index opened with a budget is only searched; this one has {budget}. "
+            "Open it without a budget to change it."
+        )

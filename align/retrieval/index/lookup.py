@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import torch
 
+from align._display.lines import count, one_line
+from align._display.panel import Panel, render
 from align.data.multi_vector import MultiVector
+from align.retrieval.hits import Hit
+from align.retrieval.hits_panel import item_table
 from align.retrieval.storage.id_table import hash_ids
 from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segment import take_across
@@ -34,6 +39,14 @@ class StoredItems:
     vectors: MultiVector
     modality: tuple[str | None, ...]
     metadata: tuple[Mapping[str, Any], ...]
+
+    def __repr__(self) -> str:
+        return one_line("StoredItems", count(len(self.ids), "item"), repr(self.vectors))
+
+    def _repr_html_(self) -> str:
+        hits = [Hit(*each) for each in zip(self.ids, repeat(0.0), self.modality, self.metadata)]
+        table = item_table(hits, None, title="")
+        return render(Panel(f"StoredItems: {count(len(hits), 'item')}", tables=[table]))
 
 
 def locate(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Location | None]:

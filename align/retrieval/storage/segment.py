@@ -52,6 +52,11 @@ class Segment:
         return cls(vectors.tokens, offsets, vectors.scales, ids, records)
 
     @classmethod
+    def new(cls, ids: Sequence[str], vectors: MultiVector, records: Records, *, dtype: str) -> Self:
+        """New items in memory, their vectors as they will be stored."""
+        return cls.of(stored(vectors, STORED[dtype]), IdTable.of(ids), records)
+
+    @classmethod
     def join(cls, sources: Sequence[Source]) -> Self:
         """The items of several segments, which share no id, one after the other in memory."""
         return cls._of_tensors({name: each.join() for name, each in _blocks(sources).items()})

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from align.data.multi_vector import MultiVector
-from align.retrieval.index import index as module
 from align.retrieval.index.index import Index
+from align.retrieval.storage import commit as module
 from align.retrieval.storage import manifest as manifest_module
 from align.retrieval.storage import segments as segments_module
 from align.scoring.fde import FDE
