@@ -116,7 +116,8 @@ def check_unit(name: str, x: Tensor) -> None:
     if ((norms - 1).abs() > _UNIT).any():
         raise ValueError(
             f"every row of {name} must have unit norm; the norms span "
-            f"[{norms.min():.4g}, {norms.max():.4g}]. Divide each row by its norm first."
+            f"[{norms.min():.4g}, {norms.max():.4g}]. Divide each row by its norm, with "
+            "torch.nn.functional.normalize(x, dim=1), or call probes.report, which does."
         )
 
 

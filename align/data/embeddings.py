@@ -86,12 +86,9 @@ def matched_rows(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor, tupl
         ValueError: As for ``named_rows``; the numbers of rows differ, or their names do.
     """
     x, y = _named(source, "source"), _named(target, "target")
-    if x.ids is not None and y.ids is not None and x.ids != y.ids:
-        tables = x.is_pandas and y.is_pandas
-        if tables or len(x.ids) == len(y.ids):  # else the shapes tell more
-            _refuse_names(x.ids, y.ids, tables=tables)
+    _check_named_alike(x, y, SIDE_NAMES)
     check_paired(x.vectors, y.vectors)
-    for name, side in (("source", x), ("target", y)):
+    for name, side in zip(SIDE_NAMES, (x, y), strict=True):
         check_matrix(name, side.vectors, ids=side.ids)
     if x.vectors.device != y.vectors.device:
         raise ValueError(
@@ -101,26 +98,35 @@ def matched_rows(source: Vectors, target: Vectors) -> tuple[Tensor, Tensor, tupl
     return x.vectors, y.vectors, x.ids if x.ids is not None else y.ids
 
 
-def _refuse_names(ours: tuple[str, ...], theirs: tuple[str, ...], *, tables: bool) -> None:
-    """Raise that the names of rows differ, with what would match them."""
+def check_named_alike(a: Vectors, b: Vectors, names: tuple[str, str]) -> None:
+    """Raise ``ValueError`` where two matrices, called ``names``, name their rows differently."""
+    _check_named_alike(_named(a, names[0]), _named(b, names[1]), names)
+
+
+def _check_named_alike(x: NamedRows, y: NamedRows, names: tuple[str, str]) -> None:
+    ours, theirs, (a, b) = x.ids, y.ids, names
+    tables = x.is_pandas and y.is_pandas
+    if ours is None or theirs is None or ours == theirs:
+        return
+    if len(ours) != len(theirs) and not tables:
+        return  # the shapes tell more
     if len(ours) != len(theirs):
-        found = f"source has {len(ours)} rows and target {len(theirs)}"
+        found = f"{a} has {len(ours)} rows and {b} {len(theirs)}"
     else:
-        row = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+        row = next(i for i in range(len(ours)) if ours[i] != theirs[i])
         found = f"row {row} is {ours[row]!r} and {theirs[row]!r}"
     if tables and set(ours) == set(theirs):
-        advice = "Put both in one order, with target.loc[source.index]."
+        advice = f"Put both in one order, with {b}.loc[{a}.index]."
     elif tables:
         advice = (
-            "Keep what both have, with common = source.index.intersection(target.index), "
-            "source.loc[common] and target.loc[common]."
+            f"Keep what both have, with common = {a}.index.intersection({b}.index), "
+            f"{a}.loc[common] and {b}.loc[common]."
         )
     else:
         advice = "Put both in the same order."
     raise ValueError(
-        f"source and target name their rows, and must name them alike; {found}. {advice} If row i "
-        "does belong to row i, pass plain arrays, or "
-        "PairedEmbeddings.from_arrays(source, target, ids=...)."
+        f"{a} and {b} name their rows, and must name them alike; {found}. {advice} If row i does "
+        "belong to row i, pass plain arrays, or PairedEmbeddings.from_arrays(..., ids=...)."
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from align._advice import Advised
 from align.data.multi_vector import MultiVector
+
+if TYPE_CHECKING:
+    from align.data.embeddings import PairedEmbeddings
+    from align.data.pairs import Pairs
 
 MIXED = "mixed"
 """Modality of an encoder whose items are pairs ``(modality, item)``, as ``MixedEncoder``'s are."""
@@ -147,6 +151,50 @@ def encode_instructions(
         vectors[:-1] = encode_items(encoder, items, store=store, progress=progress)
     rows = {text: row for row, text in enumerate(distinct)}
     return vectors[[rows.get(text, len(distinct)) for text in instructions]]
+
+
+def encode_pairs(
+    pairs: Pairs,
+    source_encoder: Encoder,
+    target_encoder: Encoder,
+    *,
+    instruction_encoder: Encoder | None,
+    store: Cache | None,
+    progress: bool,
+) -> PairedEmbeddings:
+    """What ``Pairs.encode`` gives."""
+    from align.data.embeddings import PairedEmbeddings
+    from align.data.modality import modality_codes
+
+    source = items_for(source_encoder, pairs.source, pairs.source_modality, side="source")
+    target = items_for(target_encoder, pairs.target, pairs.target_modality, side="target")
+    encoders, instructions = {"source": source_encoder, "target": target_encoder}, None
+    if pairs.instructions is not None:
+        encoder = source_encoder if instruction_encoder is None else instruction_encoder
+        instructions = encode_instructions(
+            encoder, pairs.instructions, store=store, progress=progress
+        )
+        encoders["instruction"] = encoder
+    specs = {role: spec_of(encoder) for role, encoder in encoders.items()}
+    source_modality, target_modality = (
+        None if names is None else modality_codes(names)
+        for names in (pairs.source_modality, pairs.target_modality)
+    )
+    return PairedEmbeddings(
+        encode_items(source_encoder, source, store=store, progress=progress),
+        encode_items(target_encoder, target, store=store, progress=progress),
+        pairs.ids,
+        pairs.groups,
+        source_encoder.fingerprint,
+        target_encoder.fingerprint,
+        source_modality=source_modality,
+        target_modality=target_modality,
+        source_parts=parts_of(source_encoder),
+        target_parts=parts_of(target_encoder),
+        instructions=instructions,
+        encoders={role: spec for role, spec in specs.items() if spec is not None},
+        side_names=pairs.side_names,
+    )
 
 
 def parts_of(encoder: Encoder) -> tuple[int, ...] | None:

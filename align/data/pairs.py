@@ -13,7 +13,6 @@ from align.data.panels import pairs_line, pairs_panel
 from align.data.readers import (
     PairsError,
     Table,
-    in_utf8,
     read_csv,
     read_folder,
     read_jsonl,
@@ -23,10 +22,11 @@ from align.data.readers import (
 from align.data.repeats import warn_of_repeats
 from align.data.sides import SIDE_NAMES, SideNames, checked_side_names, side_names_of
 from align.data.splits import names_of, row_index, take_split
-from align.data.validation import Columns, OnError, spelled_alike, valid_pairs
+from align.data.validation import Columns, OnError, item_problem, spelled_alike, valid_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from pandas import DataFrame
 
     from align.data.embeddings import PairedEmbeddings
     from align.data.encoding import Cache, Encoder
@@ -38,23 +38,8 @@ __all__ = ["OnError", "Pairs", "PairsError"]
 class Pairs:
     """Raw items of two sides, row-matched.
 
-    The readers share their arguments. ``source`` and ``target`` name columns. ``id`` names a column
-    of unique names; without one, the names are ``"0"``, ``"1"``, ... over the rows of the file, bad
-    ones included. ``group`` names a column; pairs of one group never straddle a split, and count as
-    matches of each other. Where one image has several captions, name the image column as group.
-
-    A column holds images if more than half of its filled cells end in .png, .jpg, .jpeg, .webp,
-    .bmp, .gif, .tif or .tiff; ``images=`` names those columns instead, ``images=[]`` none. Their
-    cells become paths, relative to the folder of the file. Images are opened and their headers
-    checked; pixels are decoded only when encoded.
-
-    A side of several kinds of item needs a column that names the modality of each, as
-    ``align.data.modality.Modality.parse`` reads it: then cells of modality image are paths and all
-    others texts, and ``images=`` is refused.
-
-    A row is bad if a cell is empty or not text, an image is missing or unreadable, an id occurred
-    before, or the row itself is malformed. ``on_error="raise"`` reports all bad rows in one error;
-    ``"skip"`` drops them, logs a warning, and lists them in ``skipped``.
+    The readers share their arguments, which ``read`` describes. A column holds images if more than
+    half of its filled cells end in .png, .jpg, .jpeg, .webp, .bmp, .gif, .tif or .tiff.
 
     Attributes:
         ids: ``n`` unique names.
@@ -115,7 +100,7 @@ class Pairs:
             f"row {row}, {side}: {problem}"
             for row, pair in enumerate(zip(source, target, strict=True), start=1)
             for side, item in zip(("source", "target"), pair, strict=True)
-            if (problem := _item_problem(item))
+            if (problem := item_problem(item))
         ]
         if problems:
             raise PairsError(
@@ -218,6 +203,38 @@ class Pairs:
         """
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
+
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: DataFrame,
+        *,
+        source: str,
+        target: str,
+        id: str | None = None,
+        group: str | None = None,
+        source_modality: str | None = None,
+        target_modality: str | None = None,
+        instruction: str | None = None,
+        images: Collection[str] | None = None,
+        folder: str | Path = ".",
+        on_error: OnError = "raise",
+    ) -> Self:
+        """The rows of a data frame; as ``read``, and messages name rows by the index.
+
+        Without ``id`` the labels of the index are the ids, ``"0"``, ``"1"``, ... by default. Cells
+        may also be ``pathlib.Path`` of image files, or pictures of Pillow. A relative path is one
+        in ``folder``, or else in the working directory.
+
+        Raises:
+            TypeError: ``frame`` is no data frame of pandas.
+            ValueError: The index repeats a label, or lacks one.
+            PairsError: A column is not there, or rows are bad.
+        """
+        from align.data.frames import read_frame
+
+        columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
+        return cls._from_table(read_frame(frame, Path(folder)), columns, images, on_error)
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, on_error: OnError = "raise") -> Self:
@@ -356,55 +373,27 @@ class Pairs:
                 ``MixedEncoder`` lacks the modalities; or the instructions would go to an encoder
                 that takes no text.
         """
-        from align.data.embeddings import PairedEmbeddings
-        from align.data.encoding import (
-            encode_instructions,
-            encode_items,
-            items_for,
-            parts_of,
-            spec_of,
-        )
-        from align.data.modality import modality_codes
+        from align.data.encoding import encode_pairs
 
-        source = items_for(source_encoder, self.source, self.source_modality, side="source")
-        target = items_for(target_encoder, self.target, self.target_modality, side="target")
-        encoders, instructions = {"source": source_encoder, "target": target_encoder}, None
-        if self.instructions is not None:
-            encoder = source_encoder if instruction_encoder is None else instruction_encoder
-            instructions = encode_instructions(
-                encoder, self.instructions, store=store, progress=progress
-            )
-            encoders["instruction"] = encoder
-        specs = {role: spec_of(encoder) for role, encoder in encoders.items()}
-        source_modality, target_modality = (
-            None if names is None else modality_codes(names)
-            for names in (self.source_modality, self.target_modality)
-        )
-        return PairedEmbeddings(
-            encode_items(source_encoder, source, store=store, progress=progress),
-            encode_items(target_encoder, target, store=store, progress=progress),
-            self.ids,
-            self.groups,
-            source_encoder.fingerprint,
-            target_encoder.fingerprint,
-            source_modality=source_modality,
-            target_modality=target_modality,
-            source_parts=parts_of(source_encoder),
-            target_parts=parts_of(target_encoder),
-            instructions=instructions,
-            encoders={role: spec for role, spec in specs.items() if spec is not None},
-            side_names=self.side_names,
+        return encode_pairs(
+            self,
+            source_encoder,
+            target_encoder,
+            instruction_encoder=instruction_encoder,
+            store=store,
+            progress=progress,
         )
 
+    def to_pandas(self) -> DataFrame:
+        """One row per pair: both sides under ``side_names``, the group, and the index its ids.
 
-def _item_problem(item: object) -> str:
-    """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
-    if item is None:
-        return "there is nothing"
-    if isinstance(item, str) and not item.strip():
-        return "the text is blank"
-    if isinstance(item, str) and not in_utf8(item):
-        return "the text holds half of a surrogate pair, which UTF-8 cannot hold"
-    if isinstance(item, Path) and not item.is_file():
-        return f"there is no file {item}"
-    return ""
+        Modalities and instructions are columns where they are known. Read it back with
+        ``Pairs.from_pandas(frame, source=..., target=..., group="group")``.
+
+        Raises:
+            ImportError: pandas is not installed.
+            PairsError: A side is called as another column, such as group.
+        """
+        from align.data.frames import to_frame
+
+        return to_frame(self)

@@ -40,13 +40,14 @@ class TableRow:
     where: str  # its place for people, such as "row 3 (line 4)"; both count from 1
     cells: dict[str, object] = field(default_factory=dict)  # by column
     problem: str = ""
+    name: str = ""  # what its table calls it, as the index of a frame does; may be empty
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file or folder read whole; bad rows are among its rows."""
+    """A file, a folder or a frame read whole; bad rows are among its rows."""
 
-    path: Path
+    path: Path | str  # what messages call it
     folder: Path  # that image paths in its cells are relative to
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
@@ -107,7 +108,7 @@ def read_csv(path: Path, *, delimiter: str) -> Table:
         raise PairsError(
             f"{path} must start with a line that names its columns; it is empty. Write one."
         )
-    _check_once(path, header)
+    check_once(path, header)
     return Table(path, path.parent, tuple(header), tuple(rows))
 
 
@@ -156,7 +157,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> Table:
         with path.open("rb") as file:
             parquet = pyarrow.parquet.ParquetFile(file)
             columns = tuple(parquet.schema_arrow.names)
-            _check_once(path, columns)
+            check_once(path, columns)
             table = parquet.read(columns=[name for name in columns if name in wanted])
     except pyarrow.ArrowException as error:
         raise PairsError(f"{path} must be a Parquet file; {error}. Write it again.") from error
@@ -216,7 +217,8 @@ def _captions(stem: Path, images: Sequence[Path]) -> tuple[list[str], str]:
     return captions, "" if captions else f"has no captions: {path.name} is blank"
 
 
-def _check_once(path: Path, columns: Sequence[str]) -> None:
+def check_once(path: Path | str, columns: Sequence[str]) -> None:
+    """Raise ``PairsError`` where a table names a column twice."""
     if len(set(columns)) < len(columns):
         raise PairsError(
             f"{path} must name each column once; got {list(columns)}. Rename the repeated ones."

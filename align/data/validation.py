@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from align._advice import Advised
 from align._checks import check_one_of
@@ -53,8 +53,8 @@ class ValidPair(NamedTuple):
     row: int  # its place among the rows of the table
     id: str
     group: str
-    source: str | Path
-    target: str | Path
+    source: Any  # a text, a path, or a picture that a frame held
+    target: Any
     source_modality: str
     target_modality: str
     instruction: str
@@ -164,7 +164,7 @@ class _RowValidator:
         source = self._item(row, columns.source, source_modality)
         target = self._item(row, columns.target, target_modality)
         instruction = self._instruction(row, columns.instruction)
-        name = str(place)
+        name = row.name or str(place)
         if columns.id is not None:
             name = self._text(row, columns.id, or_number=True)
             first = self._where_of_id.setdefault(name, row.where)
@@ -217,17 +217,36 @@ class _RowValidator:
             return ""
         return self._text(row, column).strip()
 
-    def _item(self, row: TableRow, column: str, modality: str) -> str | Path:
-        cell = self._text(row, column)
+    def _item(self, row: TableRow, column: str, modality: str) -> Any:
+        cell = row.cells.get(column)
+        if hasattr(cell, "getpixel"):  # a picture of Pillow
+            return cell
         is_image = modality == "image" if modality else column in self._images
+        if isinstance(cell, Path):
+            is_image = True
+        else:
+            cell = self._text(row, column)
         if not cell or not is_image:
             return cell
         path = self._folder / cell
         if path not in self._problem_of_image:
             self._problem_of_image[path] = picture_problem(path)
         if self._problem_of_image[path]:
-            self._problems.append(f"image {cell!r} {self._problem_of_image[path]}")
+            self._problems.append(f"image {str(cell)!r} {self._problem_of_image[path]}")
         return path
+
+
+def item_problem(item: object) -> str:
+    """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
+    if item is None:
+        return "there is nothing"
+    if isinstance(item, str) and not item.strip():
+        return "the text is blank"
+    if isinstance(item, str) and not in_utf8(item):
+        return "the text holds half of a surrogate pair, which UTF-8 cannot hold"
+    if isinstance(item, Path) and not item.is_file():
+        return f"there is no file {item}"
+    return ""
 
 
 def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
@@ -239,7 +258,7 @@ def spelled_alike(names: Sequence[str]) -> tuple[str, ...]:
     return tuple("".join(name.lower().split()) for name in names)
 
 
-def _warn_of_repeats(path: Path, column: str, items: Sequence[str | Path]) -> None:
+def _warn_of_repeats(path: Path | str, column: str, items: Sequence[Any]) -> None:
     """Say that pairs which share an item may leak from training into a test."""
     count = repeated(items)
     if count:

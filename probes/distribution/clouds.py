@@ -43,6 +43,8 @@ def centred(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
 
     Pass the result to any distance for its centred part, as in ``mmd(*centred(source, target))``.
 
+    Norms: as they are, and so are those of what comes back.
+
     Args:
         source: Source embeddings, ``(n, d)``.
         target: Target embeddings of the same pairs, ``(n, d)``.

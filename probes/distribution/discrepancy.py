@@ -46,6 +46,8 @@ def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     their means agree better than those of two samples would: about ``-1 / n`` on noise. Rotation, a
     common shift and scaling change nothing. Cost ``O(n² d)``.
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.
@@ -86,6 +88,8 @@ def energy_distance(
     sides by ``c`` gives ``c`` as much.
 
     Cost ``O(n² d)``.
+
+    Norms: as they are; the value grows with the scale of all rows.
 
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.

@@ -37,6 +37,8 @@ def gaussian_wasserstein(
     the same with the sides swapped. Rotation and a common shift change nothing; scaling both sides
     by ``c`` gives ``c²`` as much. Cost ``O(n d min(d, 2 n) + n k² + k³)``.
 
+    Norms: as they are; the value grows with the square of the scale of all rows.
+
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.

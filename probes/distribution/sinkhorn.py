@@ -40,6 +40,8 @@ def sinkhorn_divergence(
     much. In the precision given, at least float32, until the marginals of each plan are off by at
     most 1e-4 of their mass. Cost ``O(n² d)`` and ``O(n²)`` for each of some tens of steps.
 
+    Norms: as they are; the value grows with the square of the scale of all rows.
+
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.

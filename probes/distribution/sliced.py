@@ -33,6 +33,8 @@ def sliced_wasserstein(
     nothing but the lines; scaling both sides by ``c`` gives ``c²`` as much. Cost
     ``O(n d p + p n log n)`` for ``p`` lines.
 
+    Norms: as they are; the value grows with the square of the scale of all rows.
+
     Args:
         source: Source embeddings, ``(n, d)`` with ``n >= 2``.
         target: Target embeddings of the same pairs, ``(n, d)``.

@@ -32,6 +32,8 @@ def squared_modality_gap(
     away too much, as partners depend on each other. At most 4; 0 where the centroids coincide, and
     then as often below as above. Costs O(n d).
 
+    Norms: 1; rows of any other are refused.
+
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
         target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
@@ -59,6 +61,8 @@ def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     In [0, 2]; 0 where the centroids coincide. An et al. call 0.63 and more severe, 0.19 to 0.63
     moderate and less than 0.19 low. Subtracting the mean of each side brings it to 0 whatever the
     clouds look like, so it says nothing about success on its own. Costs O(n d).
+
+    Norms: 1; rows of any other are refused.
 
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
@@ -98,6 +102,8 @@ def gap_energy_share(
     At most 1 (two different points); 0 where the centroids coincide, and then slightly negative as
     often as slightly positive. Rotation, translation of both sides and a common scale do not change
     it, so that it can be compared across encoders, which the plain distance cannot. Costs O(n d).
+
+    Norms: as they are; one scale for all rows changes nothing.
 
     Args:
         source: Source embeddings, ``(n, d)``; any norm.

@@ -23,6 +23,8 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
     variance are never principal: fewer than ``k`` are used where the clouds span fewer. The gap is
     the plain difference, noise included. Costs O(n d^2 + d^3).
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d)``; any norm.
         target: Target embeddings of the same pairs, ``(n, d)``; any norm.

@@ -39,6 +39,8 @@ def modality_mixing(
     distribution, so that swapping the sides of a pair changes nothing. More occurs where items
     repel their own modality. Compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings without zero rows, ``(n, d)``.
         target: Target embeddings of the same pairs, ``(n, d)``.
@@ -84,6 +86,8 @@ def mixed_gallery_ndcg(
     relevant items among ``m``, which is about 0 for a large gallery. The value depends on ``n``:
     compare equal ``n`` only. Costs O(n^2 d) time and O(n) memory.
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.
         target: Target embeddings of the same pairs, ``(n, d)``.
@@ -121,6 +125,8 @@ def mixed_gallery_share(
     and nothing else tells the modalities apart it is about ``1 / 2k`` below the prior, as the
     partner takes a place. Items that tie at the cut share the places that are left. Costs O(n^2 d)
     time and O(n) memory.
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         source: Source embeddings without zero rows, ``(n, d)``; scored by cosine.

@@ -46,6 +46,8 @@ def modality_classifier_auc(
     A discriminant, unlike logistic regression, needs no setting and no iteration, and swapping the
     sides of pairs changes its scores linearly, so that the report retrains it for each swap.
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d)``; any norm.
         target: Target embeddings of the same pairs, ``(n, d)``; any norm.

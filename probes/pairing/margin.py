@@ -28,6 +28,8 @@ def mean_margin(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     groups. In [-2, 2]; 0 where pairs mean nothing. Unlike the cosine itself it does not rise where
     all vectors crowd into a cone. Cost O(n d).
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings, ``(n, d)``, no row zero.
         target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
@@ -62,6 +64,8 @@ def relative_modality_gap(
     coincide, 1/2 where a partner is as far away as any item of one's own side. Partners drawn at
     random give 1/2 where the sides share one distribution, and more where a gap parts them.
     Cost O(n d).
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         source: Source embeddings, ``(n, d)``, no row zero.

@@ -35,6 +35,8 @@ def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     items that are close to everything lower it, though each may rank its partner first. Cost
     O(n² (d + log n)) and ``n²`` cosines held.
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings, ``(n, d)``, no row zero.
         target: Target embeddings of the same pairs, ``(n, d)``, no row zero.
@@ -66,6 +68,8 @@ def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = No
     The mean of ``fractions_closer``, in [0, 1]: 0 where every item has its partner nearest, 1/2
     where pairs mean nothing. Unlike recall it does not depend on the size of the gallery. Cost
     O(n² d) and ``n²`` cosines held.
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         source: Source embeddings, ``(n, d)``, no row zero.
@@ -103,6 +107,8 @@ def fractions_closer(
     The mean of both directions: of target items closer to the source item, and of source items
     closer to the target item, ties half, items of the own group left out. Float64 in [0, 1];
     1/2 on average where pairs mean nothing. Cost O(n² d) and ``n²`` cosines held.
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         source: Source embeddings, ``(n, d)``, no row zero.

@@ -36,6 +36,8 @@ def recall_at_k(
     of the gallery gives ``k / n``; with ``p`` pairs in the query's group, one less the chance that
     none of the ``p`` comes, ``1 - C(n - p, k) / C(n, k)``. Cost O(n² d).
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
         target: Target embeddings of the same pairs, ``(n, d)``; likewise.
@@ -73,6 +75,8 @@ def recall(
     directions, in [0, 1], at most ``k / p``. A random order of the gallery gives ``k / n``. Cost
     O(n² d).
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
         target: Target embeddings of the same pairs, ``(n, d)``; likewise.
@@ -96,6 +100,8 @@ def mean_reciprocal_rank(
 
     In (0, 1]. A random order of the gallery gives ``(1 + 1/2 + ... + 1/n) / n`` without groups.
     Cost O(n² d).
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
@@ -128,6 +134,8 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     At least 1, which is perfect. A random order of the gallery gives ``(n + 1) / 2`` without
     groups. Cost O(n² d).
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.
         target: Target embeddings of the same pairs, ``(n, d)``; likewise.
@@ -158,6 +166,8 @@ def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
 
     Entry ``k - 1`` is ``recall_at_k``; the last is 1. A random order gives the straight line
     ``k / n`` without groups. Float64. Cost O(n² d).
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         source: Source embeddings, ``(n, d)``; unit norm if the score shall be the cosine.

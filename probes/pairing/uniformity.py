@@ -33,6 +33,8 @@ def alignment(source: Matrix, target: Matrix) -> float:
     partners coincide. Partners drawn at random give ``2 - 2 cos`` averaged over false pairs, which
     is 2 without a shared direction. Cost O(n d).
 
+    Norms: 1; rows of any other are refused.
+
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
         target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
@@ -61,6 +63,8 @@ def pair_distance(source: Matrix, target: Matrix) -> float:
     ``mean ||z_i - w_i||`` of unit vectors, in [0, 2]: 0 where partners coincide, about
     ``sqrt(2)`` for unrelated vectors of many dimensions. Cost O(n d).
 
+    Norms: 1; rows of any other are refused.
+
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
         target: Unit-norm target embeddings of the same pairs, ``(n, d)``.
@@ -82,6 +86,8 @@ def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None)
     rows coincide. For points drawn uniformly from the sphere it is ``log 0F1(d/2; t^2) - 2 t``,
     the lowest that a distribution can reach: -3.98 at ``t = 2`` and ``d = 384``. Cost O(n² d) and
     ``n²`` kernel values held.
+
+    Norms: 1; rows of any other are refused.
 
     Args:
         x: Unit-norm embeddings, ``(n, d)``.
@@ -120,6 +126,8 @@ def cross_uniformity(
     all vectors coincide, ``log 0F1(d/2; t^2) - 2 t`` for sides drawn uniformly from the sphere and
     independently. A gap lowers it as well, since it takes the sides apart: read it with
     ``alignment``. Cost O(n² d) and ``n²`` kernel values held.
+
+    Norms: 1; rows of any other are refused.
 
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.

@@ -39,6 +39,8 @@ def cluster_v_measure(
     recall does not. Labels in random order give more than 0, the more so the more labels there are:
     compare it with permuted labels, as the report does. Costs O(n d clusters) per round.
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d)``; clustered as they are, by Euclidean distance.
         target: Target embeddings of the same pairs, ``(n, d)``.

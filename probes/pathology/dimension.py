@@ -28,6 +28,8 @@ def participation_ratio(x: Matrix) -> float:
     that is measured, and what its interval is of, not the cloud's. Invariant to rotation, shift and
     scale. Costs O(n d min(n, d)).
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         x: One embedding per row, ``(n, d)``.
 
@@ -66,6 +68,8 @@ def effective_rank(x: Matrix) -> float:
     doi:10.1103/PhysRevLett.71.1291): it is the sample's value that is measured, and what its
     interval is of, not the cloud's. Invariant to rotation, shift and scale. Costs
     O(n d min(n, d)).
+
+    Norms: as they are; one scale for all rows changes nothing.
 
     Args:
         x: One embedding per row, ``(n, d)``.

@@ -22,6 +22,8 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
     In ``[0, q]``; the mean is ``q k / m`` whatever the embeddings. Of gallery rows that score
     equally the one with the lower index takes the place. Costs O(q m d), in blocks.
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product:
             pass unit-norm rows for a search by cosine.
@@ -45,6 +47,8 @@ def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     evenly; large values mean that a few hubs crowd the top k of many queries, which caps recall@k
     whatever the adapter. A random order gives ``(1 - 2 p) / sqrt(q p (1 - p))`` with ``p = k / m``,
     close to 0. Costs O(q m d), in blocks.
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
@@ -79,6 +83,8 @@ def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     A random order leaves out ``(1 - k / m)^q``. With ``q k < m`` some items must be left out: at
     least ``1 - q k / m`` of them. Costs O(q m d), in blocks.
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
@@ -112,6 +118,8 @@ def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     places held in the upper tail of a binomial law with ``q`` trials and chance ``k / m``: 0.7 %
     for 10 places in a gallery of 1,000 and as many queries. Costs O(q m d), in blocks.
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
@@ -139,6 +147,8 @@ def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
     the same ``k`` items answer every query. Unlike the skewness it reads as a share and does not
     hang on the few largest counts. A random order gives the mean absolute deviation of a binomial
     count over twice its mean, about ``0.4 / sqrt(q k / m)``. Costs O(q m d), in blocks.
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``; unit norm for a search by cosine.

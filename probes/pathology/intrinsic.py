@@ -33,6 +33,8 @@ def two_nn(x: Matrix) -> float:
     low, as edges are near everywhere. Invariant to rotation, shift and scale. Costs O(n^2 d), in
     blocks.
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         x: One embedding per row, ``(n, d)``, ``n >= 3``, no two rows equal.
 

@@ -26,6 +26,8 @@ def mean_cosine(x: Matrix, *, groups: Sequence[str] | None = None) -> float:
     helps; the mean cosine is then that cone and not likeness of content. Invariant to rotation and
     to the length of rows. Costs O(n d).
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         x: One embedding per row, ``(n, d)``, no row all zeros.
         groups: Group name of each row: two rows of one group are not counted.
@@ -59,6 +61,8 @@ def iso_score(x: Matrix) -> float:
     plays no part; see ``mean_cosine``. Invariant to rotation, shift and scale. A sample of an
     isotropic cloud gives ``(v d / (v + d - 1) - 1) / (d - 1)`` with ``v = n - 1``, below 1: it is
     the sample's value that is measured, and what its interval is of. Costs O(n d min(n, d)).
+
+    Norms: as they are; one scale for all rows changes nothing.
 
     Args:
         x: One embedding per row, ``(n, d)`` with ``d >= 2``.

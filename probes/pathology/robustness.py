@@ -61,6 +61,8 @@ def noise_agreement(
     sqrt(d)`` per coordinate. Higher is better; an unrelated order agrees for ``1 / m``. Invariant
     to scale, and to rotation up to the draw. Costs two searches, O(q m d), in blocks.
 
+    Norms: as they are; the score is the inner product, as in an index.
+
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
         gallery: Embeddings of the side that is searched, ``(m, d)``.
@@ -96,6 +98,8 @@ def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
     Each row is divided by its largest magnitude over 127 and rounded; queries stay as they are.
     Higher is better; an unrelated order agrees for ``1 / m``. Costs two searches, O(q m d), in
     blocks.
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         queries: Embeddings of the side that asks, ``(q, d)``. The score is the inner product.
@@ -134,6 +138,8 @@ def pq_agreement(
     replaced by the nearest of ``codes`` centroids, fitted to the gallery by k-means; queries stay
     as they are. The default keeps 1 bit per coordinate. Not invariant to rotation: that is what
     rotations learned before quantising are for. Costs O(q m d + m d codes).
+
+    Norms: as they are; the score is the inner product, as in an index.
 
     Args:
         queries: Embeddings of the side that searches, ``(q, d)``. The score is the inner product.

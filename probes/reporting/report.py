@@ -136,6 +136,7 @@ def report(
                     earlier.put(column, probe.name, result)
                 results[probe.name][column] = result
                 bar.update()
+    spectrum = any(probe.name in ("canonical_energy", "canonical_dims") for probe in chosen)
     # Listed is what the last state that a search would use has retrieved, not the control.
     used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
     finished = Report(
@@ -162,7 +163,7 @@ def report(
             side_names=paired.side_names,
         ),
         tuple(_row(probe, results[probe.name]) for probe in chosen),
-        {column: view(space) for column, space in spaces.items()},
+        {column: view(space, spectrum=spectrum) for column, space in spaces.items()},
         tuple(failures(used[-1], measured.ids)) if used else (),
         tuple(hubs(used[-1], measured.ids)) if used else (),
     )

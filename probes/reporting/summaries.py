@@ -18,8 +18,8 @@ _STEPS = 100  # of a curve
 _DIRECTIONS: tuple[model.Direction, model.Direction] = ("source to target", "target to source")
 
 
-def view(space: Space) -> model.View:
-    """What the figures show of a state."""
+def view(space: Space, *, spectrum: bool = True) -> model.View:
+    """What the figures show of a state; ``spectrum`` says whether that is wanted, as it is dear."""
     is_search = space.corrected is not None
     geometric = space.is_common and not is_search
     return model.View(
@@ -27,7 +27,7 @@ def view(space: Space) -> model.View:
         cosines=_cosines(space) if geometric else None,
         recall=_recall(space) if space.is_common else None,
         occurrence=_occurrence(space) if space.is_common else None,
-        spectrum=None if is_search else _spectrum(space),
+        spectrum=_spectrum(space) if spectrum and not is_search else None,
     )
 
 

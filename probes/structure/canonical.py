@@ -105,6 +105,8 @@ def canonical_spectrum(
     about ``1 / sqrt(n)``. The null does it again with the pairs of each fold matched at random.
     Invariant to rotation, shift and scale of either side; widths may differ. Cost: O(n d^2 + d^3).
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.

@@ -30,6 +30,8 @@ def linear_cka(
     invariant; 0 means unrelated, and estimates of 0 are as often negative. The widths may differ.
     Cost: O(n d^2), or O(n^2 d) where that is less.
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d_source)``, n >= 4.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
@@ -75,6 +77,8 @@ def rbf_cka(
     equal up to rotation, shift and scale, to which it is invariant; 0 means unrelated, and
     estimates of 0 are as often negative. The widths may differ. Cost: O(n^2 d) time and O(n^2)
     memory; pass a sample of a few thousand pairs where there are more.
+
+    Norms: as they are; one scale for all rows changes nothing.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, n >= 4.

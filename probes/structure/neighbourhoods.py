@@ -41,6 +41,8 @@ def neighbour_overlaps(
 
     Their mean is ``mutual_knn``, where the arguments are described.
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
@@ -66,6 +68,8 @@ def mutual_knn(
     the mean of ``k / (n - size of the pair's group)``). It falls as n grows, so compare values of
     one n only: the report fixes n = 1,000 and sets the null beside the value. Invariant to rotation
     and scale of either side, not to a shift. The widths may differ. Cost: O(n^2 d).
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         source: Source embeddings, ``(n, d_source)``, no zero rows.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from align.data.embeddings import check_named_alike
 from align.data.sides import Side
 from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, falling_order
@@ -31,6 +32,8 @@ def trustworthiness(
     ``k < n / 2``. In [0, 1]; 1 means that no strangers were brought near, and neighbours at random
     give about 0.5. Invariant to rotation and scale on either side of the map.
     Cost: O(n^2 (d + k)).
+
+    Norms: any; a cosine does not depend on them.
 
     Args:
         before: One side before the map, ``(n, d_before)``, no zero rows.
@@ -69,6 +72,8 @@ def continuity(
     ``trustworthiness`` with before and after exchanged: 1 means that no neighbours were torn
     apart; neighbours at random give about 0.5. Cost: O(n^2 (d + k)).
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         before: One side before the map, ``(n, d_before)``, no zero rows.
         after: The same items after it, ``(n, d_after)``, no zero rows.
@@ -101,6 +106,7 @@ def continuity(
 def _checked(
     before: Matrix, after: Matrix, groups: Sequence[str] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    check_named_alike(before, after, ("before", "after"))
     x, y = matrix("before", before, least=3), matrix("after", after, least=3)
     if len(x) != len(y):
         raise ValueError(

@@ -29,6 +29,8 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
     give less than 2: the rotation fits noise, all the more with fewer pairs or larger widths, so
     read the value against its null. The widths may differ. Cost: O(n d^2 + d^3).
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.

@@ -30,6 +30,8 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     O(n^2 (d + log n)) time and O(n^2) memory; pass a sample of a few thousand pairs where there are
     more.
 
+    Norms: any; a cosine does not depend on them.
+
     Args:
         source: Source embeddings, ``(n, d_source)``, no zero rows, n >= 4.
         target: Target embeddings of the same pairs, ``(n, d_target)``, no zero rows.

@@ -36,6 +36,8 @@ def svcca(
     the width. Invariant to rotation, shift and scale of either side. The widths may differ. Cost:
     O(folds (n d^2 + d^3)).
 
+    Norms: as they are; one scale for all rows changes nothing.
+
     Args:
         source: Source embeddings, ``(n, d_source)``.
         target: Target embeddings of the same pairs, ``(n, d_target)``.
