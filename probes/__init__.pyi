@@ -13,6 +13,7 @@ from .offset.gap import gap_energy_share as gap_energy_share
 from .offset.gap import modality_gap as modality_gap
 from .offset.gap import squared_modality_gap as squared_modality_gap
 from .offset.gap_direction import gap_orthogonality as gap_orthogonality
+from .offset.gap_shift import gap_shift as gap_shift
 from .offset.mixing import mixed_gallery_ndcg as mixed_gallery_ndcg
 from .offset.mixing import mixed_gallery_share as mixed_gallery_share
 from .offset.mixing import modality_mixing as modality_mixing
