@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from align._checks import check_k
 from align._display.lines import one_line
+from align._display.panel import render
+from align._display.parts import Panel, Table
 from align.metrics.bootstrap import resamples
 from align.metrics.chance import RandomOrder
 from align.metrics.ranks import hits_at_k, recall_at_k
@@ -98,6 +100,22 @@ class GapShift:
 
     def __repr__(self) -> str:
         return one_line("GapShift", f"{len(self.points)} shifts", self.verdict)
+
+    def _repr_html_(self) -> str:
+        columns = ("share closed", "gap", f"recall@{self.k} (%)", "change (points)", "loss (nats)")
+        rows = [
+            (
+                f"{p.shift:g}",
+                f"{p.gap:.3f}",
+                f"{100 * p.recall:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]",
+                f"{100 * p.change:+.1f} [{100 * p.change_low:.1f}, {100 * p.change_high:.1f}]",
+                f"{p.loss:.3f}",
+            )
+            for p in self.points
+        ]
+        note = f"{self.pairs:,} pairs; by chance {100 * self.chance:.1f} %. plot() draws the curve."
+        table = Table(columns, rows, numeric=range(len(columns)), note=note)
+        return render(Panel("Shift along the gap", sentence=self.verdict, tables=(table,)))
 
     def to_frame(self) -> DataFrame:
         """One line per shift; ``ImportError`` unless pandas is installed."""
