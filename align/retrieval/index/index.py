@@ -240,7 +240,7 @@ class Index:
             TypeError: As for ``add``.
             ValueError: As for ``add``, but for ids that are there.
         """
-        self._check_whole()
+        check_whole(self.budget)
         ids = as_list("ids", ids)
         new = self._new_segment(ids, items, metadata, modality)
         known = [row for row, at in enumerate(locate(self._segments, ids)) if at is not None]
