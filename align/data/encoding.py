@@ -14,7 +14,7 @@ from align.data.multi_vector import MultiVector
 
 if TYPE_CHECKING:
     from align.data.embeddings import PairedEmbeddings
-    from align.data.pairs import Pairs
+    from align.data.sides import RawPairs
 
 MIXED = "mixed"
 """Modality of an encoder whose items are pairs ``(modality, item)``, as ``MixedEncoder``'s are."""
@@ -154,7 +154,7 @@ def encode_instructions(
 
 
 def encode_pairs(
-    pairs: Pairs,
+    pairs: RawPairs,
     source_encoder: Encoder,
     target_encoder: Encoder,
     *,

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from align.data.named_rows import is_pandas, labels_of
 from align.data.readers import Table, TableRow, check_once
+from align.data.sides import RawPairs
 from align.data.splits import is_missing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from align.data.pairs import Pairs
 
 FRAME = "the frame"  # what messages call it
 
@@ -45,7 +44,7 @@ def read_frame(frame: DataFrame, folder: Path) -> Table:
     return Table(FRAME, folder, columns, tuple(rows))
 
 
-def to_frame(pairs: Pairs) -> DataFrame:
+def to_frame(pairs: RawPairs) -> DataFrame:
     """One row per pair: both sides under their names, the group, and what else is known of it.
 
     The index holds the ids. Raises ``PairsError`` where a side is called as another column.

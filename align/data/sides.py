@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from align._checks import as_list
 
@@ -12,6 +12,27 @@ SideNames = tuple[str, str]
 
 SIDE_NAMES: SideNames = ("source", "target")
 """What the sides are called where nobody gave them other names."""
+
+
+class RawPairs(Protocol):
+    """What ``align.data.pairs.Pairs`` offers to what encodes pairs or writes them down."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+    @property
+    def source(self) -> tuple[Any, ...]: ...
+    @property
+    def target(self) -> tuple[Any, ...]: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+    @property
+    def source_modality(self) -> tuple[str, ...] | None: ...
+    @property
+    def target_modality(self) -> tuple[str, ...] | None: ...
+    @property
+    def instructions(self) -> tuple[str, ...] | None: ...
+    @property
+    def side_names(self) -> SideNames: ...
 
 
 def checked_side_names(names: Sequence[str]) -> SideNames:
