@@ -30,8 +30,8 @@ trained together. It serves the vectors of these encoders only.
 
 | side | encoder | width | fingerprint |
 |---|---|---|---|
-| source | {source} | {card.d_source} | {source_fingerprint} |
-| target | {target} | {card.d_target} | {target_fingerprint} |
+| {source_name} | {source} | {card.d_source} | {source_fingerprint} |
+| {target_name} | {target} | {card.d_target} | {target_fingerprint} |
 {instruction_row}
 ## How well it finds pairs
 
@@ -159,6 +159,8 @@ def model_card(components: Components, card: Card) -> str:
         results=_results(card),
         dim=source_map.dim,
         card=card,
+        source_name=_side("source", card.side_names[0]),
+        target_name=_side("target", card.side_names[1]),
         source=_encoder(sides.get("source")),
         target=_encoder(sides.get("target")),
         source_fingerprint=_fingerprint(card.source_fingerprint),
@@ -192,6 +194,11 @@ def _title(card: Card) -> str:
     if not all(named):
         return _line(card.method)
     return " → ".join(" + ".join(_line(each.name) for each in models) for models in named)
+
+
+def _side(role: str, name: str) -> str:
+    """A side, and what people call it where that is something else."""
+    return role if name == role else f"{role}: {_line(name)}"
 
 
 def _base_models(sides: Models) -> str:

@@ -25,6 +25,8 @@ from align.apps.cli.usage import Command
 
 app = typer.Typer(
     help="Align two frozen encoders from a few thousand pairs, and search across them.",
+    epilog="Exit codes: 0 done, 1 an error in the data or the files, 2 an error in the words of "
+    "the command, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

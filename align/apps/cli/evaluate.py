@@ -45,7 +45,13 @@ def evaluate(
 ) -> None:
     """Recall and reciprocal rank of an adapter on pairs it has not seen, both directions.
 
-    Example: `align evaluate my-adapter test.csv --source caption --target image`
+    Columns that the adapter was fitted on need not be named again.
+
+    Examples:
+
+    `align evaluate my-adapter test.csv`
+
+    `align evaluate my-adapter test.npz --json`
     """
     from align.adapters.multi_vector.meta_tokens import MetaTokens
     from align.metrics.evaluation import evaluate as evaluate_adapter

@@ -56,6 +56,8 @@ def fit(
     Example: `align fit pairs.csv --source caption --target image
     --source-encoder text:sentence-transformers/all-MiniLM-L6-v2
     --target-encoder image:facebook/dinov2-small -o my-adapter`
+
+    Example: `align fit embeddings.npz -o my-adapter`
     """
     from functools import partial
 

@@ -68,9 +68,14 @@ def gap(
     Every value comes with a 95 % interval and with what it would be by chance. Measure pairs that
     the adapter was not fitted on.
 
-    With the adapter, the pairs are measured before and after it.
+    With the adapter, the pairs are measured before and after it. Columns that it was fitted on need
+    not be named again.
 
-    Example: `align gap my-adapter test.csv --source caption --target image -o report.html`
+    Examples:
+
+    `align gap embeddings.npz --json`
+
+    `align gap my-adapter test.csv -o report.html`
     """
     from align.adapters.adapter import load
     from align.metrics.evaluation import seen_in_training

@@ -57,14 +57,20 @@ def load_adapter(folder: Path) -> Adapter | MetaTokens:
     return load_meta_tokens(path) if (path / CONFIG).exists() else load(str(folder))
 
 
-def columns_of(path: Path, named: Mapping[str, str | None]) -> Columns:
+def columns_of(
+    path: Path, named: Mapping[str, str | None], adapter: Adapter | None = None
+) -> Columns:
     """The columns of a table of pairs, by the names of the fields of ``Columns``.
 
-    A folder of captioned images has its own, ``caption`` and ``image``, where none are named.
+    Where none are named, those that the adapter was fitted on are taken, if it knows them; and a
+    folder of captioned images has its own, ``caption`` and ``image``.
     """
+    from align.data.sides import SIDE_NAMES
     from align.data.validation import Columns
 
     source, target = named["source"], named["target"]
+    if adapter is not None and adapter.card.side_names != SIDE_NAMES and not (source or target):
+        source, target = adapter.card.side_names
     if path.is_dir():
         source, target = source or "caption", target or "image"
     if source is None or target is None:
@@ -115,7 +121,8 @@ def embedded_pairs(
         adapter: Likewise.
     """
     if not is_archive(path):
-        return encode_pairs(path, columns_of(path, columns), chosen, store, skip_bad, adapter)
+        named = columns_of(path, columns, adapter)
+        return encode_pairs(path, named, chosen, store, skip_bad, adapter)
     from align.adapters.instructions import pairs_for
     from align.data.embeddings import read_npz
 

@@ -66,7 +66,8 @@ def token_pairs(
             f"note: {each.fingerprint} gives no token states; further vectors of that side are "
             "maps of its one vector"
         )
-    pairs, data = encode_pairs(path, columns_of(path, columns), chosen, store, skip_bad, adapter)
+    named = columns_of(path, columns, adapter)
+    pairs, data = encode_pairs(path, named, chosen, store, skip_bad, adapter)
     states = [
         open_store(store).encode_tokens(encoder, items, progress=True)
         if isinstance(encoder, TokenEncoder)

@@ -135,7 +135,8 @@ def held_out(adapter, **fields):
 
 def test_the_hub_reads_base_models_and_held_out_results(square, tmp_path):
     encoders = {"source": f"text:{HUB}?layer=-2", "target": "image:facebook/dinov2-small+text:tiny"}
-    held_out(rcca(*square), encoders=encoders).save(tmp_path / "adapter")
+    names = ("caption", "photo|file")
+    held_out(rcca(*square), encoders=encoders, side_names=names).save(tmp_path / "adapter")
     card = huggingface_hub.ModelCard.load(tmp_path / "adapter/README.md")
     assert card.data.base_model == [HUB, "facebook/dinov2-small"]
     assert card.data.pipeline_tag == "feature-extraction" and card.data.model_name
@@ -147,7 +148,10 @@ def test_the_hub_reads_base_models_and_held_out_results(square, tmp_path):
         results["recall_at_10"].dataset_name == "Held-out folds of 80 training pairs, gallery of 16"
     )
     body = card.content
-    assert f"| source | text [{HUB}](https://huggingface.co/{HUB}) (`layer=-2`) | 6 |" in body
+    assert "| target: photo\\|file | image" in body
+    assert (
+        f"| source: caption | text [{HUB}](https://huggingface.co/{HUB}) (`layer=-2`) | 6 |" in body
+    )
     assert f"# isthmus adapter: {HUB} → facebook/dinov2-small + tiny" in body
     assert "retriever.search([query], k=5)[0]:  # a text" in body
     assert body.count("<details>") == body.count("</details>") == 1

@@ -67,6 +67,8 @@ def test_the_commands_evaluate_index_and_search(run):
         "--json",
     )  # fmt: skip
     scores = json.loads(found.stdout)
+    again = run("evaluate", "adapter", "test.csv", "--group", "photo", "--store", "store", "--json")
+    assert json.loads(again.stdout) == scores  # the columns that it was fitted on
     assert scores["source_to_target"]["gallery"] == 30  # sixty captions of thirty pictures
     data = align.Pairs.from_csv("test.csv", source="caption", target="image", group="photo")
     adapter = align.load("adapter")
