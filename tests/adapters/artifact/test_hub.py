@@ -149,9 +149,8 @@ def test_the_hub_reads_base_models_and_held_out_results(square, tmp_path):
     )
     body = card.content
     assert "| target: photo\\|file | image" in body
-    assert (
-        f"| source: caption | text [{HUB}](https://huggingface.co/{HUB}) (`layer=-2`) | 6 |" in body
-    )
+    link = f"text [{HUB}](https://huggingface.co/{HUB}) (`layer=-2`)"
+    assert f"| source: caption | {link} | 6 |" in body
     assert f"# isthmus adapter: {HUB} → facebook/dinov2-small + tiny" in body
     assert "retriever.search([query], k=5)[0]:  # a text" in body
     assert body.count("<details>") == body.count("</details>") == 1
