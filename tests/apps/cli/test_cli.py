@@ -128,7 +128,7 @@ def test_the_commands_evaluate_index_and_search(run):
 @pytest.mark.filterwarnings("ignore::align.data.repeats.RepeatedItems")
 def test_tables_are_printed_for_people(run):
     printed = run("evaluate", "adapter", "test.csv", *COLUMNS, "--store", "store").stdout
-    assert "source → target" in printed and "R@10" in printed
+    assert "caption → image" in printed and "R@10" in printed
     run("index", "adapter", ".", "-o", "idx", "--store", "store")
     assert "60 items" in run("index", "adapter", ".", "-o", "idx2", "--store", "store").stdout
 
