@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from align._display.escaping import plain
+from align._display.interruption import saying_what_is_kept
 from align._display.lines import count, one_line, percent, quoted
 from align._display.panel import Cell, Folded, Panel, Table, Tile, render
+from align._display.progress import progress_bar
 from align.curation.duplicates import Duplicates, equal_items, near_vectors
 from align.curation.minhash import near_texts
 from align.curation.mismatches import CUT, Mismatches, mismatches
@@ -132,6 +134,7 @@ def curate(
     near_vector: float = NEAR_VECTOR,
     cut: float = CUT,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> CurationReport:
     """Look for repeats, then, among what is left, for pairs that do not belong together.
 
@@ -145,6 +148,7 @@ def curate(
         near_vector: Least cosine of near-duplicate vectors, in (0, 1].
         cut: Share of false pairs that fit as well, from which a pair is a suspect, in (0, 1].
         seed: Seeds the folds.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Raises:
         ValueError: ``pairs`` and ``data`` do not name the same rows, or an option is out of range.
@@ -165,12 +169,20 @@ def curate(
             findings[row] = Finding(pairs.ids[row], "drop", repeats.rule, other, similarity)
         return rows[repeats.kept]
 
-    rows = dropped(equal_items(pairs.source, pairs.target))
-    left = pairs.take(rows)
-    if all(isinstance(item, str) for item in (*left.source, *left.target)):
-        rows = dropped(near_texts(left.source, left.target, threshold=near_text))
-    rows = dropped(near_vectors(data.source[rows], data.target[rows], threshold=near_vector))
-    fits = mismatches(data.take(rows), cut=cut, seed=seed)
+    with (
+        saying_what_is_kept(lambda: "Nothing of the report is kept; run it again to start anew."),
+        progress_bar(progress, total=4, unit="step", label="comparing pairs") as bar,
+    ):
+        rows = dropped(equal_items(pairs.source, pairs.target))
+        bar.update()
+        left = pairs.take(rows)
+        if all(isinstance(item, str) for item in (*left.source, *left.target)):
+            rows = dropped(near_texts(left.source, left.target, threshold=near_text))
+        bar.update()
+        rows = dropped(near_vectors(data.source[rows], data.target[rows], threshold=near_vector))
+        bar.update()
+        fits = mismatches(data.take(rows), cut=cut, seed=seed)
+        bar.update()
     for at in fits.suspects.tolist():
         row = int(rows[at])
         words = f"at least {100 * cut:g} % of false pairs fit as well"

@@ -33,7 +33,7 @@ class Encoder(Protocol):
     def dim(self) -> int: ...
     @property
     def fingerprint(self) -> str: ...
-    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[Any], *, progress: bool | None = None) -> Tensor:
         """Pooled float32 vectors on the CPU, ``(n, dim)``, in the order of ``items``."""
         ...
 
@@ -52,7 +52,7 @@ class TokenEncoder(Encoder, Protocol):
 
     @property
     def token_dim(self) -> int: ...
-    def encode_tokens(self, items: Sequence[Any], *, progress: bool = False) -> MultiVector:
+    def encode_tokens(self, items: Sequence[Any], *, progress: bool | None = None) -> MultiVector:
         """Token states of ``n`` items on the CPU, float32, width ``token_dim``."""
         ...
 
@@ -76,7 +76,9 @@ class CompositeEncoder(Encoder, Protocol):
 class Cache(Protocol):
     """Where ``Pairs.encode`` may look before it encodes; ``EmbeddingStore`` is one."""
 
-    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(
+        self, encoder: Encoder, items: Sequence[Any], *, progress: bool | None = None
+    ) -> Tensor:
         """The same vectors as ``encoder.encode(items)``, each distinct item encoded once."""
         ...
 
@@ -85,7 +87,7 @@ class TokenCache(Cache, Protocol):
     """A cache that keeps token states too; ``EmbeddingStore`` is one."""
 
     def encode_tokens(
-        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
+        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool | None = None
     ) -> MultiVector:
         """The same token states as ``encoder.encode_tokens(items)``."""
         ...
@@ -119,7 +121,7 @@ def items_for(
 
 
 def encode_items(
-    encoder: Encoder, items: Sequence[Any], *, store: Cache | None, progress: bool
+    encoder: Encoder, items: Sequence[Any], *, store: Cache | None, progress: bool | None
 ) -> Tensor:
     """Vectors of items that suit the encoder, ``(n, dim)``, from the store where there is one."""
     if store is None:
@@ -128,7 +130,7 @@ def encode_items(
 
 
 def encode_instructions(
-    encoder: Encoder, instructions: Sequence[str], *, store: Cache | None, progress: bool
+    encoder: Encoder, instructions: Sequence[str], *, store: Cache | None, progress: bool | None
 ) -> Tensor:
     """A vector for each instruction, zeros for an empty one; ``(n, dim)`` float32.
 

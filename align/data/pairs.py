@@ -361,12 +361,13 @@ class Pairs:
         *,
         instruction_encoder: Encoder | None = None,
         store: Cache | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> PairedEmbeddings:
         """Encode both sides and the instructions, each distinct item once if there is a ``store``.
 
         Instructions go through ``instruction_encoder``, or else through ``source_encoder``, each
-        distinct one once; targets through ``target_encoder``. ``progress`` shows a bar per side.
+        distinct one once; targets through ``target_encoder``. ``progress`` draws a bar per
+        side, by default in a terminal or notebook.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files; a

@@ -47,7 +47,7 @@ class TokenPairs:
         target_encoder: Encoder,
         *,
         store: TokenCache | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Self:
         """Encode both sides, pooled and, by encoders that give them, token by token.
 
@@ -58,7 +58,7 @@ class TokenPairs:
             target_encoder: For the target items, likewise.
             store: Where vectors are looked up and kept, such as an ``EmbeddingStore``; without
                 one, every item goes through its encoder twice.
-            progress: Show a bar per side and kind.
+            progress: Whether to draw a bar per side and kind; by default in a terminal or notebook.
 
         Raises:
             ValueError: An image encoder would get texts, or a text encoder files.

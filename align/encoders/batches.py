@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list
-from align._display.escaping import plain
+from align._display.progress import progress_bar
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def run_batches(
     *,
     batch_size: int,
     length: Callable[[T], int] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     label: str = "items",
 ) -> list[Tensor]:
     """The tensor of each item, in the order of ``items``, computed in inference mode.
@@ -53,17 +53,15 @@ def run_batches(
     ``forward`` gives one tensor per item of a batch of at most ``batch_size``, and also gets the
     positions of these items. With ``length``, the size of an item, items of like size share a
     batch, longest first, so that padding is little and a lack of memory shows at once.
-    ``progress`` draws a bar, called ``label``, on stderr.
+    ``progress`` draws a bar, called ``label``, on stderr, by default where that is watched.
     """
-    from tqdm import tqdm
-
     order = list(range(len(items)))
     if length is not None:
         order.sort(key=lambda i: -length(items[i]))
     done: dict[int, Tensor] = {}
     with (
         torch.inference_mode(),
-        tqdm(total=len(items), desc=plain(label), unit="item", disable=not progress) as bar,
+        progress_bar(progress, total=len(items), unit="item", label=label) as bar,
     ):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]

@@ -63,14 +63,14 @@ class CallableEncoder:
         parts = {"name": self.name, "dim": self.dim}
         return fingerprint(self.modality, "callable", self.name, parts)
 
-    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[Any], *, progress: bool | None = None) -> Tensor:
         """The vector of each item, ``(n, dim)`` float32 on the CPU.
 
         An error of ``function`` passes through: trying again is its own matter.
 
         Args:
             items: ``n`` items, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: ``items`` is one string.

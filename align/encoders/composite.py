@@ -81,7 +81,7 @@ class ConcatEncoder:
             [None if hasattr(each, "compose") else spec_of(each) for each in self.encoders], "+"
         )
 
-    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[Any], *, progress: bool | None = None) -> Tensor:
         """The vectors of all parts side by side, ``(n, dim)`` float32 on the CPU."""
         return self.compose(items, lambda encoder, x: encoder.encode(x, progress=progress))
 
@@ -149,7 +149,7 @@ class MixedEncoder:
             specs.append(spec and f"{name}={spec}" if name == name.lower() else None)
         return _together(specs, ";")
 
-    def encode(self, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[Any], *, progress: bool | None = None) -> Tensor:
         """Block vectors of ``(modality, item)`` pairs, ``(n, dim)`` float32 on the CPU.
 
         Raises:

@@ -184,12 +184,12 @@ class ImageEncoder:
         first = getattr(self._config, "embedding_size", stages[0])
         return int(stages[-1] if self.layer == -1 else [first, *stages][self.layer])
 
-    def encode(self, items: Sequence[ImageItem], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[ImageItem], *, progress: bool | None = None) -> Tensor:
         """The vector of each image, ``(n, dim)`` float32 on the CPU.
 
         Args:
             items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is of none of the kinds above.
@@ -197,14 +197,16 @@ class ImageEncoder:
         """
         return torch.stack(self._run(items, self._vectors, progress=progress))
 
-    def encode_tokens(self, items: Sequence[ImageItem], *, progress: bool = False) -> MultiVector:
+    def encode_tokens(
+        self, items: Sequence[ImageItem], *, progress: bool | None = None
+    ) -> MultiVector:
         """The patch states of each image, float32 on the CPU, row by row from the top left.
 
         CLS and register tokens are left out. A feature map ``(d, h, w)`` gives ``h * w`` states.
 
         Args:
             items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is of none of the kinds above.
@@ -212,7 +214,9 @@ class ImageEncoder:
         """
         return MultiVector.pack(self._run(items, self._patches, progress=progress))
 
-    def _run(self, items: Sequence[ImageItem], forward: Any, *, progress: bool) -> list[Tensor]:
+    def _run(
+        self, items: Sequence[ImageItem], forward: Any, *, progress: bool | None
+    ) -> list[Tensor]:
         kinds = (str, Path, Image.Image, np.ndarray)
         return run_batches(
             checked_items(items, kinds, "a path, a Pillow image or a uint8 array"),

@@ -142,12 +142,12 @@ class TextEncoder:
         """Width of the token states of ``encode_tokens``."""
         return int(self._text_config.hidden_size)
 
-    def encode(self, items: Sequence[str], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[str], *, progress: bool | None = None) -> Tensor:
         """The vector of each text, ``(n, dim)`` float32 on the CPU.
 
         Args:
             items: ``n`` texts, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is no string.
@@ -155,7 +155,7 @@ class TextEncoder:
         """
         return torch.stack(self._run(items, self._vectors, progress=progress))
 
-    def encode_tokens(self, items: Sequence[str], *, progress: bool = False) -> MultiVector:
+    def encode_tokens(self, items: Sequence[str], *, progress: bool | None = None) -> MultiVector:
         """The token states of each text, float32 on the CPU, without padding.
 
         Special tokens and the prompt stay: pooling reads them too. States come from ``layer``
@@ -163,7 +163,7 @@ class TextEncoder:
 
         Args:
             items: ``n`` texts, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is no string.
@@ -171,7 +171,7 @@ class TextEncoder:
         """
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
 
-    def _run(self, items: Sequence[str], forward: Any, *, progress: bool) -> list[Tensor]:
+    def _run(self, items: Sequence[str], forward: Any, *, progress: bool | None) -> list[Tensor]:
         return run_batches(
             checked_items(items, (str,), "a string"),
             forward,

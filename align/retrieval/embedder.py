@@ -151,7 +151,7 @@ class Embedder(Generic[VectorsT]):
         side: Side = "source",
         modality: str | Sequence[str] | None = None,
         instruction: str | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> VectorsT:
         """Query vectors of raw items, for ``gallery`` vectors of the other side.
 
@@ -162,7 +162,7 @@ class Embedder(Generic[VectorsT]):
             modality: Modality of each item, or of all, where the encoder is of several; and
                 ``"text"`` for a text that names a picture and is meant as a text.
             instruction: What to look for, if sources of the adapter take instructions.
-            progress: Show a bar.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Returns:
             ``(n, d)`` of an adapter; ``n`` packed queries of a head of meta tokens.
@@ -185,7 +185,7 @@ class Embedder(Generic[VectorsT]):
         *,
         side: Side = "target",
         modality: str | Sequence[str] | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> VectorsT:
         """Gallery vectors of raw items, hubness correction included; otherwise as ``queries``."""
         return self.to_gallery(self.encode(items, side=side, modality=modality, progress=progress))
@@ -197,7 +197,7 @@ class Embedder(Generic[VectorsT]):
         side: Side,
         modality: str | Sequence[str] | None = None,
         instruction: str | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Encoded:
         """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``."""
         if side == "target" and instruction is not None:
@@ -238,7 +238,7 @@ class Embedder(Generic[VectorsT]):
         return vectors
 
     def _tokens(
-        self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool
+        self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool | None
     ) -> MultiVector | None:
         """Token states, if this side of a head draws on any."""
         if not isinstance(getattr(self._space, f"{side}_aspects", None), TokenAspects):

@@ -103,7 +103,7 @@ class Retriever:
         *,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         modality: str | Sequence[str] | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> None:
         """Encode items and add them; ``index.save`` keeps them.
 
@@ -117,7 +117,7 @@ class Retriever:
                 ``path`` kept too, unless there is one, as ``retrieval.picture_paths`` says.
             modality: Modality of each item, or of all; that of the encoder if left out, where
                 ``Modality`` knows it.
-            progress: Show a bar.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
         """
         new = self._new(ids, items, metadata, modality, progress)
         self.index.add(ids, new.vectors, metadata=new.metadata, modality=new.modality)

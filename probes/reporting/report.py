@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from align._display.escaping import plain
+from align._display.interruption import saying_what_is_kept
+from align._display.progress import progress_bar
 from align._version import __version__
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
@@ -45,7 +47,7 @@ def report(
     *,
     probes: Sequence[Probe | str] = STANDARD,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     resume: str | Path | None = None,
 ) -> Report: ...
 @overload
@@ -57,7 +59,7 @@ def report(
     *,
     probes: Sequence[Probe | str] = STANDARD,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     resume: str | Path | None = None,
 ) -> Report: ...
 def report(
@@ -68,7 +70,7 @@ def report(
     *,
     probes: Sequence[Probe | str] = STANDARD,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     resume: str | Path | None = None,
 ) -> Report:
     """How far apart two sides are, in what way, and whether an adapter changed it.
@@ -97,7 +99,7 @@ def report(
             functions, which stand for their rows (``"recall_at_k"``), or ``Probe`` objects. The
             verdict says which of its questions were not measured.
         seed: Seeds samples, folds, draws and nulls; the same seed gives the same report.
-        progress: Show a progress bar on standard error.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
         resume: A file to keep readings in while measuring; a run that was interrupted goes on from
             it, and a whole report removes it. Readings are told apart by the names of probes.
 
@@ -107,8 +109,6 @@ def report(
             row has no direction, a probe is unknown or named twice, or the adapter refuses the
             vectors.
     """
-    from tqdm import tqdm
-
     chosen = selected(probes)
     paired, maps = pairs_and_adapter(pairs, target, adapter)
     if maps is not None and not (hasattr(maps, "source") and hasattr(maps, "target")):
@@ -126,7 +126,20 @@ def report(
     path = None if resume is None else Path(resume)
     earlier = ResultsFile(path, key_of(spaces.values(), seed, DRAWS, versions))
     results: dict[str, dict[Column, ProbeResult]] = {probe.name: {} for probe in chosen}
-    with tqdm(total=len(spaces) * len(chosen), unit="probe", disable=not progress) as bar:
+
+    def kept() -> str:
+        if path is None:
+            return "Nothing of the report is kept; pass resume to keep what is measured."
+        done = sum(map(len, results.values()))
+        return (
+            f"{done} of {len(spaces) * len(chosen)} readings are kept in {path}; "
+            "run it again to go on from there."
+        )
+
+    with (
+        saying_what_is_kept(kept),
+        progress_bar(progress, total=len(spaces) * len(chosen), unit="probe") as bar,
+    ):
         for column, space in spaces.items():
             for probe in chosen:
                 bar.set_description(plain(f"{column}: {probe.label}"))

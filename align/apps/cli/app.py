@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from traceback import format_exception
 from typing import Annotated, Any
 
 import typer
 
+from align._display.interruption import notes_of
 from align.apps.cli.compare import compare
 from align.apps.cli.curate import curate
 from align.apps.cli.evaluate import evaluate
@@ -23,6 +26,21 @@ from align.apps.cli.tune import tune
 from align.apps.cli.upgrade import upgrade
 from align.apps.cli.usage import Command
 
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which says what is kept when it is interrupted; Typer would leave silently."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as interruption:
+            complain("interrupted", *notes_of(interruption))
+            raise typer.Exit(130) from None
+
+    return run
+
+
 app = typer.Typer(
     help="Align two frozen encoders from a few thousand pairs, and search across them.",
     epilog="Exit codes: 0 done, 1 an error in the data or the files, 2 an error in the words of "
@@ -33,13 +51,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (curate, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, info):
-    app.command(cls=Command)(command)
+    app.command(cls=Command)(_interruptible(command))
 
 store_app = typer.Typer(
     help="Inspect, verify and clean the cache of encoded items.", no_args_is_help=True
 )
 for care in (stat, verify, prune):
-    store_app.command(cls=Command)(care)
+    store_app.command(cls=Command)(_interruptible(care))
 app.add_typer(store_app, name="store")
 
 
@@ -68,7 +86,7 @@ def main() -> None:
         try:
             code = app(standalone_mode=False)
         except KeyboardInterrupt:
-            complain("interrupted; what was encoded so far is stored")
+            complain("interrupted")
             code = 130
         except typer.Abort:
             complain("aborted")

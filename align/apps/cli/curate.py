@@ -11,7 +11,7 @@ import typer
 from align.apps.cli import options
 from align.apps.cli.inputs import EncoderChoice, encode_pairs
 from align.apps.cli.outputs import check_file
-from align.apps.cli.printing import print_json, say, working
+from align.apps.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from align.curation.report import Finding
@@ -61,10 +61,7 @@ def curate(
     specs = {"source": source_encoder, "target": target_encoder}
     encoders = EncoderChoice(specs, device)
     items, data = encode_pairs(pairs, columns, encoders, store, skip_bad)
-    with working(f"comparing {len(data):,} pairs"):
-        curated = find(
-            items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed
-        )
+    curated = find(items, data, near_text=near_text, near_vector=near_vector, cut=cut, seed=seed)
     with atomic_file(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["id", "decision", "reason", "of", "score"])

@@ -9,7 +9,7 @@ import typer
 from align.apps.cli import options
 from align.apps.cli.inputs import EncoderChoice, check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder
-from align.apps.cli.printing import console, print_json, say, table, working
+from align.apps.cli.printing import console, print_json, say, table
 from align.apps.cli.token_states import token_pairs
 
 
@@ -78,8 +78,7 @@ def fit(
         fit_maps = partial(fit_adapter, side=side, effort=effort, seed=seed)
         tokens = token_pairs(pairs, columns, encoders, store, skip_bad)
         head = fit_meta_tokens(
-            tokens, asking=min(4, vectors), vectors=vectors, fit_adapter=fit_maps, seed=seed,
-            progress=True,
+            tokens, asking=min(4, vectors), vectors=vectors, fit_adapter=fit_maps, seed=seed
         )  # fmt: skip
         check_better(head, require_better_than_chance, out)
         head.save(out)
@@ -93,13 +92,11 @@ def fit(
             )
         return
     _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
-    with working(f"cross-validating maps on {len(data):,} pairs"):
-        adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
+    adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
     check_better(adapter, require_better_than_chance, out)
     if instruction is not None:
-        with working("learning what instructions ask for, with an adapter per fold"):
-            fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
-            adapter = instruct(adapter, data, side=side, fit_adapter=fold_fit, seed=seed)
+        fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)
+        adapter = instruct(adapter, data, side=side, fit_adapter=fold_fit, seed=seed)
     adapter.save(out)
     card = adapter.card
     if as_json:

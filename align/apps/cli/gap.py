@@ -105,7 +105,7 @@ def gap(
         note_unknown_training(loaded)
         seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
-    measured = report(data, loaded, probes=chosen, seed=seed, progress=True, resume=partial)
+    measured = report(data, loaded, probes=chosen, seed=seed, resume=partial)
     if items is not None:
         measured = measured.with_items(items)
     for path in out or ():

@@ -143,7 +143,7 @@ def put(built: Index, new: NewItems, chosen: EncoderChoice, store: Path) -> Chan
     embedder = retriever.embedder
     check_encoder(embedder.adapter, built.side, embedder.encoder(built.side))
     return retriever.put(
-        new.ids, new.items, metadata=new.metadata(), modality=new.modality, progress=True
+        new.ids, new.items, metadata=new.metadata(), modality=new.modality
     )
 
 

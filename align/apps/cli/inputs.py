@@ -161,9 +161,7 @@ def encode_pairs(
         instructions = instruction_encoder_of(adapter, chosen)
     if instructions is not None:
         check_encoder(None, "source", instructions)
-    data = pairs.encode(
-        source, target, instruction_encoder=instructions, store=open_store(store), progress=True
-    )
+    data = pairs.encode(source, target, instruction_encoder=instructions, store=open_store(store))
     if adapter is not None:
         return pairs, pairs_for(adapter, data)
     # Python code is named too: it is run from a card with --trust, and refused with its name else.

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, tables for people, a spinner while they wait.
+"""What commands print: JSON for programs, tables for people.
 
 Commands print by these functions alone, so that no foreign text steers a terminal.
 """
@@ -65,17 +65,6 @@ def percent(estimate: Estimate) -> str:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """A spinner on standard error while something has no steps to count."""
-    from rich.text import Text
-
-    from align.apps.cli.console import PlainConsole
-
-    with PlainConsole(stderr=True).status(Text(plain(what))):
-        yield
-
-
-@contextmanager
 def plain_streams() -> Iterator[None]:
     """Make what Python itself prints plain too: log records and warnings.
 
@@ -105,8 +94,7 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     file: Any = None, line: str | None = None,
 ) -> None:  # fmt: skip
-    stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # a spinner stands before it
     typer.secho(
         plain(f"{category.__name__}: {message}"),
-        err=True, fg=typer.colors.YELLOW, bold=True, color=stream.isatty(),
+        err=True, fg=typer.colors.YELLOW, bold=True, color=sys.stderr.isatty(),
     )  # fmt: skip

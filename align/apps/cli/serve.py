@@ -79,7 +79,6 @@ def serve(
             roots=None if root is None else Roots.of(root),
             caption=caption,
             store=None if store is None else open_store(store),
-            progress=True,
         )
         gallery = Gallery(retriever, shown=shown)
         about = gallery.about

@@ -69,7 +69,7 @@ def token_pairs(
     named = columns_of(path, columns, adapter)
     pairs, data = encode_pairs(path, named, chosen, store, skip_bad, adapter)
     states = [
-        open_store(store).encode_tokens(encoder, items, progress=True)
+        open_store(store).encode_tokens(encoder, items)
         if isinstance(encoder, TokenEncoder)
         else None
         for encoder, items in zip(sides, (pairs.source, pairs.target), strict=True)

@@ -10,7 +10,7 @@ import typer
 from align.apps.cli import options
 from align.apps.cli.inputs import EncoderChoice, check_better, embedded_pairs
 from align.apps.cli.outputs import check_adapter_folder, check_file, check_folder
-from align.apps.cli.printing import complain, console, print_json, say, table
+from align.apps.cli.printing import console, print_json, say, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,13 +79,7 @@ def tune(
     specs = {"source": source_encoder, "target": target_encoder}
     encoders = EncoderChoice(specs, device)
     _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
-    try:
-        tuning = search(
-            data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed, progress=True
-        )
-    except KeyboardInterrupt:
-        complain(f"interrupted; finished trials are kept in {study}. The same command goes on.")
-        raise typer.Exit(130) from None
+    tuning = search(data, study=study, trials=trials, dims=dims, timeout=timeout, seed=seed)
     chosen = tuning.best(max_bytes=max_bytes)
     adapter = tuning.fit(max_bytes=max_bytes)
     check_better(adapter, require_better_than_chance, out)

@@ -11,7 +11,7 @@ import typer
 from align.apps.cli import options
 from align.apps.cli.inputs import check_better, open_store, read_pairs, report_skipped
 from align.apps.cli.outputs import check_adapter_folder
-from align.apps.cli.printing import console, percent, print_json, say, table, working
+from align.apps.cli.printing import console, percent, print_json, say, table
 
 
 def upgrade(
@@ -57,15 +57,14 @@ def upgrade(
     ids, contents, groups = _read(items, column, id, group, skip_bad)
     sides = [
         Embeddings(
-            open_store(store).encode(encoders[spec], contents, progress=True),
+            open_store(store).encode(encoders[spec], contents),
             fingerprints[spec],
             ids,
             spec_of(encoders[spec]) or spec,
         )
         for spec in (new, old)
     ]
-    with working(f"cross-validating maps on {len(ids):,} items"):
-        upgraded = fit_upgrade(*sides, groups=groups, seed=seed)
+    upgraded = fit_upgrade(*sides, groups=groups, seed=seed)
     check_better(upgraded.adapter, require_better_than_chance, out)
     upgraded.adapter.save(out)
     if as_json:

@@ -38,13 +38,14 @@ class Shown:
         caption: The field of the metadata that captions come from; ``None`` takes one that is
             there.
         store: Where raw vectors are looked up and kept; ``None`` leaves the raw view out.
-        progress: Show a bar while raw vectors are made.
+        progress: Whether to draw a bar while raw vectors are made; by default in a terminal or
+            notebook.
     """
 
     roots: Roots | None = None
     caption: str | None = None
     store: Cache | None = None
-    progress: bool = False
+    progress: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ def raw_view(
     store: Cache | None,
     find: Callable[[str], Path],
     *,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Raw:
     """Raw vectors of all items of an index, from the store, or encoded and stored there.
 

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_at_least, check_one_of
+from align._display.interruption import saying_what_is_stored
 from align._display.panel import render
+from align._display.progress import progress_bar
 from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance
@@ -81,7 +83,9 @@ class EmbeddingStore:
     def _repr_html_(self) -> str:
         return render(store_panel(self.root, self.dtype, batch=self.batch, file=NAME))
 
-    def encode(self, encoder: Encoder, items: Sequence[Any], *, progress: bool = False) -> Tensor:
+    def encode(
+        self, encoder: Encoder, items: Sequence[Any], *, progress: bool | None = None
+    ) -> Tensor:
         """Pooled vectors of ``items``, from disk where they are known; ``(n, dim)`` float32, CPU.
 
         The vectors equal those of ``encoder.encode`` up to what the make-up of a batch changes in
@@ -91,7 +95,8 @@ class EmbeddingStore:
             encoder: Anything with ``modality``, ``dim``, ``fingerprint`` and ``encode``.
             items: ``str``, ``pathlib.Path``, ``bytes``, ``PIL.Image.Image`` or NumPy arrays. A
                 ``Path``, or for an image encoder a ``str``, names a file.
-            progress: Show one bar over the items that are missing.
+            progress: Whether to draw a bar over the items that are missing; by default in a
+                terminal or notebook.
 
         Raises:
             TypeError: An item is of another type.
@@ -113,7 +118,7 @@ class EmbeddingStore:
         return _vectors([stored[key] for key in keys], label)
 
     def encode_tokens(
-        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool = False
+        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool | None = None
     ) -> MultiVector:
         """Token vectors of ``items``, from disk where they are known; as ``encode`` otherwise."""
 
@@ -170,7 +175,7 @@ class EmbeddingStore:
         label: Label,
         items: dict[bytes, Any],
         encode: Callable[[list[Any]], tuple[Tensor, Tensor | None]],
-        progress: bool,
+        progress: bool | None,
     ) -> dict[bytes, bytes]:
         """Vectors of each item by its key, after encoding and writing those that are missing."""
         stored = self._read(label, list(items))
@@ -184,9 +189,19 @@ class EmbeddingStore:
             )
         missing = [key for key in items if stored.get(key) is None]
         if missing:
-            from tqdm import tqdm
+            known = len(items) - len(missing)
 
-            with tqdm(total=len(missing), unit="item", disable=not progress) as bar:
+            def stored_so_far() -> str:
+                return (
+                    f"{known + written:,} of {len(items):,} items are stored in {self.root}; run "
+                    "it again to go on from there."
+                )
+
+            written = 0
+            with (
+                saying_what_is_stored(stored_so_far),
+                progress_bar(progress, total=len(missing), unit="item") as bar,
+            ):
                 for start in range(0, len(missing), self.batch):
                     keys = missing[start : start + self.batch]
                     vectors, offsets = encode([items[key] for key in keys])
@@ -194,6 +209,7 @@ class EmbeddingStore:
                     with self._file.opened(create=True) as db:
                         assert db is not None
                         write(db, label, rows, damaged=damaged.intersection(keys))
+                    written += len(keys)
                     bar.update(len(keys))
             # What another process wrote first is what every process reads.
             stored |= self._read(label, missing)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from align._checks import check_at_least, check_one_of
 from align._device import find_device
+from align._display.progress import progress_bar
 from align._files.cache import cache_folder
 from align.data.multi_vector import MultiVector
 from align.encoders.batches import checked_items
@@ -88,12 +89,12 @@ class EfficientNetLite:
         pixels = f"upright,over-white,bicubic-{self._size},half-range"
         return f"efficientnet-{self.variant}:{digest}:{pixels}:mean-grid"
 
-    def encode(self, items: Sequence[ImageItem], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[ImageItem], *, progress: bool | None = None) -> Tensor:
         """The mean over the grid of each image, ``(n, 1280)`` float32 on the CPU.
 
         Args:
             items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is neither a path, a Pillow image nor an array.
@@ -101,12 +102,14 @@ class EfficientNetLite:
         """
         return torch.cat([grid.mean(1) for grid in self._grids(items, progress=progress)])
 
-    def encode_tokens(self, items: Sequence[ImageItem], *, progress: bool = False) -> MultiVector:
+    def encode_tokens(
+        self, items: Sequence[ImageItem], *, progress: bool | None = None
+    ) -> MultiVector:
         """The grid of each image, row by row: 49 tokens for lite0, 81 for lite2; float32.
 
         Args:
             items: ``n`` images, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             TypeError: An item is neither a path, a Pillow image nor an array.
@@ -132,10 +135,8 @@ class EfficientNetLite:
         name = f"efficientnet-{self.variant}-{digest}-torch-{torch.__version__}.onnx"
         return onnx_runner(network, self._size, cache_folder() / "onnx" / name)
 
-    def _grids(self, items: Sequence[ImageItem], *, progress: bool) -> Iterator[Tensor]:
+    def _grids(self, items: Sequence[ImageItem], *, progress: bool | None) -> Iterator[Tensor]:
         """Token states of one batch after another, each ``(batch, tokens, 1280)``."""
-        from tqdm import tqdm
-
         kinds = (str, Path, Image.Image, np.ndarray)
         listed = checked_items(items, kinds, "a path, a Pillow image or a uint8 array")
         numbered = list(enumerate(listed))
@@ -144,7 +145,7 @@ class EfficientNetLite:
         # Two batches at a time are being decoded or held, so memory does not grow with the items.
         with (
             ThreadPoolExecutor(max_workers=min(8, torch.get_num_threads() + 1)) as pool,
-            tqdm(total=len(numbered), disable=not progress, unit="image") as bar,
+            progress_bar(progress, total=len(numbered), unit="image") as bar,
         ):
             ahead = [pool.submit(read_pixels, item, at, self._size) for at, item in batches[0]]
             for following in [*batches[1:], []]:

@@ -39,12 +39,12 @@ class UniversalSentenceEncoder:
         """Changes with the version of the package, which holds the weights."""
         return self._encoder.fingerprint
 
-    def encode(self, items: Sequence[str], *, progress: bool = False) -> Tensor:
+    def encode(self, items: Sequence[str], *, progress: bool | None = None) -> Tensor:
         """The vector of each text, ``(n, 512)`` float32 on the CPU.
 
         Args:
             items: ``n`` texts, at least one.
-            progress: Draw a progress bar on stderr.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
         Raises:
             ValueError: There are no items.

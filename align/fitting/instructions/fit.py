@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_one_of
+from align._display.interruption import saying_what_is_kept
+from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.instructions import pairs_for, takes_instructions, with_instructions
@@ -58,6 +60,7 @@ def instruct(
     fit_adapter: FitAdapter = closed_form,
     folds: int = 3,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Adapter:
     """The adapter with sources that bring an instruction, if that helps held-out queries.
 
@@ -87,6 +90,7 @@ def instruct(
             training if left out. ``lambda _: adapter`` where the adapter has not seen the pairs.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds, samples and batches.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Returns:
         An adapter whose sources are ``with_instructions``; or, where nothing helped, the maps as
@@ -114,10 +118,18 @@ def instruct(
     learning = _Learning(pairs, config, seed)
     several_kinds = side == "both" and holds_several_kinds(pairs)
     options = (PREFERENCE, SHIFT) if several_kinds else (SHIFT,)
-    selected, outcome, tried = _selected(learning, options, fit_adapter, folds)
-    verdict, built = "instructions did not help and were not kept", adapter
+    with (
+        saying_what_is_kept(
+            lambda: "Nothing learned from instructions is kept; run it again to start anew."
+        ),
+        staged(progress) as stages,
+    ):
+        selected, outcome, tried = _selected(learning, options, fit_adapter, folds, stages)
+        stages.begin("learning from all pairs")
+        rows = torch.arange(len(pairs))
+        built = learning.on_top(adapter, rows, selected) if selected else adapter
+    verdict = "instructions did not help and were not kept"
     if selected:
-        built = learning.on_top(adapter, torch.arange(len(pairs)), selected)
         gain = outcome.gain_over(tried[0][1])
         verdict = f"{' and '.join(selected)} by instruction gained {gain} MRR"
     log.info("%s", verdict)
@@ -180,13 +192,21 @@ PREFERENCE, SHIFT = "a preference", "a shift"
 
 
 def _selected(
-    learning: _Learning, options: tuple[str, ...], fit_adapter: FitAdapter, folds: int
+    learning: _Learning,
+    options: tuple[str, ...],
+    fit_adapter: FitAdapter,
+    folds: int,
+    stages: Stages,
 ) -> tuple[tuple[str, ...], Outcome, list[tuple[str, Outcome]]]:
     """What improves held-out results, those results, and everything that was tried."""
     pairs = learning.pairs
     dealt = deal(pairs.group_key, folds, seed=learning.seed)
     with without_chance_warnings():
-        bases = [fit_adapter(pairs.take(rest)) for rest, _ in dealt]
+        bases = []
+        stages.begin("an adapter per fold", folds)
+        for rest, _ in dealt:
+            bases.append(fit_adapter(pairs.take(rest)))
+            stages.step()
     order = torch.cat([inside for _, inside in dealt]).tolist()
     codes = torch.from_numpy(group_codes([pairs.group_key[row] for row in order]))
 
@@ -198,6 +218,7 @@ def _selected(
         return _by_group(torch.cat(ranks).double(), codes)
 
     selected: tuple[str, ...] = ()
+    stages.begin("what instructions may ask for", len(options))
     best = outcome(selected)
     tried = [("no instructions", best)]
     for option in options:
@@ -206,6 +227,7 @@ def _selected(
         tried.append((" and ".join(wanted), scored))
         if scored.improves_on(best):
             selected, best = wanted, scored
+        stages.step()
     return selected, best, tried
 
 

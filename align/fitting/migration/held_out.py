@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,9 +65,15 @@ class OldIndex:
     labelled: bool
 
     def cross_validated(
-        self, candidates: Sequence[Build], groups: Sequence[str], folds: int, seed: int
+        self,
+        candidates: Sequence[Build],
+        groups: Sequence[str],
+        folds: int,
+        seed: int,
+        *,
+        step: Callable[[], object] = lambda: None,
     ) -> AnswersKept:
-        """Fit on each fold's other folds, and query with the items inside."""
+        """Fit on each fold's other folds, and query with the items inside; then call ``step``."""
         values, old_hits, rows, at_random = [], [], [], []
         for train, held_out in self._splits(groups, folds, seed):
             moments = old_space_moments(self.x[train], self.y[train], torch.float32)
@@ -80,6 +86,7 @@ class OldIndex:
             chance = torch.stack([self._at_random(each, wanted, held_out) for each in answers])
             at_random.append(chance * len(held_out))
             rows.append(held_out)
+            step()
         order = torch.cat(rows)
         chance = torch.stack(at_random).sum(dim=0) / len(order)
         return AnswersKept(torch.cat(values, dim=1), torch.cat(old_hits), self.codes[order], chance)

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from align._display.interruption import saying_what_is_kept
 from align._display.lines import count, one_line, percent, quoted
 from align._display.panel import Folded, Panel, Table, Tile, render
+from align._display.progress import progress_bar
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
@@ -113,6 +115,7 @@ def upgrade(
     groups: Sequence[str] | None = None,
     folds: int = 5,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Upgrade:
     """A map from a new encoder's queries into the space of an index that stays untouched.
 
@@ -133,6 +136,7 @@ def upgrade(
         groups: ``n`` names; no group is both fitted on and queried. Some group needs two items.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds and bootstrap.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Returns:
         The adapter, whose ``queries(new)`` search the old index, and what it keeps.
@@ -161,7 +165,13 @@ def upgrade(
     labelled = groups is not None
     index = OldIndex(x, y, torch.from_numpy(group_codes(pairs.groups)), labelled)
     candidates = candidate_maps(x.shape[1], y.shape[1])
-    kept = index.cross_validated(list(candidates.values()), pairs.groups, folds, seed)
+    with (
+        saying_what_is_kept(lambda: "Nothing of the upgrade is kept; run it again to start anew."),
+        progress_bar(progress, total=folds, unit="fold") as bar,
+    ):
+        kept = index.cross_validated(
+            list(candidates.values()), pairs.groups, folds, seed, step=bar.update
+        )
     means = kept.values.mean(dim=1)
     best = first_best(means[:, 2 if labelled else 1].tolist())
     name = list(candidates)[best]

@@ -125,6 +125,7 @@ class CrossValidation:
         self.unpaired, self.parts = unpaired, parts
         self.raw = (train.source.float(), train.target.float())
         self._prepared: dict[tuple[int, bool], PreparedSide] = {}
+        self._cross: dict[tuple[bool, bool], Tensor] = {}
         self.codes = torch.from_numpy(group_codes(train.groups))
         self.n_groups = int(self.codes.max()) + 1
         self.repeats = max(1, min(5, round(WANTED_QUERIES / self.n_groups)))
@@ -168,13 +169,22 @@ class CrossValidation:
             return fold.moments[roots]
         x, y = self.prepared(0, roots[0]), self.prepared(1, roots[1])
         sx, sy = self._spectrum(0, roots[0], fold), self._spectrum(1, roots[1], fold)
-        a, b = (x.rows, y.rows) if fold is None else (x.rows[fold.train], y.rows[fold.train])
-        c_xy = (second_moment(a, b) / len(a)).to(sx.vectors.dtype)
-        cross = sx.vectors.T @ c_xy @ sy.vectors
-        moments = Paired((x.mean, y.mean), roots, sx, sy, cross, len(a), self.parts)
+        n, c_xy = len(x.rows), self._cross_total(roots)
+        if fold is not None:
+            left_out = others(fold.train, n)
+            n, c_xy = len(fold.train), c_xy - second_moment(x.rows[left_out], y.rows[left_out])
+        cross = sx.vectors.T @ (c_xy / n).to(sx.vectors.dtype) @ sy.vectors
+        moments = Paired((x.mean, y.mean), roots, sx, sy, cross, n, self.parts)
         if fold is not None:
             fold.moments[roots] = moments
         return moments
+
+    def _cross_total(self, roots: tuple[bool, bool]) -> Tensor:
+        """Sum of the outer products of all pairs, ``(d_source, d_target)`` float64; taken once."""
+        if roots not in self._cross:
+            x, y = self.prepared(0, roots[0]), self.prepared(1, roots[1])
+            self._cross[roots] = second_moment(x.rows, y.rows)
+        return self._cross[roots]
 
     def _spectrum(self, side: int, root: bool, fold: Fold | None) -> Spectrum:
         """That of one side over a fold's training rows, decomposed once whatever the other is."""

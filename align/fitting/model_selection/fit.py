@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 
 from align._checks import check_at_least, check_matrix, check_no_zero_rows, check_one_of
+from align._display.interruption import saying_what_is_kept
+from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.closed_form.moments import check_pairs
@@ -25,15 +27,22 @@ from align.fitting.model_selection.gallery_correction import (
     choose_gallery,
     projections,
 )
-from align.fitting.model_selection.map_search import MapSearch, MapSearchResult, identity_maps
+from align.fitting.model_selection.map_search import (
+    MAPS_TRIED,
+    MapSearch,
+    MapSearchResult,
+    identity_maps,
+)
 from align.fitting.model_selection.outcome import HeldOutGain, score_raw
 from align.fitting.model_selection.part_weights import choose_parts
 from align.fitting.model_selection.shuffled_pairs import against_chance
 from align.fitting.model_selection.stacked_residual import (
     ENOUGH,
     HIDDEN,
+    Refinement,
     can_cross_fit,
-    held_out_projections,
+    judge,
+    refinement_steps,
 )
 from align.fitting.model_selection.stacked_residual import refine as refine_maps
 from align.metrics.chance import AgainstChance
@@ -47,13 +56,21 @@ log = logging.getLogger(__name__)
 MIN_PAIRS = 20
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the seconds of a stage by its name, and log that it begins."""
-    log.info("%s ...", stage)
-    start = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - start, 3)
+class _Timed:
+    """Stages of a fit: how many seconds each took, and what is shown while it lasts."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stages = stages
+
+    @contextmanager
+    def stage(self, key: str, shown: str, steps: int = 1) -> Iterator[Callable[[], None]]:
+        """Note the seconds of a stage by its key; gives what counts one of some ``steps``."""
+        log.info("%s ...", key)
+        self.stages.begin(shown, steps)
+        start = time.perf_counter()
+        yield self.stages.step
+        self.seconds[key] = round(time.perf_counter() - start, 3)
 
 
 @torch.no_grad()
@@ -68,6 +85,7 @@ def fit(
     unpaired_target: Vectors | None = None,
     folds: int = 5,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Adapter:
     """An adapter for these pairs, with every setting chosen by cross-validation among them.
 
@@ -101,6 +119,7 @@ def fit(
         folds: Parts that the groups are dealt into, >= 2. Below 1,000 pairs they are redrawn
             several times.
         seed: Seeds folds and samples.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Returns:
         The adapter, its maps in float32; ``adapter.card`` says what was tried, how it scored, and
@@ -128,65 +147,77 @@ def fit(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
     )
-    seconds: dict[str, float] = {}
     query_only = side == "source"
-    with _timed(seconds, "parts"):
-        parts, tried_shares = choose_parts(train, folds=folds, seed=seed, weigh=effort == "best")
-
-    def searched(unpaired: Unpaired) -> tuple[CrossValidation, MapSearchResult]:
-        cv = CrossValidation(train, folds_wanted=folds, seed=seed, unpaired=unpaired, parts=parts)
-        return cv, MapSearch(cv, query_only=query_only).run()
-
-    with _timed(seconds, "map"):
-        cv, search = searched(Unpaired())
-        if unpaired:
-            helped = searched(unpaired)
-            if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
-                cv, search = helped
-    with _timed(seconds, "gallery"):
-        gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
-    with _timed(seconds, "refit"):
-        maps = search.best.build(cv.moments(search.best.roots))
-    base, refinement = search.best, None
-    wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
-    if wanted and can_cross_fit(cv):
-        with _timed(seconds, "refine"):
-            # A blend has twice the coordinates, and takes several times as long to train.
-            refined = choose_gallery(
-                cv, held_out_projections(cv, search.single), query_only=query_only
+    with (
+        saying_what_is_kept(
+            lambda: (
+                "Nothing of the fit is kept; what was encoded into a store is. "
+                "Run it again to start the fit anew."
             )
-            closed = gallery.outcome.first(len(refined.outcome.reciprocal_ranks))
-            refinement = _Refinement(refined, refined.outcome.gain_over(closed))
+        ),
+        staged(progress) as stages,
+    ):
+        timed = _Timed(stages)
+        with timed.stage("parts", "part weights") as step:
+            weigh = effort == "best"
+            parts, tried_shares = choose_parts(
+                train, folds=folds, seed=seed, weigh=weigh, step=step
+            )
+
+        def searched(unpaired: Unpaired) -> tuple[CrossValidation, MapSearchResult]:
+            cv = CrossValidation(
+                train, folds_wanted=folds, seed=seed, unpaired=unpaired, parts=parts
+            )
+            return cv, MapSearch(cv, query_only=query_only, step=step).run()
+
+        with timed.stage("map", "maps", MAPS_TRIED * (1 + bool(unpaired))) as step:
+            cv, search = searched(Unpaired())
+            if unpaired:
+                helped = searched(unpaired)
+                if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
+                    cv, search = helped
+        with timed.stage("gallery", "gallery correction"):
+            gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
+        with timed.stage("refit", "refit on all pairs"):
+            maps = search.best.build(cv.moments(search.best.roots))
+        base, refinement = search.best, None
+        wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
+        if wanted and can_cross_fit(cv):
+            # A blend has twice the coordinates, and takes several times as long to train.
+            single = search.single
+            with timed.stage("refine", "refinement", refinement_steps(cv)) as step:
+                refinement = judge(cv, single, gallery, query_only=query_only, step=step)
             if refinement.improves:
-                base, gallery = search.single, refined
-                maps = refine_maps(cv, base, base.build(cv.moments(base.roots)))
-    steps = [
-        *tried_shares,
-        *(Step(c.stage, c.name, c.outcome, c is base) for c in search.tried),
-        *gallery.tried,
-    ]
-    if refinement is not None:
-        name = f"residual of {HIDDEN} hidden units"
-        steps.append(Step("refine", name, refinement.gallery.outcome, refinement.improves))
-    outcome, raw = gallery.outcome, score_raw(cv)
-    gain = None if raw is None else outcome.gain_over(raw.first(len(outcome.reciprocal_ranks)))
-    harmful = gain is not None and not gain.exceeds(2)
-    if harmful:
-        method, maps, reference = "identity", identity_maps(*cv.widths), None
-        verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
-    else:
-        method, reference = base.name, gallery.reference(cv, maps)
-        if refinement is not None and refinement.improves:
-            method += " + mlp residual"
-        verdict = _verdict(search, gallery, gain, refinement)
-    if raw is not None:
+                base, gallery = single, refinement.gallery
+                with timed.stage("refined", "final refinement", cv.k + 1) as step:
+                    maps = refine_maps(cv, base, base.build(cv.moments(base.roots)), step=step)
+        steps = [
+            *tried_shares,
+            *(Step(c.stage, c.name, c.outcome, c is base) for c in search.tried),
+            *gallery.tried,
+        ]
+        if refinement is not None:
+            name = f"residual of {HIDDEN} hidden units"
+            steps.append(Step("refine", name, refinement.gallery.outcome, refinement.improves))
+        outcome, raw = gallery.outcome, score_raw(cv)
+        gain = None if raw is None else outcome.gain_over(raw.first(len(outcome.reciprocal_ranks)))
+        harmful = gain is not None and not gain.exceeds(2)
         if harmful:
-            steps, outcome = [step._replace(chosen=False) for step in steps], raw
-        steps.append(Step("identity", "raw cosine", raw, harmful))
-    with _timed(seconds, "chance"):
-        chance = against_chance(cv, outcome, raw)
+            method, maps, reference = "identity", identity_maps(*cv.widths), None
+            verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
+        else:
+            method, reference = base.name, gallery.reference(cv, maps)
+            if refinement is not None and refinement.improves:
+                method += " + mlp residual"
+            verdict = _verdict(search, gallery, gain, refinement)
+        if raw is not None:
+            if harmful:
+                steps, outcome = [step._replace(chosen=False) for step in steps], raw
+            steps.append(Step("identity", "raw cosine", raw, harmful))
+        with timed.stage("chance", "comparison with chance"):
+            chance = against_chance(cv, outcome, raw)
     candidates = [s.outcome.candidate(s.stage, s.name, chosen=s.chosen) for s in steps]
-    card = card_of(cv, method, verdict, chance, candidates, seconds)
+    card = card_of(cv, method, verdict, chance, candidates, timed.seconds)
     log.info("%s", card.verdict)
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
@@ -237,22 +268,11 @@ def card_of(
     )
 
 
-class _Refinement(NamedTuple):
-    """Training on top: its gallery correction and outcome, and its gain over the closed form."""
-
-    gallery: GalleryChoice
-    gain: HeldOutGain
-
-    @property
-    def improves(self) -> bool:
-        return self.gain.exceeds(2)
-
-
 def _verdict(
     search: MapSearchResult,
     gallery: GalleryChoice,
     gain: HeldOutGain | None,
-    refinement: _Refinement | None,
+    refinement: Refinement | None,
 ) -> str:
     verdict = f"{search.best.name} scored best of {len(search.tried)} maps"
     if gain is not None:
@@ -263,7 +283,8 @@ def _verdict(
     if refinement is not None:
         on = "it" if search.best is search.single else search.single.name
         kept = "is" if refinement.improves else "was not"
-        verdict += f"; training on top of {on} gained {refinement.gain} MRR and {kept} kept"
+        seen = "" if refinement.whole else " on the first fold"
+        verdict += f"; training on top of {on} gained {refinement.gain} MRR{seen} and {kept} kept"
     return verdict
 
 

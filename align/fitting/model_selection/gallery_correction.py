@@ -52,6 +52,10 @@ class GalleryChoice:
     outcome: Outcome  # held-out results with both
     tried: tuple[Step, ...] = ()
 
+    def evaluated(self, folds: Sequence[Projection], *, k: int) -> Outcome:
+        """Held-out results of other projections with this correction and this expansion."""
+        return _outcome(folds, self.hubness, self.expansion, k=k)
+
     def reference(self, cv: CrossValidation, maps: MapPair) -> ReferenceSet | None:
         """All training pairs through the final maps, or a random sample of ``REFERENCE``."""
         if self.hubness is None and self.expansion is None:
@@ -93,16 +97,7 @@ def choose_gallery(
     corrected = [Outcome.pooled(by_fold, k=cv.k) for by_fold in zip(*each, strict=True)]
     hubness, outcome = _gaining(CORRECTIONS, corrected, plain)
 
-    def expanded(expansion: GalleryExpansion) -> Outcome:
-        by_fold = [
-            score(
-                fold.held_out, ReferenceSet(*fold.reference, hubness=hubness, expansion=expansion)
-            )
-            for fold in folds
-        ]
-        return Outcome.pooled(by_fold, k=cv.k)
-
-    outcomes = [expanded(expansion) for expansion in EXPANSIONS]
+    outcomes = [_outcome(folds, hubness, expansion, k=cv.k) for expansion in EXPANSIONS]
     chosen, outcome = _gaining(EXPANSIONS, outcomes, outcome)
     tried = [
         Step("hubness", "none", plain, hubness is None),
@@ -116,6 +111,23 @@ def choose_gallery(
         ),
     ]
     return GalleryChoice(hubness, chosen, outcome, tuple(tried))
+
+
+def _outcome(
+    folds: Sequence[Projection],
+    hubness: Hubness | None,
+    expansion: GalleryExpansion | None,
+    *,
+    k: int,
+) -> Outcome:
+    """Held-out results with one correction and one expansion of the gallery, over all folds."""
+    each = []
+    for held_out, (source, target) in folds:
+        reference = None
+        if hubness is not None or expansion is not None:
+            reference = ReferenceSet(source, target, hubness=hubness, expansion=expansion)
+        each.append(score(held_out, reference))
+    return Outcome.pooled(each, k=k)
 
 
 def _gaining(

@@ -32,6 +32,7 @@ RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 POWERS = (0.5, 1.0, 1.5)
 FINE_POWERS = (0.25, 0.75, 2.0)
 FINALISTS = 4
+MAPS_TRIED = 45  # about so many: the median of recorded searches
 BLEND_WEIGHTS = (0.25, 0.5)
 
 MapPair = tuple[SideMap, SideMap]
@@ -69,9 +70,12 @@ class MapSearchResult:
 class MapSearch:
     """Tries maps on the screening folds of one cross-validation."""
 
-    def __init__(self, cv: CrossValidation, *, query_only: bool) -> None:
+    def __init__(
+        self, cv: CrossValidation, *, query_only: bool, step: Callable[[], None] = lambda: None
+    ) -> None:
         self.cv = cv
         self.query_only = query_only
+        self.step = step  # called for each map that was tried
         self.tried: list[MapChoice] = []
 
     def run(self) -> MapSearchResult:
@@ -96,6 +100,7 @@ class MapSearch:
 
     def _noted(self, choice: MapChoice) -> MapChoice:
         self.tried.append(choice)
+        self.step()
         return choice
 
     def _outcome(self, build: Build, roots: Roots, folds: Sequence[Fold]) -> Outcome:
@@ -198,8 +203,9 @@ class MapSearch:
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
             outcome = self._outcome(build, best.roots, self.cv.folds)
             pair = best, other
-            blend = MapChoice(name, build, outcome, best.roots, blended=pair, stage="blend")
-            self.tried.append(blend)
+            blend = self._noted(
+                MapChoice(name, build, outcome, best.roots, blended=pair, stage="blend")
+            )
             if outcome.improves_on(best.outcome) and outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend
         return winner

@@ -18,6 +18,7 @@ from align.metrics.chance import HeldOutRanks
 from align.metrics.ranks import ranks
 from align.scoring.ties import MEANS
 
+UPPER = 1.645  # standard deviations from the mean to the upper 95 % bound
 SCREENING = InvertedSoftmax(10.0)  # maps are compared after a correction, as they will be used
 
 
@@ -33,6 +34,21 @@ class HeldOutGain(NamedTuple):
         Where a single pair comes out better, gain and error are equal on paper.
         """
         return self.mean > errors * self.error + MEANS
+
+    def may_exceed(self, errors: float, *, share: float) -> bool:
+        """Whether the gain over all pairs may still come to more than so many standard errors.
+
+        This is the gain over a ``share`` of the pairs, in (0, 1). What the others will gain is
+        predicted from it, and the question is asked of the upper 95 % bound. To stop where the
+        answer is no can only lower the odds that a candidate that gains nothing passes the gate.
+
+        Reference:
+            Predictive power: Spiegelhalter, Freedman and Blackburn 1986,
+            doi:10.1016/0197-2456(86)90003-6.
+        """
+        # The mean over pairs not seen yet has the predictive error error / sqrt(1 - share).
+        upper = self.mean + UPPER * self.error * math.sqrt(1 - share)
+        return upper > errors * self.error * math.sqrt(share)
 
     def __str__(self) -> str:
         return f"{self.mean:+.4f} ± {self.error:.4f}"

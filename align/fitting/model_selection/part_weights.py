@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -23,13 +23,18 @@ ALONE = 1e-6  # weight of parts that are as good as left out
 
 
 def choose_parts(
-    train: PairedEmbeddings, *, folds: int, seed: int, weigh: bool
+    train: PairedEmbeddings,
+    *,
+    folds: int,
+    seed: int,
+    weigh: bool,
+    step: Callable[[], None] = lambda: None,
 ) -> tuple[SidesParts, list[Step]]:
     """Part weights that rank held-out pairs best under one plain regularised CCA, and the trials.
 
     Even weights stay unless others gain more than a standard error: one part favoured, or nearly
     alone. Without ``weigh`` they stay even, and so does a side where an item lacks a part: that has
-    a block for each kind of item.
+    a block for each kind of item. ``step`` is called for each trial.
     """
     sample = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     data = train.take(sample.sort().values)
@@ -45,6 +50,7 @@ def choose_parts(
         for option in _options(even):
             other = _outcome(data, _with(chosen, side, option), folds, seed)
             scored.append((option, other))
+            step()
             if other.improves_on(outcome, errors=1):
                 best, outcome = option, other
         chosen = _with(chosen, side, best)

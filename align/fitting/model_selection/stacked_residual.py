@@ -8,8 +8,9 @@ Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from torch import Tensor
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap, SideMap
-from align.adapters.maps.residual import Delta, MLPDelta, ResidualMap
+from align.adapters.maps.residual import Delta, LinearDelta, MLPDelta, ResidualMap
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
     REFERENCE,
@@ -27,9 +28,15 @@ from align.fitting.model_selection.cross_validation import (
     Projected,
     others,
 )
-from align.fitting.model_selection.gallery_correction import Projection
+from align.fitting.model_selection.gallery_correction import (
+    GalleryChoice,
+    Projection,
+    choose_gallery,
+)
 from align.fitting.model_selection.map_search import MapChoice, MapPair
+from align.fitting.model_selection.outcome import HeldOutGain, Outcome
 from align.fitting.training.config import TrainConfig
+from align.fitting.training.objectives import Batch, contrastive
 from align.fitting.training.train import train
 from align.metrics.chance import without_chance_warnings
 
@@ -38,44 +45,105 @@ HIDDEN = 1024
 DROPOUT = 0.2
 BATCH = 1000
 FOLDS = 2  # folds held out to evaluate it: each costs as much as the refinement itself
-CONFIG = TrainConfig(steps=50, learning_rate=4e-5, weight_decay=0.0, anchor=0.3)
+ANCHOR = 0.3  # weight of the squared distance from where vectors start
+CONFIG = TrainConfig(steps=50, learning_rate=4e-5, weight_decay=0.0)
 
 
 class CrossFitted(SideMap):
-    """A mapped vector and a learned shift of it: rows ``[z ; c]`` to ``norm(z + delta(c))``.
+    """A mapped vector and a learned shift of it: rows ``[z ; h]`` to ``norm(z + dropout(h) W)``.
 
-    ``z`` ``(n, dim)`` comes from a map that has not seen the pair, ``c`` is the input of the shift;
-    each is brought to unit norm first.
+    ``z`` ``(n, dim)`` has unit norm and comes from a map that has not seen the pair; ``h`` are the
+    hidden units of its shift. Only the ratio of the two counts, as a row may come at another
+    length. ``weight`` is ``None`` for a side that stays as it is, whose rows are ``z`` alone.
     """
 
-    def __init__(self, dim: int, d_shift: int, delta: Delta | None) -> None:
+    def __init__(self, dim: int, hidden: int, weight: LinearDelta | None) -> None:
         super().__init__()
-        self.dim, self.d_in = dim, dim + d_shift
-        self.delta = delta
+        self.dim, self.d_in = dim, dim + hidden
+        self.weight = weight
 
     def project(self, x: Tensor) -> Tensor:
-        """Rows ``(n, dim + d_shift)`` before the last normalisation, ``(n, dim)``."""
-        z = F.normalize(x[:, : self.dim], dim=1)
-        if self.delta is None:
-            return z
-        shift: Tensor = self.delta(F.normalize(x[:, self.dim :], dim=1))
-        return z + shift
+        """Rows ``(n, dim + hidden)`` before the last normalisation, ``(n, dim)``."""
+        z = x[:, : self.dim]
+        length = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+        if self.weight is None:
+            unmoved: Tensor = z / length
+            return unmoved
+        h = F.dropout(x[:, self.dim :], DROPOUT, training=self.training)
+        moved: Tensor = (z + self.weight(h)) / length
+        return moved
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows ``(n, dim + d_shift)`` to unit-norm ``(n, dim)``."""
+        """Rows ``(n, dim + hidden)`` to unit-norm ``(n, dim)``."""
         return F.normalize(self.project(x), dim=1)
 
 
-def refine(cv: CrossValidation, best: MapChoice, final: MapPair) -> MapPair:
+class Refinement(NamedTuple):
+    """Training on top: its gallery correction and outcome, and its gain over the closed form."""
+
+    gallery: GalleryChoice
+    gain: HeldOutGain
+    whole: bool  # whether all of FOLDS were evaluated, or the first showed that it is no use
+
+    @property
+    def improves(self) -> bool:
+        """Whether it gains two standard errors over all of the folds."""
+        return self.whole and self.gain.exceeds(2)
+
+
+def judge(
+    cv: CrossValidation,
+    best: MapChoice,
+    closed: GalleryChoice,
+    *,
+    query_only: bool,
+    step: Callable[[], None] = lambda: None,
+) -> Refinement:
+    """What refining ``best`` gains on held-out pairs over the closed form with gallery ``closed``.
+
+    It must gain two standard errors over ``FOLDS`` folds, with its own choice for the gallery. The
+    first fold is a screen, with the choice of the closed form: where even the upper 95 % bound of
+    what it lets expect of all folds would not do, the others are not evaluated. A refinement that
+    passes the screen is held to the same gate over all folds, the first included, as it would be
+    without a screen; so the screen passes nothing that the gate would not.
+    """
+
+    def over_closed(outcome: Outcome) -> HeldOutGain:
+        return outcome.gain_over(closed.outcome.first(len(outcome.reciprocal_ranks)))
+
+    projected: list[Projection] = []
+    for fold in held_out_projections(cv, best, step):
+        projected.append(fold)
+        if len(projected) == 1 < FOLDS:
+            screened = replace(closed, outcome=closed.evaluated(projected, k=cv.k), tried=())
+            gain = over_closed(screened.outcome)
+            if not gain.may_exceed(2, share=1 / FOLDS):
+                return Refinement(screened, gain, whole=False)
+    gallery = choose_gallery(cv, projected, query_only=query_only)
+    return Refinement(gallery, over_closed(gallery.outcome), whole=True)
+
+
+def refinement_steps(cv: CrossValidation) -> int:
+    """How often ``judge`` counts a step if it looks at every fold."""
+    return FOLDS * (cv.k + 1)
+
+
+def refine(
+    cv: CrossValidation, best: MapChoice, final: MapPair, *, step: Callable[[], None] = lambda: None
+) -> MapPair:
     """The final maps of the closed form ``best`` with shifts learned from all pairs of ``cv``.
 
-    A target side that is the identity stays so.
+    A target side that is the identity stays so. ``step`` is called after each fold and at the end.
     """
     folds = cv.folds[: cv.k]
     rows = torch.cat([others(fold.train, len(cv.data)) for fold in folds])
-    by_fold = [_cross_fitted(cv, best, final, fold) for fold in folds]
+    by_fold = []
+    for fold in folds:
+        by_fold.append(_cross_fitted(cv, best, final, fold))
+        step()
     mapped = [torch.cat(side) for side in zip(*by_fold, strict=True)]
     deltas = _learn(cv, best.roots, final, rows, mapped)
+    step()
 
     def on_top(side: int) -> SideMap:
         delta, root = deltas[side], best.roots[side]
@@ -93,15 +161,16 @@ def can_cross_fit(cv: CrossValidation) -> bool:
     return all(len({names[row] for row in f.train.tolist()}) > 1 for f in cv.folds[:FOLDS])
 
 
-def held_out_projections(cv: CrossValidation, best: MapChoice) -> list[Projection]:
-    """Held-out pairs of the first folds through maps refined without them, start to end.
+def held_out_projections(
+    cv: CrossValidation, best: MapChoice, step: Callable[[], None] = lambda: None
+) -> Iterator[Projection]:
+    """Held-out pairs of the first folds, each through maps refined without it, start to end.
 
     Everything is done anew without the fold, its cross-fitting included. Cheaper would be to learn
     beside the vectors that are there already; but the maps that gave them have seen the fold, and
     what is learned beside them does worse on it than on pairs that are new. Where the other folds
     hold fewer groups than there are folds, they are dealt into as many as there are groups.
     """
-    projected = []
     for fold in cv.folds[:FOLDS]:
         rest = cv.data.take(fold.train)
         without = CrossValidation(
@@ -111,10 +180,9 @@ def held_out_projections(cv: CrossValidation, best: MapChoice) -> list[Projectio
             unpaired=cv.unpaired,
             parts=cv.parts,
         )
-        source, target = refine(without, best, best.build(without.moments(best.roots)))
+        source, target = refine(without, best, best.build(without.moments(best.roots)), step=step)
         sides = [cv.raw_rows(fold.held_out), cv.raw_rows(fold.reference)]
-        projected.append(Projection(*((source(x), target(y)) for x, y in sides)))
-    return projected
+        yield Projection(*((source(x), target(y)) for x, y in sides))
 
 
 def _cross_fitted(cv: CrossValidation, best: MapChoice, final: MapPair, fold: Fold) -> Projected:
@@ -138,28 +206,50 @@ def _learn(
     rows: Tensor,
     mapped: Sequence[Tensor],
 ) -> tuple[Delta | None, Delta | None]:
-    """Both shifts, learned from the pairs at ``rows`` beside their mapped vectors."""
+    """Both shifts, learned from the pairs at ``rows`` beside their mapped vectors.
+
+    Their first layer is random and stays so: what it gives is computed once, and a step costs two
+    products with the second layer (Rahimi and Recht 2008, arXiv:1011.4088 has the idea).
+    """
     generator = torch.Generator().manual_seed(cv.seed)
+    firsts: list[Tensor | None] = []
     starts, sides = [], []
     for side, z in enumerate(mapped):
+        if isinstance(final[side], IdentityMap):
+            firsts.append(None)
+            starts.append(CrossFitted(z.shape[1], 0, None))
+            sides.append(z)
+            continue
         seen = cv.prepared(side, roots[side]).rows[rows]
-        fixed = isinstance(final[side], IdentityMap)
-        delta = None if fixed else _zero_shift(seen.shape[1], z.shape[1], generator)
-        starts.append(CrossFitted(z.shape[1], seen.shape[1], delta))
-        sides.append(torch.cat([z, seen], dim=1))
+        first = torch.randn(seen.shape[1], HIDDEN, generator=generator)
+        firsts.append(first)
+        second = LinearDelta(torch.zeros(HIDDEN, z.shape[1]))
+        starts.append(CrossFitted(z.shape[1], HIDDEN, second))
+        sides.append(torch.cat([z, F.gelu(seen @ first)], dim=1))
     groups = [cv.data.groups[row] for row in rows.tolist()]
     pairs = PairedEmbeddings.from_arrays(sides[0], sides[1], groups=groups)
     card = Card("cross-fitted", len(rows), sides[0].shape[1], sides[1].shape[1])
     config = replace(CONFIG, seed=cv.seed, batch_size=min(BATCH, len(rows)))
     with torch.enable_grad(), without_chance_warnings():
-        learned = train(Adapter(starts[0], starts[1], card), pairs, config=config)
-    source, target = learned.source_map, learned.target_map
-    assert isinstance(source, CrossFitted) and isinstance(target, CrossFitted)
-    return source.delta, target.delta
+        learned = train(Adapter(starts[0], starts[1], card), pairs, loss=anchored, config=config)
+    deltas: list[Delta | None] = []
+    for first_layer, side_map in zip(firsts, (learned.source_map, learned.target_map), strict=True):
+        assert isinstance(side_map, CrossFitted)
+        if first_layer is None or side_map.weight is None:
+            deltas.append(None)
+            continue
+        second_layer = side_map.weight.weight.detach()
+        bias = torch.zeros(HIDDEN)
+        deltas.append(MLPDelta(first_layer, bias, second_layer, dropout=DROPOUT))
+    return deltas[0], deltas[1]
 
 
-def _zero_shift(d_in: int, dim: int, generator: torch.Generator) -> MLPDelta:
-    """A shift of unit-norm rows ``(n, d_in)`` that starts at zero."""
-    first = torch.randn(d_in, HIDDEN, generator=generator)
-    second = torch.zeros(HIDDEN, dim)
-    return MLPDelta(first, torch.zeros(HIDDEN), second, dropout=DROPOUT)
+def anchored(batch: Batch) -> Tensor:
+    """``contrastive`` and a share of the mean squared distance by which the shifts move vectors."""
+    dim = batch.source_projected.shape[1]
+    sides = (batch.source_input, batch.source), (batch.target_input, batch.target)
+    moved = [
+        (after - F.normalize(before[:, :dim], dim=1)).square().sum(dim=1).mean()
+        for before, after in sides
+    ]
+    return contrastive(batch) + ANCHOR * (moved[0] + moved[1]) / 2

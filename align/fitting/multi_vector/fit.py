@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from align._checks import check_at_least
+from align._display.interruption import saying_what_is_kept
+from align._display.progress import progress_bar
 from align.adapters.adapter import Adapter
 from align.adapters.multi_vector.aspects import check_tokens
 from align.adapters.multi_vector.meta_tokens import MetaTokens
@@ -38,6 +39,9 @@ from align.fitting.multi_vector.training import (
 from align.metrics.chance import without_chance_warnings
 from align.metrics.ranks import rank_scores
 from align.scoring.ties import MEANS, first_best
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ def fit_meta_tokens(
     seed: int = 0,
     do_no_harm: bool = True,
     fit_adapter: FitAdapter = fit,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> MetaTokens:
     """Several vectors per item, each step used only where held-out pairs say that it helps.
 
@@ -122,7 +126,8 @@ def fit_meta_tokens(
         seed: Seeds folds, clusters and batches. The same data and seed give the same head.
         do_no_harm: Whether step 4 may drop the further vectors.
         fit_adapter: How the adapter is fitted to pairs; called four times.
-        progress: Show a bar over adapters and epochs.
+        progress: Whether to draw a bar over adapters and epochs; by default in a terminal or
+            notebook.
 
     Returns:
         The head; ``head.card`` says what was tried, and how it scored.
@@ -144,7 +149,10 @@ def fit_meta_tokens(
     sides = whole.source, whole.target
     warn_of_repeats(sides, whole.group_key, "fit_meta_tokens", stacklevel=2)
     began = time.perf_counter()
-    with tqdm(total=FOLDS + 1, disable=not progress, unit="step") as bar:
+    with (
+        saying_what_is_kept(lambda: "Nothing of the head is kept; run it again to start anew."),
+        progress_bar(progress, total=FOLDS + 1, unit="step") as bar,
+    ):
         with without_chance_warnings():
             adapter = _remembering(fit_adapter(whole), whole)
         bar.update()

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from align._display.progress import progress_bar
 from align.adapters.adapter import Adapter
 from align.adapters.artifact.config import describe
 from align.adapters.corrections.reference_set import ROWS
@@ -43,7 +43,7 @@ class TrainingRun:
     """One training run: what it changes, and where it stands after ``step`` of ``steps``.
 
     ``first_value`` is what validation gave at the start, ``best_value`` the best, after
-    ``best_step``; ``seconds`` counts all resumed parts.
+    ``best_step``; ``seconds`` counts all resumed parts; ``written`` is the step of the checkpoint.
     """
 
     def __init__(
@@ -67,13 +67,15 @@ class TrainingRun:
         self.first_value: float | None = None
         self.best_value: float | None = None
         self.step = self.best_step = self.misses = 0
+        self.written = 0
         self.seconds = 0.0
 
-    def go(self, path: Path | None, log: Sequence[Log], progress: bool) -> None:
+    def go(self, path: Path | None, log: Sequence[Log], progress: bool | None) -> None:
         """Every step from where the checkpoint at ``path`` stands, or the start, to the end."""
         identity = {} if path is None else self._identity()
         if path is not None and path.exists():
             self._load(*checkpoints.read(path, identity))
+            self.written = self.step
         began = time.perf_counter() - self.seconds
 
         def report(record: Mapping[str, float]) -> None:
@@ -84,7 +86,7 @@ class TrainingRun:
         if self.validate is not None and self.best_value is None:
             report({"step": 0, "validation": self._validated()})
         self.work.train()
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=not progress) as bar:
+        with progress_bar(progress, total=self.steps, initial=self.step, unit="step") as bar:
             while self.step < self.steps and not self._is_over():
                 record = self._advance()
                 last = self.step == self.steps
@@ -97,6 +99,7 @@ class TrainingRun:
                     last or self._is_over() or self.step % self.config.checkpoint_every == 0
                 ):
                     checkpoints.write(path, *self._state(), identity)
+                    self.written = self.step
                 bar.update()
                 bar.set_postfix(loss=f"{record['loss']:.4f}")
 

@@ -78,7 +78,7 @@ def train_stages(
     folder: str | Path,
     validate: Validate | None = None,
     log: Sequence[Log] = (),
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Adapter:
     """Train in stages, each from where the one before it ended.
 
@@ -94,7 +94,7 @@ def train_stages(
         folder: Of all stages; made if it is not there.
         validate: As for ``train``, in every stage: each returns its best.
         log: As for ``train``; steps of each stage count from 0.
-        progress: Whether to draw a progress bar for each stage.
+        progress: Whether to draw a bar for each stage; by default in a terminal or notebook.
 
     Raises:
         ValueError: There is no stage, two have one name, or as for ``train``.

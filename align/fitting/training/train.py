@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k
+from align._display.interruption import saying_what_is_kept
 from align.adapters.adapter import Adapter
 from align.adapters.card import installed_versions
 from align.adapters.maps.linear import IdentityMap, mean_directions
@@ -41,7 +42,7 @@ def train(
     validate: Validate | None = None,
     checkpoint: str | Path | None = None,
     log: Sequence[Log] = (),
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Adapter:
     """An adapter trained by gradients on frozen embeddings; the one that came in stays as it is.
 
@@ -71,7 +72,7 @@ def train(
             is there already, training continues from it, or is over if it was.
         log: Called with a record of each step: ``step``, ``loss``, ``temperature``,
             ``learning_rate``, ``seconds`` and, where there was one, ``validation``.
-        progress: Whether to draw a progress bar.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Returns:
         The trained adapter; its card says the loss, the steps and what validation gave.
@@ -95,7 +96,15 @@ def train(
     _check(config, weights, len(rows), device, validated=validate is not None)
     run = TrainingRun(work, rows, loss, config, weights, validate)
     path = None if checkpoint is None else Path(checkpoint).expanduser()
-    with preserved_random_state(device, seed=config.seed):
+
+    def kept() -> str:
+        if path is None:
+            return "Nothing of the training is kept; pass checkpoint to keep it as it goes."
+        if not run.written:
+            return f"No step of the training is kept yet in {path}; run it again to start anew."
+        return f"Training is kept up to step {run.written:,} in {path}; run it again to go on."
+
+    with saying_what_is_kept(kept), preserved_random_state(device, seed=config.seed):
         run.go(path, log, progress)
     return _result(run, pairs)
 

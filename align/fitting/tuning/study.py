@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from align._checks import check_at_least, check_positive
+from align._display.interruption import saying_what_is_kept
+from align._display.progress import progress_bar
 from align._files.codec import Schema
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import as_pairs
@@ -49,7 +50,7 @@ def tune(
     timeout: float | None = None,
     folds: int = 5,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Tuning:
     """Settings of closed-form maps that trade held-out score against bytes per gallery vector.
 
@@ -78,7 +79,7 @@ def tune(
         timeout: Seconds after which this call begins no further trial, or ``None``.
         folds: Parts that the groups are dealt into, >= 2.
         seed: Seeds folds, samples and the search.
-        progress: Whether to draw a progress bar.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Raises:
         TypeError: There is one side alone, or a side does not hold numbers.
@@ -100,7 +101,14 @@ def tune(
     run = _open(Path(study).expanduser(), _identity(scorer, space))
     stop = time.monotonic() + (float("inf") if timeout is None else timeout)
     done = len(_finished(run))
-    with tqdm(total=max(trials, done), initial=done, disable=not progress, unit="trial") as bar:
+
+    def kept() -> str:
+        return f"{done:,} of {trials:,} trials are kept in {study}; run it again to go on."
+
+    with (
+        saying_what_is_kept(kept),
+        progress_bar(progress, total=max(trials, done), initial=done, unit="trial") as bar,
+    ):
         while done < trials and (time.monotonic() < stop or not done):
             _next(run, scorer, space, done)
             done += 1

@@ -51,7 +51,7 @@ def test_an_interrupted_search_resumes(run, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(SettingScorer, "on_fold", interrupted)
         said = run("--trials", "12", code=130).stderr
-    assert "interrupted; finished trials are kept in study.journal" in said
+    assert "trials are kept in study.journal; run it again to go on." in said
     assert not (tmp_path / "tuned").exists()
 
     left = []

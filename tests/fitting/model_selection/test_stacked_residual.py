@@ -9,7 +9,6 @@ import align
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.adapters.maps.residual import ResidualMap
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection import fit as selection
 from align.fitting.model_selection import stacked_residual as refining
 from align.fitting.model_selection.cross_validation import CrossValidation, Unpaired
 from align.fitting.model_selection.fit import fit
@@ -44,6 +43,7 @@ def faster(monkeypatch):
     monkeypatch.setattr(refining, "HIDDEN", 256)
     settings = TrainConfig(steps=150, learning_rate=3e-3, weight_decay=0.0)
     monkeypatch.setattr(refining, "CONFIG", settings)
+    monkeypatch.setattr(refining, "ANCHOR", 0.0)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def given_to_training(monkeypatch):
     """Pairs that training was called with; training itself changes nothing."""
     seen = []
 
-    def untrained(adapter, pairs, *, config):
+    def untrained(adapter, pairs, *, loss, config):
         seen.append(pairs)
         return adapter
 
@@ -93,7 +93,7 @@ def test_given_vectors_know_nothing_of_their_own_pairs(given_to_training):
     grams = []
     for pairs in given_to_training:
         rows = [pairs.groups.index(str(row)) for row in left_out]
-        given = pairs.source[rows][:, : -source.shape[1]]
+        given = pairs.source[rows][:, : -refining.HIDDEN]
         grams.append(given @ given.T)
     torch.testing.assert_close(*grams, atol=1e-4, rtol=0)
 
@@ -104,7 +104,7 @@ def test_given_vectors_lie_in_the_space_of_the_final_maps(given_to_training):
     refining.refine(cv, best, final)
     (pairs,) = given_to_training
     rows = [int(name) for name in pairs.groups]
-    outside = pairs.source[:, : -data.source.shape[1]]
+    outside = pairs.source[:, : -refining.HIDDEN]
     assert (outside * final[0](data.source[rows])).sum(dim=1).mean() > 0.95
 
 
@@ -159,7 +159,7 @@ def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
     data = PairedEmbeddings.from_arrays(*shared_factors(120, (12, 10), shared=6, noise=0.7))
     kept = fit(data, folds=2, refine=True)
     assert isinstance(kept.source_map, BlendMap) and kept.card.method == "a blend"
-    monkeypatch.setattr(selection._Refinement, "improves", property(lambda refinement: True))
+    monkeypatch.setattr(refining.Refinement, "improves", property(lambda refinement: True))
     trained = fit(data, folds=2, refine=True)
     assert isinstance(trained.source_map.inner, LinearMap)
     (name,) = [c.name for c in trained.card.candidates if c.chosen and c.stage in ("map", "final")]
