@@ -89,7 +89,7 @@ def _in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", ())
 
 
-def _kind(drawn: bool) -> type[tqdm[Any]]:
+def _kind(drawn: bool) -> Any:
     """The widget of ``tqdm.auto`` in a notebook that can show it, the line of text elsewhere."""
     if drawn and _in_notebook():
         from importlib.util import find_spec

@@ -3,8 +3,9 @@
     python -m experiments.bench.fit_cost [--quick]
 
 Pairs are synthetic, 384-d and 1280-d as from MiniLM and EfficientNet-Lite0, each its own group.
-Each fit runs in a fresh process, so that its peak memory is its own. Written to
-``experiments/results/fit_cost.json``; a quick run is not.
+Each fit runs in a fresh process, so that its peak memory is its own: with the default
+effort, and with ``effort="fast"``. Written to ``experiments/results/fit_cost.json``; a quick run is
+not.
 
 A wrapped query goes through ``align.wrap`` to an encoder and a retriever that answer at once: what
 is left is what wrapping adds, the adapter included.
@@ -34,7 +35,7 @@ from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.data.embeddings import PairedEmbeddings
 from align.data.sides import Side
-from align.fitting.model_selection.fit import fit
+from align.fitting.model_selection.fit import Effort, fit
 from align.retrieval.wrap import wrap
 from experiments.bench.memory import peak_mib
 from experiments.record import write_record
@@ -52,12 +53,14 @@ class Config:
 
     Attributes:
         sizes: Numbers of training pairs.
-        repeats: Fits of each size.
+        efforts: Efforts of ``align.fit``; the first is its default.
+        repeats: Fits of each size and effort.
         calls: Queries timed per adapter and side.
         seed: Of the synthetic pairs.
     """
 
     sizes: tuple[int, ...] = (1_000, 5_000, 50_000)
+    efforts: tuple[Effort, ...] = ("best", "fast")
     repeats: int = 3
     calls: int = 3000
     seed: int = 0
@@ -69,7 +72,9 @@ class FitCost:
 
     Attributes:
         n: Training pairs.
+        effort: Effort of ``align.fit``.
         seconds: Wall-clock time of ``align.fit``.
+        process_seconds: Processor time of it, over all threads.
         peak_mib: Largest resident memory of the process, libraries and data included.
         before_mib: The same just before the fit.
         data_mib: Size of the two matrices.
@@ -77,7 +82,9 @@ class FitCost:
     """
 
     n: int
+    effort: Effort
     seconds: float
+    process_seconds: float
     peak_mib: float
     before_mib: float
     data_mib: float
@@ -98,13 +105,13 @@ class Result:
     """All costs.
 
     Attributes:
-        fits: Each fit of each size.
-        fit_seconds: Spread over the repeats, by size.
+        fits: Each fit of each size and effort.
+        fit_seconds: Spread over the repeats, by effort and size.
         query_microseconds: Spread over calls with a batch of one, by kind of query.
     """
 
     fits: tuple[FitCost, ...]
-    fit_seconds: dict[int, Spread]
+    fit_seconds: dict[Effort, dict[int, Spread]]
     query_microseconds: dict[str, Spread]
 
 
@@ -113,9 +120,18 @@ def run(config: Config) -> Result:
     # Queries come last: this process must stay small while it starts the others, because Linux
     # counts the memory of the parent, up to the start of the program, as the child's.
     fits = tuple(
-        _fit_in_fresh_process(n, config.seed) for n in config.sizes for _ in range(config.repeats)
+        _fit_in_fresh_process(n, effort, config.seed)
+        for effort in config.efforts
+        for n in config.sizes
+        for _ in range(config.repeats)
     )
-    seconds = {n: spread([each.seconds for each in fits if each.n == n]) for n in config.sizes}
+    seconds = {
+        effort: {
+            n: spread([each.seconds for each in fits if (each.n, each.effort) == (n, effort)])
+            for n in config.sizes
+        }
+        for effort in config.efforts
+    }
     return Result(fits, seconds, query_costs(calls=config.calls, seed=config.seed))
 
 
@@ -138,15 +154,15 @@ def synthetic_pairs(n: int, *, seed: int) -> PairedEmbeddings:
     return PairedEmbeddings.from_arrays(side(D_SOURCE), side(D_TARGET))
 
 
-def fit_cost(n: int, *, seed: int) -> FitCost:
+def fit_cost(n: int, effort: Effort, *, seed: int) -> FitCost:
     """Fit once in this process, whose peak memory must not have been set by anything else."""
     pairs = synthetic_pairs(n, seed=seed)
     before = peak_mib()
-    start = time.perf_counter()
-    adapter = fit(pairs, effort="fast")
-    seconds = time.perf_counter() - start
+    start, processed = time.perf_counter(), time.process_time()
+    adapter = fit(pairs, effort=effort, progress=False)
+    seconds, processed = time.perf_counter() - start, time.process_time() - processed
     data = (pairs.source.nbytes + pairs.target.nbytes) / 2**20
-    return FitCost(n, seconds, peak_mib(), before, data, adapter.card.method)
+    return FitCost(n, effort, seconds, processed, peak_mib(), before, data, adapter.card.method)
 
 
 def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
@@ -197,8 +213,16 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(*torch.tensor(values, dtype=torch.float64).quantile(levels).tolist())
 
 
-def _fit_in_fresh_process(n: int, seed: int) -> FitCost:
-    command = [sys.executable, "-m", "experiments.bench.fit_cost", "--one", str(n), str(seed)]
+def _fit_in_fresh_process(n: int, effort: Effort, seed: int) -> FitCost:
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.bench.fit_cost",
+        "--one",
+        str(n),
+        effort,
+        str(seed),
+    ]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
     return FitCost(**json.loads(done.stdout))
@@ -207,13 +231,24 @@ def _fit_in_fresh_process(n: int, seed: int) -> FitCost:
 def render(result: Result) -> tuple[Table, Table]:
     """The two tables that are printed."""
     fits = Table(title=f"align.fit on {D_SOURCE}-d and {D_TARGET}-d pairs")
-    for name in ("pairs", "s p20", "s p50", "s p80", "peak MiB", "before MiB", "data MiB"):
+    for name in (
+        "effort",
+        "pairs",
+        "s p20",
+        "s p50",
+        "s p80",
+        "peak MiB",
+        "before MiB",
+        "data MiB",
+    ):
         fits.add_column(name, justify="right")
-    for n, seconds in result.fit_seconds.items():
-        runs = [each for each in result.fits if each.n == n]
-        worst = max(runs, key=lambda each: each.peak_mib)
-        memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
-        fits.add_row(f"{n:,}", *_cells(seconds, 2), *(f"{mib:,.0f}" for mib in memory))
+    for effort, by_size in result.fit_seconds.items():
+        for n, seconds in by_size.items():
+            runs = [each for each in result.fits if (each.n, each.effort) == (n, effort)]
+            worst = max(runs, key=lambda each: each.peak_mib)
+            memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
+            shown = (f"{mib:,.0f}" for mib in memory)
+            fits.add_row(effort, f"{n:,}", *_cells(seconds, 2), *shown)
     queries = Table(title="one adapted query, microseconds")
     queries.add_column("query")
     for name in ("p20", "p50", "p80"):
@@ -232,12 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one small fit, no record")
     parser.add_argument(
-        "--one", nargs=2, type=int, metavar=("N", "SEED"), help="fit once in this process"
+        "--one", nargs=3, metavar=("N", "EFFORT", "SEED"), help="fit once in this process"
     )
     told: Any = parser.parse_args(arguments)
     if told.one:
-        n, seed = told.one
-        print(json.dumps(asdict(fit_cost(n, seed=seed))))
+        n, effort, seed = told.one
+        print(json.dumps(asdict(fit_cost(int(n), effort, seed=int(seed)))))
         return
     config = Config(sizes=(300,), repeats=1, calls=300) if told.quick else Config()
     result = run(config)

@@ -142,9 +142,7 @@ def put(built: Index, new: NewItems, chosen: EncoderChoice, store: Path) -> Chan
     )
     embedder = retriever.embedder
     check_encoder(embedder.adapter, built.side, embedder.encoder(built.side))
-    return retriever.put(
-        new.ids, new.items, metadata=new.metadata(), modality=new.modality
-    )
+    return retriever.put(new.ids, new.items, metadata=new.metadata(), modality=new.modality)
 
 
 def delete_items(out: Path, words: Sequence[str]) -> tuple[int, int]:

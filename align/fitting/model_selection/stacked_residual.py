@@ -3,7 +3,7 @@
 Beside its own training pairs a closed form looks better than it is, and gradient steps taken there
 have nothing left to learn but noise. So each pair is mapped by a closed form fitted without its
 fold, turned into the space of the final one, and the shift is learned beside that: stacking, as in
-Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1.
+Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1. The first layer of the shift is random and fixed.
 """
 
 from __future__ import annotations

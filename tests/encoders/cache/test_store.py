@@ -309,3 +309,17 @@ def test_vectors_that_vanish_as_they_are_written_are_an_error(store, encoder, mo
     monkeypatch.setattr("align.encoders.cache.store.write", lambda *args, **options: None)
     with pytest.raises(OSError, match="2 of 2 vectors are gone already"):
         store.encode(encoder, ["a", "b"])
+
+
+def test_an_interruption_says_how_many_items_are_stored(tmp_path):
+    class Interrupted(CountingEncoder):
+        def encode(self, items, *, progress=False):
+            if len(self.items) == 4:
+                raise KeyboardInterrupt
+            return super().encode(items, progress=progress)
+
+    store = EmbeddingStore(tmp_path / "store", batch=2)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        store.encode(Interrupted(), list("abcdefg"))
+    (note,) = stopped.value.__notes__
+    assert note.startswith("4 of 7 items are stored in ") and "run it again to go on" in note

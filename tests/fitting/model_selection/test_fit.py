@@ -336,3 +336,21 @@ def test_a_side_that_is_the_same_for_all_pairs_is_refused_by_name(side, lengths,
     sides = (constant, varied) if side == "source" else (varied, constant)
     with pytest.raises(ValueError, match=f"the {side} side must differ between pairs; all 60 rows"):
         fit(PairedEmbeddings.from_arrays(*sides))
+
+
+def test_an_interrupted_fit_says_that_nothing_of_it_is_kept(monkeypatch):
+    def interrupted(cv, folds, *, query_only):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("align.fitting.model_selection.fit.choose_gallery", interrupted)
+    sides = shared_factors(60, (12, 10), shared=6, noise=0.7)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(PairedEmbeddings.from_arrays(*sides), folds=2)
+    assert stopped.value.__notes__[0].startswith("Nothing of the fit is kept")
+
+
+def test_progress_names_the_stages(capsys):
+    sides = shared_factors(60, (12, 10), shared=6, noise=0.7)
+    fit(PairedEmbeddings.from_arrays(*sides), folds=2, progress=True)
+    drawn = capsys.readouterr().err
+    assert "maps" in drawn and "gallery correction" in drawn

@@ -61,7 +61,7 @@ def assert_same(a, b):
 def test_an_interrupted_run_continues_to_the_same_bits(pairs, start, tmp_path, step, validate):
     path = tmp_path / "run" / "training.safetensors"
     whole = train(start, pairs, config=CONFIG, validate=validate)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         train(
             start,
             pairs,
@@ -71,6 +71,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(pairs, start, tmp_path, s
             log=[stopping_at(step, KeyboardInterrupt)],
         )
     assert path.exists() == (step > 4)
+    kept = f"kept up to step {(step - 1) // 4 * 4}" if step > 4 else "No step of the training"
+    assert kept in stopped.value.__notes__[0]
     seen = []
     found = train(
         start, pairs, config=CONFIG, validate=validate, checkpoint=path, log=[seen.append]
