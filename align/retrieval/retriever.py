@@ -129,7 +129,7 @@ class Retriever:
         *,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         modality: str | Sequence[str] | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> Changes:
         """Encode items and put them in the index, in the place of those with their ids.
 
@@ -144,7 +144,7 @@ class Retriever:
         items: Sequence[Any],
         metadata: Sequence[Mapping[str, Any]] | None,
         modality: str | Sequence[str] | None,
-        progress: bool,
+        progress: bool | None,
     ) -> _NewItems:
         """Items as the index takes them."""
         ids, items = as_list("ids", ids), as_list("items", items)
