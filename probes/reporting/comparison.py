@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align._display.escaping import plain
+from align._display.progress import progress_bar
 from align.data.embeddings import PairedEmbeddings
 from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
@@ -61,7 +62,7 @@ def compare(
     probes: Sequence[Probe | str] = STANDARD,
     baseline: str | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Comparison:
     """The modality gap of several systems on the same pairs, each beside the first of them.
 
@@ -88,7 +89,7 @@ def compare(
         probes: What to measure, as in ``probes.report``.
         baseline: Name of the system that the others are compared with; the first if left out.
         seed: Seeds samples, draws and nulls.
-        progress: Show a progress bar on standard error.
+        progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
     Raises:
         TypeError: A system is none of these, or a name is no text.
@@ -215,15 +216,13 @@ def _measure(
     adapter: AdapterLike | None,
     chosen: Sequence[Probe],
     seed: int,
-    progress: bool,
+    progress: bool | None,
 ) -> _Measured:
-    from tqdm import tqdm
-
     spaces = states(paired, adapter, seed=seed)
     raw = spaces["raw"]
     weights = torch.cat(list(resamples(raw.codes, DRAWS, raw.generator("bootstrap"))))
     results = {}
-    with tqdm(total=len(chosen), unit="probe", disable=not progress) as bar:
+    with progress_bar(progress, total=len(chosen), unit="probe") as bar:
         for probe in chosen:
             bar.set_description(plain(f"{name}: {probe.label}"))
             column = _column(probe, spaces)
