@@ -162,7 +162,7 @@ def encode_pairs(
     *,
     instruction_encoder: Encoder | None,
     store: Cache | None,
-    progress: bool,
+    progress: bool | None,
 ) -> PairedEmbeddings:
     """What ``Pairs.encode`` gives."""
     from align.data.embeddings import PairedEmbeddings
