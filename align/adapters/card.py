@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Annotated, Any, Self
 
-from align._display.lines import count, one_line, percent, quoted, rounded
+from align._display.lines import count, one_line, percent, quoted, rounded, shortened
 from align._display.panel import render
 from align._display.parts import Cell, Folded, Panel, Table, Tile
 from align._files.codec import ADDED, Rule, decode, whole_number
 from align.data.embeddings import PairedEmbeddings
-from align.data.sides import SIDE_NAMES
+from align.data.sides import SIDE_NAMES, Side
 
 LARGEST = 2**53  # whole numbers up to here mean the same to every reader of JSON
 LONGEST = 100_000  # characters of a text
@@ -129,6 +129,10 @@ class Card:
     def _repr_html_(self) -> str:
         return render(card_panel(self))
 
+    def side_name(self, side: Side) -> str:
+        """What people call a side, cut to what a line or a cell holds."""
+        return shortened(self.side_names[side == "target"], 30)
+
     @property
     def held_out(self) -> Candidate | None:
         """What was chosen last, whose numbers are those of the adapter on held-out pairs.
@@ -222,7 +226,10 @@ def card_facts(card: Card) -> dict[str, str | int]:
         seed = "" if card.seed is None else f" from seed {card.seed}"
         facts["chosen on"] = f"{count(card.folds[0], 'fold')}, drawn {card.folds[1]}x{seed}"
     if any(card.n_unpaired):
-        facts["unpaired items"] = "{:,} source, {:,} target".format(*card.n_unpaired)
+        source, target = card.n_unpaired
+        facts["unpaired items"] = (
+            f"{source:,} {card.side_name('source')}, {target:,} {card.side_name('target')}"
+        )
     if card.seconds:
         facts["took"] = f"{sum(card.seconds.values()):,.1f} seconds"
     if card.versions:
@@ -232,12 +239,12 @@ def card_facts(card: Card) -> dict[str, str | int]:
 
 def sides_table(card: Card) -> Table:
     """Both sides, with the width of their vectors and the encoder that gives them."""
-    sides = (
+    sides: tuple[tuple[Side, int, str | None], ...] = (
         ("source", card.d_source, card.source_fingerprint),
         ("target", card.d_target, card.target_fingerprint),
     )
     rows: list[list[Cell]] = [
-        [side, width, card.encoders.get(side) or fingerprint or "not recorded"]
+        [card.side_name(side), width, card.encoders.get(side) or fingerprint or "not recorded"]
         for side, width, fingerprint in sides
     ]
     return Table(["side", "dimensions", "encoder"], rows, numeric=(1,))

@@ -24,8 +24,8 @@ def adapter_line(parts: Components, card: Card) -> str:
     """``Adapter(source 384 → 256, target 1,280 → 256, 4,000 pairs, held-out recall@10 ...)``."""
     return one_line(
         "Adapter",
-        f"source {_widths(parts.source_map)}",
-        f"target {_widths(parts.target_map)}",
+        f"{card.side_name('source')} {_widths(parts.source_map)}",
+        f"{card.side_name('target')} {_widths(parts.target_map)}",
         count(card.n_pairs, "pair"),
         held_out_words(card),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from align._display.lines import count, one_line, quoted, shortened, size
 from align._display.parts import Cell, Panel, Table, Tile
 from align.data.item_cells import item_cell, kinds
+from align.data.sides import SIDE_NAMES, SideNames, directions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,8 @@ class _Pairs(_Rows, Protocol):
     def target_modality(self) -> tuple[str, ...] | None: ...
     @property
     def instructions(self) -> tuple[str, ...] | None: ...
+    @property
+    def side_names(self) -> SideNames: ...
 
 
 class _PairedEmbeddings(_Rows, Protocol):
@@ -62,6 +65,8 @@ class _PairedEmbeddings(_Rows, Protocol):
     def instructions(self) -> Tensor | None: ...
     @property
     def encoders(self) -> Mapping[str, str]: ...
+    @property
+    def side_names(self) -> SideNames: ...
 
 
 def pairs_line(pairs: _Pairs) -> str:
@@ -77,15 +82,16 @@ def pairs_line(pairs: _Pairs) -> str:
 
 def pairs_panel(pairs: _Pairs) -> Panel:
     """Sizes, what the sides are, and the first pairs."""
-    sides = ("source", pairs.source_modality), ("target", pairs.target_modality)
+    sides = tuple(map(brief, pairs.side_names))
+    modalities = zip(sides, (pairs.source_modality, pairs.target_modality), strict=True)
     facts = {
         f"{side} modalities": ", ".join(
             f"{kind} ({n:,})" for kind, n in Counter(names).most_common()
         )
-        for side, names in sides
+        for side, names in modalities
         if names is not None
     }
-    columns = ["id", "source", "target"]
+    columns = ["id", *sides]
     cells: list[list[Cell]] = [
         [brief(pairs.ids[row]), item_cell(pairs.source[row]), item_cell(pairs.target[row])]
         for row in range(min(SHOWN, len(pairs)))
@@ -116,11 +122,17 @@ def brief(text: str) -> str:
     return shortened(text, 60)
 
 
+def named_sides(names: SideNames) -> str:
+    """``"caption → image"``, or nothing where nobody gave the sides other names."""
+    return "" if names == SIDE_NAMES else shortened(directions_of(names)[0], 40)
+
+
 def paired_line(pairs: _PairedEmbeddings) -> str:
-    """``PairedEmbeddings(5,000 pairs, 384 → 1,280 dimensions, 1,000 groups)``."""
+    """``PairedEmbeddings(5,000 pairs, caption → image, 384 → 1,280 dimensions, 1,000 groups)``."""
     return one_line(
         "PairedEmbeddings",
         count(len(pairs), "pair"),
+        named_sides(pairs.side_names),
         f"{pairs.source.shape[1]:,} → {pairs.target.shape[1]:,} dimensions",
         _groups(pairs),
         count(len(set(pairs.domains)), "domain") if pairs.domains is not None else "",
@@ -130,14 +142,19 @@ def paired_line(pairs: _PairedEmbeddings) -> str:
 
 def paired_panel(pairs: _PairedEmbeddings) -> Panel:
     """Sizes, and where the vectors of each side come from."""
+    encoders = [
+        pairs.encoders.get("source") or pairs.source_fingerprint,
+        pairs.encoders.get("target") or pairs.target_fingerprint,
+    ]
+    source, target = map(brief, pairs.side_names)
     sides = [
-        _side_row("source", pairs.source, pairs.source_fingerprint, pairs.source_parts, pairs),
-        _side_row("target", pairs.target, pairs.target_fingerprint, pairs.target_parts, pairs),
+        _side_row(source, pairs.source, encoders[0], pairs.source_parts),
+        _side_row(target, pairs.target, encoders[1], pairs.target_parts),
     ]
     facts: dict[str, str | int] = {}
     if pairs.domains is not None:
         facts["domains"] = len(set(pairs.domains))
-    for side, masks in (("source", pairs.source_modality), ("target", pairs.target_modality)):
+    for side, masks in ((source, pairs.source_modality), (target, pairs.target_modality)):
         if masks is not None:
             facts[f"{side} modalities"] = len(set(masks.tolist()))
     if pairs.instructions is not None:
@@ -227,15 +244,13 @@ def _tiles(pairs: _Rows, skipped: Sequence[str]) -> list[Tile]:
 def _side_row(
     side: str,
     vectors: Tensor,
-    fingerprint: str | None,
+    encoder: str | None,
     parts: tuple[int, ...] | None,
-    pairs: _PairedEmbeddings,
 ) -> list[Cell]:
     d = f"{vectors.shape[1]:,}"
     if parts is not None and len(parts) > 1:
         d += f" ({' + '.join(f'{each:,}' for each in parts[:8])}{' + …' if len(parts) > 8 else ''})"
-    encoder = pairs.encoders.get(side) or fingerprint or "not recorded"
-    return [side, d, _dtype(vectors), shortened(encoder, 120)]
+    return [side, d, _dtype(vectors), shortened(encoder or "not recorded", 120)]
 
 
 def _dtype(vectors: Tensor) -> str:

@@ -10,6 +10,8 @@ from align._checks import as_list
 Side = Literal["source", "target"]
 SideNames = tuple[str, str]
 
+SIDES: tuple[Side, Side] = ("source", "target")
+
 SIDE_NAMES: SideNames = ("source", "target")
 """What the sides are called where nobody gave them other names."""
 

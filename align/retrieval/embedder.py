@@ -110,14 +110,14 @@ class Embedder(Generic[VectorsT]):
         self._fingerprints = {role: each.fingerprint for role, each in self._encoders.items()}
 
     def __repr__(self) -> str:
-        return embedder_line(self._space, self._encoders, self.adapter.card.encoders)
+        return embedder_line(self._space, self._encoders, self.adapter.card)
 
     def _repr_html_(self) -> str:
         return render(self.panel())
 
     def panel(self) -> Panel:
         """What a notebook shows of it: the adapter and the encoders; none is built for it."""
-        return embedder_panel(self._space, self._encoders, self.adapter.card.encoders, self.store)
+        return embedder_panel(self._space, self._encoders, self.adapter.card, self.store)
 
     def digest(self, **words: str | None) -> str:
         """A name for the vectors of the adapter, for what caches them; hexadecimal.

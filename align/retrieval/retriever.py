@@ -74,10 +74,10 @@ class Retriever:
         )
 
     def __repr__(self) -> str:
-        return retriever_line(self.query_side, self.index)
+        return retriever_line(self._asking, self.index)
 
     def _repr_html_(self) -> str:
-        return render(retriever_panel(self.query_side, self.index.panel(), self.embedder.panel()))
+        return render(retriever_panel(self._asking, self.index.panel(), self.embedder.panel()))
 
     @classmethod
     def open(
@@ -95,6 +95,11 @@ class Retriever:
     def query_side(self) -> Side:
         """The side of the queries: the one that the index does not hold."""
         return other_side(self.index.side)
+
+    @property
+    def _asking(self) -> str:
+        """What people call the side of the queries."""
+        return self.embedder.adapter.card.side_name(self.query_side)
 
     def add(
         self,

@@ -74,10 +74,15 @@ class Wrapped:
         self._side = side
 
     def __repr__(self) -> str:
-        return wrapped_line(self._search, self._side, self._embedder)
+        return wrapped_line(self._search, self._asking, self._embedder)
 
     def _repr_html_(self) -> str:
-        return render(wrapped_panel(self._search, self._side, self._embedder.panel()))
+        return render(wrapped_panel(self._search, self._asking, self._embedder.panel()))
+
+    @property
+    def _asking(self) -> str:
+        """What people call the side of the queries."""
+        return self._embedder.adapter.card.side_name(self._side)
 
     def search(
         self,

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from align._display.numbers import number as number
-from align.data.sides import Side, directions_of
+from align.data.sides import SIDES, Side, directions_of
 from probes.reporting.model import (
     CONTROL,
-    SIDES,
     Column,
     Direction,
     Reading,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from align.data.sides import SIDES
 from probes.reporting.before_after import BeforeAfter, before_after
 from probes.reporting.formatting import number, side_name
-from probes.reporting.model import SIDES, Column, ReportValues
+from probes.reporting.model import Column, ReportValues
 
 _SMALL_LOSS = 0.01  # of recall or of FOSCTTM, still called none
 

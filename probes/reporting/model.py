@@ -15,7 +15,6 @@ COLUMNS: tuple[Column, ...] = ("raw", "aligned", "corrected", "centred")
 
 CONTROL: Column = "centred"
 Direction = Literal["source to target", "target to source"]
-SIDES = ("source", "target")
 Points = tuple[tuple[float, float], ...]
 Numbers = tuple[float, ...]
 

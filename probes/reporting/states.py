@@ -67,7 +67,7 @@ def measurable(
             f"a report needs at least {least} groups of pairs, for its intervals; got "
             f"{groups} groups in {len(paired)} pairs. Hold out more pairs."
         )
-    for name, side in (("source", measured.source), ("target", measured.target)):
+    for name, side in zip(paired.side_names, (measured.source, measured.target), strict=True):
         units = directions(name, side.detach().cpu().double())
         # Unit vectors of float32 that differ by no more than rounding are one direction.
         if ((units - units[0]).abs() <= 1e-7).all():

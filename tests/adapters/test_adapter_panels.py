@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from align.adapters.adapter import Adapter
-from align.adapters.card import Candidate, Card
+from align.adapters.card import Candidate, Card, card_facts
 from align.adapters.corrections.hubness import InvertedSoftmax
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import LinearMap
 from align.adapters.maps.parts import Parts
 from align.adapters.multi_vector.meta_tokens import MetaTokens
+from align.adapters.panels import adapter_panel
 from align.adapters.training_items import TrainingItems
 
 TRIED = (
@@ -55,6 +56,17 @@ def test_lines_say_what_is_mapped_and_how_well_beside_chance() -> None:
     assert repr(CARD) == f"Card('rcca(3, 1)', 6 → 4 dimensions, 4,000 pairs, {held})"
     assert repr(TRIED[0]) == "Candidate(map: 'ridge(1)', MRR 0.200 (chance 0.050))"
     assert repr(TRIED[3]) == "Candidate(instructions: 'a shift', MRR 0.900, chosen)"
+
+
+def test_sides_are_called_as_the_card_calls_them() -> None:
+    card = replace(CARD, side_names=("caption", "image"), n_unpaired=(7, 8))
+    assert repr(adapter(card)).startswith("Adapter(caption 6 → 3, image 4 → 3, ")
+    [table] = adapter_panel(adapter(card).components(), card).tables
+    assert [(row[0], row[-1]) for row in table.rows] == [
+        ("caption", "text:minilm"), ("image", "image:dino"),
+    ]  # fmt: skip
+    assert card_facts(card)["unpaired items"] == "7 caption, 8 image"
+    assert len(replace(CARD, side_names=("x" * 999, "y")).side_name("source")) <= 30
 
 
 def test_a_card_of_a_map_made_by_hand_claims_nothing() -> None:

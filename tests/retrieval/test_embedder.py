@@ -73,7 +73,7 @@ def test_encoders_of_the_card_run_on_the_device_that_was_asked_for(sbert, machin
 
 def test_an_unknown_encoder_is_an_error(adapter):
     embedder = Embedder(adapter, source=SOURCE)
-    with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass the encoder"):
+    with pytest.raises(ValueError, match=r"the target encoder must be known.*Pass the target"):
         embedder.gallery(["t0"])
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from align.data.sides import SIDE_NAMES, SIDES
+
 if TYPE_CHECKING:
     from align.adapters.card import Card
 
@@ -90,8 +92,10 @@ def _of_card(card: Card) -> Facts:
             "recall_at_10_at_random": held.chance_at_10,
             "gallery": card.fold_gallery,
         }
+    named = dict(zip(SIDES, card.side_names, strict=True))
     return {
         "verdict": card.verdict or None,
+        "sides": None if card.side_names == SIDE_NAMES else named,
         "encoders": dict(card.encoders),
         "fingerprints": {"source": card.source_fingerprint, "target": card.target_fingerprint},
         "widths": {"source": card.d_source, "target": card.d_target},

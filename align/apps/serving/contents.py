@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from align._display.lines import shortened
 from align.apps.serving.answers import About
 from align.apps.serving.first_view import (
     caption_field,
@@ -19,6 +20,7 @@ from align.apps.serving.raw import raw_view
 from align.apps.serving.roots import Roots
 from align.data.encoding import Cache
 from align.data.multi_vector import MultiVector
+from align.data.sides import SIDE_NAMES, directions_of
 from align.retrieval.hits import Hit
 from align.retrieval.index.index import Index
 from align.retrieval.picture_paths import FIELD, PicturePaths
@@ -89,6 +91,7 @@ def contents_of(
         items=len(items),
         modalities={name: n for name, n in index.modalities.items() if name},
         queries=tuple(queries),
+        direction=_direction(retriever),
         examples=example_texts(items, caption) if takes_texts else (),
         caption=caption,
         missing=missing_pictures(items, paths, roots),
@@ -99,6 +102,15 @@ def contents_of(
         budgets=budgets,
     )
     return Contents(about, paths, roots, raw.index, tuple(evenly_spaced(items, SAMPLED)))
+
+
+def _direction(retriever: Retriever) -> str | None:
+    """``"caption → image"``; ``None`` where nobody gave the sides names."""
+    names = retriever.embedder.adapter.card.side_names
+    if names == SIDE_NAMES:
+        return None
+    forth, back = directions_of(names)
+    return shortened(forth if retriever.query_side == "source" else back, 80)
 
 
 def _all_items(index: Index) -> list[Hit]:

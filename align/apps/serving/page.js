@@ -247,7 +247,8 @@ function begin(answer) {
   const words = { image: ["picture", "pictures"], text: ["text", "texts"], code: ["piece of code", "pieces of code"] };
   const facts = kinds.map(([name, n]) => count(n, ...(words[name] ?? [name])));
   at("name").textContent = about.name;
-  at("facts").textContent = kinds.length ? facts.join(", ") : count(about.items, "item");
+  const held = kinds.length ? facts.join(", ") : count(about.items, "item");
+  at("facts").textContent = about.direction === null ? held : `${about.direction}, ${held}`;
   at("missing").hidden = about.missing === null;
   at("missing").textContent = about.missing ?? "";
   const texts = about.queries.includes("text");

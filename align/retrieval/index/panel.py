@@ -9,6 +9,7 @@ from typing import Protocol
 
 from align._display.lines import count, one_line, quoted, size
 from align._display.parts import Cell, Panel, Tile
+from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.sides import Side
 from align.retrieval.hits import Hit
 from align.retrieval.hits_panel import item_table
@@ -34,7 +35,7 @@ def index_line(index: _Index, segments: Sequence[LiveSegment]) -> str:
     """``Index(1,000 target items, 256 dimensions, float32, 'idx', 12 not saved)``."""
     return one_line(
         "Index",
-        count(_items(segments), f"{index.side} item"),
+        count(_items(segments), f"{_side_name(index)} item"),
         "" if index.dim is None else count(index.dim, "dimension"),
         index.dtype,
         quoted(index.folder, 60),
@@ -47,7 +48,7 @@ def index_panel(index: _Index, segments: Sequence[LiveSegment]) -> Panel:
     items = _items(segments)
     nbytes = sum(each.segment.nbytes for each in segments)
     vectors = sum(len(each.segment.tokens) for each in segments)
-    tiles = [Tile("items", f"{items:,}", f"of the {index.side} side")]
+    tiles = [Tile("items", f"{items:,}", f"of the {_side_name(index)} side")]
     if index.dim is not None:
         tiles.append(Tile("dimensions", f"{index.dim:,}", index.dtype))
     if vectors > sum(len(each.segment) for each in segments):
@@ -74,6 +75,15 @@ def index_panel(index: _Index, segments: Sequence[LiveSegment]) -> Panel:
     except (OSError, ValueError) as error:
         warning = f"The items cannot be read: {error}"
     return Panel("Index", warning=warning, tiles=tiles, facts=facts, tables=tables)
+
+
+def _side_name(index: _Index) -> str:
+    """What people call the side of the items, as far as the adapter of the index knows."""
+    held = index.adapter
+    if held is None:
+        return index.side
+    card = held.adapter.card if isinstance(held, MetaTokens) else held.card
+    return card.side_name(index.side)
 
 
 def _items(segments: Sequence[LiveSegment]) -> int:

@@ -10,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import align
+from align.adapters.adapter import Adapter
+from align.adapters.card import Card
+from align.adapters.maps.linear import IdentityMap
 from align.apps import cli
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -57,6 +60,7 @@ def test_an_adapter_says_what_made_it(run):
     adapter = align.load(GOLDEN / "adapter")
     assert found["pairs"] == adapter.card.n_pairs and found["dim"] == adapter.source_map.dim
     assert found["verdict"] == adapter.card.verdict
+    assert found["sides"] is None
     assert found["held_out"]["recall_at_10_at_random"] == adapter.card.held_out.chance_at_10
     assert adapter.card.verdict in run("adapter")
 
@@ -99,3 +103,10 @@ def test_what_is_damaged_says_so(run, tmp_path):
     card.write_text(card.read_text().replace("rcca", "rccb"))
     with pytest.raises(ValueError, match=r"its digest in config\.json is another"):
         run("adapter")
+
+
+def test_an_adapter_of_named_sides_says_what_they_are_called(tmp_path):
+    card = Card("identity", 1, 4, 4, side_names=("caption", "image"))
+    Adapter(IdentityMap(4), IdentityMap(4), card).save(tmp_path / "adapter")
+    result = CliRunner().invoke(cli.app, ["info", str(tmp_path / "adapter"), "--json"])
+    assert json.loads(result.stdout)["sides"] == {"source": "caption", "target": "image"}

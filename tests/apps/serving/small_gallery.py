@@ -17,6 +17,7 @@ from align.adapters.multi_vector.aspects import Heads
 from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.apps.serving.contents import Shown
 from align.apps.serving.gallery import Gallery
+from align.data.sides import SIDE_NAMES
 from align.retrieval.retriever import Retriever
 
 BASE = "http://127.0.0.1:8765"
@@ -104,11 +105,12 @@ def as_bytes(colour, kind="PNG"):
     return held.getvalue()
 
 
-def colours_index(folder, *, wide=False, several=False, paths=None):
+def colours_index(folder, *, wide=False, several=False, paths=None, side_names=SIDE_NAMES):
     """Pictures in an index that texts search, and the encoders of both sides."""
     reader, looker = encoders(wide=wide)
     target = FirstColumns() if wide else IdentityMap(4)
-    adapter = Adapter(IdentityMap(4), target, Card("identity", 1, 4, 6 if wide else 4))
+    card = Card("identity", 1, 4, 6 if wide else 4, side_names=side_names)
+    adapter = Adapter(IdentityMap(4), target, card)
     head = MetaTokens(adapter, *_aspects(), mix=0.5, asking=4, card={}) if several else adapter
     paths = draw(folder / "photos") if paths is None else paths
     index = Index.create(folder / "idx", head)
@@ -125,8 +127,9 @@ def _aspects():
 
 
 def gallery(folder, **options):
-    """A gallery of pictures; ``paths``, ``wide`` and ``several`` are those of the index."""
-    of_index = {name: options.pop(name) for name in ("paths", "wide", "several") if name in options}
+    """A gallery of pictures; ``paths``, ``wide`` and their like are those of the index."""
+    names = ("paths", "wide", "several", "side_names")
+    of_index = {name: options.pop(name) for name in names if name in options}
     index, reader, looker = colours_index(folder, **of_index)
     most = {name: options.pop(name) for name in ("most_queries",) if name in options}
     return Gallery(Retriever(index, source=reader, target=looker), shown=Shown(**options), **most)

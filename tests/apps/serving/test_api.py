@@ -72,6 +72,13 @@ def test_about_names_the_kinds_of_query(client):
     assert found["items"] == 6 and found["modalities"] == {"image": 6}
     assert found["queries"] == ["text", "image"] and found["budgets"] == []
     assert "--store" in found["no_raw"]
+    assert found["direction"] is None
+
+
+def test_about_says_what_is_searched_by_what_where_the_sides_have_names(tmp_path):
+    made = gallery(tmp_path, side_names=("caption", "image"))
+    found = check("About", client_of(made).get("/api/about").json())
+    assert found["direction"] == "caption → image"
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -67,7 +67,8 @@ def page(tmp_path_factory):
 @pytest.fixture(scope="module")
 def colours_url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colours")
-    made = gallery(folder, several=True, store=EmbeddingStore(folder / "store"))
+    store, names = EmbeddingStore(folder / "store"), ("caption", "picture")
+    made = gallery(folder, several=True, store=store, side_names=names)
     made.measure_budgets()
     with served(made) as url:
         yield url
@@ -77,7 +78,7 @@ def test_at_first_the_page_says_what_there_is_and_how_to_ask(page, colours_url):
     page.open(colours_url)
     page.until(f"{AT_FIRST} && {READY}")
     assert page.run(text_of("name")) == page.run("document.title") == "idx"
-    assert page.run(text_of("facts")) == "6 pictures"
+    assert page.run(text_of("facts")) == "caption → picture, 6 pictures"
     assert page.run(text_of("sample-title")) == "All items"
     assert page.run(f"{CARDS}.map((c) => c.querySelector('.title').textContent)[0]") == "red.png"
     assert page.run("document.activeElement.id") == "query"

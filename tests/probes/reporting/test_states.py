@@ -136,6 +136,19 @@ def test_equal_items_of_different_groups_stay_and_are_named(rng):
     )
 
 
+def test_rules_call_the_sides_as_the_pairs_do(rng):
+    data = pairs(rng)
+    target = data.target.clone()
+    target[7] = target[3]
+    names = ("caption", "image")
+    named = PairedEmbeddings.from_arrays(data.source, target, side_names=names)
+    [rule] = measurable(named, seed=0)[1]
+    assert rule.startswith("1 image vectors equal one of another group")
+    constant = PairedEmbeddings.from_arrays(torch.ones(60, 8), target, side_names=names)
+    with pytest.raises(ValueError, match="the caption side must differ between pairs"):
+        measurable(constant, seed=0)
+
+
 def test_more_pairs_than_can_be_held_are_sampled_by_group(rng):
     data = pairs(rng, n=300, groups=[str(i // 2) for i in range(300)])
     measured, rules = measurable(data, seed=0, most_pairs=50)
