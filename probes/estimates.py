@@ -27,6 +27,11 @@ class Null:
 
     ``p`` is the chance of a value at least as far from the null as the one seen, in (0, 1];
     ``None`` where only the expected value is known.
+
+    Examples:
+        >>> from probes import Null
+        >>> Null(0.01, p=0.001).p
+        0.001
     """
 
     value: float
@@ -45,6 +50,11 @@ class Measured:
         rows: Pairs it was measured on, ``(r,)`` int64 rows of the space, whole groups; all if
             ``None``.
         notes: Why the estimate is not to be trusted, if it is not; whole sentences.
+
+    Examples:
+        >>> from probes import Measured
+        >>> Measured(0.25, interval=(0.2, 0.3)).value
+        0.25
     """
 
     value: float

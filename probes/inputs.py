@@ -23,7 +23,19 @@ _UNIT = 1e-3  # float16 vectors that were normalised have norms within this of 1
 
 
 class UnreliableEstimate(UserWarning):
-    """The number is what its formula gives, but the sample is too small to trust it."""
+    """The number is what its formula gives, but the sample is too small to trust it.
+
+    Examples:
+        >>> import warnings, torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(40, 8, generator=rng), dim=1)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     value = probes.pq_agreement(x, x)
+        >>> caught[0].category.__name__
+        'UnreliableEstimate'
+    """
 
 
 def matrix(name: str, x: Matrix, *, least: int = 1) -> Tensor:

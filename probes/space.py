@@ -63,6 +63,16 @@ class Space:
         before: The same pairs before anything was done to them; ``None`` if that is this state.
         folds: Fold of each pair, ``(n,)`` int64, where each side was moved by its mean over the
             other folds; ``None`` if it was not. No offset is left to test then.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(20, 4, generator=rng), dim=1)
+        >>> space = probes.Space(x, x, codes=torch.arange(20))
+        >>> recall = next(probe for probe in probes.STANDARD if probe.name == "recall_at_1")
+        >>> recall.measure(space).value
+        1.0
     """
 
     source: Tensor
@@ -187,6 +197,12 @@ class Probe:
             shares of the way from the null to here.
         function: The public function of the quantity, or the property of what one gives; what its
             docstring says under Meaning, Beware, Range and Reference is what ``about`` shows.
+
+    Examples:
+        >>> import probes
+        >>> by_name = {probe.name: probe for probe in probes.STANDARD}
+        >>> by_name["recall_at_10"].family, by_name["recall_at_10"].better
+        ('pairing', 'higher')
     """
 
     name: str

@@ -41,6 +41,15 @@ class Adapter(nn.Module):
 
     Raises:
         ValueError: The maps end in spaces of two widths, or the preference is of other targets.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((200, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12))
+        >>> adapter = align.fit(captions, photos, effort="fast")
+        >>> adapter.source(captions[:3]).shape == adapter.target(photos[:3]).shape
+        True
     """
 
     def __init__(
@@ -234,6 +243,14 @@ def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapte
         OSError: A file cannot be read.
         ValueError: A file is damaged, of another version, or does not fit the others; or
             ``revision`` was given with a local folder.
+
+    Examples:
+        >>> import numpy as np, torch, align
+        >>> x = np.random.default_rng(0).standard_normal((60, 4))
+        >>> adapter = align.fit(x, x, effort="fast")
+        >>> adapter.save("my-adapter")
+        >>> torch.equal(align.load("my-adapter").source(x), adapter.source(x))
+        True
     """
     return _adapter(*files.read(folder_or_hub_id, revision=revision))
 

@@ -26,6 +26,12 @@ def with_instructions(embeddings: Tensor, instructions: Tensor) -> Tensor:
 
     Raises:
         ValueError: The two are not row-matched finite matrices, or an item is zero.
+
+    Examples:
+        >>> import torch, align
+        >>> items, instructions = torch.ones(3, 4), torch.zeros(3, 2)
+        >>> align.with_instructions(items, instructions).shape
+        torch.Size([3, 6])
     """
     if instructions.ndim == 2 and len(instructions) == 1:
         instructions = instructions.expand(len(embeddings), -1)

@@ -59,6 +59,13 @@ def residual(
     Raises:
         ValueError: ``kind`` or ``sides`` is unknown, or a setting is missing, out of range or not
             one of that kind.
+
+    Examples:
+        >>> import numpy as np, torch, align
+        >>> x = np.random.default_rng(0).standard_normal((60, 4))
+        >>> adapter = align.fit(x, x, effort="fast")
+        >>> torch.equal(align.residual(adapter).source(x), adapter.source(x))
+        True
     """
     _check_residual(kind, size, dropout, generator)
     check_one_of("sides", sides, get_args(Sides), _SIDES_ADVICE)
@@ -135,6 +142,13 @@ def projection_network(
     Reference:
         Yadav and McMillan 2024, arXiv:2410.23437; weights of the hidden layer as in He et al. 2015,
         arXiv:1502.01852. The start is ours: the paper's was not found.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> network = align.projection_network(8, 12, hidden=16, dim=4, generator=rng)
+        >>> network.source(torch.eye(8)).shape, network.target(torch.eye(12)).shape
+        (torch.Size([8, 4]), torch.Size([12, 4]))
     """
     check_at_least("hidden", hidden, 1)
 

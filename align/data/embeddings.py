@@ -31,6 +31,12 @@ class Embeddings:
         fingerprint: Fingerprint of the encoder, or ``None`` where nobody knows it.
         ids: ``n`` unique names.
         spec: How to build the encoder again, its ``spec``, or ``None`` where that is not known.
+
+    Examples:
+        >>> import torch, align
+        >>> side = align.Embeddings(torch.eye(2), fingerprint="my-encoder-v1", ids=("a", "b"))
+        >>> side.vectors.shape
+        torch.Size([2, 2])
     """
 
     vectors: Tensor
@@ -186,6 +192,16 @@ class PairedEmbeddings:
             ``"instruction"``: the ``spec`` of each that has one.
         side_names: What people call the sides, such as ``("caption", "image")``; tables and cards
             use these words. Arguments that choose a side say ``"source"`` or ``"target"`` as ever.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions, photos = rng.standard_normal((100, 8)), rng.standard_normal((100, 12))
+        >>> photo_of = [row // 5 for row in range(100)]  # five captions each
+        >>> data = align.PairedEmbeddings.from_arrays(captions, photos, groups=photo_of)
+        >>> train, test = data.split(test=0.2, seed=0)
+        >>> len(train), len(test), set(train.groups) & set(test.groups)
+        (80, 20, set())
     """
 
     source: Tensor

@@ -25,6 +25,18 @@ class Encoder(Protocol):
 
     ``fingerprint`` changes whenever the vectors could: weights, pooling, prompt, preprocessing,
     dtype. ``modality`` names the kind of item, for example ``"text"``, ``"image"`` or ``"code"``.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> class Letters:  # any object with these members is an encoder
+        ...     modality, dim, fingerprint = "text", 26, "letters-v1"
+        ...     def encode(self, items, *, progress=False):
+        ...         letters = "abcdefghijklmnopqrstuvwxyz"
+        ...         counts = [[text.count(each) for each in letters] for text in items]
+        ...         return np.array(counts, "f4")
+        >>> encoder: align.Encoder = Letters()
+        >>> encoder.encode(["abba"])[0, :3].tolist()
+        [2.0, 2.0, 0.0]
     """
 
     @property
@@ -48,7 +60,13 @@ def spec_of(encoder: Encoder) -> str | None:
 
 @runtime_checkable
 class TokenEncoder(Encoder, Protocol):
-    """An encoder that also gives the token or patch states behind its pooled vector."""
+    """An encoder that also gives the token or patch states behind its pooled vector.
+
+    Examples:
+        >>> import align
+        >>> isinstance(align.TextEncoder("minilm"), align.TokenEncoder)
+        True
+    """
 
     @property
     def token_dim(self) -> int: ...

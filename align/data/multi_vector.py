@@ -36,6 +36,12 @@ class MultiVector:
         scales: For int8 tokens only, float32 ``(n,)``, > 0: a token of item ``i`` means
             ``tokens * scales[i]``. One scale per item, so that the largest of several products
             with one item can be found before any of them is scaled.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.ones(3, 4), torch.ones(5, 4)])
+        >>> len(documents), documents.offsets.tolist(), documents.tokens.shape
+        (2, [0, 3, 8], torch.Size([8, 4]))
     """
 
     tokens: Tensor

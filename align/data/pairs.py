@@ -52,6 +52,13 @@ class Pairs:
         instructions: ``n`` texts that say what to look for, such as ``"find the picture"``, ``""``
             for none; ``None`` where no pair has any.
         side_names: What people call the sides: the names of the two columns that were read.
+
+    Examples:
+        >>> import align
+        >>> english, french = ["a red dog", "a blue bird"], ["un chien rouge", "un oiseau bleu"]
+        >>> pairs = align.Pairs.from_lists(english, french)
+        >>> pairs.ids, pairs.target[1]
+        (('0', '1'), 'un oiseau bleu')
     """
 
     ids: tuple[str, ...]

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
 
 class RepeatedItems(UserWarning):
-    """Many pairs share an item, and no groups keep them on one side of a split."""
+    """Many pairs share an item, and no groups keep them on one side of a split.
+
+    Examples:
+        >>> import warnings, numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> photos = rng.standard_normal((30, 4)).repeat(2, axis=0)  # two captions each, no groups
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     adapter = align.fit(rng.standard_normal((60, 3)), photos, effort="fast")
+        >>> "RepeatedItems" in [warning.category.__name__ for warning in caught]
+        True
+    """
 
 
 def repeated(items: Tensor | Sequence[Any]) -> int:

@@ -25,6 +25,13 @@ class TokenPairs:
     """Pairs with a pooled vector per item, and the ``n`` token states behind those of each side.
 
     ``source`` and ``target`` are ``None`` where a side has no token states.
+
+    Examples:
+        >>> import torch, align
+        >>> tokens = align.MultiVector.pack([torch.ones(3, 4), torch.ones(5, 4)])
+        >>> pooled = align.PairedEmbeddings.from_arrays(torch.eye(2), torch.eye(2))
+        >>> len(align.TokenPairs(pooled, tokens, tokens))
+        2
     """
 
     pooled: PairedEmbeddings

@@ -32,6 +32,14 @@ class CallableEncoder:
 
     Raises:
         ValueError: ``name`` is empty, or ``dim`` or ``batch_size`` is below 1.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> def count(texts):
+        ...     return np.array([[len(text), text.count(" ")] for text in texts], "f4")
+        >>> encoder = align.CallableEncoder(count, name="lengths-v1", dim=2)
+        >>> encoder.encode(["a red dog", "cat"]).tolist()
+        [[9.0, 2.0], [3.0, 0.0]]
     """
 
     function: Callable[[list[Any]], Any]

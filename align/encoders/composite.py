@@ -32,6 +32,16 @@ class ConcatEncoder:
 
     Raises:
         ValueError: There are fewer than two, or they are of several modalities.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> def constant(dim):
+        ...     def ones(items):
+        ...         return np.ones((len(items), dim), "f4")
+        ...
+        ...     return align.CallableEncoder(ones, name=f"ones-{dim}", dim=dim)
+        >>> align.ConcatEncoder(constant(2), constant(3)).dim
+        5
     """
 
     encoders: tuple[Encoder, ...]
@@ -104,6 +114,16 @@ class MixedEncoder:
 
     Raises:
         ValueError: There are none, or a name is no modality.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> def ones(dim, modality):
+        ...     return align.CallableEncoder(
+        ...         lambda items: np.ones((len(items), dim), "f4"),
+        ...         name="ones", dim=dim, modality=modality,
+        ...     )
+        >>> align.MixedEncoder({"text": ones(2, "text"), "code": ones(3, "code")}).dim
+        5
     """
 
     encoders: Mapping[str, Encoder]

@@ -95,6 +95,18 @@ class ImageEncoder:
         ValueError: An option is out of range; this machine has no such device; the network is of
             an unknown kind or lacks a CLS token that ``pooling`` needs; the folder has no
             safetensors or wants to run code.
+
+    Examples:
+        >>> import align
+        >>> import PIL.Image
+        >>> from transformers import ViTConfig, ViTModel
+        >>> from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+        >>> small = ViTConfig(hidden_size=48, num_hidden_layers=1, image_size=32, patch_size=8)
+        >>> ViTModel(small).save_pretrained("vit")
+        >>> files = ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained("vit")
+        >>> encoder = align.ImageEncoder("vit")  # a folder or a hub id, as facebook/dinov2-small
+        >>> tuple(encoder.encode([PIL.Image.new("RGB", (64, 64), "red")]).shape)
+        (1, 48)
     """
 
     modality: ClassVar[str] = "image"

@@ -52,6 +52,12 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
             gives no encoder.
         ModuleNotFoundError: MODULE, or the package of a preset, cannot be found.
         AttributeError: MODULE has no such attribute.
+
+    Examples:
+        >>> import align
+        >>> image = align.load_encoder("image:efficientnet-lite0")
+        >>> tuple(image.encode(align.emoji_pairs().target[:2]).shape)
+        (2, 1280)
     """
     find_device(device)  # also where every encoder is Python code
     if _NAMED.match(spec):

@@ -69,6 +69,12 @@ class TextEncoder:
         FileNotFoundError: ``model`` is neither a folder nor a hub id within reach.
         ValueError: An option is out of range; this machine has no such device; the folder has no
             safetensors; or it wants to run code of its own.
+
+    Examples:
+        >>> import align
+        >>> encoder = align.TextEncoder("minilm")  # a packaged model, a folder or a hub id
+        >>> tuple(encoder.encode(["a red dog", "a blue bird"]).shape)
+        (2, 384)
     """
 
     modality: ClassVar[str] = "text"
@@ -287,6 +293,13 @@ class TextEncoder:
 
 
 class CodeEncoder(TextEncoder):
-    """A ``TextEncoder`` whose items are pieces of source code, each a string."""
+    """A ``TextEncoder`` whose items are pieces of source code, each a string.
+
+    Examples:
+        >>> import align
+        >>> encoder = align.CodeEncoder("minilm")  # a packaged model, a folder or a hub id
+        >>> tuple(encoder.encode(["def add(a, b): return a + b"]).shape)
+        (1, 384)
+    """
 
     modality: ClassVar[str] = "code"

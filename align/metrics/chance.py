@@ -20,7 +20,18 @@ SMALL_GALLERY = 100  # items below which ten of them are no short list: recall a
 
 
 class NoBetterThanChance(UserWarning):
-    """Held-out pairs were not found more often than a random order would find them."""
+    """Held-out pairs were not found more often than a random order would find them.
+
+    Examples:
+        >>> import warnings, numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions, unrelated = rng.standard_normal((60, 4)), rng.standard_normal((60, 6))
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     adapter = align.fit(captions, unrelated)
+        >>> caught[0].category.__name__
+        'NoBetterThanChance'
+    """
 
 
 @contextmanager

@@ -44,7 +44,18 @@ METRICS = (*MEANS, "median_rank")
 
 
 class NotHeldOut(UserWarning):
-    """An adapter was evaluated on pairs that it was fitted on."""
+    """An adapter was evaluated on pairs that it was fitted on.
+
+    Examples:
+        >>> import warnings, numpy as np, align
+        >>> x = np.random.default_rng(0).standard_normal((60, 4))
+        >>> adapter = align.fit(x, x, effort="fast")
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     found = align.evaluate(x, x, adapter)
+        >>> caught[0].category.__name__
+        'NotHeldOut'
+    """
 
 
 class Maps(Protocol):
@@ -209,6 +220,17 @@ def evaluate(
     Warns:
         NotHeldOut: The adapter was fitted on some of the pairs.
         RepeatedItems: Many pairs repeat an item and no groups say which of them belong together.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((300, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12)) + rng.standard_normal((300, 12))
+        >>> pairs = align.PairedEmbeddings.from_arrays(captions, photos)
+        >>> train, test = pairs.split(test=0.3, seed=0)
+        >>> found = align.evaluate(test, align.fit(train, effort="fast"))
+        >>> found.mean["recall_at_10"].value > 5 * found.chance["recall_at_10"]
+        True
     """
     paired, maps = pairs_and_adapter(pairs, target, adapter)
     if not (hasattr(maps, "queries") and hasattr(maps, "gallery")):

@@ -49,6 +49,25 @@ def evaluate_meta_tokens(
     Warns:
         NotHeldOut: The head was fitted on some of the pairs.
         RepeatedItems: As for ``evaluate``.
+
+    Examples:
+        >>> import warnings, torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> states = [torch.randn(6, 8, generator=rng) for _ in range(60)]
+        >>> tokens = align.MultiVector.pack(states)
+        >>> means = torch.stack([each.mean(dim=0) for each in states])
+        >>> pooled = align.PairedEmbeddings.from_arrays(means, means)
+        >>> data = align.TokenPairs(pooled, tokens, tokens)
+        >>> from align.adapters.closed_form.rcca import rcca
+        >>> head = align.fit_meta_tokens(
+        ...     data, vectors=2, asking=2, epochs=1,
+        ...     fit_adapter=lambda pairs: rcca(pairs.source, pairs.target),  # align.fit if left out
+        ... )
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter('ignore')  # these pairs were trained on
+        ...     found = align.evaluate_meta_tokens(data, head)
+        >>> found.mean['recall_at_10'].value
+        1.0
     """
     pooled = pairs.pooled
     sides = pooled.source, pooled.target

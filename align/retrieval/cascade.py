@@ -44,6 +44,17 @@ def cascade(
     Raises:
         ValueError: ``k`` or ``candidates`` is out of range, ``first`` is of other documents,
             repeats some or gives NaN, or a score is NaN.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> normalize = torch.nn.functional.normalize
+        >>> items = [normalize(torch.randn(4, 8, generator=rng)) for _ in range(50)]
+        >>> documents = align.MultiVector.pack(items)
+        >>> first = align.first_stage(documents)
+        >>> found = align.cascade(documents, documents, k=1, candidates=10, first=first)
+        >>> found.indices[:3].tolist()
+        [[0], [1], [2]]
     """
     check_candidates(k, candidates, len(documents))
     check_same(first, documents)
@@ -160,6 +171,17 @@ def candidates_for(
 
     Reference:
         Wilson 1927, Journal of the American Statistical Association 22:209-212.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> normalize = torch.nn.functional.normalize
+        >>> items = [normalize(torch.randn(4, 8, generator=rng)) for _ in range(50)]
+        >>> documents = align.MultiVector.pack(items)
+        >>> first = align.first_stage(documents)
+        >>> choice = align.candidates_for(documents, documents, k=1, recall=0.9, first=first)
+        >>> choice.candidates <= 50
+        True
     """
     check_k(k, len(documents), of="the number of documents")
     if not 0 < recall <= 1:

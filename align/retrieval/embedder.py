@@ -71,6 +71,16 @@ class Embedder(Generic[VectorsT]):
     Attributes:
         adapter: Maps both sides into the shared space; the one behind a head of meta tokens.
         store: Where encoded items are looked up and kept, or ``None``.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> vectors = rng.standard_normal((100, 4)).astype("f4")
+        >>> rows = align.CallableEncoder(lambda items: vectors[items], name="rows", dim=4)
+        >>> adapter = align.fit(vectors, vectors, effort="fast")
+        >>> embedder = align.Embedder(adapter, source=rows, target=rows)
+        >>> embedder.queries([0, 1]).shape == embedder.gallery([0, 1]).shape
+        True
     """
 
     def __init__(

@@ -82,6 +82,13 @@ def first_stage(documents: MultiVector, first: FDE | Budget = (1, 1)) -> FirstSt
 
     Raises:
         ValueError: A budget is below 1, or an encoding is for another width.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.eye(8)[:3], torch.eye(8)[3:]])
+        >>> first = align.first_stage(documents, (1, 1))
+        >>> align.cascade(documents, documents, k=1, candidates=2, first=first).indices.tolist()
+        [[0], [1]]
     """
     if isinstance(first, FDE):
         return EncodingStage(first, first.documents(documents))

@@ -40,6 +40,13 @@ def reciprocal_rank_fusion(rankings: Sequence[Answers], *, constant: float = 60)
 
     Reference:
         Cormack, Clarke and Buettcher 2009, SIGIR:758-759, doi:10.1145/1571941.1572114.
+
+    Examples:
+        >>> import align
+        >>> keywords = [[align.Hit("a", 9.0), align.Hit("b", 7.0)]]
+        >>> vectors = [[align.Hit("b", 0.9), align.Hit("c", 0.8)]]
+        >>> [hit.id for hit in align.reciprocal_rank_fusion([keywords, vectors])[0]]
+        ['b', 'a', 'c']
     """
     check_at_least("constant", constant, 0)
 
@@ -76,6 +83,13 @@ def z_score_fusion(rankings: Sequence[Answers]) -> SearchResults:
     Reference:
         Zero mean and unit variance: Montague and Aslam 2001, CIKM:427-433,
         doi:10.1145/502585.502657. What a missing item gets is ours.
+
+    Examples:
+        >>> import align
+        >>> keywords = [[align.Hit("a", 9.0), align.Hit("b", 7.0), align.Hit("c", 6.0)]]
+        >>> vectors = [[align.Hit("b", 0.9), align.Hit("c", 0.8), align.Hit("a", 0.1)]]
+        >>> [hit.id for hit in align.z_score_fusion([keywords, vectors])[0]]
+        ['b', 'a', 'c']
     """
     return _fused(rankings, _standardised)
 

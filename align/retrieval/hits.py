@@ -33,6 +33,12 @@ class Hit(NamedTuple):
             included, or MaxSim of several vectors; higher is better.
         modality: Kind of the item, such as ``"image"``, or ``None`` where nobody said.
         metadata: What was stored beside the item.
+
+    Examples:
+        >>> from align import Hit
+        >>> hit = Hit("photo-7", 0.83, metadata={"year": 2024})
+        >>> hit.id, hit.metadata["year"]
+        ('photo-7', 2024)
     """
 
     id: Id

@@ -75,6 +75,19 @@ def nudge(
     Reference:
         Zeighami, Wellmer and Parameswaran 2024, arXiv:2409.02343. The step is chosen there exactly
         and for accuracy; here from a grid and by mean reciprocal rank.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> normalize = torch.nn.functional.normalize
+        >>> documents = normalize(torch.randn(20, 8, generator=rng))
+        >>> queries = normalize(documents + torch.eye(8)[0])  # to one side of their answers
+        >>> answers = torch.arange(20)
+        >>> moved = align.nudge(
+        ...     documents, queries, answers, validation_queries=queries, validation_answers=answers
+        ... )
+        >>> moved.documents.shape
+        torch.Size([20, 8])
     """
     check_matrix("documents", documents)
     for name, own, rows in (

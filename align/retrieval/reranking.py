@@ -41,6 +41,16 @@ def rescore_hits(
         ValueError: There is not one list of hits per query, an item stands in one list twice,
             ``vectors`` does not give one item per id, a vector or a score of the first stage is
             not a number, or the widths differ.
+
+    Examples:
+        >>> import torch, align
+        >>> vectors = {"a": [1.0, 0.0], "b": [0.0, 1.0]}
+        >>> def lookup(ids):
+        ...     return torch.tensor([vectors[each] for each in ids])
+        >>> hits = [[align.Hit("a", 2.0), align.Hit("b", 1.0)]]
+        >>> found = align.rescore_hits(torch.tensor([[0.0, 1.0]]), hits, lookup)
+        >>> [hit.id for hit in found[0]]
+        ['b', 'a']
     """
     queries = _finite("queries", queries)
     hits = as_list("hits", hits)

@@ -40,6 +40,20 @@ class Retriever:
     Attributes:
         index: What is searched; its adapter brings the hubness correction.
         embedder: The adapter or head of the index beside its encoders.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((200, 8)).astype("f4")
+        >>> photos = (captions @ rng.standard_normal((8, 12))).astype("f4")
+        >>> text = align.CallableEncoder(lambda rows: captions[rows], name="captions", dim=8)
+        >>> image = align.CallableEncoder(lambda rows: photos[rows], name="photos", dim=12)
+        >>> adapter = align.fit(captions, photos, effort="fast")
+        >>> index = align.Index.create("idx", adapter)
+        >>> retriever = align.Retriever(index, source=text, target=image)
+        >>> retriever.add([f"photo-{row}" for row in range(50)], range(50))
+        >>> retriever.search([7], k=1)[0][0].id
+        'photo-7'
     """
 
     def __init__(

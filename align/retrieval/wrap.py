@@ -55,6 +55,21 @@ def wrap(
 
     Raises:
         ValueError: The stored vectors are not those that the adapter expects.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> notes = rng.standard_normal((300, 8)).astype("f4")
+        >>> photos = (notes @ rng.standard_normal((8, 12))).astype("f4")
+        >>> photos /= np.linalg.norm(photos, axis=1, keepdims=True)
+        >>> def search(vectors, k):  # the retriever that runs
+        ...     scores = vectors @ photos.T
+        ...     rows = np.argsort(-scores, axis=1)[:, :k]
+        ...     return rows, np.take_along_axis(scores, rows, axis=1)
+        >>> text = align.CallableEncoder(lambda rows: notes[rows], name="notes", dim=8)
+        >>> adapter = align.fit(notes, photos, side="source", effort="fast")
+        >>> align.wrap(search, adapter, text).search([7], k=1)[0][0].id
+        7
     """
     other = other_side(side)
     encoders = {side: encoder, other: stored_encoder}

@@ -55,6 +55,13 @@ class FDE:
         Dhulipala et al. 2024, arXiv:2405.19504, section 2. There one of the nearest tokens fills
         an empty bucket; here the mean of them all does, so that the order of tokens is immaterial.
         The division by ``repetitions`` is ours too: it puts scores on the scale of MaxSim.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.eye(8)[:3], torch.eye(8)[3:]])
+        >>> fde = align.FDE(dim=8, repetitions=4, bits=2)
+        >>> (fde.queries(documents) @ fde.documents(documents).T).argmax(dim=1).tolist()
+        [0, 1]
     """
 
     dim: int

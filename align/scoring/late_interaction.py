@@ -58,6 +58,12 @@ def maxsim(
     Reference:
         Khattab and Zaharia 2020, arXiv:2004.12832, eq. 3; prefixes as budgets: MetaEmbed,
         arXiv:2509.18095.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.eye(4)[:2], torch.eye(4)[1:]])
+        >>> align.maxsim(documents, documents).tolist()
+        [[2.0, 1.0], [1.0, 3.0]]
     """
     _check(queries, documents, budget, reduction)
     kernel = _kernel(documents.tokens.device)
@@ -104,6 +110,13 @@ def topk(
         TypeError: A side is no MultiVector.
         ValueError: As for ``maxsim``, or ``k`` is out of range.
         ImportError: The tensors are on a GPU and triton is not installed.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.eye(4)[:2], torch.eye(4)[2:]])
+        >>> found = align.topk(documents, documents, k=1)
+        >>> found.indices.tolist(), found.values.tolist()
+        ([[0], [1]], [[2.0], [2.0]])
     """
     _check(queries, documents, budget, reduction)
     check_k(k, len(documents), of="the number of documents")

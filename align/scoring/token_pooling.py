@@ -57,6 +57,12 @@ def pool_tokens(
         Clavié, Chaffin and Adams 2024, arXiv:2409.14683. Published code keeps ``t // factor``
         means and gives Ward's method cosine distances, for which its sums of squares do not hold;
         here it gets Euclidean ones.
+
+    Examples:
+        >>> import torch, align
+        >>> documents = align.MultiVector.pack([torch.eye(8), torch.eye(8)[:3]])
+        >>> align.pool_tokens(documents, factor=2).offsets.tolist()
+        [0, 4, 6]
     """
     check_at_least("factor", factor, 1)
     check_one_of("method", method, ("ward", "kmeans"), "Choose one of them.")

@@ -51,6 +51,12 @@ def centred(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
 
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> probes.centred(x, x)[0].sum(dim=0).tolist()
+        [0.0, 0.0]
     """
     x, y = common_space(source, target)
     return x - x.mean(dim=0), y - y.mean(dim=0)

@@ -70,6 +70,14 @@ def mmd(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     Reference:
         Gretton et al. 2012, JMLR 13:723-773, eq. 4. Their one bandwidth, the median, is replaced
         by the mean over five around it.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(200, 4, generator=rng), dim=1)
+        >>> probes.mmd(x[:100], -x[:100].abs()) > probes.mmd(x[:100], x[100:])
+        True
     """
     return _value(source, target, groups, _gaussians)[0]
 
@@ -114,6 +122,15 @@ def energy_distance(
 
     Reference:
         Székely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, here as a U-statistic.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(200, 4, generator=rng), dim=1)
+        >>> alike, apart = (probes.energy_distance(x[:100], y) for y in (x[100:], x[100:].abs()))
+        >>> alike < apart
+        True
     """
     value, scale = _value(source, target, groups, _distance)
     return value * scale

@@ -68,6 +68,14 @@ def gaussian_wasserstein(
         Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X; Ledoit and Wolf 2004,
         doi:10.1016/S0047-259X(03)00096-4. Fréchet inception distance
         (Heusel et al. 2017, arXiv:1706.08500) is this without shrinkage and with all axes.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(50, 4, generator=rng), dim=1)
+        >>> abs(round(probes.gaussian_wasserstein(x, x), 6))
+        0.0
     """
     if k is not None:
         check_at_least("k", k, 1)

@@ -70,6 +70,14 @@ def sinkhorn_divergence(
         Feydy et al. 2019, arXiv:1810.08278, for the divergence, its sign and the averaged steps of
         a cloud to itself; scalings are moved into the potentials as in Schmitzer 2019,
         arXiv:1610.06519. There ``epsilon`` is free; tying it to the centred clouds is ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(40, 4, generator=rng), dim=1)
+        >>> abs(round(probes.sinkhorn_divergence(x, x.flip(0)), 4))
+        0.0
     """
     check_positive("relative_epsilon", relative_epsilon)
     (x, y), scale = near_one(*common_space(source, target))

@@ -59,6 +59,14 @@ def sliced_wasserstein(
     Reference:
         Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3. The factor ``d`` and the exact share of
         the centroids are ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(40, 4, generator=rng), dim=1)
+        >>> abs(round(probes.sliced_wasserstein(x, x.flip(0)), 6))
+        0.0
     """
     check_at_least("directions", directions, 1)
     (x, y), scale = near_one(*common_space(source, target))

@@ -62,6 +62,14 @@ def exact_wasserstein(source: Matrix, target: Matrix) -> float:
         Peyré and Cuturi 2019, arXiv:1803.00567, proposition 2.1: an assignment is an optimal plan
         between uniform weights. The bias is Fournier and Guillin 2015,
         doi:10.1007/s00440-014-0583-7, theorem 1.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(20, 4, generator=rng), dim=1)
+        >>> abs(round(probes.exact_wasserstein(x, x.flip(0)), 6))
+        0.0
     """
     (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
@@ -149,6 +157,14 @@ def gromov_wasserstein(
     Reference:
         Mémoli 2011, doi:10.1007/s10208-011-9093-5; Peyré, Cuturi and Solomon 2016, ICML, for the
         square loss; conditional gradient of Vayer et al. 2019, arXiv:1805.09114, in POT.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(30, 4, generator=rng), dim=1)
+        >>> abs(round(probes.gromov_wasserstein(x, -x), 6))
+        0.0
     """
     check_at_least("restarts", restarts, 1)
     x, y = pairs(source, target, least=3)

@@ -46,6 +46,12 @@ def squared_modality_gap(
     Reference:
         Liang et al. 2022, arXiv:2203.02053 (there without the correction); the correction is that
         of a U-statistic, Hoeffding 1948, doi:10.1214/aoms/1177730196.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+        >>> probes.squared_modality_gap(x, -x)
+        4.0
     """
     x, y = unit_pairs(source, target)
     return _difference(x, y, codes_of(groups, len(x))).value
@@ -85,6 +91,12 @@ def modality_gap(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     Reference:
         Liang et al. 2022, arXiv:2203.02053; the bands are those of An et al. 2024 (I0T),
         arXiv:2412.14384.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+        >>> probes.modality_gap(x, -x)
+        2.0
     """
     return math.sqrt(max(squared_modality_gap(source, target, groups=groups), 0.0))
 
@@ -127,6 +139,12 @@ def gap_energy_share(
     Reference:
         Fisher 1925, Statistical Methods for Research Workers (correlation ratio), here
         with traces in place of variances.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+        >>> probes.gap_energy_share(x, -x)
+        1.0
     """
     (x, y), _ = near_one(*common_space(source, target))
     return _EnergyShare.of(x, y, codes_of(groups, len(x))).value

@@ -50,6 +50,14 @@ def gap_orthogonality(source: Matrix, target: Matrix, *, k: int = K) -> float:
     Reference:
         Chowers et al. 2026, arXiv:2603.29080, who show that a gap vector orthogonal to the
         embeddings does not change retrieval.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(50, 4, generator=rng), dim=1)
+        >>> round(probes.gap_orthogonality(x, -x.abs(), k=4), 3)
+        1.0
     """
     x, y = common_space(source, target)
     share = _share(x, y, torch.arange(len(x)), k)

@@ -191,6 +191,16 @@ def gap_shift(
 
     Reference:
         Liang et al. 2022, arXiv:2203.02053, section 4.1 and figure 3.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(60, 6, generator=rng)
+        >>> captions, photos = normalize(x), normalize(x + 2.0)
+        >>> curve = probes.gap_shift(captions, photos, k=1, shifts=[0.5])
+        >>> [point.shift for point in curve.points]
+        [0.0, 0.5, 1.0]
     """
     x, y = unit_pairs(source, target)
     codes = codes_of(groups, len(x))

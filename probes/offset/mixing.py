@@ -66,6 +66,14 @@ def modality_mixing(
         Schilling 1986, doi:10.1080/01621459.1986.10478337, and Henze 1988,
         doi:10.1214/aos/1176350835, whose statistic is one minus this share; they know no pairs, and
         so leave out only the item itself.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.rand(40, 8, generator=rng), dim=1)
+        >>> probes.modality_mixing(x, -x)
+        0.0
     """
     places = _neighbours(*paired_directions(source, target, groups), k)
     return torch.cat([each.other.sum(dim=1).double() / k for each in places]).mean().item()
@@ -110,6 +118,12 @@ def mixed_gallery_ndcg(
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054. Their galleries hold each document in
         one modality, ours hold both sides of every pair, so that each query has its answer there.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(20)
+        >>> probes.mixed_gallery_ndcg(x, x, k=5)
+        1.0
     """
     return _gains(*paired_directions(source, target, groups), k).mean().item()
 
@@ -150,6 +164,14 @@ def mixed_gallery_share(
 
     Reference:
         Li et al. 2025 (GR-CLIP), arXiv:2507.19054, who call it intra-modal ranking bias.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.rand(40, 8, generator=rng), dim=1)
+        >>> probes.mixed_gallery_share(x, -x, k=10)
+        1.0
     """
     places = _top(*paired_directions(source, target, groups), k)
     return torch.cat([each.own.sum(dim=1).double() / k for each in places]).mean().item()

@@ -74,6 +74,14 @@ def modality_classifier_auc(
         doi:10.1111/j.1469-1809.1936.tb02137.x; Ledoit and Wolf 2004,
         doi:10.1016/S0047-259X(03)00096-4; averaging within folds as in LeDell et al. 2015,
         doi:10.1214/15-EJS1035.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.rand(60, 4, generator=rng), dim=1)
+        >>> probes.modality_classifier_auc(x, -x)
+        1.0
     """
     (x, y), _ = near_one(*common_space(source, target))
     return _placements(_tests(x, y, codes_of(groups, len(x)), folds, seed)).mean().item()

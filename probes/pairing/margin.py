@@ -50,6 +50,12 @@ def mean_margin(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
 
     Reference:
         Ours; it is the trace of the covariance of both sides, without bias.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.mean_margin(x, x)
+        1.0
     """
     return _margin(*paired_directions(source, target, groups))[0]
 
@@ -91,6 +97,12 @@ def relative_modality_gap(
         Schrodi et al. 2024, arXiv:2404.07983, the relative modality gap (RMG). As there, an item is
         not compared with itself; here pairs of one group are left out as well, and partners that
         coincide give 0 (the authors' code puts 0.001 in place of a distance of 0).
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.relative_modality_gap(x, x)
+        0.0
     """
     return _relative_gap(*paired_directions(source, target, groups))[0]
 

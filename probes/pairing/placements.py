@@ -58,6 +58,12 @@ def matching_auc(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
 
     Reference:
         Bamber 1975, doi:10.1016/0022-2496(75)90001-2, for the area as a chance with ties half.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(5)
+        >>> probes.matching_auc(x, x)
+        1.0
     """
     return _auc(*_cosines(source, target, groups))[0]
 
@@ -95,6 +101,12 @@ def foscttm(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = No
         Liu et al. 2019, doi:10.4230/LIPIcs.WABI.2019.10, by Euclidean distance, which orders unit
         vectors as the cosine does. Here ties count half and the partner is no candidate, so that
         chance is 1/2 exactly.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(5)
+        >>> probes.foscttm(x, x), probes.foscttm(x, -x)
+        (0.0, 1.0)
     """
     return fractions_closer(source, target, groups=groups).mean().item()
 
@@ -118,6 +130,12 @@ def fractions_closer(
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width with directions,
             ``groups`` do not fit, or all pairs are of one group.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(3)
+        >>> probes.fractions_closer(x, x[[0, 2, 1]]).tolist()
+        [0.0, 0.75, 0.75]
     """
     return _closer(*_cosines(source, target, groups))[0]
 

@@ -61,6 +61,12 @@ def recall_at_k(
         Manning, Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4, asks
         for all partners; for one, as here, Hodosh, Young and Hockenmaier 2013,
         doi:10.1613/jair.3994. ``align.metrics.ranks.recall_at_k`` is the metric.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.recall_at_k(x, x, k=1), probes.recall_at_k(x, x[[1, 0, 2, 3]], k=1)
+        (1.0, 0.5)
     """
     return _mean(source, target, groups, ranking.recall_at_k, k)
 
@@ -89,6 +95,12 @@ def recall(
 
     Reference:
         ``align.metrics.ranks.recall``.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.recall(x, x, k=1, groups=["a", "b", "c", "d"])
+        1.0
     """
     return _mean(source, target, groups, ranking.recall, k)
 
@@ -124,6 +136,12 @@ def mean_reciprocal_rank(
     Reference:
         Voorhees 1999, The TREC-8 Question Answering Track Report.
         ``align.metrics.ranks.mean_reciprocal_rank`` is the metric.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.mean_reciprocal_rank(x, x)
+        1.0
     """
     return _mean(source, target, groups, ranking.mean_reciprocal_rank)
 
@@ -157,6 +175,12 @@ def median_rank(source: Matrix, target: Matrix, *, groups: Sequence[str] | None 
     Reference:
         Hodosh, Young and Hockenmaier 2013, doi:10.1613/jair.3994.
         ``align.metrics.ranks.median_rank`` is the metric.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> probes.median_rank(x, x)
+        1.0
     """
     return _mean(source, target, groups, ranking.median_rank)
 
@@ -177,6 +201,12 @@ def recall_curve(source: Matrix, target: Matrix, *, groups: Sequence[str] | None
     Raises:
         ValueError: The sides are not row-matched finite matrices of one width, ``groups`` do not
             fit, or all pairs are of one group.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(3)
+        >>> probes.recall_curve(x, x).tolist()
+        [1.0, 1.0, 1.0]
     """
     forth, back = _ranks(source, target, groups)
     first = torch.cat([forth.first, back.first])

@@ -53,6 +53,12 @@ def alignment(source: Matrix, target: Matrix) -> float:
 
     Reference:
         Wang and Isola 2020, arXiv:2005.10242, section 4, with exponent 2.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(3)
+        >>> probes.alignment(x, x), probes.alignment(x, -x)
+        (0.0, 4.0)
     """
     return _squared_distances(*unit_pairs(source, target)).mean().item()
 
@@ -75,6 +81,12 @@ def pair_distance(source: Matrix, target: Matrix) -> float:
     Reference:
         Schrodi et al. 2024, arXiv:2404.07983, the instance-wise counterpart of the distance of
         centroids.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(3)
+        >>> probes.pair_distance(x, x), probes.pair_distance(x, -x)
+        (0.0, 2.0)
     """
     return _squared_distances(*unit_pairs(source, target)).sqrt().mean().item()
 
@@ -110,6 +122,11 @@ def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None)
     Reference:
         Wang and Isola 2020, arXiv:2005.10242, section 4; as in their code, a row is not compared
         with itself.
+
+    Examples:
+        >>> import torch, probes
+        >>> round(probes.uniformity(torch.eye(4)), 3)
+        -4.0
     """
     rows = matrix("x", x, least=2)
     check_unit("x", rows)
@@ -151,6 +168,12 @@ def cross_uniformity(
     Reference:
         Fahim, Murphy and Fyshe 2024, arXiv:2405.18570, the cross-modal uniformity, with the
         kernel of Wang and Isola 2020, arXiv:2005.10242.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(4)
+        >>> round(probes.cross_uniformity(x, x), 3)
+        -4.0
     """
     x, y = unit_pairs(source, target)
     check_positive("t", t)

@@ -55,6 +55,12 @@ def cluster_v_measure(
 
     Reference:
         Rosenberg and Hirschberg 2007, https://aclanthology.org/D07-1043, with beta = 1.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(2).repeat(10, 1)
+        >>> round(probes.cluster_v_measure(x, x, ["cat", "dog"] * 10), 3)
+        1.0
     """
     (x, y), _ = near_one(*common_space(source, target))
     check_length("labels", labels, len(x))
@@ -71,6 +77,11 @@ def cluster_probe(labels: Sequence[str], *, clusters: int | None = None) -> Prob
 
     Returns:
         A probe whose ``measure`` raises ``ValueError`` unless there is one label per pair.
+
+    Examples:
+        >>> import probes
+        >>> probes.cluster_probe(["cat", "dog", "cat", "dog"]).name
+        'cluster_v_measure'
     """
 
     def measure(space: Space) -> Measured:

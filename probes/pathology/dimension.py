@@ -50,6 +50,12 @@ def participation_ratio(x: Matrix) -> float:
 
     Reference:
         Gao et al. 2017, doi:10.1101/214262, for the covariance of the rows.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.cat([torch.eye(4), -torch.eye(4)])
+        >>> round(probes.participation_ratio(x), 3)
+        4.0
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
@@ -96,6 +102,12 @@ def effective_rank(x: Matrix) -> float:
         singular values are taken. RankMe (Garrido et al. 2023, arXiv:2210.02885) takes those of
         ``x`` itself, uncentred: the roots of the eigenvalues, which are more even, so that it
         reads higher.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.cat([torch.eye(4), -torch.eye(4)])
+        >>> round(probes.effective_rank(x), 3)
+        4.0
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))

@@ -35,6 +35,12 @@ def k_occurrence(queries: Matrix, gallery: Matrix, *, k: int = 10) -> Tensor:
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, the quantity ``N_k``.
+
+    Examples:
+        >>> import torch, probes
+        >>> gallery = torch.eye(3)
+        >>> probes.k_occurrence(gallery[[0, 0, 1]], gallery, k=1).tolist()
+        [2, 1, 0]
     """
     x, y = queries_and_gallery(queries, gallery)
     return torch.bincount(closest(x, y, k=k).flatten(), minlength=len(y))
@@ -73,6 +79,12 @@ def hubness_skewness(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531, eq. 1.
+
+    Examples:
+        >>> import torch, probes
+        >>> gallery = torch.eye(5)
+        >>> round(probes.hubness_skewness(gallery[:1].repeat(20, 1), gallery, k=1), 3)
+        1.5
     """
     return _skewness(k_occurrence(queries, gallery, k=k).double()).value
 
@@ -107,6 +119,12 @@ def antihub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
     Reference:
         Radovanović et al. 2010, JMLR 11:2487-2531; with ``k`` fixed, the points with ``N_k = 0``.
+
+    Examples:
+        >>> import torch, probes
+        >>> gallery = torch.eye(4)
+        >>> probes.antihub_share(gallery[:1].repeat(5, 1), gallery, k=1)
+        0.75
     """
     return (k_occurrence(queries, gallery, k=k) == 0).double().mean().item()
 
@@ -135,6 +153,12 @@ def hub_share(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
         The hub occurrence of Feldbauer et al. 2020, doi:10.21105/joss.01957, with its default hub
         size. Radovanović et al. 2010 put the bar at two standard deviations above the mean, which
         rises with the hubs that it is to catch.
+
+    Examples:
+        >>> import torch, probes
+        >>> gallery = torch.nn.functional.normalize(torch.eye(20) * 0.1 + torch.eye(20)[0], dim=1)
+        >>> probes.hub_share(torch.eye(20)[:1].repeat(100, 1), gallery, k=1)
+        1.0
     """
     counts = k_occurrence(queries, gallery, k=k).double()
     return (counts[counts >= 2 * counts.mean()].sum() / counts.sum()).item()
@@ -173,6 +197,12 @@ def robin_hood_index(queries: Matrix, gallery: Matrix, *, k: int = 10) -> float:
 
     Reference:
         Feldbauer et al. 2018, doi:10.1109/ICBK.2018.00055.
+
+    Examples:
+        >>> import torch, probes
+        >>> gallery = torch.eye(4)
+        >>> probes.robin_hood_index(gallery[:1].repeat(8, 1), gallery, k=1)
+        0.75
     """
     return _robin_hood(k_occurrence(queries, gallery, k=k).double()).value
 

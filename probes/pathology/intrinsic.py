@@ -57,6 +57,13 @@ def two_nn(x: Matrix) -> float:
         Facco et al. 2017, doi:10.1038/s41598-017-11873-y, eq. 5 and the algorithm after it. The
         maximum of the likelihood, ``n`` over the sum of the logarithms, uses all ratios; a few
         pairs of almost equal rows are enough to spoil it.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(2000, 2, generator=rng)  # a plane in five dimensions
+        >>> round(probes.two_nn(torch.cat([x, torch.zeros(2000, 3)], dim=1)))
+        2
     """
     (rows,), _ = near_one(matrix("x", x, least=3))
     logs = _log_ratios(rows).sort().values

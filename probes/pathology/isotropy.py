@@ -48,6 +48,11 @@ def mean_cosine(x: Matrix, *, groups: Sequence[str] | None = None) -> float:
     Reference:
         Ethayarajh 2019, arXiv:1909.00512, the baseline of anisotropy, estimated there from a
         sample of pairs; here it is exact over all of them.
+
+    Examples:
+        >>> import torch, probes
+        >>> probes.mean_cosine(torch.eye(4))
+        0.0
     """
     rows = matrix("x", x, least=2)
     return SquaredMean.of(directions("x", rows), codes_of(groups, len(rows))).value
@@ -84,6 +89,12 @@ def iso_score(x: Matrix) -> float:
         Rudman et al. 2022, arXiv:2108.07344, algorithm 1. Its steps reduce to the line above:
         with ``s = sum l / ||l||`` the isotropy defect satisfies
         ``delta^2 (d - sqrt d) = d - s sqrt d``, so that ``phi = s^2 / d``.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.cat([torch.eye(4), -torch.eye(4)])
+        >>> round(probes.iso_score(x), 3)
+        1.0
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(dimension.too_few_rows(rows))

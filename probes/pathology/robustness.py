@@ -87,6 +87,12 @@ def noise_agreement(
 
     Reference:
         The test is ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(8)
+        >>> probes.noise_agreement(x, x, sigma=0.01)
+        1.0
     """
     search = _search(queries, gallery)
     return _agreement(search, _with_noise(search, sigma, seed))
@@ -123,6 +129,12 @@ def int8_agreement(queries: Matrix, gallery: Matrix) -> float:
 
     Reference:
         The test is ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> x = torch.eye(8)
+        >>> probes.int8_agreement(x, x)
+        1.0
     """
     search = _search(queries, gallery)
     check_no_zero_rows("gallery", search.gallery)
@@ -169,6 +181,14 @@ def pq_agreement(
     Reference:
         Jégou, Douze and Schmid 2011, doi:10.1109/TPAMI.2010.57, asymmetric distances (section
         III.A), with inner products and with codebooks fitted to the very rows they encode.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(700, 8, generator=rng), dim=1)
+        >>> 0.0 < probes.pq_agreement(x, x) < 1.0  # some rows can no longer be told apart
+        True
     """
     search = _search(queries, gallery)
     check_at_least("width", width, 1)

@@ -32,6 +32,12 @@ class About:
         nothing: The value where there is nothing to find.
         better: Which direction is better.
         reference: Where it is from, and where ours differs.
+
+    Examples:
+        >>> import probes
+        >>> about = probes.about("recall_at_10")
+        >>> about.better, about.range
+        ('higher', '[0, 1]')
     """
 
     name: str
@@ -76,6 +82,11 @@ def about(probe: str | Probe) -> About:
     Raises:
         KeyError: No standard probe, nor a function behind one, has that name.
         ValueError: The probe has no function, or a section is missing from its docstring.
+
+    Examples:
+        >>> import probes
+        >>> print(probes.about("modality_gap").meaning)
+        How far apart the centres of the two clouds are.
     """
     from probes.reporting.standard import STANDARD
 

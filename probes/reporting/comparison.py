@@ -99,6 +99,16 @@ def compare(
     Reference:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 16.2, for the
         statistic; Holm 1979, Scandinavian Journal of Statistics 6:65-70.
+
+    Examples:
+        >>> import numpy as np, probes
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((80, 6))
+        >>> near, far = (captions + noise * rng.standard_normal((80, 6)) for noise in (0.3, 3.0))
+        >>> systems = {"far": (captions, far), "near": (captions, near)}
+        >>> found = probes.compare(systems, probes=["recall_at_1"])
+        >>> print(found.verdict)
+        near beside far: better in Recall@1.
     """
     names = list(systems)
     first = check_systems(names, baseline)

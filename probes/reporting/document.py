@@ -43,6 +43,13 @@ class Report(ReportValues):
     Attributes:
         items: Texts and pictures behind the ids, put there by ``with_items``; they are shown, and
             neither compared nor written to JSON.
+
+    Examples:
+        >>> import numpy as np, probes
+        >>> captions = np.random.default_rng(0).standard_normal((60, 4))
+        >>> report = probes.report(captions, captions + 1.0, probes=["gap_energy_share"])
+        >>> report.row("gap_energy_share").better
+        'lower'
     """
 
     items: ReportItems | None = field(default=None, compare=False)

@@ -108,6 +108,15 @@ def report(
         ValueError: The sides do not fit together, there are too few groups, a side is constant, a
             row has no direction, a probe is unknown or named twice, or the adapter refuses the
             vectors.
+
+    Examples:
+        >>> import numpy as np, probes
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((200, 8))
+        >>> photos = captions + 0.1 * rng.standard_normal((200, 8)) + 2.0  # the same, moved away
+        >>> report = probes.report(captions, photos, probes=["modality_gap", "recall_at_10"])
+        >>> report.row("modality_gap").readings["raw"].value > 0.5
+        True
     """
     chosen = selected(probes)
     paired, maps = pairs_and_adapter(pairs, target, adapter)

@@ -157,6 +157,16 @@ def compare_similarities(
     Reference:
         Xu and Leiva 2025, arXiv:2506.08774: cosine wins there. How its chi-square distance meets
         negative entries, and how its learned similarities are built, is not known to us.
+
+    Examples:
+        >>> import numpy as np, align, probes
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((80, 4))
+        >>> photos = captions + 0.3 * rng.standard_normal((80, 4))
+        >>> pairs = align.PairedEmbeddings.from_arrays(captions, photos)
+        >>> found = probes.compare_similarities(*pairs.split(test=0.5, seed=0))
+        >>> [each.name for each in found.judged][:4]
+        ['cosine', 'Euclidean', 'Manhattan', 'chi-square']
     """
     d = _common_width(train, test)
     unit = replace(

@@ -128,6 +128,14 @@ def canonical_spectrum(
         doi:10.1016/0304-4076(76)90010-5 (ridge). The null of the largest correlation bounds the
         error over all directions, as in Winkler et al. 2020,
         doi:10.1016/j.neuroimage.2020.117065; folds and components are ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(300, 4, generator=rng)
+        >>> spectrum = probes.canonical_spectrum(x, x @ torch.randn(4, 6, generator=rng))
+        >>> bool((spectrum.held_out > 0.9).all())
+        True
     """
     x, y = each_near_one(*pairs(source, target, least=cca.FOLDS))
     check_at_least("ridge", ridge, 0)

@@ -61,6 +61,13 @@ def linear_cka(
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, eq. 3 and 4 (biased); Song et al. 2012, JMLR
         13:1393-1434, eq. 5 (unbiased HSIC).
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(100, 5, generator=rng)
+        >>> round(probes.linear_cka(x, -3 * x), 3)
+        1.0
     """
     x, y = _independent(source, target, groups)
     announce(_notes(x, y))
@@ -111,6 +118,13 @@ def rbf_cka(
     Reference:
         Kornblith et al. 2019, arXiv:1905.00414, section 3; Song et al. 2012, JMLR 13:1393-1434,
         eq. 5 (unbiased HSIC).
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(60, 5, generator=rng)
+        >>> round(probes.rbf_cka(x, x.flip(1)), 3)
+        1.0
     """
     check_positive("bandwidth", bandwidth)
     x, y = _independent(source, target, groups)

@@ -51,6 +51,14 @@ def neighbour_overlaps(
 
     Raises:
         ValueError: As for ``mutual_knn``.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(50, 6, generator=rng), dim=1)
+        >>> probes.neighbour_overlaps(x, x, k=5)[:3].tolist()
+        [1.0, 1.0, 1.0]
     """
     x, y = pairs(source, target)
     codes = codes_of(groups, len(x))
@@ -94,6 +102,14 @@ def mutual_knn(
     Reference:
         Huh et al. 2024, arXiv:2405.07987, appendix A. A pair is never its own neighbour, as
         there; groups are ours.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(50, 6, generator=rng), dim=1)
+        >>> probes.mutual_knn(x, x.flip(1), k=5)
+        1.0
     """
     return neighbour_overlaps(source, target, k=k, groups=groups).mean().item()
 

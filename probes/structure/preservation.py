@@ -59,6 +59,13 @@ def trustworthiness(
     Reference:
         Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; ``worst`` for ``k >= n / 2``
         and unequal groups by the same argument. Ties: the lower row is the nearer.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(50, 6, generator=rng)
+        >>> round(probes.trustworthiness(x, 2 * x, k=5), 3)
+        1.0
     """
     x, y, codes = _checked(before, after, groups)
     return _preserved(x, y, codes, k).mean().item()
@@ -98,6 +105,13 @@ def continuity(
 
     Reference:
         Venna and Kaski 2006, doi:10.1016/j.neunet.2006.05.014.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(50, 6, generator=rng)
+        >>> round(probes.continuity(x, -x, k=5), 3)
+        1.0
     """
     x, y, codes = _checked(before, after, groups)
     return _preserved(y, x, codes, k).mean().item()

@@ -56,6 +56,13 @@ def procrustes_distance(source: Matrix, target: Matrix) -> float:
         Schoenemann 1966, doi:10.1007/BF02289451 (the rotation); Ding et al. 2021,
         arXiv:2108.01661, section 3 (the distance). ``scipy.spatial.procrustes`` scales one side
         best as well, and so gives ``1 - (1 - distance / 2)^2``.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(50, 4, generator=rng)
+        >>> abs(round(probes.procrustes_distance(x, x.flip(1)), 6))
+        0.0
     """
     x, y = each_near_one(*pairs(source, target))
     announce(_notes(x, y))

@@ -55,6 +55,14 @@ def rsa(source: Matrix, target: Matrix, *, groups: Sequence[str] | None = None) 
     Reference:
         Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008; cosine in the place of their
         correlation distance, so that a width of 2 is possible and a shift counts.
+
+    Examples:
+        >>> import torch, probes
+        >>> from torch.nn.functional import normalize
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = normalize(torch.randn(40, 6, generator=rng), dim=1)
+        >>> round(probes.rsa(x, -x), 3)
+        1.0
     """
     x, y = pairs(source, target, least=4)
     x, y = directions("source", x), directions("target", y)

@@ -66,6 +66,13 @@ def svcca(
     Reference:
         Raghu et al. 2017, arXiv:1706.05806, section 2; held out here, and with a ridge of 1e-4
         mean eigenvalues to invert the covariances.
+
+    Examples:
+        >>> import torch, probes
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(200, 4, generator=rng)
+        >>> probes.svcca(x, x @ torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]))) > 0.9
+        True
     """
     x, y = each_near_one(*pairs(source, target, least=cca.FOLDS))
     codes = codes_of(groups, len(x))

@@ -43,6 +43,22 @@ class MetaTokens(nn.Module):
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (MetaEmbed), with frozen encoders and a resampler in
         place of tokens inside a language model, and the pooled vector kept as the first.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> states = [torch.randn(6, 8, generator=rng) for _ in range(60)]
+        >>> tokens = align.MultiVector.pack(states)
+        >>> means = torch.stack([each.mean(dim=0) for each in states])
+        >>> pooled = align.PairedEmbeddings.from_arrays(means, means)
+        >>> data = align.TokenPairs(pooled, tokens, tokens)
+        >>> from align.adapters.closed_form.rcca import rcca
+        >>> head = align.fit_meta_tokens(
+        ...     data, vectors=2, asking=2, epochs=1,
+        ...     fit_adapter=lambda pairs: rcca(pairs.source, pairs.target),  # align.fit if left out
+        ... )
+        >>> len(head.queries(data.pooled.source, data.source))
+        60
     """
 
     def __init__(
@@ -207,6 +223,23 @@ def load_meta_tokens(folder: str | Path) -> MetaTokens:
         FileNotFoundError: There is no such folder, or one of its files is missing.
         OSError: A file cannot be read.
         ValueError: A file is damaged, of another version, or does not fit the others.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> states = [torch.randn(6, 8, generator=rng) for _ in range(60)]
+        >>> tokens = align.MultiVector.pack(states)
+        >>> means = torch.stack([each.mean(dim=0) for each in states])
+        >>> pooled = align.PairedEmbeddings.from_arrays(means, means)
+        >>> data = align.TokenPairs(pooled, tokens, tokens)
+        >>> from align.adapters.closed_form.rcca import rcca
+        >>> head = align.fit_meta_tokens(
+        ...     data, vectors=2, asking=2, epochs=1,
+        ...     fit_adapter=lambda pairs: rcca(pairs.source, pairs.target),  # align.fit if left out
+        ... )
+        >>> head.save("my-head")
+        >>> type(align.load_meta_tokens("my-head")).__name__
+        'MetaTokens'
     """
     return read_whole(Path(folder).expanduser(), _read)
 

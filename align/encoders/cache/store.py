@@ -63,6 +63,19 @@ class EmbeddingStore:
         FileExistsError: ``root`` is a folder that holds files and is no store.
         NotADirectoryError: ``root`` is a file.
         ValueError: ``dtype`` or ``batch`` is out of range.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> calls = []
+        >>> def encode(texts):
+        ...     calls.append(len(texts))
+        ...     return np.array([[len(text), 1] for text in texts], "f4")
+        >>> encoder = align.CallableEncoder(encode, name="lengths-v1", dim=2)
+        >>> store = align.EmbeddingStore("cache")
+        >>> once = store.encode(encoder, ["red", "blue"])
+        >>> again = store.encode(encoder, ["blue", "red"])
+        >>> calls
+        [2]
     """
 
     def __init__(

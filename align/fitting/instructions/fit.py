@@ -106,6 +106,18 @@ def instruct(
     Reference:
         Kong et al. 2025, arXiv:2505.19650 (UNITE), for the loss of the shift and its schedule. The
         temperature, the rate and the preference are ours.
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> notes, way = torch.randn(240, 8, generator=rng), torch.randn(12, 12, generator=rng)
+        >>> wanted = torch.eye(4)[torch.randint(4, (240,), generator=rng)]
+        >>> photos = torch.cat([notes, 3 * wanted], dim=1) @ way
+        >>> pairs = align.PairedEmbeddings.from_arrays(notes, photos, instructions=wanted)
+        >>> plain = align.fit(notes, photos, effort="fast")
+        >>> adapter = align.instruct(plain, pairs, folds=2, config=align.TrainConfig(steps=20))
+        >>> adapter.dim == plain.dim  # queries still fit the same gallery
+        True
     """
     check_at_least("folds", folds, 2)
     check_one_of("side", side, ("both", "source"), 'Use "source" to leave gallery vectors alone.')

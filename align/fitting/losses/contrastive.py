@@ -48,6 +48,13 @@ def info_nce(
         van den Oord et al. 2018, arXiv:1807.03748; symmetric as in Radford et al. 2021,
         arXiv:2103.00020; the mean over positives is that of Khosla et al. 2020, arXiv:2004.11362,
         with their sum outside the logarithm.
+
+    Examples:
+        >>> import torch, align
+        >>> x = torch.eye(4)
+        >>> right, wrong = (align.info_nce(x, y, temperature=0.05).item() for y in (x, x.flip(0)))
+        >>> right < wrong
+        True
     """
     check_batch(source, target)
     check_divisor("temperature", temperature)
@@ -75,6 +82,12 @@ def n_pairs(source: Tensor, target: Tensor, *, l2: float = 0.0) -> Tensor:
 
     Reference:
         Sohn 2016, NeurIPS, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective".
+
+    Examples:
+        >>> import torch, align
+        >>> x = 5 * torch.eye(4)
+        >>> round(align.n_pairs(x, x).item(), 3)
+        0.0
     """
     check_batch(source, target)
     check_at_least("l2", l2, 0)

@@ -53,6 +53,13 @@ def mamcl(
     Reference:
         Kong et al. 2025, arXiv:2505.19650 (UNITE), modal-aware masked contrastive learning. The
         mask of the reverse direction and the skipping of rows are ours.
+
+    Examples:
+        >>> import torch, align
+        >>> x, modality = torch.eye(4), torch.tensor([1, 1, 2, 2])
+        >>> masked = align.mamcl(x, x, modality, temperature=0.1)
+        >>> masked.item() < align.info_nce(x, x, temperature=0.1, symmetric=False).item()
+        True
     """
     check_batch(source, target)
     check_divisor("temperature", temperature)
@@ -110,6 +117,13 @@ def mac(
     Reference:
         After Lyu et al. 2025, arXiv:2507.08064 (PUMA), modality-adaptive contrastive learning;
         their strategies for choosing the temperatures are not part of this.
+
+    Examples:
+        >>> import torch, align
+        >>> x, modality = torch.eye(4), torch.tensor([1, 1, 2, 2])
+        >>> same = align.info_nce(x, x, temperature=0.1, symmetric=False)
+        >>> torch.allclose(align.mac(x, x, modality, within=0.1, across=0.1), same)
+        True
     """
     check_batch(source, target)
     check_divisor("within", within)

@@ -134,6 +134,15 @@ def fit(
         TypeError: There is one side alone, or a side does not hold numbers.
         ValueError: The sides do not fit together, there are under 20 pairs or fewer groups
             than folds, a row is zero or not finite, or the unpaired widths do not fit.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((300, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12)) + rng.standard_normal((300, 12))
+        >>> adapter = align.fit(captions, photos)
+        >>> adapter.source(captions[:2]).shape, adapter.card.better_than_chance
+        (torch.Size([2, 8]), True)
     """
     train = as_pairs(train, target)
     check_one_of(

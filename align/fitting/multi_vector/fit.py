@@ -142,6 +142,22 @@ def fit_meta_tokens(
 
     Reference:
         Xiao et al. 2025, arXiv:2509.18095 (MetaEmbed).
+
+    Examples:
+        >>> import torch, align
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> states = [torch.randn(6, 8, generator=rng) for _ in range(60)]
+        >>> tokens = align.MultiVector.pack(states)
+        >>> means = torch.stack([each.mean(dim=0) for each in states])
+        >>> pooled = align.PairedEmbeddings.from_arrays(means, means)
+        >>> data = align.TokenPairs(pooled, tokens, tokens)
+        >>> from align.adapters.closed_form.rcca import rcca
+        >>> head = align.fit_meta_tokens(
+        ...     data, vectors=2, asking=2, epochs=1,
+        ...     fit_adapter=lambda pairs: rcca(pairs.source, pairs.target),  # align.fit if left out
+        ... )
+        >>> head.gallery(data.pooled.target, data.target).tokens.shape[1]
+        8
     """
     budgets = tuple(groups) if groups is not None else budgets_of(asking, vectors)
     _check(data, asking, vectors, budgets, epochs)

@@ -46,6 +46,12 @@ class TrainConfig:
 
     Raises:
         ValueError: A setting is out of range, or ``steps`` and ``epochs`` are both given.
+
+    Examples:
+        >>> import align
+        >>> config = align.TrainConfig(epochs=2, batch_size=100)
+        >>> config.steps_for(1000)
+        20
     """
 
     steps: int | None = None

@@ -41,6 +41,17 @@ class Batch:
             is of the modalities of both its items.
         target_modality: Likewise.
         step: Steps done before this one.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> x = np.random.default_rng(0).standard_normal((100, 4))
+        >>> pairs = align.PairedEmbeddings.from_arrays(x, x)
+        >>> def squared(batch: align.Batch):
+        ...     apart = batch.source_projected - batch.target_projected
+        ...     return apart.square().sum(dim=1).mean()
+        >>> adapter = align.fit(pairs, effort="fast")
+        >>> align.train(adapter, pairs, loss=squared, config=align.TrainConfig(steps=2)).dim
+        4
     """
 
     source_input: Tensor

@@ -36,6 +36,11 @@ class Stage:
 
     Raises:
         ValueError: The name cannot name a folder.
+
+    Examples:
+        >>> import align
+        >>> align.Stage("general-pairs", config=align.TrainConfig(steps=100)).name
+        'general-pairs'
     """
 
     name: str
@@ -99,6 +104,16 @@ def train_stages(
     Raises:
         ValueError: There is no stage, two have one name, or as for ``train``.
         FloatingPointError: A loss or a gradient is not finite.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> x = np.random.default_rng(0).standard_normal((200, 8))
+        >>> pairs = align.PairedEmbeddings.from_arrays(x, x)
+        >>> short = align.TrainConfig(steps=2, batch_size=100)
+        >>> stages = [align.Stage("first", config=short), align.Stage("second", config=short)]
+        >>> start = align.fit(pairs, effort="fast")
+        >>> align.train_stages(start, pairs, stages, folder="stages").dim
+        8
     """
     if not stages:
         raise ValueError("there must be a stage to train; got none. Pass one Stage or more.")

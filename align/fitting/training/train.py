@@ -87,6 +87,17 @@ def train(
     Warns:
         RepeatedItems: Many pairs share an item, and no groups keep a loss from taking them for
             wrong answers to each other.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((200, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12))
+        >>> pairs = align.PairedEmbeddings.from_arrays(captions, photos)
+        >>> config = align.TrainConfig(steps=5, batch_size=100)
+        >>> trained = align.train(align.fit(pairs, effort="fast"), pairs, config=config)
+        >>> trained.dim
+        8
     """
     pairs = as_pairs(pairs, target)
     warn_of_repeats((pairs.source, pairs.target), pairs.groups, "train", stacklevel=2)

@@ -90,6 +90,13 @@ def tune(
 
     Warns:
         RepeatedItems: Many pairs share an item and no groups say so.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> x = np.random.default_rng(0).standard_normal((120, 8))
+        >>> tuning = align.tune(x, x, study="study.log", trials=3)
+        >>> len(tuning.front) >= 1
+        True
     """
     pairs = as_pairs(pairs, target)
     check_at_least("trials", trials, 1)

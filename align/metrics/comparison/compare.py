@@ -101,6 +101,18 @@ def compare(
     Reference:
         Smucker, Allan and Carterette 2007, doi:10.1145/1321440.1321528, for the test; Holm 1979,
         Scandinavian Journal of Statistics 6:65-70, for many of them.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((300, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12)) + 2 * rng.standard_normal((300, 12))
+        >>> pairs = align.PairedEmbeddings.from_arrays(captions, photos)
+        >>> train, test = pairs.split(test=0.3, seed=0)
+        >>> few, many = (align.fit(train.take(range(n)), effort="fast") for n in (30, len(train)))
+        >>> found = align.compare({"few pairs": few, "all pairs": many}, test)
+        >>> found.verdict.split(":")[0]
+        'all pairs finds more partners than few pairs'
     """
     names = list(systems)
     first = check_systems(names, baseline)

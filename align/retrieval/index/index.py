@@ -67,6 +67,18 @@ class Index:
         budget: Vectors kept of each item if the index was opened truncated, else ``None``; then
             whatever would change it raises ``RuntimeError``.
         dim: Width of a vector, or ``None`` before the first item.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> rng = np.random.default_rng(0)
+        >>> captions = rng.standard_normal((200, 8))
+        >>> photos = captions @ rng.standard_normal((8, 12))
+        >>> adapter = align.fit(captions, photos, effort="fast")
+        >>> index = align.Index.create("idx", adapter)
+        >>> index.add([f"photo-{row}" for row in range(200)], photos)
+        >>> index.save()
+        >>> index.search(captions[5:6], k=1)[0][0].id
+        'photo-5'
     """
 
     def __init__(self, path: Path, adapter: AnyAdapter | None, side: Side, dtype: Stored) -> None:
