@@ -195,6 +195,9 @@ class Probe:
         extreme: What the value is where there is as much as there can be, for unit vectors: 1 for a
             recall, 0 for a distance of partners; ``None`` where nothing bounds it. Effects are
             shares of the way from the null to here.
+        opposite: How far the value can go on the other side of the null, where that is farther from
+            it than ``extreme`` may be. Effects on that side are shares of the way to here, so that
+            none passes -1; ``None`` measures them by ``extreme`` too.
         function: The public function of the quantity, or the property of what one gives; what its
             docstring says under Meaning, Beware, Range and Reference is what ``about`` shows.
 
@@ -215,6 +218,7 @@ class Probe:
     null: str = ""
     scale: Scale = "fixed"
     extreme: float | Callable[[Space], float] | None = None
+    opposite: float | None = None
     function: object = None
 
 

@@ -130,6 +130,7 @@ GAP_ORTHOGONALITY = Probe(
     name="gap_orthogonality",
     label=f"Gap in top {K} principal directions",
     extreme=1.0,
+    opposite=0.0,  # farther from chance than 1 is wherever d < 4 k
     function=gap_orthogonality,
     family="offset",
     better="neither",

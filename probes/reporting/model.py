@@ -48,7 +48,9 @@ class Reading:
         return self.value - (self.null or 0)
 
 
-def effect_of(value: float, null: float | None, extreme: float | None) -> float | None:
+def effect_of(
+    value: float, null: float | None, extreme: float | None, *, opposite: float | None = None
+) -> float | None:
     """How far a value lies from chance: the share of the way to as far as the quantity goes.
 
     ``(value - null) / (extreme - null)``: 0 is chance, 1 is as much as there can be, and below 0 is
@@ -58,10 +60,15 @@ def effect_of(value: float, null: float | None, extreme: float | None) -> float 
     deviation in standard errors, it does not grow with the pairs: with 5,000 of them nearly
     everything differs from chance, and what counts is by how much.
 
+    Where the other side of chance is the wider one, as for a share whose chance value is 0.9, it is
+    measured by its own end: ``-(value - null) / (opposite - null)``, so that -1 is as far as the
+    quantity goes there.
+
     Args:
         value: What was measured.
         null: The value with nothing there.
         extreme: The value with as much as there can be, as in ``Probe``.
+        opposite: The value as far as it can go on the other side of chance, likewise.
 
     Returns:
         The share, without a unit; ``None`` where one of the ends is not known, or both are one.
@@ -73,6 +80,9 @@ def effect_of(value: float, null: float | None, extreme: float | None) -> float 
     """
     if null is None or extreme is None or null == extreme:
         return None
+    is_beyond = (value - null) * (extreme - null) < 0
+    if is_beyond and opposite is not None and opposite != null:
+        return -(value - null) / (opposite - null)
     return (value - null) / (extreme - null)
 
 

@@ -225,17 +225,17 @@ def read_probe(probe: Probe, column: Column, space: Space, weights: Tensor) -> P
                 *notes,
                 "Too few items differ for an interval: in some draws the value is not defined.",
             )
-    null = measured.null
+    null = None if measured.null is None else measured.null.value
     extreme = probe.extreme(space) if callable(probe.extreme) else probe.extreme
     reading = Reading(
         measured.value,
         low,
         high,
-        null=None if null is None else null.value,
-        p=None if null is None else null.p,
+        null=null,
+        p=None if measured.null is None else measured.null.p,
         n=space.n if rows is None else len(rows),
         notes=notes,
-        effect=effect_of(measured.value, None if null is None else null.value, extreme),
+        effect=effect_of(measured.value, null, extreme, opposite=probe.opposite),
     )
     return ProbeResult(reading, None if draws is None else tuple(draws.tolist()), "")
 

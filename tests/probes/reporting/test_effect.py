@@ -29,6 +29,31 @@ def test_an_auc_becomes_somers_d_and_foscttm_the_same_of_the_other_sign():
     assert effect_of(0.25, 0.5, 0.0) == pytest.approx(1 - 2 * 0.25)
 
 
+@given(null=st.floats(0, 1), value=st.floats(0, 1))
+def test_an_effect_passes_neither_end_of_what_is_bounded_on_both_sides(null, value):
+    found = effect_of(value, null, 1.0, opposite=0.0)
+    assert found is None or -1 <= found <= 1
+
+
+def test_the_other_side_of_chance_is_measured_by_its_own_end():
+    assert effect_of(0.0, 0.9, 1.0, opposite=0.0) == pytest.approx(-1)
+    assert effect_of(0.45, 0.9, 1.0, opposite=0.0) == pytest.approx(-0.5)
+    assert effect_of(0.95, 0.9, 1.0, opposite=0.0) == pytest.approx(0.5)
+    assert effect_of(0.0, 0.9, 1.0) == pytest.approx(-9)
+
+
+def test_a_gap_orthogonal_to_the_data_is_as_far_as_it_goes_in_few_dimensions_too():
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([1.0] * 10 + [0.01] * 2)
+    x = torch.randn(100, 12, generator=generator) * scale
+    gap = torch.zeros(12)
+    gap[11] = 3.0
+    y = x + 0.1 * torch.randn(100, 12, generator=generator) * scale + gap
+    chosen = [probe for probe in STANDARD if probe.name == "gap_orthogonality"]
+    found = effects(probes.report(PairedEmbeddings.from_arrays(x, y), probes=chosen))
+    assert -1 <= found["gap_orthogonality"] < -0.5
+
+
 @pytest.mark.parametrize("null, extreme", [(None, 1.0), (0.5, None), (1.0, 1.0)])
 def test_without_two_ends_there_is_no_effect(null, extreme):
     assert effect_of(0.7, null, extreme) is None
