@@ -32,6 +32,19 @@ COLOURS = {
 }
 """Each colour has one role, so that a page can give the role another colour in dark mode."""
 
+DARK = {
+    "ink": "#e4e7ea",
+    "muted": "#a5adb6",
+    "rule": "#363c43",
+    "source": "#58b4ea",
+    "target": "#f08c45",
+    "raw": "#98a0a9",
+    "centred": "#d8ae3f",
+    "aligned": "#cc94dc",
+    "corrected": "#4fc79a",
+}
+"""The colours of the same roles on a dark ground."""
+
 _STYLE = {
     "axes.edgecolor": COLOURS["muted"],
     "axes.facecolor": "none",
@@ -101,6 +114,12 @@ def _shown_figure() -> type[Figure]:
             return png.getvalue()
 
     return ShownFigure
+
+
+def dark_figures() -> str:
+    """A rule of CSS: the figures of a page take the colours of ``DARK`` on a dark screen."""
+    variables = " ".join(f"--figure-{role}: {colour};" for role, colour in DARK.items())
+    return f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables} }} }}"
 
 
 def as_inline_svg(name: str, figure: Figure, *, label: str) -> str:

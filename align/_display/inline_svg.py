@@ -19,7 +19,7 @@ def inline_svg(text: str, *, name: str, label: str, variables: Mapping[str, str]
 
     ``text`` is what matplotlib wrote with ``svg.fonttype: none``, ``name`` holds letters, digits,
     spaces and hyphens, ``label`` is what a reader hears who cannot see it, and ``variables`` map
-    colours, such as ``#0072b2``, to the CSS variables that replace them.
+    colours, such as ``#123456``, to the CSS variables that replace them.
     """
     root = ElementTree.fromstring(text)
     for element in root.iter():

@@ -8,24 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from align._display.figure import COLOURS, empty_figure, own_style
 from align.fitting.tuning.result import Trial, Tuning
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from align._display.figure import Axes, Figure
 
-INK, MUTED, RULE, BLUE, RED = "#23272c", "#666c74", "#d3d6da", "#0072b2", "#d55e00"
+INK, MUTED, BLUE, RED = (COLOURS[role] for role in ("ink", "muted", "source", "target"))
 COLUMNS = 4
 LOGARITHMIC = (
     "source_ridge", "target_ridge", "dim", "nnn_k", "sharpness", "expansion_sharpness",
 )  # fmt: skip
-STYLE = {
-    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 9, "axes.linewidth": 0.7,
-    "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left",
-    "axes.titlesize": 10, "axes.titleweight": "bold", "font.size": 9, "legend.frameon": False,
-    "text.color": INK, "xtick.color": MUTED, "xtick.labelsize": 8, "ytick.color": MUTED,
-    "ytick.labelsize": 8,
-}  # fmt: skip
 
 
 def check_matplotlib() -> None:
@@ -50,16 +43,13 @@ def save_figures(tuning: Tuning, folder: Path, *, chosen: Trial | None = None) -
         ImportError: matplotlib is not installed.
     """
     check_matplotlib()
-    from matplotlib import style
-
     folder.mkdir(parents=True, exist_ok=True)
-    # The reader's own style must neither show in the figures nor be changed by them.
-    with style.context(["default", STYLE]):
+    with own_style():
         figures = {"front": _front(tuning, chosen), "slices": _slices(tuning)}
         if tuning.importance:
             figures["importance"] = _importance(tuning)
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=150)
+            figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
     return [folder / f"{name}.png" for name in figures]
 
 
@@ -103,11 +93,9 @@ def _importance(tuning: Tuning) -> Figure:
 
 
 def _slices(tuning: Tuning) -> Figure:
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for trial in tuning.whole for name in trial.params))
     rows = -(-len(names) // COLUMNS)
-    figure = Figure(figsize=(2.4 * COLUMNS, 2.0 * rows + 0.4), layout="constrained")
+    figure = empty_figure(2.4 * COLUMNS, 2.0 * rows + 0.4)
     grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True)
     front = tuning.front
     for axes, name in zip(grid.flat, names, strict=False):
@@ -131,9 +119,7 @@ def _slices(tuning: Tuning) -> Figure:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = empty_figure(width, height)
     return figure, figure.subplots()
 
 

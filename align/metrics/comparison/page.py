@@ -20,19 +20,6 @@ from align.metrics.comparison.wording import (
     verdict,
 )
 
-# The colours of ``align._display.figure`` on a dark ground.
-_DARK = {
-    "ink": "#e4e7ea",
-    "muted": "#a5adb6",
-    "rule": "#363c43",
-    "source": "#58b4ea",
-    "target": "#f08c45",
-    "raw": "#98a0a9",
-    "centred": "#d8ae3f",
-    "aligned": "#cc94dc",
-    "corrected": "#4fc79a",
-}
-
 
 def panel(comparison: ComparisonValues) -> str:
     """What a notebook shows: the verdict, the rows that decide, and the others folded away."""
@@ -63,14 +50,13 @@ def page(comparison: ComparisonValues) -> str:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from align._display.figure import as_inline_svg
+    from align._display.figure import as_inline_svg, dark_figures
     from align.metrics.comparison.forest import forest
 
     drawing = as_inline_svg("differences", forest(comparison), label=plain(verdict(comparison)))
-    dark = "; ".join(f"--figure-{role}: {colour}" for role, colour in _DARK.items())
     style = (
         ":root { color-scheme: light dark; } "
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }} "
+        f"{dark_figures()} "
         "body { margin: 1.5rem auto; max-width: 60rem; padding: 0 1rem; } "
         "svg { max-width: 100%; height: auto; font-family: system-ui, sans-serif; }"
     )

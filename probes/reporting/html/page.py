@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from align._display.figure import as_inline_svg
+from align._display.figure import as_inline_svg, dark_figures
 from probes.reporting import formatting
 from probes.reporting.about import about_or_none
 from probes.reporting.before_after import describe_change, headlines
@@ -61,7 +61,7 @@ def render(
     drawings: Iterable[Drawing] = (),
 ) -> str:
     """The page with these drawings, and with the items that ``item`` makes of a side and an id."""
-    style, script = (Markup(_resource(name)) for name in ("page.css", "page.js"))
+    style, script = Markup(_resource("page.css") + dark_figures()), Markup(_resource("page.js"))
     # Text of users is escaped; should that ever fail, the browser still runs and loads nothing.
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "

@@ -9,7 +9,7 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from align._display.figure import COLOURS
+from align._display.figure import COLOURS, DARK
 from align.data.pairs import Pairs
 from probes.reporting.about import about
 from probes.reporting.document import Report
@@ -346,8 +346,8 @@ def test_colours_have_the_contrast_that_wcag_asks_for(mode):
     css = resources.files("probes.reporting.html").joinpath("page.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     found = dict(re.findall(r"--([\w-]+): (#\w{6});", light if mode == "light" else dark))
-    if mode == "light":
-        found |= {f"figure-{role}": colour for role, colour in COLOURS.items()}
+    figures = COLOURS if mode == "light" else DARK
+    found |= {f"figure-{role}": colour for role, colour in figures.items()}
     for role in ("ink", "muted", "link", "good", "bad", "figure-ink", "figure-muted"):
         assert contrast(found[role], found["paper"]) >= 4.5, role
     for role in set(COLOURS) - {"rule"}:
