@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from align.apps.cli import options
 from align.apps.cli.inputs import (
     EncoderChoice,
+    columns_of,
     embedded_pairs,
+    encoded,
+    is_archive,
     note_unknown_training,
+    read_pairs,
     taken_instruction,
 )
 from align.apps.cli.outputs import check_file
 from align.apps.cli.printing import print_json, say
+
+if TYPE_CHECKING:
+    from align.data.pairs import Pairs
+    from align.data.validation import Columns
 
 
 def compare(
@@ -76,6 +84,7 @@ def compare(
     }  # all of them, before the first item is encoded
     specs = {"source": source_encoder, "target": target_encoder, "instruction": instruction_encoder}
     systems: dict[str, System] = {}
+    read: dict[Columns, Pairs] = {}
     for name, adapter in loaded.items():
         columns = {
             "source": source, "target": target, "id": id, "group": group,
@@ -83,7 +92,13 @@ def compare(
             "instruction": taken_instruction(adapter, instruction),
         }  # fmt: skip
         encoders = EncoderChoice(specs, device, trust)
-        _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, adapter)
+        if is_archive(pairs):
+            _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, adapter)
+        else:
+            named = columns_of(pairs, columns, adapter)
+            if named not in read:  # so that rows which are skipped are listed once
+                read[named] = read_pairs(pairs, named, skip_bad)
+            data = encoded(read[named], encoders, store, adapter)
         note_unknown_training(adapter)
         systems[name] = data, adapter
     comparison = compare_systems(systems, seed=seed)

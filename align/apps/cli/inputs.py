@@ -145,32 +145,39 @@ def encode_pairs(
 
     All encoders are built and compared with the adapter before the first item goes through any.
     """
+    if adapter is None:
+        check_encoders_named(path, chosen.specs)
+    pairs = read_pairs(path, columns, skip_bad)
+    return pairs, encoded(pairs, chosen, store, adapter)
+
+
+def encoded(
+    pairs: Pairs, chosen: EncoderChoice, store: Path, adapter: Adapter | None = None
+) -> PairedEmbeddings:
+    """Both sides of pairs that were read, encoded as ``encode_pairs`` says."""
     from dataclasses import replace
 
     from align.adapters.instructions import pairs_for
 
-    if adapter is None:
-        check_encoders_named(path, chosen.specs)
-    pairs = read_pairs(path, columns, skip_bad)
     source = encoder_of(adapter, "source", chosen)
     target = encoder_of(adapter, "target", chosen)
     check_encoder(adapter, "source", source)
     check_encoder(adapter, "target", target)
     instructions = None
-    if columns.instruction is not None:
+    if pairs.instructions is not None:
         instructions = instruction_encoder_of(adapter, chosen)
     if instructions is not None:
         check_encoder(None, "source", instructions)
     data = pairs.encode(source, target, instruction_encoder=instructions, store=open_store(store))
     if adapter is not None:
-        return pairs, pairs_for(adapter, data)
+        return pairs_for(adapter, data)
     # Python code is named too: it is run from a card with --trust, and refused with its name else.
     specs = chosen.specs
     roles = {**specs, "instruction": specs.get("instruction") or specs.get("source")}
-    if columns.instruction is None:
+    if pairs.instructions is None:
         del roles["instruction"]
     named = {role: spec for role, spec in roles.items() if spec is not None}
-    return pairs, replace(data, encoders={**named, **data.encoders})
+    return replace(data, encoders={**named, **data.encoders})
 
 
 def check_encoders_named(path: Path, specs: Mapping[str, str | None]) -> None:
