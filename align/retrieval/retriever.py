@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align._checks import as_list, check_length
+from align._display.interruption import saying_what_is_kept
 from align._display.panel import render
 from align.data.encoding import Cache, Encoder
 from align.data.modality import Modality
@@ -138,8 +139,9 @@ class Retriever:
                 ``Modality`` knows it.
             progress: Whether to draw a progress bar; by default in a terminal or notebook.
         """
-        new = self._new(ids, items, metadata, modality, progress)
-        self.index.add(ids, new.vectors, metadata=new.metadata, modality=new.modality)
+        with saying_what_is_kept(_none_is_in):
+            new = self._new(ids, items, metadata, modality, progress)
+            self.index.add(ids, new.vectors, metadata=new.metadata, modality=new.modality)
 
     def put(
         self,
@@ -154,8 +156,9 @@ class Retriever:
 
         The arguments are those of ``add``, but for ids that are there; see ``Index.put``.
         """
-        new = self._new(ids, items, metadata, modality, progress)
-        return self.index.put(ids, new.vectors, metadata=new.metadata, modality=new.modality)
+        with saying_what_is_kept(_none_is_in):
+            new = self._new(ids, items, metadata, modality, progress)
+            return self.index.put(ids, new.vectors, metadata=new.metadata, modality=new.modality)
 
     def _new(
         self,
@@ -207,3 +210,11 @@ class Retriever:
         )
         found = self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
         return SearchResults(found, queries=items)
+
+
+def _none_is_in() -> str:
+    """What is kept of items that were not all encoded: they go into the index together."""
+    return (
+        "The index is as it was before; what was encoded into a store is kept. "
+        "Run it again to take these items in."
+    )

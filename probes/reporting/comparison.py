@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align._display.escaping import plain
+from align._display.interruption import saying_what_is_kept
 from align._display.progress import progress_bar
 from align.data.embeddings import PairedEmbeddings
 from align.data.paired_arguments import pairs_and_adapter
@@ -121,10 +122,13 @@ def compare(
     reports = {name: system for name, system in systems.items() if isinstance(system, Report)}
     matched, rules = _same_pairs({name: pairs for name, (pairs, _) in given.items()}, seed)
     n, groups = _sizes(matched, reports)
-    measured = {
-        name: _measure(name, matched[name], adapter, chosen, seed, progress)
-        for name, (_, adapter) in given.items()
-    }
+    with saying_what_is_kept(
+        lambda: "Nothing of the comparison is kept; run it again to start anew."
+    ):
+        measured = {
+            name: _measure(name, matched[name], adapter, chosen, seed, progress)
+            for name, (_, adapter) in given.items()
+        }
     measured |= {name: _reported(report) for name, report in reports.items()}
     decisive = {probe.name for probe in chosen} & set(HEADLINES) or {p.name for p in chosen}
     rows = [

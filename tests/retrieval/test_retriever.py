@@ -7,6 +7,7 @@ import torch
 
 import align
 from align import CallableEncoder, Index, MixedEncoder, Retriever
+from align._display.interruption import notes_of
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
@@ -121,3 +122,20 @@ def test_items_of_an_encoder_whose_modality_nobody_lists_have_none(tmp_path):
 
 def test_no_queries_have_no_hits(adapter, tmp_path):
     assert filled(adapter, tmp_path).search([]) == []
+
+
+@pytest.mark.parametrize("verb", ["add", "put"])
+def test_items_that_were_not_all_encoded_are_not_in_the_index_and_the_interruption_says_so(
+    adapter, tmp_path, monkeypatch, verb
+):
+    retriever = filled(adapter, tmp_path)
+    held = list(retriever.index)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(retriever.embedder), "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        getattr(retriever, verb)(["new"], ["t0"])
+    assert notes_of(stopped.value)[0].startswith("The index is as it was before")
+    assert list(retriever.index) == held

@@ -10,6 +10,7 @@ import numpy as np
 
 from align._advice import Advised
 from align._checks import as_list, check_at_least, check_k, check_side
+from align._display.interruption import saying_what_is_kept
 from align._display.panel import Panel, render
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
@@ -428,12 +429,21 @@ class Index:
 
     def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
         """Make these groups the index, on disk and here; the caller holds the lock."""
-        last = self._manifest or first_manifest(self.folder, self.adapter, self.side, self.dtype)
-        manifest, written = write_commit(
-            self.folder, last, groups, dim=self.dim, compacting=compacting
-        )
-        self._take_over(manifest, written)
-        remove_others(self.folder, [file.path for file in manifest.all_files])
+        before = self._manifest
+        last = before or first_manifest(self.folder, self.adapter, self.side, self.dtype)
+
+        def kept() -> str:
+            if self._manifest is not before:
+                return f"Everything is saved in {self.folder}."
+            saved = "Nothing is saved yet" if before is None else "What was last saved stays"
+            return f"{saved} in {self.folder}, and what changed is still here; save again."
+
+        with saying_what_is_kept(kept):
+            manifest, written = write_commit(
+                self.folder, last, groups, dim=self.dim, compacting=compacting
+            )
+            self._take_over(manifest, written)
+            remove_others(self.folder, [file.path for file in manifest.all_files])
 
     def _take_over(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> None:
         self._manifest, self._segments, self.dim = manifest, list(segments), manifest.dim

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import probes
+from align._display.interruption import notes_of
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.comparison.document import Comparison
 from probes.pairing.retrieval import RECALL_AT_5
@@ -181,3 +182,14 @@ def test_a_comparison_is_repeatable_and_json_ready(rng):
     assert compare(systems) == compare(systems)
     assert compare(systems) != compare(systems, seed=1)
     assert json.loads(compare(systems).to_json())["baseline"] == "one"
+
+
+def test_an_interrupted_comparison_says_that_nothing_of_it_is_kept(rng, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("probes.reporting.comparison.read_probe", interrupted)
+    pairs = noisy_pairs(rng, 40)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        compare({"one": pairs, "two": pairs})
+    assert notes_of(stopped.value)[0].startswith("Nothing of the comparison is kept")

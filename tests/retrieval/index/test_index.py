@@ -3,11 +3,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from align._display.interruption import notes_of
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import LinearMap
 from align.data.embeddings import Embeddings
 from align.retrieval.hits import Hit
+from align.retrieval.index import index as index_module
 from align.retrieval.index.index import Index
 from align.retrieval.storage import adapter_files as kept_adapter
 
@@ -191,3 +193,38 @@ def test_search_does_not_track_gradients(rng, tmp_path, adapter):
     index = Index.create(tmp_path, adapter)
     index.add(names(3), torch.randn(3, 6, generator=rng))
     assert not index._segments[0].segment.tokens.requires_grad
+
+
+def test_an_interrupted_save_says_what_is_in_the_folder_and_can_be_done_again(
+    tmp_path, rng, monkeypatch
+):
+    index = Index.create(tmp_path, None)
+    written = index_module.write_commit
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for ids, said in ((["a"], "Nothing is saved yet"), (["b"], "What was last saved stays")):
+        index.add(ids, torch.randn(1, 4, generator=rng))
+        monkeypatch.setattr(index_module, "write_commit", interrupted)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            index.save()
+        assert notes_of(stopped.value)[0].startswith(f"{said} in {tmp_path}")
+        monkeypatch.setattr(index_module, "write_commit", written)
+        index.save()
+        assert list(Index.open(tmp_path)) == list(index)
+
+
+def test_a_save_interrupted_after_its_commit_says_that_everything_is_saved(
+    tmp_path, rng, monkeypatch
+):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    index = Index.create(tmp_path, None)
+    index.add(["a"], torch.randn(1, 4, generator=rng))
+    monkeypatch.setattr(index_module, "remove_others", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        index.save()
+    assert notes_of(stopped.value) == (f"Everything is saved in {tmp_path}.",)
+    assert list(Index.open(tmp_path)) == ["a"]
