@@ -1,4 +1,4 @@
-"""What the site adds to the pages of `docs/`: notebooks, commands, files that pages link to."""
+"""What the site adds to the pages of `docs/`: notebooks, commands, probes, files that pages link to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
+from _command_line import command_line
+from _probe_cards import probe_cards
+
 ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)(?=[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add notebooks, generated pages, and files of the repository that a page links to."""
-    files.append(File.generated(config, "command_line.md", content=_command_line()))
+    files.append(File.generated(config, "command_line.md", content=command_line()))
+    files.append(File.generated(config, "probes.md", content=probe_cards()))
     pages = [f"docs/{page.src_uri}" for page in files.documentation_pages() if page.abs_src_path]
     wanted = [f"notebooks/{path.name}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     for page in pages:
@@ -93,34 +97,3 @@ def _notebook(path: Path) -> dict[str, str | bytes]:
     text, made = MarkdownExporter().from_filename(str(path), resources=resources)
     # Pages are served as folders, so that a picture lies beside its page, not below.
     return {f"{path.stem}.md": text, **made["outputs"]}
-
-
-def _command_line() -> str:
-    """The reference of `align`, from the help of each command."""
-    from typer.main import get_command
-
-    from align.apps.cli.app import app
-
-    return "\n".join(["# Command line", "", *_commands(get_command(app), "align")])
-
-
-def _commands(command: object, name: str) -> list[str]:
-    """The help of one command as Markdown, or of all below it."""
-    import typer
-
-    below = getattr(command, "commands", {})
-    if below:
-        return [line for each, sub in below.items() for line in _commands(sub, f"{name} {each}")]
-    context = typer.Context(command, info_name=name)
-    rows = []
-    for each in command.params:
-        if (record := each.get_help_record(context)) is not None:
-            rows.append(record)
-        elif each.param_type_name == "argument":
-            rows.append((each.make_metavar(context), getattr(each, "help", "") or ""))
-    cells = [f"| `{_cell(flag)}` | {_cell(text)} |" for flag, text in rows]
-    return [f"## `{name}`", "", (command.help or "").strip(), "", "| | |", "|---|---|", *cells, ""]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
