@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-_EXAMPLE = re.compile(r"Example: `(.+?)`", re.DOTALL)
+_EXAMPLE = re.compile(r"^(?:Examples?:\s+)?`(align [^`]+)`$|^Examples:$", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w`-])--[a-z][a-z-]+\b(?!`)")
 
 
@@ -28,7 +28,7 @@ def command_line() -> str:
         "`python -m align` is the same. `-h` after any command prints what this page says of it.",
         "",
         *("| command | what it does |", "|---|---|", *listed, ""),
-        *_tables(whole, typer.Context(whole, info_name="align"), "Before the command"),
+        *_table(whole, typer.Context(whole, info_name="align"), "Before the command"),
         str(app.info.epilog),
         "",
     ]
@@ -50,7 +50,7 @@ def _section(command: Any, name: str) -> list[str]:
 
     context = typer.Context(command, info_name=name)
     text = command.help or ""
-    examples = [_wrapped(each) for each in _EXAMPLE.findall(text)]
+    examples = [_wrapped(each) for each in _EXAMPLE.findall(text) if each]
     said = _FLAG.sub(r"`\g<0>`", _EXAMPLE.sub("", text)).strip()
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     return [
@@ -59,12 +59,12 @@ def _section(command: Any, name: str) -> list[str]:
         *("```text", usage, "```", ""),
         *(said, ""),
         *(("```console", "\n\n".join(examples), "```", "") if examples else ()),
-        *_tables(command, context, "Options"),
+        *_table(command, context, "Options"),
     ]
 
 
-def _tables(command: Any, context: Any, options: str) -> list[str]:
-    """What a command takes: a table per panel of its help."""
+def _table(command: Any, context: Any, options: str) -> list[str]:
+    """What a command takes, panel by panel of its help, those without one under `options`."""
     panels: dict[str, list[str]] = {}
     for each in command.params:
         record = each.get_help_record(context)
@@ -75,21 +75,23 @@ def _tables(command: Any, context: Any, options: str) -> list[str]:
         if each.param_type_name == "argument":
             panel, flag = "Arguments", each.metavar or each.name.upper()
         panels.setdefault(panel, []).append(f"| {_code(flag)} | {_text(text)} |")
-    order = sorted(panels, key=lambda panel: (panel != "Arguments", panel != options))
-    return [
-        line for panel in order for line in (f"| {panel} | |", "|---|---|", *panels[panel], "")
-    ]
+    first, *others = sorted(panels, key=lambda panel: (panel != "Arguments", panel != options))
+    lines = [f"| {first} | |", "|---|---|", *panels[first]]
+    for panel in others:
+        lines += [f"| **{panel}** | |", *panels[panel]]
+    return [*lines, ""]
 
 
 def _wrapped(example: str) -> str:
-    """A command with its options on lines of their own, where one line would be long."""
+    """A command over several lines, where one would be long."""
     words = [shlex.quote(word) for word in shlex.split(example)]
     if len(" ".join(words)) <= 60:
         return " ".join(words)
     lines = [""]
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        starts = word.startswith("-") and len(lines[-1]) + len(word) + len(following) > 55
-        if starts and lines[-1]:
+        length = len(lines[-1]) + len(word)
+        is_long = length + len(following) > 55 if word.startswith("-") else length > 70
+        if is_long and lines[-1]:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     return " \\\n    ".join(lines)

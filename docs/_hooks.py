@@ -1,4 +1,4 @@
-"""What the site adds to the pages of `docs/`: notebooks, commands, probes, files that pages link to."""
+"""What the site adds to `docs/`: notebooks, commands, probes, and files that pages link to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from posixpath import normpath, relpath
 
+from _command_line import command_line
+from _probe_cards import probe_cards
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
-
-from _command_line import command_line
-from _probe_cards import probe_cards
 
 ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)(?=[)#])")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def _card(rows: Sequence[Probe]) -> list[str]:
     facts = {
         "Misleads": _text(about.beware),
         "Range": f"{_text(about.range)}; {about.better} is better",
-        "Nothing there": _text(about.nothing),
-        "Norms": _text(" ".join(norms[1].split())) if norms else "",
+        "Nothing there": _capitalized(_text(about.nothing)),
+        "Norms": _capitalized(_text(" ".join(norms[1].split()))) if norms else "",
         "From": _LINKS.sub(_linked, _text(about.reference)),
         "Rows": ", ".join(f"`{row.name}`" for row in rows),
         "Function": f"[`probes.{name}`](api/probes.md#probes.{name})",
@@ -80,7 +80,8 @@ def _title(rows: Sequence[Probe]) -> str:
     """What the labels of the rows have in common, such as Recall@k."""
     if len(rows) == 1:
         return rows[0].label
-    shared = commonprefix([row.label for row in rows])
+    letters = zip(*(row.label for row in rows), strict=False)
+    shared = "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, letters))
     return f"{shared}k" if shared.endswith("@") else shared.removesuffix(" of ").rstrip(", ")
 
 
@@ -117,6 +118,11 @@ def _table_text(function: Callable[..., object]) -> str:
 
 def _text(words: str) -> str:
     return words.replace("*", r"\*").replace("<", "&lt;")
+
+
+def _capitalized(words: str) -> str:
+    """With a capital at its start, unless it starts with a formula such as ``k / n``."""
+    return words[0].upper() + words[1:] if words[1:2].isalpha() and "(" not in words[:6] else words
 
 
 def _linked(match: re.Match[str]) -> str:
