@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations docs mutants lint bench clean
+.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations test-wheel docs mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -20,7 +20,8 @@ demo: $(VENV)/.ready
 # SEED=7 runs the tests in a random order, the same for the same seed: no test may lean on another.
 ORDER := $(if $(SEED),-p randomly -p no:cacheprovider --randomly-seed $(SEED) --randomly-dont-reset-seed)
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(ORDER) --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks --ignore tests/docs
+	$(BIN)/python -m pytest $(ORDER) --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/notebooks --ignore tests/docs \
+		--ignore tests/wheel
 
 # Tests that touch arithmetic, on the instructions and threads of other machines: rounding decides nothing.
 ARITHMETIC := tests/scoring tests/adapters tests/fitting/losses tests/metrics/test_ranks.py \
@@ -60,6 +61,12 @@ $(VENV)/.integrations: $(VENV)/.ready
 
 test-integrations: $(VENV)/.integrations
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/integrations
+
+# The wheel, outside of this checkout and with nothing but what it asks for: the tutorial as it is typed.
+test-wheel: $(VENV)/.ready
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	ISTHMUS_WHEEL=$$(echo dist/*.whl) $(BIN)/python -m pytest tests/wheel
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from typing import Any, Protocol, overload
 import torch
 from torch import Tensor
 
+from align._advice import Advised
 from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors
@@ -262,8 +263,11 @@ def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: i
     seen = int(adapter.trained_on(paired).sum())
     if seen:
         warnings.warn(
-            f"{not_held_out(seen, len(paired))}. Evaluate pairs that were kept apart: "
-            "train, test = pairs.split(test=0.2) before fitting.",
+            Advised(
+                f"{not_held_out(seen, len(paired))}. Evaluate pairs that were kept apart",
+                python="before fitting, with train, test = pairs.split(test=0.2).",
+                command="before align fit, in a table of their own.",
+            ),
             NotHeldOut,
             stacklevel=stacklevel + 1,
         )

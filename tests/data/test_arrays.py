@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from align._checks import check_matrix, check_paired
 from align.adapters.adapter import Adapter
@@ -50,8 +52,9 @@ LOOK_ALIKES = [
     (X.to_sparse(), ValueError, "must be dense; got a tensor of layout torch.sparse_coo"),
     (ROWS, ValueError, "must be dense; got a tensor of layout torch.sparse_csr"),
     (X.to("meta"), ValueError, "must hold numbers; got a tensor of shape .* on the meta device"),
-    (X.numpy().astype(object), TypeError, "must be an array of numbers; got object"),
-    (np.array([["a", "b"]] * 4), TypeError, "must be an array of numbers; got <U1"),
+    (X.numpy().astype(object), TypeError, "must be an array of numbers that torch .* got object"),
+    (np.array([["a", "b"]] * 4), TypeError, "must be an array of numbers that torch .* got <U1"),
+    (X.numpy().astype(np.longdouble), TypeError, "got float128 .*Convert it"),
     ([[1.0, 2.0], [3.0]] * 2, ValueError, "must have rows of one length"),
 ]
 
@@ -71,6 +74,24 @@ def test_what_has_no_plain_entries_is_refused_at_every_door(x, error, message, t
     )
     for door in doors:
         with pytest.raises(error, match=message):
+            door(x)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (None, "got NoneType. Pass an array"),
+        ("a.npz", "got str 'a.npz'. Read the file first"),
+        (Path("a.npz"), "got PosixPath. Read the file first"),
+        ({"a": X[0]}, "got dict. Pass one of its values"),
+        ((row for row in X), r"got generator. Make a list of it, with list\(x\)"),
+        (csr_matrix(X.numpy()), r"got csr_matrix. Make it dense, with x.toarray\(\)"),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_what_has_no_rows_in_an_order_is_refused_with_the_way_to_an_array(x, message):
+    for door in (dense_tensor, lambda x: PairedEmbeddings.from_arrays(x, X)):
+        with pytest.raises(TypeError, match=f"must be an array of numbers; {message}"):
             door(x)
 
 

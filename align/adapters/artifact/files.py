@@ -179,6 +179,15 @@ def _locate(folder_or_hub_id: str | Path, revision: str | None) -> Path:
                 f"{str(folder_or_hub_id)!r}. Leave it out."
             )
         return local
+    if local.is_file():
+        raise NotADirectoryError(
+            Advised(
+                "an adapter is loaded from a local folder or from an owner/name on the Hugging "
+                f"Face hub; {str(folder_or_hub_id)!r} is a file.",
+                python="Pass the folder that adapter.save wrote.",
+                command="Name the folder that align fit wrote; it stands before the other paths.",
+            )
+        )
     if isinstance(folder_or_hub_id, Path) or not _HUB_ID.fullmatch(folder_or_hub_id):
         raise FileNotFoundError(
             "an adapter is loaded from a local folder or from an owner/name on the Hugging Face "

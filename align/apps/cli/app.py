@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -117,10 +119,29 @@ def _explain(error: Any) -> None:
         complain(*f"error: {message}".split("\n"))
 
 
+def _of_system(error: Exception) -> str | None:
+    """What the system refused, in three parts; ``None`` for errors that have words of ours."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    advice = {
+        errno.ENOENT: "Check the path.",
+        errno.EACCES: "Change its permissions, or name another place.",
+        errno.EPERM: "Change its permissions, or name another place.",
+        errno.EROFS: "Name a place that can be written to.",
+        errno.EISDIR: "Name a file.",
+        errno.ENOTDIR: "Name a folder.",
+        errno.ENOSPC: "Make room, or name a place on another disk.",
+        errno.ENAMETOOLONG: "Choose a shorter name.",
+    }.get(error.errno, "Run it again with --debug before the command to see where it failed.")
+    where = "" if error.filename is None else f" {os.fspath(error.filename)!r}"
+    reason = (error.strerror or "an unknown reason").lower()
+    return f"the system must let files be read and written; it refused{where}: {reason}. {advice}"
+
+
 def _report(error: Exception, *, traceback: bool) -> None:
     """Say what went wrong, in one message or with every call that led to it."""
     from align._advice import on_command_line
 
-    said = f"error: {on_command_line(error)}"
+    said = f"error: {_of_system(error) or on_command_line(error)}"
     message = "".join(format_exception(error)).rstrip() if traceback else said
     complain(*message.split("\n"))

@@ -127,6 +127,11 @@ def adapter_and_pairs(named: Sequence[Path]) -> tuple[Path | None, Path]:
     The adapter comes first. The other order is understood where only the second of the two is a
     folder with the files of an adapter.
     """
+    if len(named) == 1 and is_adapter(named[0]):
+        raise typer.BadParameter(
+            f"a gap is measured on pairs; got the adapter {named[0]} alone. Write: align gap "
+            f"{named[0]} PAIRS"
+        )
     if len(named) == 1:
         return None, named[0]
     if len(named) > 2:

@@ -94,7 +94,10 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     file: Any = None, line: str | None = None,
 ) -> None:  # fmt: skip
+    from align._advice import on_command_line
+
+    said = on_command_line(message) if isinstance(message, Warning) else message
     typer.secho(
-        plain(f"{category.__name__}: {message}"),
+        plain(f"{category.__name__}: {said}"),
         err=True, fg=typer.colors.YELLOW, bold=True, color=sys.stderr.isatty(),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -71,8 +72,19 @@ def has_onnx() -> bool:
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 
 
+def quiet_onnxruntime() -> Any:
+    """The module ``onnxruntime``, without the telemetry that it starts on import.
+
+    On import its version 1.31 writes a device id and a database of events to send into the home
+    folder, before ``disable_telemetry_events`` can be called. A variable that is set is respected.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return package("onnxruntime", ENCODERS)
+
+
 def onnx_runner(network: nn.Module, size: int, path: Path) -> Runner:
     """Run the network by ONNX Runtime on the CPU, exporting it to ``path`` if not there."""
+    onnxruntime = quiet_onnxruntime()
     if not path.exists():
         example = torch.zeros(2, 3, size, size)
         with atomic_file(path) as scratch, warnings.catch_warnings():
@@ -86,7 +98,6 @@ def onnx_runner(network: nn.Module, size: int, path: Path) -> Runner:
                 output_names=["states"],
                 dynamic_axes={"pixels": {0: "n"}, "states": {0: "n"}},
             )
-    onnxruntime = package("onnxruntime", ENCODERS)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

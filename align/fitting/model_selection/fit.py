@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from align._advice import Advised
 from align._checks import check_at_least, check_matrix, check_no_zero_rows, check_one_of
 from align._display.interruption import saying_what_is_kept
 from align._display.progress import Stages, staged
@@ -235,13 +236,16 @@ def fit(
 
 def check_enough(pairs: PairedEmbeddings, folds: int, what: str) -> None:
     """Raise ``ValueError`` unless there are pairs enough to cross-validate, and two folds."""
-    check_pairs(pairs.source.float(), pairs.target.float())
     if len(pairs) < MIN_PAIRS:
         raise ValueError(
-            f"{what} needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "
-            f"got {len(pairs)}. Add pairs, or call "
-            "align.adapters.closed_form.procrustes.procrustes yourself."
+            Advised(
+                f"{what} needs at least {MIN_PAIRS} pairs to cross-validate, and better 300; "
+                f"got {len(pairs)}. Add pairs",
+                python="or call align.adapters.closed_form.procrustes.procrustes yourself.",
+                command="to the table.",
+            )
         )
+    check_pairs(pairs.source.float(), pairs.target.float())
     check_at_least("folds", folds, 2)
 
 

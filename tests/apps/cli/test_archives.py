@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import align
+from align._advice import on_command_line
 from align.apps import cli
 from align.data.embeddings import read_npz
 
@@ -192,7 +193,7 @@ def test_a_table_without_encoders_says_which_option_names_them(run, folder):
     ("words", "said", "unsaid"),
     [
         (("search", "none", "a"), "Name the folder that align index wrote", "create and save"),
-        (("gap", "train.npz", "test.npz"), "no folder here and no such name", "adapter.save"),
+        (("gap", "train.npz", "test.npz"), "is a file. Name the folder that align fit", "adapter.save"),
         (("index", "adapter", "a.csv", "-o", "i"), "Name it by --column.", "column="),
         (("evaluate", "adapter", "a.csv"), "a table needs --source and --target", "source="),
         (("fit", "a.csv", "--source", "capton", "--target", "image", "-o", "b",
@@ -218,3 +219,45 @@ def test_python_m_align_is_the_command(folder):
     words = [sys.executable, "-m", "align", "--version"]
     found = subprocess.run(words, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == f"isthmus {align.__version__}"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "index"])
+def test_a_file_where_the_adapter_stands_is_told_the_order(run, fitted, command):
+    words = ["-o", "idx"] if command == "index" else []
+    error = run(command, "test.npz", fitted, *words, code=1).exception
+    said = on_command_line(error)
+    assert "'test.npz' is a file" in said and "stands before the other paths" in said
+
+
+def test_an_adapter_without_pairs_is_no_table_to_encode(run, fitted):
+    assert "align gap adapter PAIRS" in run("gap", fitted, code=2).output
+
+
+def test_advice_about_pairs_is_in_the_words_of_the_command_line(run, fitted, folder):
+    with pytest.warns(UserWarning, match="were trained on") as warned:
+        run("evaluate", fitted, "train.npz")
+    [said] = [on_command_line(each.message) for each in warned]
+    assert "before align fit" in said and "split(" not in said
+    few = read_npz(folder / "train.npz").take(range(19))
+    np.savez(folder / "few.npz", source=few.source, target=few.target)
+    assert on_command_line(run("fit", "few.npz", "-o", "few", code=1).exception).endswith(
+        "got 19. Add pairs to the table."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "gone.npz", "-o", "x"], "refused 'gone.npz': no such file or directory. Check"),
+        (["fit", "kept.npz/x.npz", "-o", "x"], "refused 'kept.npz/x.npz': not a directory. Name"),
+    ],
+    ids=["gone", "below a file"],
+)
+def test_what_the_system_refuses_is_said_in_three_parts(
+    words, message, folder, monkeypatch, capsys
+):
+    (folder / "kept.npz").touch()
+    monkeypatch.setattr(sys, "argv", ["align", *words])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert message in capsys.readouterr().err

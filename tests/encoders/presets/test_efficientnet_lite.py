@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +64,15 @@ def test_onnx_runtime_agrees_with_eager_torch(network, photos, tmp_path):
     torch.testing.assert_close(exported, eager, atol=2e-4, rtol=0)
     assert not network.training
     assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["lite0.onnx"]
+
+
+def test_onnx_runtime_leaves_no_telemetry_in_the_home_folder(tmp_path):
+    pytest.importorskip("onnxruntime")
+    code = "from align.encoders.presets.efficientnet_network import quiet_onnxruntime as quiet\n"
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    del environment["ORT_DISABLE_TELEMETRY"]
+    subprocess.run([sys.executable, "-c", f"{code}quiet()"], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_an_exported_network_is_not_exported_again(network, tmp_path, monkeypatch):
