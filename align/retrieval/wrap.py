@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,15 @@ from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.fusion import as_score, check_ranking
-from align.retrieval.hits import Hit, Id, SearchResults
+from align.retrieval.hits import NOTHING, Hit, Id, SearchResults
 from align.retrieval.panels import wrapped_line, wrapped_panel
 
-SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, Any]]
+SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, ...]]
 """Float32 queries ``(q, d)`` and ``k`` in; ids and scores out, each ``(q, k)``, best first.
 
-An infinite score is the best or the worst that there is; NaN is refused, as it has no place."""
+What is stored beside each item may be a third, ``(q, k)`` mappings or ``None``: hits carry it as
+their metadata, and a notebook shows the picture at its ``path``, or its ``text``. An infinite score
+is the best or the worst that there is; NaN is refused, as it has no place."""
 
 
 def wrap(
@@ -43,8 +45,8 @@ def wrap(
 
     Args:
         search: The running retriever: float32 query vectors ``(q, d)`` and ``k`` in, ids and
-            scores out, each ``(q, k)`` and best first. Ids are strings or whole numbers; ``None``
-            or -1 pads a row with fewer results.
+            scores out, each ``(q, k)`` and best first, and metadata as a third where it has any.
+            Ids are strings or whole numbers; ``None`` or -1 pads a row with fewer results.
         adapter: Maps queries into the space of the stored vectors.
         encoder: Encoder of the queries; built from the adapter's card if left out.
         side: The side of the queries.
@@ -112,11 +114,12 @@ class Wrapped:
         ``items``, ``modality`` and ``instruction`` are those of ``Embedder.queries``.
 
         Raises:
-            TypeError: ``items`` is one item, or the retriever gave ids that are neither strings nor
-                whole numbers, or scores that are no numbers.
+            TypeError: ``items`` is one item, or the retriever gave no tuple of two or three, ids
+                that are neither strings nor whole numbers, scores that are no numbers, or metadata
+                that are no mappings.
             ValueError: ``k`` is below 1, an item does not suit the encoder, or the retriever gave
                 another number of rows, more than ``k`` hits, an id twice, a score that is NaN, or
-                ids and scores that do not match.
+                ids, scores and metadata that do not match.
         """
         check_at_least("k", k, 1)
         items = as_list("items", items)
@@ -125,11 +128,22 @@ class Wrapped:
         queries = self._embedder.queries(
             items, side=self._side, modality=modality, instruction=instruction
         )
-        ids, scores = self._search(np.ascontiguousarray(queries.cpu().numpy()), k)
+        answer = self._search(np.ascontiguousarray(queries.cpu().numpy()), k)
+        ids, scores, metadata = _three(answer)
         check_length("ids that search returned", ids, len(items))
         check_length("scores that search returned", scores, len(items))
-        found = (_hits(*row, k=k) for row in zip(_plain(ids), _plain(scores), strict=True))
-        return SearchResults(found, queries=items)
+        held: list[list[Any]] | None = None
+        if metadata is not None:
+            check_length("metadata that search returned", metadata, len(items))
+            held = _plain(metadata)
+        names, numbers = _plain(ids), _plain(scores)
+        return SearchResults(
+            [
+                _hits(names[row], numbers[row], None if held is None else held[row], k=k)
+                for row in range(len(items))
+            ],
+            queries=items,
+        )
 
 
 def check_stored(stored: Vectors, expected: Tensor) -> None:
@@ -154,17 +168,33 @@ def check_stored(stored: Vectors, expected: Tensor) -> None:
         )
 
 
+def _three(answer: Any) -> tuple[Any, Any, Any]:
+    """Ids, scores, and metadata or ``None``, of what a retriever answered."""
+    if not isinstance(answer, tuple | list) or len(answer) not in (2, 3):
+        came = type(answer).__name__
+        came += f" of {len(answer)}" if isinstance(answer, tuple | list) else ""
+        raise TypeError(
+            "search must return a tuple, (ids, scores) or (ids, scores, metadata), each with a row "
+            f"for each query; got {came}. Return these."
+        )
+    ids, scores, *rest = answer
+    return ids, scores, rest[0] if rest else None
+
+
 def _plain(rows: Any) -> list[list[Any]]:
     """Arrays, tensors and lists of their values as lists of Python's."""
     lists = [as_list("a row that search returned", row) for row in rows]
     return [[each.tolist() if hasattr(each, "tolist") else each for each in row] for row in lists]
 
 
-def _hits(ids: list[Any], scores: list[Any], *, k: int) -> list[Hit]:
+def _hits(ids: list[Any], scores: list[Any], metadata: list[Any] | None, *, k: int) -> list[Hit]:
     check_length("scores of one query", scores, len(ids))
+    if metadata is None:
+        metadata = [None] * len(ids)
+    check_length("metadata of one query", metadata, len(ids))
     hits = [
-        Hit(_id(name), score)
-        for name, score in zip(ids, scores, strict=True)
+        Hit(_id(name), score, metadata=_metadata(name, held))
+        for name, score, held in zip(ids, scores, metadata, strict=True)
         if name is not None and name != -1
     ]
     if len(hits) > k:
@@ -184,3 +214,14 @@ def _id(name: Any) -> Id:
             f"is no further result; got {name!r} of type {type(name).__name__}. Convert them."
         )
     return name
+
+
+def _metadata(name: Any, held: Any) -> Mapping[str, Any]:
+    if held is None:
+        return NOTHING
+    if not isinstance(held, Mapping):
+        raise TypeError(
+            "metadata that search returns must be mappings, or None where there are none; that of "
+            f"{name!r} is of type {type(held).__name__}. Return dictionaries."
+        )
+    return held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from align import fit, upgrade, wrap
 from tests.helpers.lookups import lookup, planted_pairs
@@ -117,6 +118,39 @@ def test_whole_numbers_and_tensors_come_back_as_python_values(both):
     assert (type(hit.id), type(hit.score)) == (int, float)
 
 
+def test_metadata_that_the_retriever_returns_reach_the_hits(both):
+    def search(queries, k):
+        return [["a", None, "b"]], [[0.9, 0.0, 0.5]], [[{"path": "a.png"}, {"of": "padding"}, None]]
+
+    first, second = wrap(search, both, SOURCE).search(["s0"], k=3)[0]
+    assert (first.id, first.metadata) == ("a", {"path": "a.png"})
+    assert (second.id, second.metadata) == ("b", {})
+
+
+def test_a_notebook_shows_the_pictures_of_a_wrapped_retriever(both, tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+
+    def search(queries, k):
+        return [["a"]], [[0.9]], [[{"path": str(tmp_path / "red.png")}]]
+
+    shown = wrap(search, both, SOURCE).search(["s0"], k=1)._repr_html_()
+    assert "data:image" in shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "must return a tuple, .*; got NoneType"),
+        (([[1]],), "got tuple of 1"),
+        ([[[1]], [[0.5]], [[None]], 4], "got list of 4"),
+        (([[1]], [[0.5]], [["a.png"]]), "must be mappings, .*; that of 1 is of type str"),
+    ],
+)
+def test_an_answer_of_another_form_is_refused(both, answer, message):
+    with pytest.raises(TypeError, match=message):
+        wrap(lambda queries, k: answer, both, SOURCE).search(["s0"], k=1)
+
+
 def test_no_queries_have_no_hits(both):
     assert wrap(inner_product(own_vectors()), both, SOURCE).search([]) == []
 
@@ -127,6 +161,8 @@ def test_no_queries_have_no_hits(both):
         (([[1]], [[1.0], [2.0]]), "ids that search returned must have one entry per row, 2; got 1"),
         (([[1], [2]], [[1.0]]), "scores that search returned must have one entry per row, 2"),
         (([[1], [2, 3]], [[1.0], [2.0]]), "scores of one query must have one entry per row, 2"),
+        (([[1], [2]], [[1.0], [2.0]], [[None]]), "metadata that search returned must have one"),
+        (([[1], [2]], [[1.0], [2.0]], [[None], []]), "metadata of one query must have one entry"),
         (([[1], [2]], [[1.0], [float("nan")]]), "scores must be numbers; that of 2 is NaN"),
     ],
 )
