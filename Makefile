@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations test-wheel docs mutants lint bench clean
+.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations test-wheel docs notebooks mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -49,6 +49,10 @@ docs: $(VENV)/.ready
 # Every block of the README and of the site, as it is written, with real encoders.
 test-docs: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/docs
+
+# What notebooks/NAME.ipynb shows, made anew from notebooks/NAME.py: all, or those of NAMES="a b".
+notebooks: $(VENV)/.ready
+	PYTHONPATH=. $(BIN)/python docs/_execute_notebooks.py $(NAMES)
 
 # Each notebook from top to bottom: real encoders, and each is one long test.
 test-notebooks: $(VENV)/.ready
