@@ -56,7 +56,9 @@ def printed(report: ReportValues, width: int | None = None) -> str:
 
     if width is None:
         width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+    console = Console(
+        file=io.StringIO(), width=width, color_system=None, highlight=False, force_jupyter=False
+    )
     with console.capture() as captured:
         console.print(renderable(report, width))
     return "\n".join(each.rstrip() for each in captured.get().splitlines())

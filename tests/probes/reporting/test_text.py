@@ -25,6 +25,14 @@ def test_print_shows_the_verdict_each_row_and_where_it_comes_from(report):
     assert not any(line != line.rstrip() for line in text.splitlines())
 
 
+def test_print_adds_nothing_of_its_own_to_the_cell_of_a_notebook(report, monkeypatch):
+    shown = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: shown.append(args))
+    assert printed(report) == str(report)
+    assert not shown
+
+
 def test_a_row_ends_with_interval_chance_and_effect_of_its_last_state(report):
     line = [line for line in str(report).splitlines() if "Recall@10" in line][-1]
     assert line.split() == [
