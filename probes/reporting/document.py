@@ -13,7 +13,7 @@ from align._files.codec import Schema, decode, dumps
 from probes.reporting.before_after import headlines
 from probes.reporting.items import ReportItems, items_behind
 from probes.reporting.model import ReportValues
-from probes.reporting.text import frame, line, markdown, printed, renderable, summary
+from probes.reporting.text import frame, line, markdown, printed, printed_whole, renderable, summary
 from probes.reporting.verdict import verdict
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ FILE_WIDTH = 100  # columns of a report in a .txt file
 class Report(ReportValues):
     """The modality gap of some held-out pairs: raw, centred, aligned, and what it means.
 
-    A notebook shows the verdict, the headline and tables to unfold; ``print(report)`` shows them as
-    text, ``report.summary()`` in a few lines, and ``report.plot("clouds")`` as a figure. Made by
+    A notebook shows the verdict, the headline and tables to unfold; ``print(report)`` shows the
+    verdict, the headline and some of what else differs from chance, ``report.summary()`` a few
+    lines, and ``report.plot("clouds")`` a figure; ``to_frame`` and ``save`` have all of it. Made by
     ``probes.report``. Its fields are those of ``ReportValues``; what renders them takes these
     values and knows no ``Report``.
 
@@ -177,7 +178,7 @@ class Report(ReportValues):
             ".html": self.to_html,
             ".md": self.to_markdown,
             ".json": self.to_json,
-            ".txt": lambda: printed(self, FILE_WIDTH),
+            ".txt": lambda: printed_whole(self, FILE_WIDTH),
         }
         text = rendered[check_format(path)]()
         with atomic_file(Path(path)) as scratch:

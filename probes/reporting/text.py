@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from align._display.escaping import in_markdown, plain, plain_lines
@@ -27,6 +28,7 @@ from probes.reporting.formatting import (
     side_name,
     undefined,
 )
+from probes.reporting.model import CONTROL
 from probes.reporting.verdict import conclusion, verdict
 
 if TYPE_CHECKING:
@@ -43,42 +45,58 @@ _BETTER = "↑ higher is better, ↓ lower is better"
 _CHANCE = "Chance is the value with nothing there"
 _EFFECT = "effect the share of the way from chance to as far as the value can go"
 _KEY = f"value [95 % interval]; {_BETTER}. {_CHANCE}, p how often chance does as much, {_EFFECT}."
+_SIGNS = f"{_BETTER}. {_CHANCE}, {_EFFECT}."
 _OF_LAST = "Interval, chance and effect are of the last state but the control."
 _ENDS = ("95 % interval", "chance", "effect")
+_INDENT = "  "  # of rows below the name of their family
+_FEW = 3  # rows of a family in a print, besides the headline
+_LEAST = 0.01  # effect of such a row, a share of the way
+_NOTES = 2  # notes in a print
+_REASONS = 2  # reasons why something is not defined, likewise
+
+REST = 'All of it: report.to_frame(), report.to_markdown(), report.save("gap.html").'
+"""Where a print says that the rest of a report is."""
 
 
-def printed(report: ReportValues, width: int | None = None) -> str:
-    """What ``print(report)`` shows: verdict, tables, notes, provenance.
+def printed(report: ReportValues, width: int | None = None, *, rest: str = REST) -> str:
+    """What ``print(report)`` shows: verdict, headline, and a few values of each family.
 
-    ``width`` in columns is that of the terminal if left out, and at most ``WIDTH``.
+    ``width`` in columns is that of the terminal if left out, and at most ``WIDTH``; ``rest`` says
+    where everything else is to be had.
     """
-    from rich.console import Console
-
     if width is None:
         width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
-    console = Console(
-        file=io.StringIO(), width=width, color_system=None, highlight=False, force_jupyter=False
-    )
-    with console.capture() as captured:
-        console.print(renderable(report, width))
-    return "\n".join(each.rstrip() for each in captured.get().splitlines())
+    return _as_text(renderable(report, width, rest=rest), width)
 
 
-def renderable(report: ReportValues, width: int) -> Any:
-    """The same for a rich console of so many columns, which may colour it."""
-    from rich.console import Group
-    from rich.constrain import Constrain
-    from rich.padding import Padding
-    from rich.text import Text
-
-    width = min(width, WIDTH)
+def printed_whole(report: ReportValues, width: int) -> str:
+    """The same with a table per family, every note and all of the provenance."""
     notes = Notes()
-    tables = _sheets(report, notes, width)
-    key = f"{_BETTER}. {_CHANCE}, {_EFFECT}. {_OF_LAST}"
-    below = (key, *_numbered(notes), *undefined(report), *_provenance(report))
-    summary = Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0))
-    lines = (Text(plain(each), style="dim") for each in below)
-    return Constrain(Group(summary, *tables, *lines), width)
+    families = [_family_sheet(report, *each, notes) for each in rows_by_family(report)]
+    tables = _tables([_headline_sheet(report), *families], width)
+    below = (f"{_SIGNS} {_OF_LAST}", *_numbered(notes), *undefined(report), *_provenance(report))
+    return _as_text(_page(report, tables, below, width), width)
+
+
+def renderable(report: ReportValues, width: int, *, rest: str = REST) -> Any:
+    """What ``printed`` gives for a rich console of so many columns, which may colour it."""
+    width, notes = min(width, WIDTH), Notes()
+    few = _few_sheet(report, notes)
+    tables = _tables([_headline_sheet(report), few], width)
+    # A family is a row of its own.
+    shown = len(headlines(report)) + sum(row[0].startswith(_INDENT) for row in few.rows)
+    said, states = list(_numbered(notes)), undefined(report)
+    left = [f"notes from ({_NOTES + 1}) on"] if len(said) > _NOTES else []
+    left += ["more reasons why values are not defined"] if len(states) > _REASONS else []
+    besides = f", and there are {' and '.join(left)}" if left else ""
+    below = (
+        _SIGNS,
+        *said[:_NOTES],
+        *states[:_REASONS],
+        next(_provenance(report)),
+        f"Shown are {shown:,} of {len(report.rows):,} rows{besides}. {rest}",
+    )
+    return _page(report, tables, below, width)
 
 
 def summary(report: ReportValues) -> str:
@@ -163,36 +181,93 @@ class _Sheet(NamedTuple):
         return _Sheet(self.title, cut[0], cut[1:])
 
 
-def _sheets(report: ReportValues, notes: Notes, width: int) -> list[Any]:
-    """The headline and one table per family, whose names are all of one width."""
-    families = [_family_sheet(report, *each, notes) for each in rows_by_family(report)]
-    if width < _WITH_INTERVALS:
-        families = [sheet.without_intervals() for sheet in families]
-    headline = _Sheet(
-        _headline_title(report),
-        ("", _states(report), *_ENDS),
-        [_headline_cells(each) for each in headlines(report)],
+def _as_text(page: Any, width: int) -> str:
+    from rich.console import Console
+
+    console = Console(
+        file=io.StringIO(), width=width, color_system=None, highlight=False, force_jupyter=False
     )
-    sheets = [sheet for sheet in (headline, *families) if sheet.rows]
-    longest = max((len(row[0]) for sheet in sheets for row in sheet.rows), default=0)
-    room = width - 2 - max((sheet.numbers for sheet in sheets), default=0)
-    return [_rich_table(sheet, max(min(longest, room), _SHORTEST)) for sheet in sheets]
+    with console.capture() as captured:
+        console.print(page)
+    return "\n".join(each.rstrip() for each in captured.get().splitlines())
+
+
+def _page(report: ReportValues, tables: Sequence[Any], below: Iterable[str], width: int) -> Any:
+    """The verdict, the tables, and faint lines below them."""
+    from rich.console import Group
+    from rich.constrain import Constrain
+    from rich.padding import Padding
+    from rich.text import Text
+
+    summary = Padding(Text(plain_lines(verdict(report))), (0, 0, 1, 0))
+    lines = (Text(plain(each), style="dim") for each in below)
+    return Constrain(Group(summary, *tables, *lines), width)
+
+
+def _tables(sheets: Sequence[_Sheet], width: int) -> list[Any]:
+    """The sheets that have rows as tables, whose names are all of one width."""
+    headline, *others = sheets
+    if width < _WITH_INTERVALS:
+        others = [sheet.without_intervals() for sheet in others]
+    shown = [sheet for sheet in (headline, *others) if sheet.rows]
+    longest = max((len(row[0]) for sheet in shown for row in sheet.rows), default=0)
+    room = width - 2 - max((sheet.numbers for sheet in shown), default=0)
+    return [_rich_table(sheet, max(min(longest, room), _SHORTEST)) for sheet in shown]
+
+
+def _headline_sheet(report: ReportValues) -> _Sheet:
+    rows = [_headline_cells(each) for each in headlines(report)]
+    return _Sheet(_headline_title(report), ("", _states(report), *_ENDS), rows)
+
+
+def _few_sheet(report: ReportValues, notes: Notes) -> _Sheet:
+    """The first rows of each family that differ from chance, those of the headline left aside.
+
+    The control is left out, as it is no result, and so is what differs by next to nothing.
+    """
+    above = {each.name for each in headlines(report)}
+    kept = []
+    for family, rows in rows_by_family(report):
+        others = (row for row in rows if row.name not in above)
+        differ = (row for row in others if _differs(last(row, report)))
+        kept.append((family, list(islice(differ, _FEW))))
+    every = [row for _, rows in kept for row in rows]
+    shown = tuple(column for column in defined(every, report) if column != CONTROL)
+    listed: list[tuple[str, ...]] = []
+    for family, rows in kept:
+        if rows:
+            listed.append((family.capitalize(), *[""] * (len(shown) + len(_ENDS))))
+            cells = (_cells(row, report, shown, notes) for row in rows)
+            listed += [(_INDENT + name, *numbers) for name, *numbers in cells]
+    title = f"Besides, up to {_FEW} of each family that differ from chance"
+    return _Sheet(title, ("", *shown, *_ENDS), listed)
+
+
+def _differs(reading: Reading | None) -> bool:
+    if reading is None or not reading.is_beyond_null:
+        return False
+    return reading.effect is None or abs(reading.effect) >= _LEAST
 
 
 def _family_sheet(
     report: ReportValues, family: Family, rows: Sequence[ReportRow], notes: Notes
 ) -> _Sheet:
     shown = defined(rows, report)
-    listed = []
-    for row in rows:
-        readings = [row.readings[column] for column in shown if column in row.readings]
-        numbers = sorted({notes.number(note) for each in readings for note in each.notes})
-        name = " ".join((_named(row, report), *(f"({at})" for at in numbers)))
-        end = last(row, report)
-        ends = (bounds(end), _null(end), effect(end)) if end else ("", "", "")
-        listed.append((name, *(_value(row, column) for column in shown), *ends))
+    listed = [_cells(row, report, shown, notes) for row in rows]
     title = f"{family.capitalize()}. {FAMILIES[family]}"
     return _Sheet(title, ("", *shown, *_ENDS), listed)
+
+
+def _cells(
+    row: ReportRow, report: ReportValues, shown: Sequence[Column], notes: Notes
+) -> tuple[str, ...]:
+    """A row of a table: its name with its notes, the value of each state, and how it ends."""
+    readings = [row.readings[column] for column in shown if column in row.readings]
+    numbers = sorted({notes.number(note) for each in readings for note in each.notes})
+    name = " ".join((_named(row, report), *(f"({at})" for at in numbers)))
+    end = last(row, report)
+    ends = (bounds(end), _null(end), effect(end)) if end else ("", "", "")
+    return (name, *(_value(row, column) for column in shown), *ends)
 
 
 def _rich_table(sheet: _Sheet, names: int) -> Any:

@@ -83,6 +83,7 @@ def gap(
     from probes.reporting.report import report
     from probes.reporting.selection import selected
     from probes.reporting.standard import STANDARD
+    from probes.reporting.text import printed, renderable
 
     adapter, pairs = adapter_and_pairs(named)
     for path in out or ():
@@ -113,10 +114,11 @@ def gap(
     if as_json:
         print_json(json.loads(measured.to_json()))
         return
+    rest = "All of it: --out gap.html, gap.md, gap.json or gap.txt."
     if console().is_terminal:
-        console().print(measured)
+        console().print(renderable(measured, console().width, rest=rest))
     else:
-        say(*str(measured).split("\n"))
+        say(*printed(measured, rest=rest).split("\n"))
     for path in out or ():
         say(f"written to {path}")
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from probes.reporting.document import Report
-from probes.reporting.text import WIDTH, printed
+from probes.reporting.text import WIDTH, printed, printed_whole
 from tests.probes.reporting.example_report import example_report, with_side_names
 
 
@@ -17,8 +17,8 @@ def report():
     return example_report()
 
 
-def test_print_shows_the_verdict_each_row_and_where_it_comes_from(report):
-    text = str(report)
+def test_the_whole_text_shows_the_verdict_each_row_and_where_it_comes_from(report):
+    text = printed_whole(report, WIDTH)
     assert text.startswith(report.verdict[:40])
     assert all(row.label in text for row in report.rows)
     assert "1,000 pairs" in text and "isthmus" in text
@@ -33,15 +33,63 @@ def test_print_adds_nothing_of_its_own_to_the_cell_of_a_notebook(report, monkeyp
     assert not shown
 
 
+def rows_besides(report):
+    """The names in the second table of a print."""
+    lines = str(report).splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("Besides"))
+    return [line.strip() for line in lines[start + 4 : lines.index("", start + 2)]]
+
+
+def test_a_print_is_short_and_says_where_the_rest_is(report):
+    many = replace(
+        report,
+        rows=tuple(
+            replace(row, name=f"{row.name}_{copy}", label=f"{row.label} {copy}")
+            for row in report.rows
+            for copy in range(5)
+        )
+        + report.rows,
+    )
+    assert len(many.rows) > 80
+    lines = str(many).splitlines()
+    assert len(lines) <= 60
+    said = " ".join(lines)
+    assert said.endswith(
+        'All of it: report.to_frame(), report.to_markdown(), report.save("gap.html").'
+    )
+    assert f"of {len(many.rows)} rows" in said
+    assert printed(many, WIDTH, rest="See elsewhere.").endswith("See elsewhere.")
+    assert all(f" {copy} " not in line for line in rows_besides(many) for copy in range(3, 5))
+
+
+def test_a_print_shows_of_each_family_what_differs_from_chance(report):
+    names = " ".join(rows_besides(report))
+    assert "Offset" in names and "Centroid gap" in names and "Recall@1 " in names
+    assert "FOSCTTM" not in names  # it is in the headline
+    same = replace(report.row("mutual_knn").readings["aligned"], null=0.29, p=0.7)
+    readings = {**report.row("mutual_knn").readings, "aligned": same, "corrected": same}
+    chance = tuple(
+        replace(row, readings=readings) if row.name == "mutual_knn" else row for row in report.rows
+    )
+    assert "Mutual kNN" in names
+    assert "Mutual kNN" not in " ".join(rows_besides(replace(report, rows=chance)))
+    tiny = replace(report.row("mutual_knn").readings["aligned"], effect=0.002)
+    barely = tuple(
+        replace(row, readings={"aligned": tiny}) if row.name == "mutual_knn" else row
+        for row in report.rows
+    )
+    assert "Mutual kNN" not in " ".join(rows_besides(replace(report, rows=barely)))
+
+
 def test_a_row_ends_with_interval_chance_and_effect_of_its_last_state(report):
-    line = [line for line in str(report).splitlines() if "Recall@10" in line][-1]
+    line = [x for x in printed_whole(report, WIDTH).splitlines() if "Recall@10" in x][-1]
     assert line.split() == [
         "Recall@10", "↑", "0.632", "0.671", "[0.649,", "0.693]", "0.010", "67", "%"
     ]  # fmt: skip
 
 
 def test_why_states_are_not_defined_is_said_once_and_they_are_no_columns(report):
-    text = " ".join(str(report).split())
+    text = " ".join(printed_whole(report, WIDTH).split())
     reason = report.row("foscttm").undefined["raw"]
     assert text.count(f"Raw and centred are {reason}.") == 1
     assert "Offset. Are the two clouds apart as wholes? aligned 95 % interval" in text
@@ -50,8 +98,9 @@ def test_why_states_are_not_defined_is_said_once_and_they_are_no_columns(report)
 def test_a_reason_of_one_probe_names_it(report):
     row = replace(report.row("mmd"), readings={}, undefined={"raw": "not defined here: too few."})
     alone = replace(report, rows=(row,))
-    assert "MMD²: raw is not defined here: too few." in str(alone)
-    assert "Distribution." not in str(alone)
+    for text in (str(alone), printed_whole(alone, WIDTH)):
+        assert "MMD²: raw is not defined here: too few." in text
+        assert "Distribution" not in text
 
 
 @pytest.mark.parametrize("common", [False, True])
@@ -62,9 +111,7 @@ def test_a_print_fits_its_window_and_cuts_no_number(monkeypatch, columns, common
     lines = str(made).splitlines()
     assert max(map(len, lines)) <= min(columns, WIDTH)
     assert "…" not in str(made)
-    assert any("[0.649, 0.693]" in line and "Recall@10" in line for line in lines) == (
-        columns >= WIDTH
-    )
+    assert any("[" in line and "Recall@1 " in line for line in lines) == (columns >= WIDTH)
     console = Console(width=columns, color_system=None)
     with console.capture() as captured:
         console.print(made)
@@ -73,7 +120,7 @@ def test_a_print_fits_its_window_and_cuts_no_number(monkeypatch, columns, common
 
 def test_sides_are_called_as_the_reader_calls_them():
     made = with_side_names(example_report(common=True), "caption", "image")
-    for text in (str(made), made.to_markdown(), made.to_html()):
+    for text in (printed_whole(made, WIDTH), made.to_markdown(), made.to_html()):
         assert "Hubness skewness, image" in text and "Effective rank, caption" in text
         assert "Caption" in text and "Hubness skewness, target" not in text
     assert "caption → image" in made.to_html() and "source to target" not in made.to_html()
@@ -141,7 +188,7 @@ def test_a_report_is_saved_as_its_name_ends(report, tmp_path, ending):
     report.save(path)
     written = {
         ".html": report.to_html(), ".md": report.to_markdown(),
-        ".json": report.to_json(), ".txt": printed(report, 100),
+        ".json": report.to_json(), ".txt": printed_whole(report, 100),
     }  # fmt: skip
     assert path.read_text(encoding="utf-8") == written[ending]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
