@@ -1,14 +1,20 @@
-"""What putting items into an index changes: which are new, which differ, which are as they were."""
+"""Items that join those of an index: behind them, in their place, or not at all if they are same.
+
+An index is a list of segments: first those in its folder, then those that are not saved yet.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
-from align.retrieval.index.lookup import StoredItems
+from align.retrieval.index.lookup import StoredItems, items_at, locate, without
+from align.retrieval.storage.segments import LiveSegment, in_memory, merge_small, one_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,41 @@ class Changes:
     added: int
     updated: int
     unchanged: int
+
+
+def split_saved(
+    segments: Sequence[LiveSegment],
+) -> tuple[list[LiveSegment], list[LiveSegment]]:
+    """What is in the folder, and what is not there yet."""
+    count = sum(each.entry is not None for each in segments)
+    return list(segments[:count]), list(segments[count:])
+
+
+def appended(segments: Sequence[LiveSegment], new: LiveSegment) -> list[LiveSegment]:
+    """The segments and the new items behind them; small ones that are not saved are merged."""
+    if not len(new):
+        return list(segments)
+    saved, unsaved = split_saved(segments)
+    return [*saved, *map(in_memory, merge_small(one_each([*unsaved, new])))]
+
+
+def put(
+    segments: Sequence[LiveSegment], ids: Sequence[str], new: LiveSegment
+) -> tuple[list[LiveSegment], Changes]:
+    """The segments with the ``new`` items, of these ``ids``, and what that changes.
+
+    Items whose ids are there are replaced if they differ, and count as added now.
+    """
+    known = [row for row, at in enumerate(locate(segments, ids)) if at is not None]
+    if not known:
+        return appended(segments, new), Changes(len(ids), 0, 0)
+    names = [ids[row] for row in known]
+    differ = differing(items_at(segments, names), items_at([new], names)).tolist()
+    stale = [name for name, differs in zip(names, differ, strict=True) if differs]
+    same = [row for row, differs in zip(known, differ, strict=True) if not differs]
+    left = without(segments, stale) if stale else segments
+    added = appended(left, new.without(np.array(same)) if same else new)
+    return added, Changes(len(ids) - len(known), len(stale), len(same))
 
 
 def differing(held: StoredItems, new: StoredItems) -> Tensor:

@@ -6,48 +6,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from align._advice import Advised
-from align._checks import as_list, check_at_least, check_k, check_side
+from align._checks import as_list, check_at_least, check_side
 from align._display.interruption import saying_what_is_kept
 from align._display.panel import Panel, render
 from align.data.embeddings import Vectors
 from align.data.multi_vector import MultiVector
-from align.data.readers import in_utf8
 from align.data.sides import Side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import SearchResults
 from align.retrieval.index.candidates import First, StageCache
-from align.retrieval.index.changes import Changes, differing
+from align.retrieval.index.changes import Changes, appended, put, split_saved
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Where
-from align.retrieval.index.inputs import as_packed, check_rows, check_whole
+from align.retrieval.index.inputs import as_packed, check_rows, check_whole, new_segment
 from align.retrieval.index.lookup import (
     StoredItems,
     check_absent,
     count_modalities,
-    items_at,
-    locate,
+    holds,
+    stored_items,
     without,
 )
 from align.retrieval.index.panel import index_line, index_panel
-from align.retrieval.index.search import check_options, search
+from align.retrieval.index.search import check_options, check_size, search
 from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter
-from align.retrieval.storage.commit import first_manifest, write_commit
+from align.retrieval.storage.commit import first_manifest, words_of_kept, write_commit
 from align.retrieval.storage.folder import check_new, remove_others
-from align.retrieval.storage.id_table import check_ids, check_texts
+from align.retrieval.storage.id_table import check_ids
 from align.retrieval.storage.manifest import Manifest, Stored, one_writer
-from align.retrieval.storage.metadata import Records
-from align.retrieval.storage.segment import Segment, check_dtype
+from align.retrieval.storage.segment import check_dtype
 from align.retrieval.storage.segments import (
     Group,
     LiveSegment,
-    in_memory,
     merge_all,
     merge_small,
     one_each,
     read_segments,
+    reread,
 )  # fmt: skip
 
 
@@ -166,9 +161,7 @@ class Index:
         return sum(map(len, self._segments))
 
     def __contains__(self, id: object) -> bool:
-        if not isinstance(id, str) or not in_utf8(id):
-            return False
-        return locate(self._segments, [id])[0] is not None
+        return holds(self._segments, id)
 
     def __iter__(self) -> Iterator[str]:
         """The ids, in the order of adding."""
@@ -210,9 +203,8 @@ class Index:
                 is another, a vector is not finite in the dtype of the index, a modality is unknown,
                 or lengths differ. Nothing is added then.
         """
-        check_whole(self.budget)
         ids = as_list("ids", ids)
-        new = self._new_segment(ids, items, metadata, modality)
+        new = new_segment(self, ids, items, metadata, modality)
         check_absent(self._segments, ids)
         self._append(new)
 
@@ -231,9 +223,8 @@ class Index:
             TypeError: As for ``add``, and so are the arguments.
             ValueError: As for ``add``, but for ids that are there.
         """
-        check_whole(self.budget)
         ids = as_list("ids", ids)
-        new = self._new_segment(ids, items, metadata, modality)
+        new = new_segment(self, ids, items, metadata, modality)
         self._segments = without(self._segments, ids)
         self._append(new)
 
@@ -253,20 +244,11 @@ class Index:
             TypeError: As for ``add``.
             ValueError: As for ``add``, but for ids that are there.
         """
-        check_whole(self.budget)
         ids = as_list("ids", ids)
-        new = self._new_segment(ids, items, metadata, modality)
-        known = [row for row, at in enumerate(locate(self._segments, ids)) if at is not None]
-        if not known:
-            self._append(new)
-            return Changes(len(ids), 0, 0)
-        names = [ids[row] for row in known]
-        differ = differing(items_at(self._segments, names), items_at([new], names)).tolist()
-        stale = [name for name, differs in zip(names, differ, strict=True) if differs]
-        same = [row for row, differs in zip(known, differ, strict=True) if not differs]
-        self._segments = without(self._segments, stale) if stale else self._segments
-        self._append(new.without(np.array(same)) if same else new)
-        return Changes(len(ids) - len(known), len(stale), len(same))
+        new = new_segment(self, ids, items, metadata, modality)
+        self._segments, changes = put(self._segments, ids, new)
+        self.dim = new.segment.dim if len(new) else self.dim
+        return changes
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete items; their ids may be added again. ``compact`` frees the room that they took.
@@ -289,11 +271,7 @@ class Index:
             TypeError: ``ids`` is one id, or one is no string.
             ValueError: There are no ids.
         """
-        ids = as_list("ids", ids)
-        if not len(ids):
-            raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
-        check_texts(ids)
-        return items_at(self._segments, ids)
+        return stored_items(self._segments, ids)
 
     def search(
         self,
@@ -331,15 +309,7 @@ class Index:
                 empty; an option is out of range or does not go with others; the adapter refuses the
                 queries, or their width is another.
         """
-        if not len(self):
-            raise ValueError(
-                Advised(
-                    "an index needs items to search; it holds none.",
-                    python="Call add first.",
-                    command="Add some: align index ADAPTER ITEMS -o INDEX --add.",
-                )
-            )
-        check_k(k, len(self), of="the number of items in the index")
+        check_size(k, len(self))
         check_options(budget, candidates, first, standardize, opened=self.budget)
         check_rows("queries", queries)
         packed = as_packed("queries", queries, self.adapter, self.side, self.dim)
@@ -370,7 +340,7 @@ class Index:
         with one_writer(self.folder, self._manifest):
             now = tuple(each.entry if each.is_saved else None for each in self._segments)
             if self._manifest is None or now != self._manifest.segments:
-                saved, unsaved = self._split()
+                saved, unsaved = split_saved(self._segments)
                 self._commit(merge_small([*one_each(saved), *merge_all(unsaved)]))
 
     def compact(self) -> None:
@@ -392,18 +362,7 @@ class Index:
                 anew: of another adapter, side or dtype.
             ValueError: As for ``open``.
         """
-        if self._manifest is None or not all(each.is_saved for each in self._segments):
-            raise RuntimeError(
-                "only an index without unsaved changes can be refreshed; this one has some. "
-                "Save it, or open the folder again."
-            )
-        known = {each.entry.file.path: each.segment for each in self._segments if each.entry}
-        manifest, segments = read_segments(self.folder, known, self.budget)
-        if not manifest.continues(self._manifest):
-            raise RuntimeError(
-                "an index is refreshed with what was added or deleted; the folder now holds one of "
-                "another adapter, side or dtype. Open it again."
-            )
+        manifest, segments = reread(self.folder, self._manifest, self._segments, self.budget)
         changed = manifest != self._manifest
         self._take_over(manifest, segments)
         return changed
@@ -418,27 +377,13 @@ class Index:
         """
         if self._manifest is None:
             raise RuntimeError("verify reads saved files; this index has none. Call save first.")
-        return [
-            problem for file in self._manifest.all_files if (problem := file.problem(self.folder))
-        ]
-
-    def _split(self) -> tuple[list[LiveSegment], list[LiveSegment]]:
-        """What is in the folder, and what is not there yet."""
-        count = sum(each.entry is not None for each in self._segments)
-        return self._segments[:count], self._segments[count:]
+        return self._manifest.problems(self.folder)
 
     def _commit(self, groups: Sequence[Group], *, compacting: bool = False) -> None:
         """Make these groups the index, on disk and here; the caller holds the lock."""
         before = self._manifest
         last = before or first_manifest(self.folder, self.adapter, self.side, self.dtype)
-
-        def kept() -> str:
-            if self._manifest is not before:
-                return f"Everything is saved in {self.folder}."
-            saved = "Nothing is saved yet" if before is None else "What was last saved stays"
-            return f"{saved} in {self.folder}, and what changed is still here; save again."
-
-        with saying_what_is_kept(kept):
+        with saying_what_is_kept(lambda: words_of_kept(self.folder, before, self._manifest)):
             manifest, written = write_commit(
                 self.folder, last, groups, dim=self.dim, compacting=compacting
             )
@@ -448,22 +393,7 @@ class Index:
     def _take_over(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> None:
         self._manifest, self._segments, self.dim = manifest, list(segments), manifest.dim
 
-    def _new_segment(
-        self,
-        ids: Sequence[str],
-        items: Vectors | MultiVector,
-        metadata: Sequence[Mapping[str, Any]] | None,
-        modality: str | Sequence[str] | None,
-    ) -> LiveSegment:
-        """New items, checked and as they will be stored."""
-        check_rows("items", items)
-        check_ids(ids, len(items))
-        records = Records.of(len(items), metadata, modality)
-        packed = as_packed("items", items, self.adapter, self.side, self.dim)
-        return LiveSegment(Segment.new(ids, packed, records, dtype=self.dtype))
-
     def _append(self, new: LiveSegment) -> None:
         if len(new):
             self.dim = new.segment.dim
-            saved, unsaved = self._split()
-            self._segments = [*saved, *map(in_memory, merge_small(one_each([*unsaved, new])))]
+            self._segments = appended(self._segments, new)

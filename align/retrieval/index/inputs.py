@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,11 @@ from align.data.embeddings import Embeddings, Vectors, as_tensor
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.storage.adapter_files import AnyAdapter
+from align.retrieval.storage.id_table import check_ids
+from align.retrieval.storage.manifest import Stored
+from align.retrieval.storage.metadata import Records
+from align.retrieval.storage.segment import Segment
+from align.retrieval.storage.segments import LiveSegment
 
 
 def check_rows(name: str, vectors: object) -> None:
@@ -75,6 +81,30 @@ def packed(vectors: Tensor | MultiVector) -> MultiVector:
     if isinstance(vectors, MultiVector):
         return vectors
     return MultiVector.from_equal(vectors[:, None].cpu())
+
+
+class _Index(Protocol):
+    side: Side
+    adapter: AnyAdapter | None
+    dtype: Stored
+    budget: int | None
+    dim: int | None
+
+
+def new_segment(
+    index: _Index,
+    ids: Sequence[str],
+    items: Vectors | MultiVector,
+    metadata: Sequence[Mapping[str, Any]] | None,
+    modality: str | Sequence[str] | None,
+) -> LiveSegment:
+    """New items for an index, checked and as they will be stored."""
+    check_whole(index.budget)
+    check_rows("items", items)
+    check_ids(ids, len(items))
+    records = Records.of(len(items), metadata, modality)
+    packed = as_packed("items", items, index.adapter, index.side, index.dim)
+    return LiveSegment(Segment.new(ids, packed, records, dtype=index.dtype))
 
 
 def check_whole(budget: int | None) -> None:

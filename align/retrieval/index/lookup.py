@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from align._checks import as_list
 from align._display.lines import count, one_line
 from align._display.panel import Panel, render
 from align.data.multi_vector import MultiVector
+from align.data.readers import in_utf8
 from align.retrieval.hits import Hit
 from align.retrieval.hits_panel import item_table
-from align.retrieval.storage.id_table import hash_ids
+from align.retrieval.storage.id_table import check_texts, hash_ids
 from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segment import take_across
 from align.retrieval.storage.segments import LiveSegment, starts_of
@@ -76,6 +78,13 @@ def locations_of(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[Lo
     return [at for at in locations if at is not None]
 
 
+def holds(segments: Sequence[LiveSegment], id: object) -> bool:
+    """Whether an item of that id is there."""
+    if not isinstance(id, str) or not in_utf8(id):
+        return False
+    return locate(segments, [id])[0] is not None
+
+
 def check_absent(segments: Sequence[LiveSegment], ids: Sequence[str]) -> None:
     """Raise ``ValueError`` if an item is there."""
     there = [id for id, at in zip(ids, locate(segments, ids), strict=True) if at is not None]
@@ -103,6 +112,15 @@ def without(segments: Sequence[LiveSegment], ids: Sequence[str]) -> list[LiveSeg
     return [
         each.without(np.array(gone[at])) if at in gone else each for at, each in enumerate(segments)
     ]
+
+
+def stored_items(segments: Sequence[LiveSegment], ids: Sequence[str]) -> StoredItems:
+    """``items_at`` for ids that come from outside, as ``Index.get`` has it."""
+    ids = as_list("ids", ids)
+    if not len(ids):
+        raise ValueError("get needs ids of items to look at; got none. Pass at least one.")
+    check_texts(ids)
+    return items_at(segments, ids)
 
 
 def items_at(segments: Sequence[LiveSegment], ids: Sequence[str]) -> StoredItems:

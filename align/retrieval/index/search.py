@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
+from align._advice import Advised
+from align._checks import check_k
 from align.retrieval.cascade import check_candidates
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit, SearchResults
@@ -16,6 +18,19 @@ from align.retrieval.index.z_scores import best_standardized
 from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segments import LiveSegment, starts_of
 from align.scoring.topk import Neighbours, merge_neighbours
+
+
+def check_size(k: int, size: int) -> None:
+    """Raise ``ValueError`` unless an index of so many items can give ``k`` hits."""
+    if not size:
+        raise ValueError(
+            Advised(
+                "an index needs items to search; it holds none.",
+                python="Call add first.",
+                command="Add some: align index ADAPTER ITEMS -o INDEX --add.",
+            )
+        )
+    check_k(k, size, of="the number of items in the index")
 
 
 def check_options(

@@ -30,3 +30,11 @@ def write_commit(
     manifest = replace(last, dim=dim, segments=entries)
     write_manifest(folder, manifest)
     return manifest, written
+
+
+def words_of_kept(folder: Path, before: Manifest | None, now: Manifest | None) -> str:
+    """What is kept of a save that was interrupted, by the manifests before it and now."""
+    if now is not before:
+        return f"Everything is saved in {folder}."
+    saved = "Nothing is saved yet" if before is None else "What was last saved stays"
+    return f"{saved} in {folder}, and what changed is still here; save again."

@@ -132,6 +132,10 @@ class Manifest:
         """All files of the index but the manifest itself."""
         return tuple(file for _, file in self.by_folder)
 
+    def problems(self, folder: Path) -> list[str]:
+        """What is wrong with each of those files, in words."""
+        return [problem for file in self.all_files if (problem := file.problem(folder))]
+
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the index in ``folder``, if every field is what an index writes."""

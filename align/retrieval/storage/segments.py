@@ -122,6 +122,28 @@ def in_memory(group: Group) -> LiveSegment:
     return LiveSegment(Segment.join([(each.segment, each.alive) for each in group]))
 
 
+def reread(
+    folder: Path, last: Manifest | None, segments: Sequence[LiveSegment], budget: int | None
+) -> tuple[Manifest, list[LiveSegment]]:
+    """``read_segments`` for a reader of ``segments``, which were those of the ``last`` manifest.
+
+    Raises ``RuntimeError`` if not all of them are saved, or the folder holds an index made anew.
+    """
+    if last is None or not all(each.is_saved for each in segments):
+        raise RuntimeError(
+            "only an index without unsaved changes can be refreshed; this one has some. "
+            "Save it, or open the folder again."
+        )
+    known = {each.entry.file.path: each.segment for each in segments if each.entry}
+    manifest, found = read_segments(folder, known, budget)
+    if not manifest.continues(last):
+        raise RuntimeError(
+            "an index is refreshed with what was added or deleted; the folder now holds one of "
+            "another adapter, side or dtype. Open it again."
+        )
+    return manifest, found
+
+
 def read_segments(
     folder: Path, known: Mapping[str, Segment], budget: int | None
 ) -> tuple[Manifest, list[LiveSegment]]:
