@@ -26,7 +26,7 @@ def main(names: list[str]) -> None:
 
 
 def executed(script: Path) -> NotebookNode:
-    """The notebook of a script with its outputs, without progress bars and what tqdm says of them.
+    """The notebook of a script with its outputs, without progress bars.
 
     Raises:
         RuntimeError: A cell wrote something else to stderr: a warning, which readers would see.
@@ -44,7 +44,7 @@ def executed(script: Path) -> NotebookNode:
 
 
 def _of_a_bar(text: str) -> bool:
-    return not text.strip() or "\r" in text or "TqdmWarning: IProgress not found" in text
+    return not text.strip() or "\r" in text
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ terminal, if that is what stderr is, or a notebook, after a second of work and i
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -101,3 +102,14 @@ def _kind(drawn: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm
+
+
+def import_tqdm_auto() -> None:
+    """Import ``tqdm.auto`` without the advice to install ipywidgets that it has in a notebook.
+
+    transformers imports it for bars that are not drawn here, and the advice would stand below the
+    first cell that loads an encoder. Call this before transformers is imported.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import tqdm.auto  # noqa: F401

@@ -1,5 +1,6 @@
 """Progress bars: one rule for where they are drawn."""
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -97,3 +98,21 @@ def test_a_stage_may_take_more_steps_than_was_thought(capsys):
         for _ in range(3):
             stages.step()
     assert "3/3" in capsys.readouterr().err
+
+
+NOTEBOOK_WITHOUT_WIDGETS = """
+import sys
+from types import SimpleNamespace
+from align._display.progress import import_tqdm_auto
+sys.modules["ipykernel.zmqshell"] = sys.modules["ipywidgets"] = None
+sys.modules["IPython"] = SimpleNamespace(get_ipython=lambda: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("import tqdm.auto", True), ("import_tqdm_auto()", False)]
+)
+def test_in_a_notebook_tqdm_does_not_ask_for_widgets_that_nothing_needs(line, said):
+    command = [sys.executable, "-c", NOTEBOOK_WITHOUT_WIDGETS + line]
+    errors = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert ("IProgress not found" in errors) is said

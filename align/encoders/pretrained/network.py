@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least, check_one_of
+from align._display.progress import import_tqdm_auto
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 TextPooling = Literal["mean", "cls", "last"]
@@ -26,6 +27,7 @@ def check_options(*, dtype: str, batch_size: int) -> None:
 
 def load_config(folder: Path) -> Any:
     """The configuration of the model in ``folder``, with the defaults of its class filled in."""
+    import_tqdm_auto()
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -38,6 +40,7 @@ def load_network(folder: Path, *, dtype: str, device: torch.device) -> Any:
         ValueError: The weights do not cover the network. A missing ``pooler`` is no loss: many
             checkpoints lack it, and no pooling here reads it.
     """
+    import_tqdm_auto()
     from transformers import AutoModel
 
     with _no_bar():
@@ -61,6 +64,7 @@ def load_network(folder: Path, *, dtype: str, device: torch.device) -> Any:
 
 def load_pipeline(folder: Path, *, dtype: str, device: torch.device) -> Any:
     """The sentence-transformers model in ``folder``, all modules, on ``device``."""
+    import_tqdm_auto()
     from sentence_transformers import SentenceTransformer
 
     with _no_bar():
@@ -96,6 +100,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     Padding is masked everywhere here, so which token pads changes nothing.
     """
+    import_tqdm_auto()
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
@@ -108,6 +113,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_image_processor(folder: Path) -> Any:
     """The image preprocessing in ``folder``, done with Pillow and NumPy."""
+    import_tqdm_auto()
     from transformers import AutoImageProcessor
 
     load: Any = AutoImageProcessor.from_pretrained  # has no type information
