@@ -91,11 +91,11 @@ class Paired:
         return source, target
 
 
-def second_moment(x: Tensor, y: Tensor) -> Tensor:
-    """``x.T @ y``, ``(d_x, d_y)`` float64, accumulated over blocks of rows."""
+def second_moment(x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """``x.T @ y``, ``(d_x, d_y)`` float64, over blocks of rows that are multiplied in ``dtype``."""
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
     for a, b in zip(torch.split(x, 4096), torch.split(y, 4096), strict=True):
-        total += a.double().T @ b.double()
+        total += a.to(dtype).T @ b.to(dtype)
     return total
 
 

@@ -82,8 +82,8 @@ class PreparedSide:
     def spectrum(self, train: Tensor | None = None) -> Spectrum:
         """Spectrum over the rows ``train``, or over all, and every unpaired row.
 
-        Folds are decomposed in float32, which is enough to compare candidates and twice as fast;
-        the spectrum over all rows, which an adapter is made of, in float64.
+        Folds are left out and decomposed in float32, which is enough to compare candidates and
+        twice as fast; the spectrum over all rows, which an adapter is made of, in float64.
         """
         dtype = torch.float64 if train is None else torch.float32
         if self.is_thin():
@@ -92,7 +92,7 @@ class PreparedSide:
         n, moment = len(self.rows), self.total
         if train is not None:
             left_out = self.rows[others(train, n)]
-            n, moment = len(train), moment - second_moment(left_out, left_out)
+            n, moment = len(train), moment - second_moment(left_out, left_out, dtype=dtype)
         covariance = (moment + self.extra_total) / (n + len(self.extra))
         if len(covariance) <= WIDEST:
             return Spectrum.of_covariance(covariance.to(dtype))
@@ -172,7 +172,8 @@ class CrossValidation:
         n, c_xy = len(x.rows), self._cross_total(roots)
         if fold is not None:
             left_out = others(fold.train, n)
-            n, c_xy = len(fold.train), c_xy - second_moment(x.rows[left_out], y.rows[left_out])
+            outside = second_moment(x.rows[left_out], y.rows[left_out], dtype=torch.float32)
+            n, c_xy = len(fold.train), c_xy - outside
         cross = sx.vectors.T @ (c_xy / n).to(sx.vectors.dtype) @ sy.vectors
         moments = Paired((x.mean, y.mean), roots, sx, sy, cross, n, self.parts)
         if fold is not None:
@@ -206,7 +207,9 @@ class CrossValidation:
     def _side(self, side: int, side_map: nn.Module, rows: Tensor) -> Tensor:
         if isinstance(side_map, LinearMap):
             prepared = self.prepared(side, side_map.root).rows[rows]
-            return F.normalize(prepared @ side_map.weight, dim=1)
+            # A product with the identity gives the same bits.
+            mapped = prepared if is_identity(side_map.weight) else prepared @ side_map.weight
+            return F.normalize(mapped, dim=1)
         if isinstance(side_map, ResidualMap):
             return side_map.shifted(
                 self._side(side, side_map.inner, rows),
@@ -214,13 +217,20 @@ class CrossValidation:
             )
         if isinstance(side_map, BlendMap):
             return side_map.join([self._side(side, part, rows) for part in side_map.maps])
-        mapped: Tensor = side_map(self.raw[side][rows])
-        return mapped
+        of_raw: Tensor = side_map(self.raw[side][rows])
+        return of_raw
 
     def identity(self, rows: Tensor) -> Projected:
         """Both sides of ``rows`` as the encoders gave them, unit norm."""
         x, y = self.raw_rows(rows)
         return directions(x), directions(y)
+
+
+def is_identity(weight: Tensor) -> bool:
+    """Whether a matrix has ones on its diagonal and zeros elsewhere."""
+    if weight.shape[0] != weight.shape[1] or not bool((weight.diagonal() == 1).all()):
+        return False
+    return int(weight.count_nonzero()) == len(weight)
 
 
 def first_of_each(codes: Tensor, rows: Tensor) -> Tensor:

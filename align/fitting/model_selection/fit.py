@@ -39,9 +39,9 @@ from align.fitting.model_selection.part_weights import choose_parts
 from align.fitting.model_selection.shuffled_pairs import against_chance
 from align.fitting.model_selection.stacked_residual import (
     ENOUGH,
+    FEWEST_FOLDS,
     HIDDEN,
     Refinement,
-    can_cross_fit,
     judge,
     refinement_steps,
 )
@@ -113,7 +113,7 @@ def fit(
             parts and tries ``refine``.
         refine: Whether to try a trained shift on top of the closed form, used only if it gains two
             standard errors on held-out folds. ``"auto"`` tries from 2,000 pairs on with the best
-            effort. Needs two groups or more outside every fold.
+            effort and three folds or more, which it needs.
         unpaired_source: More source embeddings, ``(u, d_source)``, for means and covariances;
             used only if cross-validation is better with them.
         unpaired_target: More target embeddings, ``(v, d_target)``, likewise.
@@ -134,7 +134,8 @@ def fit(
     Raises:
         TypeError: There is one side alone, or a side does not hold numbers.
         ValueError: The sides do not fit together, there are under 20 pairs or fewer groups
-            than folds, a row is zero or not finite, or the unpaired widths do not fit.
+            than folds, a row is zero or not finite, the unpaired widths do not fit, or ``refine``
+            is true with two folds.
 
     Examples:
         >>> import numpy as np, align
@@ -152,6 +153,11 @@ def fit(
     check_one_of("effort", effort, ("fast", "best"), 'Use "fast" for closed forms alone.')
     check_one_of("refine", refine, (True, False, "auto"), 'Use "auto" to go by the effort.')
     check_enough(train, folds, "fit")
+    if refine is True and folds < FEWEST_FOLDS:
+        raise ValueError(
+            f"a refinement needs at least {FEWEST_FOLDS} folds, to be evaluated on one and learned "
+            f"on maps without another; got {folds}. Raise folds, or leave refine out."
+        )
     warn_of_repeats((train.source, train.target), train.group_key, "fit", stacklevel=3)
     unpaired = Unpaired(
         _unpaired("source", unpaired_source, train.source, train.source_fingerprint),
@@ -191,8 +197,10 @@ def fit(
         with timed.stage("refit", "refit on all pairs"):
             maps = search.best.build(cv.moments(search.best.roots))
         base, refinement = search.best, None
-        wanted = effort == "best" and len(train) >= ENOUGH if refine == "auto" else refine
-        if wanted and can_cross_fit(cv):
+        wanted = refine is True
+        if refine == "auto":
+            wanted = effort == "best" and len(train) >= ENOUGH and folds >= FEWEST_FOLDS
+        if wanted:
             # A blend has twice the coordinates, and takes several times as long to train.
             single = search.single
             with timed.stage("refine", "refinement", refinement_steps(cv)) as step:

@@ -15,7 +15,7 @@ from align.adapters.closed_form.pls import pls_maps
 from align.adapters.closed_form.procrustes import procrustes_maps
 from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
 from align.adapters.closed_form.ridge import Direction, ridge_maps
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap
+from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap, joined
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
@@ -50,7 +50,8 @@ class MapChoice:
 
     name: str  # method and settings, in words
     build: Build
-    outcome: Outcome
+    by_fold: Sequence[Outcome]
+    outcome: Outcome  # of these folds together
     roots: Roots = NO_ROOTS  # which sides go through the signed square root
     ridge: tuple[float, float] | None = None
     power: float | None = None  # of the weights of directions
@@ -95,17 +96,18 @@ class MapSearch:
     def _on_all_folds(self, choice: MapChoice) -> MapChoice:
         if len(self.cv.screening_folds) == len(self.cv.folds):
             return choice
-        outcome = self._outcome(choice.build, choice.roots, self.cv.folds)
-        return self._noted(replace(choice, outcome=outcome, stage="final"))
+        others = self.cv.folds[len(self.cv.screening_folds) :]
+        by_fold = [*choice.by_fold, *self._outcomes(choice.build, choice.roots, others)]
+        outcome = Outcome.pooled(by_fold, k=self.cv.k)
+        return self._noted(replace(choice, by_fold=by_fold, outcome=outcome, stage="final"))
 
     def _noted(self, choice: MapChoice) -> MapChoice:
         self.tried.append(choice)
         self.step()
         return choice
 
-    def _outcome(self, build: Build, roots: Roots, folds: Sequence[Fold]) -> Outcome:
-        each = [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
-        return Outcome.pooled(each, k=self.cv.k)
+    def _outcomes(self, build: Build, roots: Roots, folds: Iterable[Fold]) -> list[Outcome]:
+        return [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
 
     def _best(self, choices: Iterable[MapChoice]) -> MapChoice:
         among = list(choices)
@@ -154,7 +156,9 @@ class MapSearch:
             name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
             build = self._formed(partial(rcca_maps, ridge=ridge, power=power))
             outcome = Outcome.pooled(outcomes[power], k=self.cv.k)
-            return self._noted(MapChoice(name, build, outcome, ridge=ridge, power=power))
+            return self._noted(
+                MapChoice(name, build, outcomes[power], outcome, ridge=ridge, power=power)
+            )
 
         return self._best(map(choice, powers))
 
@@ -197,18 +201,38 @@ class MapSearch:
         """The best map with a share of the best other family, if that gains two standard errors."""
         suitable = [c for c in others if c.roots == best.roots and c.build is not best.build]
         winner = best
-        for weight in BLEND_WEIGHTS if suitable else ():
-            other = self._best(suitable)
-            build = _blend(best, other, weight)
+        if not suitable:
+            return winner
+        other = self._best(suitable)
+        by_weight = self._blend_outcomes(best, other)
+        for weight, by_fold in zip(BLEND_WEIGHTS, by_weight, strict=True):
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
-            outcome = self._outcome(build, best.roots, self.cv.folds)
-            pair = best, other
+            outcome = Outcome.pooled(by_fold, k=self.cv.k)
+            build, pair = _blend(best, other, weight), (best, other)
             blend = self._noted(
-                MapChoice(name, build, outcome, best.roots, blended=pair, stage="blend")
+                MapChoice(name, build, by_fold, outcome, best.roots, blended=pair, stage="blend")
             )
             if outcome.improves_on(best.outcome) and outcome.mrr > winner.outcome.mrr + MEANS:
                 winner = blend
         return winner
+
+    def _blend_outcomes(self, best: MapChoice, other: MapChoice) -> list[tuple[Outcome, ...]]:
+        """Outcomes on all folds of ``BLEND_WEIGHTS`` of ``other``; projections serve them all."""
+        by_fold = []
+        for fold in self.cv.folds:
+            moments = self.cv.moments(best.roots, fold)
+            each = [best.build(moments), other.build(moments)]
+            held_out, reference = (
+                [self.cv.project(maps, rows) for maps in each]
+                for rows in (fold.held_out, fold.reference[:MAP_REFERENCE])
+            )
+            by_fold.append(
+                [
+                    screen(_joined(held_out, weight), _joined(reference, weight))
+                    for weight in BLEND_WEIGHTS
+                ]
+            )
+        return list(zip(*by_fold, strict=True))
 
     def _try(
         self,
@@ -223,8 +247,9 @@ class MapSearch:
         rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
         if rooted:
             name = f"{name} after root of {' and '.join(rooted)}"
-        outcome = self._outcome(formed, roots, self.cv.screening_folds)
-        return self._noted(MapChoice(name, formed, outcome, roots, ridge, power))
+        by_fold = self._outcomes(formed, roots, self.cv.screening_folds)
+        outcome = Outcome.pooled(by_fold, k=self.cv.k)
+        return self._noted(MapChoice(name, formed, by_fold, outcome, roots, ridge, power))
 
     def _formed(self, build: Build) -> Build:
         return lambda moments: self._form(build(moments))
@@ -254,6 +279,13 @@ def _reweight(sides: Projected, weight: Tensor) -> Projected:
 def identity_maps(d_source: int, d_target: int) -> MapPair:
     """The raw cosine as a pair of maps."""
     return IdentityMap(d_source), IdentityMap(d_target)
+
+
+def _joined(each: Sequence[Projected], weight: float) -> Projected:
+    """What two pairs of maps gave, as their blend gives it; ``weight`` is that of the second."""
+    weights = (1 - weight, weight)
+    source, target = (joined(side, weights) for side in zip(*each, strict=True))
+    return source, target
 
 
 def _blend(best: MapChoice, other: MapChoice, weight: float) -> Build:

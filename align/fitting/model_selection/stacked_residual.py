@@ -41,16 +41,16 @@ from align.fitting.training.train import train
 from align.metrics.chance import without_chance_warnings
 
 ENOUGH = 2000  # pairs from which "auto" tries: with fewer, what it could learn is mostly noise
+FEWEST_FOLDS = 3  # one is held out, and every other is mapped without both
 HIDDEN = 1024
-DROPOUT = 0.2
 BATCH = 1000
 FOLDS = 2  # folds held out to evaluate it: each costs as much as the refinement itself
 ANCHOR = 0.3  # weight of the squared distance from where vectors start
-CONFIG = TrainConfig(steps=50, learning_rate=4e-5, weight_decay=0.0)
+CONFIG = TrainConfig(steps=30, learning_rate=6e-5, weight_decay=0.0)
 
 
 class CrossFitted(SideMap):
-    """A mapped vector and a learned shift of it: rows ``[z ; h]`` to ``norm(z + dropout(h) W)``.
+    """A mapped vector and a learned shift of it: rows ``[z ; h]`` to ``norm(z + h W)``.
 
     ``z`` ``(n, dim)`` has unit norm and comes from a map that has not seen the pair; ``h`` are the
     hidden units of its shift. Only the ratio of the two counts, as a row may come at another
@@ -69,13 +69,19 @@ class CrossFitted(SideMap):
         if self.weight is None:
             unmoved: Tensor = z / length
             return unmoved
-        h = F.dropout(x[:, self.dim :], DROPOUT, training=self.training)
-        moved: Tensor = (z + self.weight(h)) / length
+        moved: Tensor = (z + self.weight(x[:, self.dim :])) / length
         return moved
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows ``(n, dim + hidden)`` to unit-norm ``(n, dim)``."""
         return F.normalize(self.project(x), dim=1)
+
+
+class Unseen(NamedTuple):
+    """Pairs, and a fold whose maps have not seen them."""
+
+    rows: Tensor  # (n,) int64, none of them among fold.train
+    fold: Fold
 
 
 class Refinement(NamedTuple):
@@ -125,22 +131,29 @@ def judge(
 
 def refinement_steps(cv: CrossValidation) -> int:
     """How often ``judge`` counts a step if it looks at every fold."""
-    return FOLDS * (cv.k + 1)
+    return FOLDS * cv.k
 
 
 def refine(
-    cv: CrossValidation, best: MapChoice, final: MapPair, *, step: Callable[[], None] = lambda: None
+    cv: CrossValidation,
+    best: MapChoice,
+    final: MapPair,
+    *,
+    unseen: Sequence[Unseen] | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> MapPair:
-    """The final maps of the closed form ``best`` with shifts learned from all pairs of ``cv``.
+    """The final maps of the closed form ``best`` with shifts learned from ``unseen`` pairs.
 
-    A target side that is the identity stays so. ``step`` is called after each fold and at the end.
+    These are all pairs of ``cv`` if left out. A target side that is the identity stays so. ``step``
+    is called after each fold and at the end.
     """
-    folds = cv.folds[: cv.k]
-    rows = torch.cat([others(fold.train, len(cv.data)) for fold in folds])
+    if unseen is None:
+        unseen = [Unseen(others(fold.train, len(cv.data)), fold) for fold in cv.folds[: cv.k]]
     by_fold = []
-    for fold in folds:
-        by_fold.append(_cross_fitted(cv, best, final, fold))
+    for part in unseen:
+        by_fold.append(_cross_fitted(cv, best, final, part))
         step()
+    rows = torch.cat([part.rows for part in unseen])
     mapped = [torch.cat(side) for side in zip(*by_fold, strict=True)]
     deltas = _learn(cv, best.roots, final, rows, mapped)
     step()
@@ -155,12 +168,6 @@ def refine(
     return on_top(0), on_top(1)
 
 
-def can_cross_fit(cv: CrossValidation) -> bool:
-    """Whether every fold leaves two groups or more, so that the rest can be folded again."""
-    names = cv.data.group_key
-    return all(len({names[row] for row in f.train.tolist()}) > 1 for f in cv.folds[:FOLDS])
-
-
 def held_out_projections(
     cv: CrossValidation, best: MapChoice, step: Callable[[], None] = lambda: None
 ) -> Iterator[Projection]:
@@ -168,30 +175,36 @@ def held_out_projections(
 
     Everything is done anew without the fold, its cross-fitting included. Cheaper would be to learn
     beside the vectors that are there already; but the maps that gave them have seen the fold, and
-    what is learned beside them does worse on it than on pairs that are new. Where the other folds
-    hold fewer groups than there are folds, they are dealt into as many as there are groups.
+    what is learned beside them does worse on it than on pairs that are new. What is left without
+    the fold is the other folds, and each of these is mapped without both. Maps without two folds
+    serve the evaluation of either.
     """
-    for fold in cv.folds[:FOLDS]:
-        rest = cv.data.take(fold.train)
-        without = CrossValidation(
-            rest,
-            folds_wanted=min(cv.k, len(set(rest.group_key))),
-            seed=cv.seed,
-            unpaired=cv.unpaired,
-            parts=cv.parts,
-        )
-        source, target = refine(without, best, best.build(without.moments(best.roots)), step=step)
-        sides = [cv.raw_rows(fold.held_out), cv.raw_rows(fold.reference)]
-        yield Projection(*((source(x), target(y)) for x, y in sides))
+    without_both: dict[frozenset[int], Fold] = {}
+    left_out = [others(fold.train, len(cv.data)) for fold in cv.folds[: cv.k]]
+    for at, fold in enumerate(cv.folds[:FOLDS]):
+        unseen = []
+        for other, rows in enumerate(left_out):
+            if other == at:
+                continue
+            both = frozenset((at, other))
+            if both not in without_both:
+                train = others(torch.cat([left_out[at], rows]), len(cv.data))
+                without_both[both] = Fold(train, rows, train[:REFERENCE])
+            unseen.append(Unseen(rows, without_both[both]))
+        final = best.build(cv.moments(best.roots, fold))
+        maps = refine(cv, best, final, unseen=unseen, step=step)
+        yield Projection(cv.project(maps, fold.held_out), cv.project(maps, fold.reference))
 
 
-def _cross_fitted(cv: CrossValidation, best: MapChoice, final: MapPair, fold: Fold) -> Projected:
-    """The fold's unseen rows through its own maps, turned into the space of the final ones."""
-    maps = best.build(cv.moments(best.roots, fold))
-    z, w = cv.project(maps, others(fold.train, len(cv.data)))
+def _cross_fitted(
+    cv: CrossValidation, best: MapChoice, final: MapPair, unseen: Unseen
+) -> Projected:
+    """Unseen rows through the maps of their fold, turned into the space of the final ones."""
+    maps = best.build(cv.moments(best.roots, unseen.fold))
+    z, w = cv.project(maps, unseen.rows)
     if isinstance(maps[1], IdentityMap):
         return z, w  # the target side is the space
-    sample = fold.train[:REFERENCE]
+    sample = unseen.fold.train[:REFERENCE]
     here, there = cv.project(maps, sample), cv.project(final, sample)
     overlap = here[0].T @ there[0] + here[1].T @ there[1]
     u, _, vt = torch.linalg.svd(overlap, full_matrices=False)  # a fold may have fewer directions
@@ -240,7 +253,7 @@ def _learn(
             continue
         second_layer = side_map.weight.weight.detach()
         bias = torch.zeros(HIDDEN)
-        deltas.append(MLPDelta(first_layer, bias, second_layer, dropout=DROPOUT))
+        deltas.append(MLPDelta(first_layer, bias, second_layer, dropout=0.0))
     return deltas[0], deltas[1]
 
 

@@ -308,7 +308,7 @@ def thirty(*, n=30, row=None, groups=None, **settings):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 19}, "fit needs at least 20 pairs .*; got 19. Add pairs, or call .*procrustes"),
+        ({"n": 19}, "fit needs at least 20 pairs .*; got 19. Add pairs or call .*procrustes"),
         ({"folds": 1}, "folds must be finite and at least 2; got 1"),
         ({"side": "target"}, 'side must be "both" or "source"; got \'target\'. Use "source" '),
         ({"row": torch.zeros(6)}, r"every row of source needs a direction; 1 .*\[4\]. Drop those"),
