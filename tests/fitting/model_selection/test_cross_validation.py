@@ -6,7 +6,12 @@ from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.data.embeddings import PairedEmbeddings
-from align.fitting.model_selection.cross_validation import GALLERY, CrossValidation, Unpaired
+from align.fitting.model_selection.cross_validation import (
+    GALLERY,
+    CrossValidation,
+    Unpaired,
+    is_identity,
+)
 from align.fitting.model_selection.outcome import SCREENING, Outcome, score, score_each, screen
 from tests.helpers.planted import shared_factors, unit
 
@@ -312,3 +317,18 @@ def test_outcomes_of_folds_are_pooled_in_order(pairs):
     found = Outcome.pooled(each, k=cv.k)
     assert found.reciprocal_ranks.tolist() == [r for f in cv.folds for r in f.held_out.tolist()]
     assert found.hits_at_10.equal(found.reciprocal_ranks)
+
+
+def test_an_identity_weight_projects_to_the_bits_of_its_product():
+    data = PairedEmbeddings.from_arrays(*shared_factors(60, (12, 10), shared=6, noise=0.7))
+    cv = CrossValidation(data, folds_wanted=3, seed=0)
+    eye, almost = torch.eye(12), torch.eye(12)
+    almost[0, 1] = 1e-30
+    assert is_identity(eye) and not is_identity(almost)
+    assert not is_identity(torch.eye(12, 10)) and not is_identity(eye.flip(0))
+    prepared, rows = cv.prepared(0, root=False), torch.arange(60)
+    target = IdentityMap(10)
+    kept, multiplied = (
+        cv.project((LinearMap(prepared.mean, weight), target), rows)[0] for weight in (eye, almost)
+    )
+    assert torch.equal(kept, multiplied)
