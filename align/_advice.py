@@ -20,10 +20,10 @@ class Advised(str):
         message.on_command_line = f"{what} {command}".rstrip(" ")
         return message
 
-    def followed_by(self, more: str) -> Self:
-        """The same with more behind it, in both languages."""
+    def followed_by(self, more: str, *, command: str | None = None) -> Self:
+        """The same with more behind it, in both languages or with ``command`` in the second."""
         longer = type(self)(f"{self}{more}")
-        longer.on_command_line = f"{self.on_command_line}{more}"
+        longer.on_command_line = f"{self.on_command_line}{more if command is None else command}"
         return longer
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from align._advice import Advised
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,8 +33,13 @@ def find_device(device: str | torch.device) -> torch.device:
     unnumbered = {"cuda"} if gpus else set()
     if str(device) not in unnumbered.union(seen, ("cpu:0", *(["mps:0"] if "mps" in seen else []))):
         raise ValueError(
-            "this machine must have the device that is asked for; "
-            f"got device={str(device)!r}; torch sees: {', '.join(seen)}. "
-            "Use device='auto' or one of those, or install a build of torch that sees it."
+            Advised(
+                "this machine must have the device that is asked for; "
+                f"got device={str(device)!r}; torch sees: {', '.join(seen)}.",
+                python="Use device='auto' or one of those, or install a build of torch that sees "
+                "it.",
+                command="Use --device auto or one of those, or install a build of torch that sees "
+                "it.",
+            )
         )
     return torch.device(device)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from align._advice import on_command_line
 from align._device import find_device
 
 
@@ -27,8 +28,9 @@ def test_a_device_that_is_missing_is_an_error_and_no_fallback(machine, device):
     with pytest.raises(
         ValueError,
         match=rf"machine must have .*got device='{device}'; torch sees: cpu\. Use device='auto'",
-    ):
+    ) as refused:
         find_device(device)
+    assert "Use --device auto or" in on_command_line(refused.value)
 
 
 def test_a_gpu_beyond_the_last_is_missing(machine):

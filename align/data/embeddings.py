@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -355,37 +352,3 @@ class PairedEmbeddings:
         """
         warn_of_repeats((self.source, self.target), self.group_key, "split", stacklevel=2)
         return take_split(self, self.group_key, test=test, val=val, seed=seed)
-
-
-def read_npz(path: Path) -> PairedEmbeddings:
-    """Pairs that were encoded elsewhere, from a NumPy archive.
-
-    It has arrays ``source`` ``(n, d_source)`` and ``target`` ``(n, d_target)``, and may have
-    ``ids`` and ``groups`` of ``n`` strings each.
-
-    Raises:
-        ValueError: An array is missing, unknown, or not what it has to be; pickled objects are
-            refused.
-        FileNotFoundError: There is no such file.
-    """
-    again = "Write it with numpy.savez(path, source=..., target=...)."
-    with path.open("rb") as file:  # NumPy leaves a file open that it cannot read
-        try:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is one array")
-            arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, EOFError, OSError, BadZipFile, zlib.error) as error:
-            raise ValueError(
-                "pairs are read from a whole .npz archive of arrays of numbers and text; reading "
-                f"{path} failed with: {error}. {again}"
-            ) from error
-    if not {"source", "target"} <= set(arrays) <= {"source", "target", "ids", "groups"}:
-        raise ValueError(
-            "an archive of pairs must hold the arrays source and target, and may hold ids and "
-            f"groups; {path} holds {sorted(arrays)}. {again}"
-        )
-    for name, array in arrays.items():
-        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    texts = {name: arrays[name].tolist() for name in ("ids", "groups") if name in arrays}
-    return PairedEmbeddings.from_arrays(arrays["source"], arrays["target"], **texts)

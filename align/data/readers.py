@@ -24,12 +24,15 @@ class PairsError(ValueError):
     """
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        advised = message if isinstance(message, Advised) else Advised(message)
         shown = [f"\n  {problem}" for problem in problems[:20]]
-        rest = len(problems) - len(shown)
-        more = f"\n  and {rest} more: see .problems" if rest else ""
-        lines = "".join(shown) + more
-        longer = message.followed_by(lines) if isinstance(message, Advised) else message + lines
-        super().__init__(longer)
+        advised = advised.followed_by("".join(shown))
+        if rest := len(problems) - len(shown):
+            more = f"\n  and {rest} more: "
+            advised = advised.followed_by(
+                f"{more}see .problems", command=f"{more}--skip-bad lists them all"
+            )
+        super().__init__(advised)
         self.problems = tuple(problems)
 
 

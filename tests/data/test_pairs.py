@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from align._advice import on_command_line
 from align.data.pairs import Pairs, PairsError
 from align.encoders.cache.store import EmbeddingStore
 from tests.helpers.counting_encoder import CountingEncoder, vectors
@@ -223,6 +224,7 @@ def test_a_long_list_of_problems_is_cut_in_the_message_and_whole_in_the_attribut
     assert len(caught.value.problems) == 30
     assert str(caught.value).count("is empty") == 20
     assert str(caught.value).endswith("and 10 more: see .problems")
+    assert on_command_line(caught.value).endswith("and 10 more: --skip-bad lists them all")
 
 
 def test_a_file_without_any_good_row_is_an_error_even_when_skipping(tmp_path):

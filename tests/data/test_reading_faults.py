@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import probes
-from align.data.embeddings import PairedEmbeddings, read_npz
+from align.data.archives import read_npz
+from align.data.embeddings import PairedEmbeddings
 from align.data.items import read_items
 from align.data.pairs import Pairs
 from align.data.readers import PairsError

@@ -82,17 +82,17 @@ def items_of(
 
 
 def vectors_of(path: Path, side: Side) -> NewItems:
-    """The vectors of one side of an archive of pairs; of equal ones the first is taken."""
-    from align.data.embeddings import read_npz
+    """The vectors of one side in an archive; of equal ones the first is taken."""
+    from align.data.archives import read_side
 
-    pairs = read_npz(path)
-    vectors = getattr(pairs, side)
+    items = read_side(path, side)
+    vectors = items.vectors
     first: dict[bytes, int] = {}
     for row, vector in enumerate(vectors.numpy()):
         first.setdefault(vector.tobytes(), row)
     rows = list(first.values())
-    ids = tuple(pairs.ids[row] for row in rows)
-    return NewItems(ids, None, vectors[rows], repeats=len(pairs) - len(rows))
+    ids = tuple(items.ids[row] for row in rows)
+    return NewItems(ids, None, vectors[rows], repeats=len(items) - len(rows))
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def embedded_pairs(
         named = columns_of(path, columns, adapter)
         return encode_pairs(path, named, chosen, store, skip_bad, adapter)
     from align.adapters.instructions import pairs_for
-    from align.data.embeddings import read_npz
+    from align.data.archives import read_npz
 
     encoders = {f"{role}_encoder": spec for role, spec in chosen.specs.items()}
     device = None if chosen.device == "auto" else chosen.device

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import align
 from align._advice import on_command_line
 from align.apps import cli
-from align.data.embeddings import read_npz
+from align.data.archives import read_npz
 
 
 @pytest.fixture
@@ -124,6 +124,18 @@ def test_an_index_is_filled_from_an_archive_and_changed_on_request(run, fitted, 
     assert len(items_in(folder)) == 130
 
 
+def test_an_index_is_filled_from_an_archive_of_its_side_alone(run, fitted, folder):
+    test = read_npz(folder / "test.npz")
+    np.savez(folder / "items.npz", target=test.target, ids=np.array(test.ids))
+    run("index", fitted, "items.npz", "-o", "idx")
+    run("index", fitted, "test.npz", "-o", "again")
+    one, other = (align.Index.open(folder / name) for name in ("idx", "again"))
+    assert one.search(test.source, k=5) == other.search(test.source, k=5)
+    error = run("index", fitted, "items.npz", "-o", "x", "--side", "source", code=1).exception
+    assert "must hold the array source, and may hold ids" in str(error)
+    assert "holds ['ids', 'target']" in str(error)
+
+
 def test_a_replacement_that_fails_leaves_the_index(run, fitted, folder):
     run("index", fitted, "test.npz", "-o", "idx")
     np.savez("wide.npz", source=np.ones((4, 12)), target=np.random.default_rng(0).random((4, 5)))
@@ -193,7 +205,7 @@ def test_a_table_without_encoders_says_which_option_names_them(run, folder):
     ("words", "said", "unsaid"),
     [
         (("search", "none", "a"), "Name the folder that align index wrote", "create and save"),
-        (("gap", "train.npz", "test.npz"), "is a file. Name the folder that align fit", "adapter.save"),
+        (("gap", "train.npz", "test.npz"), "is a file. Name the folder", "adapter.save"),
         (("index", "adapter", "a.csv", "-o", "i"), "Name it by --column.", "column="),
         (("evaluate", "adapter", "a.csv"), "a table needs --source and --target", "source="),
         (("fit", "a.csv", "--source", "capton", "--target", "image", "-o", "b",

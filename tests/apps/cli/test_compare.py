@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import align
 from align.apps import cli
-from align.data.embeddings import read_npz
+from align.data.archives import read_npz
 
 
 @pytest.fixture

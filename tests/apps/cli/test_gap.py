@@ -135,7 +135,7 @@ def test_a_page_without_matplotlib_is_refused_before_anything_is_measured(
     ],
 )
 def test_an_archive_that_does_not_hold_pairs_is_refused(tmp_path, arrays, message):
-    from align.data.embeddings import read_npz
+    from align.data.archives import read_npz
 
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message):
