@@ -80,7 +80,6 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         from align.data.examples.emoji import emoji_entries
         from align.retrieval.picture_paths import path_to_keep
         from experiments.contact_sheet import contact_sheet
-        from experiments.pairs_file import write_pairs
 
     with stages.time("unpack emoji"):
         pairs = align.emoji_pairs(config.language)
@@ -112,7 +111,7 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         adapter.save(config.out / "adapter")
         unseen = set(test.ids)
         rows = [row for row, name in enumerate(pairs.ids) if name in unseen]
-        write_pairs(pairs.take(rows), config.out / "held-out.csv")
+        pairs.take(rows).to_csv(config.out / "held-out.csv")
         _clear(config.out / "index")
         index = align.Index.create(config.out / "index", adapter)
         index.add(

@@ -9,6 +9,7 @@ from align.data.named_rows import is_pandas, labels_of
 from align.data.readers import Table, TableRow, check_once
 from align.data.sides import RawPairs
 from align.data.splits import is_missing
+from align.data.writers import columns_of_pairs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,15 +52,7 @@ def to_frame(pairs: RawPairs) -> DataFrame:
     """
     import pandas
 
-    others = {
-        "group": pairs.groups,
-        "source_modality": pairs.source_modality,
-        "target_modality": pairs.target_modality,
-        "instruction": pairs.instructions,
-    }
-    kept = {name: values for name, values in others.items() if values is not None}
-    check_once(FRAME, (*pairs.side_names, *kept))
-    columns = {**dict(zip(pairs.side_names, (pairs.source, pairs.target), strict=True)), **kept}
+    columns = columns_of_pairs(pairs)
     made: dict[str, Any] = {
         name: pandas.Series(list(values), dtype=object) for name, values in columns.items()
     }

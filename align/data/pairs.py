@@ -7,22 +7,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from align._checks import as_list, check_length, check_unique
+from align._checks import as_list, check_length
 from align._display.panel import render
+from align.data import readers, validation
 from align.data.panels import pairs_line, pairs_panel
-from align.data.readers import (
-    PairsError,
-    Table,
-    read_csv,
-    read_folder,
-    read_jsonl,
-    read_parquet,
-    read_table,
-)
+from align.data.readers import PairsError, Table
 from align.data.repeats import warn_of_repeats
 from align.data.sides import SIDE_NAMES, SideNames, checked_side_names, side_names_of
 from align.data.splits import names_of, row_index, take_split
-from align.data.validation import Columns, OnError, item_problem, spelled_alike, valid_pairs
+from align.data.validation import Columns, OnError, spelled_alike, valid_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -73,14 +66,7 @@ class Pairs:
 
     def __post_init__(self) -> None:
         checked_side_names(self.side_names)
-        check_length("source", self.source, len(self.ids))
-        check_length("target", self.target, len(self.ids))
-        check_length("groups", self.groups, len(self.ids))
-        check_unique("ids", self.ids)
-        for name in ("source_modality", "target_modality", "instructions"):
-            values = getattr(self, name)
-            if values is not None:
-                check_length(name, values, len(self.ids))
+        validation.check_rows(self)
 
     @classmethod
     def from_lists(
@@ -103,17 +89,7 @@ class Pairs:
         """
         source, target = as_list("source", source), as_list("target", target)
         check_length("target", target, len(source))
-        problems = [
-            f"row {row}, {side}: {problem}"
-            for row, pair in enumerate(zip(source, target, strict=True), start=1)
-            for side, item in zip(("source", "target"), pair, strict=True)
-            if (problem := item_problem(item))
-        ]
-        if problems:
-            raise PairsError(
-                f"every item must be there; {len(problems)} are not. Correct or drop them:",
-                problems,
-            )
+        validation.check_items(source, target)
         names = names_of("ids", ids if ids is not None else range(len(source)))
         return cls(
             names,
@@ -148,7 +124,9 @@ class Pairs:
             FileNotFoundError: There is no such file.
         """
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-        return cls._from_table(read_csv(Path(path), delimiter=","), columns, images, on_error)
+        return cls._from_table(
+            readers.read_csv(Path(path), delimiter=","), columns, images, on_error
+        )
 
     @classmethod
     def from_tsv(
@@ -167,7 +145,9 @@ class Pairs:
     ) -> Self:
         """Read the tab-separated file at ``path``, quoted as CSV is; else as ``read``."""
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-        return cls._from_table(read_csv(Path(path), delimiter="\t"), columns, images, on_error)
+        return cls._from_table(
+            readers.read_csv(Path(path), delimiter="\t"), columns, images, on_error
+        )
 
     @classmethod
     def from_jsonl(
@@ -186,7 +166,7 @@ class Pairs:
     ) -> Self:
         """Read one JSON object per line of ``path``, gzipped if it ends in .gz; as ``read``."""
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-        return cls._from_table(read_jsonl(Path(path)), columns, images, on_error)
+        return cls._from_table(readers.read_jsonl(Path(path)), columns, images, on_error)
 
     @classmethod
     def from_parquet(
@@ -209,7 +189,9 @@ class Pairs:
             ImportError: pyarrow is not installed.
         """
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
-        return cls._from_table(read_parquet(Path(path), columns.named), columns, images, on_error)
+        return cls._from_table(
+            readers.read_parquet(Path(path), columns.named), columns, images, on_error
+        )
 
     @classmethod
     def from_pandas(
@@ -255,7 +237,7 @@ class Pairs:
             NotADirectoryError: ``folder`` is not a folder.
         """
         columns = Columns("caption", "image", "id", "image")
-        return cls._from_table(read_folder(Path(folder)), columns, ["image"], on_error)
+        return cls._from_table(readers.read_folder(Path(folder)), columns, ["image"], on_error)
 
     @classmethod
     def read(
@@ -307,9 +289,9 @@ class Pairs:
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         if path.is_dir():
             columns = replace(columns, id=id or "id", group=group or "image")
-            table, images = read_folder(path), ["image"]
+            table, images = readers.read_folder(path), ["image"]
         else:
-            table = read_table(path, columns.named)
+            table = readers.read_table(path, columns.named)
         return cls._from_table(table, columns, images, on_error)
 
     @classmethod
@@ -318,20 +300,17 @@ class Pairs:
     ) -> Self:
         good, bad = valid_pairs(table, columns, images, on_error)
 
-        def values(name: str, column: str | None) -> tuple[Any, ...] | None:
+        def values(name: str, column: str | None = "") -> Any:
             return None if column is None else tuple(getattr(pair, name) for pair in good)
 
+        ids, source, target, groups = map(values, ("id", "source", "target", "group"))
         return cls(
-            tuple(pair.id for pair in good),
-            tuple(pair.source for pair in good),
-            tuple(pair.target for pair in good),
-            tuple(pair.group for pair in good),
-            tuple(bad),
+            ids, source, target, groups, tuple(bad),
             values("source_modality", columns.source_modality),
             values("target_modality", columns.target_modality),
             values("instruction", columns.instruction),
             side_names_of(columns.source, columns.target),
-        )
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -350,8 +329,8 @@ class Pairs:
             return None if values is None else tuple(values[row] for row in picked)
 
         by_row = (each.name for each in fields(self) if each.name not in ("skipped", "side_names"))
-        rows_of = {name: at(getattr(self, name)) for name in by_row}
-        return type(self)(**rows_of, side_names=self.side_names)
+        picks = {name: at(getattr(self, name)) for name in by_row}
+        return type(self)(**picks, side_names=self.side_names)
 
     def split(self, *, test: float, val: float = 0.0, seed: int = 0) -> tuple[Self, ...]:
         """``(train, test)``, or ``(train, val, test)`` if ``val`` > 0; groups stay whole.
@@ -384,13 +363,9 @@ class Pairs:
         from align.data.encoding import encode_pairs
 
         return encode_pairs(
-            self,
-            source_encoder,
-            target_encoder,
-            instruction_encoder=instruction_encoder,
-            store=store,
-            progress=progress,
-        )
+            self, source_encoder, target_encoder,
+            instruction_encoder=instruction_encoder, store=store, progress=progress,
+        )  # fmt: skip
 
     def to_pandas(self) -> DataFrame:
         """One row per pair: both sides under ``side_names``, the group, and the index its ids.
@@ -405,3 +380,19 @@ class Pairs:
         from align.data.frames import to_frame
 
         return to_frame(self)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a CSV for ``Pairs.from_csv`` and the command line, whole or not at all.
+
+        Columns are ``id``, both ``side_names``, ``group``, and what else is known. Pictures in the
+        folder of the CSV are named from there, others by their whole path. Texts stay as they are,
+        to be read back the same: a spreadsheet takes one that begins with ``=`` for a formula.
+
+        Raises:
+            PairsError: A side is called as another column, such as group.
+            TypeError: An item is neither a text nor a path.
+            ValueError: The name does not end in ``.csv``.
+        """
+        from align.data.writers import write_csv
+
+        write_csv(self, Path(path))

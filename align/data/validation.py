@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from align._advice import Advised
-from align._checks import check_one_of
+from align._checks import check_length, check_one_of, check_unique
 from align.data.pictures import SUFFIXES, picture_problem
 from align.data.readers import PairsError, Table, TableRow, in_utf8
 from align.data.repeats import repeated
+from align.data.sides import RawPairs
 
 logger = logging.getLogger(__name__)
 
@@ -234,6 +235,36 @@ class _RowValidator:
         if self._problem_of_image[path]:
             self._problems.append(f"image {str(cell)!r} {self._problem_of_image[path]}")
         return path
+
+
+def check_rows(pairs: RawPairs) -> None:
+    """Raise ``ValueError`` unless all fields of pairs have a row for each id, and ids differ."""
+    for name in (
+        "source",
+        "target",
+        "groups",
+        "source_modality",
+        "target_modality",
+        "instructions",
+    ):
+        values = getattr(pairs, name)
+        if values is not None:
+            check_length(name, values, len(pairs.ids))
+    check_unique("ids", pairs.ids)
+
+
+def check_items(source: Sequence[object], target: Sequence[object]) -> None:
+    """Raise ``PairsError`` for items of lists that are not there or cannot be read."""
+    problems = [
+        f"row {row}, {side}: {problem}"
+        for row, pair in enumerate(zip(source, target, strict=True), start=1)
+        for side, item in zip(("source", "target"), pair, strict=True)
+        if (problem := item_problem(item))
+    ]
+    if problems:
+        raise PairsError(
+            f"every item must be there; {len(problems)} are not. Correct or drop them:", problems
+        )
 
 
 def item_problem(item: object) -> str:
