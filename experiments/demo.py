@@ -147,7 +147,7 @@ def run(config: Config, console: PlainConsole) -> dict[str, Any]:
         console.print(f"{what:8} {config.out / path}")
     console.print(
         f"\nThe gap before and after, as a page with the pictures:\n"
-        f"align gap {config.out}/adapter {config.out}/held-out.csv --source source --target target "
+        f"align gap {config.out}/adapter {config.out}/held-out.csv --source caption --target image "
         f"--id id --group group --store {cache_folder() / 'store'} -o {config.out}/gap.html\n"
         f"\nAnother search, and all of them as a web page on this machine:\n"
         f"align search {config.out}/index 'a red fruit'\n"

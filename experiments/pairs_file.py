@@ -5,7 +5,7 @@
 
 Then, for example, with an adapter that ``make demo`` left in ``demo-output/adapter``:
 
-    align gap demo-output/adapter pairs.csv --source source --target target --group group
+    align gap demo-output/adapter pairs.csv --source caption --target image --group group
 """
 
 from __future__ import annotations

@@ -21,6 +21,10 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
+def test_each_notebook_has_a_script():
+    assert [path.stem for path in SCRIPTS] == [path.stem for path in NOTEBOOKS]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_notebook_has_the_cells_of_its_script(script):
     """Edit the script, and run ``make notebooks``."""

@@ -78,7 +78,7 @@ def emoji_pairs(language: str = "en") -> Pairs:
 
     Returns:
         ``source`` holds captions such as ``"grinning face: cheerful, cheery, ..."``, ``target``
-        paths of PNG files with alpha.
+        paths of PNG files with alpha; the sides are called caption and image.
 
     Raises:
         OSError: The cache folder cannot be written.
@@ -97,4 +97,5 @@ def emoji_pairs(language: str = "en") -> Pairs:
         [entry.image for entry in entries],
         ids=[entry.id for entry in entries],
         groups=[entry.group for entry in entries],
+        side_names=("caption", "image"),
     )

@@ -55,6 +55,10 @@ def test_pictures_are_files_and_ids_are_code_points():
     assert len(set(pairs.target)) == 1911
 
 
+def test_the_sides_are_called_what_they_are():
+    assert emoji_pairs().side_names == ("caption", "image")
+
+
 def test_a_language_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match=r'"en", "fr" or "ja"; got .de.'):
         emoji_pairs("de")
