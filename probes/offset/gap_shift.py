@@ -174,6 +174,8 @@ def gap_shift(
     Bootstrap draws of whole groups are the same for all shifts, so that changes from shift 0 are
     paired. Costs O(n^2 d) per shift.
 
+    Norms: 1; rows of any other are refused.
+
     Args:
         source: Unit-norm source embeddings, ``(n, d)``.
         target: Unit-norm target embeddings of the same pairs, ``(n, d)``.

@@ -94,6 +94,7 @@ def renderable(report: ReportValues, width: int, *, rest: str = REST) -> Any:
         *said[:_NOTES],
         *states[:_REASONS],
         next(_provenance(report)),
+        *([report.about_training] if report.about_training else []),
         f"Shown are {shown:,} of {len(report.rows):,} rows{besides}. {rest}",
     )
     return _page(report, tables, below, width)

@@ -217,7 +217,7 @@ REFUSED = {
         r"source must be finite; 1 of 4 rows are masked in part, the first at \[1\]\. Drop",
     ),
     "a frame without columns": (FRAME.iloc[:, :0], ValueError, "at least one row and one column"),
-    "a dictionary": ({"a": [1.0]}, TypeError, "must be an array of numbers; got object"),
+    "a dictionary": ({"a": [1.0]}, TypeError, "must be an array of numbers; got dict"),
 }
 
 

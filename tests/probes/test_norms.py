@@ -42,6 +42,8 @@ def value(name, x, y):
         found = getattr(probes, name)(*sides, *labels, **options)
     if name == "canonical_spectrum":
         return found.held_out.numpy()
+    if name == "gap_shift":
+        return np.array([(point.gap, point.recall, point.loss) for point in found.points])
     parts = found if isinstance(found, tuple) else (found,)
     return np.concatenate([np.atleast_1d(np.asarray(part, dtype=float)).ravel() for part in parts])
 

@@ -40,7 +40,8 @@ def rows_besides(report):
     return [line.strip() for line in lines[start + 4 : lines.index("", start + 2)]]
 
 
-def test_a_print_is_short_and_says_where_the_rest_is(report):
+def test_a_print_of_100_columns_is_short_and_says_where_the_rest_is(report, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     many = replace(
         report,
         rows=tuple(
