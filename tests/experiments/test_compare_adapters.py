@@ -203,7 +203,7 @@ def test_the_standard_library_task_holds_out_whole_modules(monkeypatch, rng):
         tasks, "stdlib_code", lambda: Pairs.from_lists(words, words, groups=modules)
     )
     monkeypatch.setattr(Pairs, "encode", lambda pairs, *_, **__: encoded(pairs))
-    monkeypatch.setattr(tasks, "minilm", lambda: None)
+    monkeypatch.setattr(tasks, "load_encoder", lambda spec: None)
     task = load_task("stdlib_code")
     trained, held_out = ({modules[int(i)] for i in part.ids} for part in (task.pool, task.gallery))
     assert len(held_out) == 2 and not trained & held_out

@@ -18,6 +18,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.data.modality import modality_codes
 from align.data.pairs import Pairs
 from align.encoders.callable import CallableEncoder
+from align.encoders.composite import MixedEncoder
 from experiments import mixed, record, unite, unite_systems
 from experiments.mixed import INSTRUCTIONS, KINDS, draw, only, rows_of
 from experiments.tasks import Task
@@ -229,8 +230,9 @@ def test_pairs_of_all_kinds_become_block_vectors_with_their_instructions(monkeyp
 
         return CallableEncoder(encode, name=name, dim=d, modality=modality)
 
-    monkeypatch.setattr(mixed, "minilm", lambda: encoder("words", 3, "text"))
-    monkeypatch.setattr(mixed, "efficientnet_lite0", lambda: encoder("photos", 2, "image"))
+    words, photos = encoder("words", 3, "text"), encoder("photos", 2, "image")
+    kinds = MixedEncoder({"image": photos, "code": encoder("words", 3, "code"), "text": words})
+    monkeypatch.setattr(mixed, "load_encoder", lambda spec: kinds if "=" in spec else words)
     parts = {
         kind: Pairs.from_lists([f"{kind} {i}" for i in range(2)], ["x" * (7 + i) for i in range(2)])
         for kind in ("code", "text")
