@@ -59,9 +59,16 @@ def served(made):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def browser(tmp_path_factory):
     with chromium(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
+
+
+@pytest.fixture
+def page(browser):
+    browser.run("0")  # what the browser has said by now is of the test before
+    browser.problems.clear()
+    return browser
 
 
 @pytest.fixture(scope="module")
