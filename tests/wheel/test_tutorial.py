@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket
 from subprocess import PIPE, STDOUT
 from urllib.request import urlopen
 
@@ -80,7 +81,10 @@ def keep_a_part(folder: Path) -> None:
 @contextmanager
 def served(text: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """The address of a page while it is served; it is ended as by Ctrl-C."""
-    command = ["bash", "-c", f"exec {text} --port 8799"]
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["bash", "-c", f"exec {text} --port {port}"]
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True
     ) as process:
