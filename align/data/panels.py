@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from align._display.lines import count, one_line, quoted, shortened, size
 from align._display.parts import Cell, Panel, Table, Tile
 from align.data.item_cells import item_cell, kinds
-from align.data.sides import SIDE_NAMES, SideNames, directions_of
+from align.data.sides import SIDE_NAMES, RawPairs, SideNames, directions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,21 +25,9 @@ class _Rows(Protocol):
     def groups(self) -> tuple[str, ...]: ...
 
 
-class _Pairs(_Rows, Protocol):
-    @property
-    def source(self) -> tuple[Any, ...]: ...
-    @property
-    def target(self) -> tuple[Any, ...]: ...
+class _Pairs(RawPairs, _Rows, Protocol):
     @property
     def skipped(self) -> tuple[str, ...]: ...
-    @property
-    def source_modality(self) -> tuple[str, ...] | None: ...
-    @property
-    def target_modality(self) -> tuple[str, ...] | None: ...
-    @property
-    def instructions(self) -> tuple[str, ...] | None: ...
-    @property
-    def side_names(self) -> SideNames: ...
 
 
 class _PairedEmbeddings(_Rows, Protocol):
