@@ -15,7 +15,8 @@ from align._display.lines import count, one_line, percent
 from align._display.panel import Panel, Tile, render
 from align.data.multi_vector import MultiVector
 from align.retrieval.first_stages import Budget, FirstStage, maxsim_flops, propose
-from align.scoring.late_interaction import maxsim, topk
+from align.scoring.late_interaction import topk
+from align.scoring.pair_scores import maxsim_pairs
 from align.scoring.topk import Neighbours
 
 
@@ -43,7 +44,7 @@ def cascade(
 
     Raises:
         ValueError: ``k`` or ``candidates`` is out of range, ``first`` is of other documents,
-            repeats some or gives NaN, or a score is NaN.
+            repeats some or gives NaN; and as for ``maxsim_pairs``.
 
     Examples:
         >>> import torch, align
@@ -58,47 +59,26 @@ def cascade(
     """
     check_candidates(k, candidates, len(documents))
     check_same(first, documents)
-    rows, proposed = rows_at_a_time(documents), propose(first, queries, candidates).indices
-    return rescore(queries, proposed, documents.take, k=k, rows=rows, budget=budget)
+    return rescore(
+        propose(first, queries, candidates).indices,
+        lambda pairs: maxsim_pairs(queries, documents, pairs, budget=budget),
+        k=k,
+    )
 
 
 @torch.no_grad()
-def rescore(
-    queries: MultiVector,
-    candidates: Tensor,
-    take: Callable[[Tensor], MultiVector],
-    *,
-    k: int,
-    rows: int,
-    budget: Budget | None = None,
-) -> Neighbours:
-    """The ``k`` best by MaxSim among the candidates of each query, ``(q, n)`` int64, each once.
+def rescore(candidates: Tensor, score: Callable[[Tensor], Tensor], *, k: int) -> Neighbours:
+    """The ``k`` best among the candidates of each query, ``(q, n)`` int64, each once.
 
-    ``take`` gives the vectors of documents by rising row, ``rows`` of them at a time; of equal
-    scores the lower row comes first.
+    ``score`` gives the scores, ``(p,)``, of queries and candidates, ``(p, 2)``. Of equal scores the
+    lower row comes first.
     """
-    values = [torch.empty(0, k, device=candidates.device)]
-    indices = [candidates[:0, :k]]
-    # Cut here: maxsim refuses a budget beyond the longest of just these few items.
-    queries = queries if budget is None else queries.prefix(budget[0])
-
-    def cut(documents: MultiVector) -> MultiVector:
-        return documents if budget is None else documents.prefix(budget[1])
-
-    # Rising rows are read in the order in which they lie, and keep ties in that order.
-    for number, chosen in enumerate(candidates.sort(dim=1).values):
-        query = queries[number : number + 1]
-        scores = torch.cat([maxsim(query, cut(take(part))) for part in chosen.split(rows)], dim=1)
-        if bool(scores.isnan().any()):
-            raise ValueError(
-                "scores must be numbers to be sorted; some of query "
-                f"{number} are NaN. Look for NaN or infinity in the vectors of the query and of "
-                f"documents {chosen[scores[0].isnan()][:5].tolist()}."
-            )
-        ranked, order = scores.sort(dim=1, descending=True, stable=True)
-        values.append(ranked[:, :k])
-        indices.append(chosen[order[:, :k]])
-    return Neighbours(torch.cat(values), torch.cat(indices))
+    rising = candidates.sort(dim=1).values
+    q, n = rising.shape
+    asking = torch.arange(q, device=rising.device).repeat_interleave(n)
+    scores = score(torch.stack([asking, rising.flatten()], dim=1)).view(q, n)
+    values, order = scores.sort(dim=1, descending=True, stable=True)
+    return Neighbours(values[:, :k], rising.gather(1, order[:, :k]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +202,6 @@ def check_candidates(k: int, candidates: int, documents: int) -> None:
     """Raise ``ValueError`` unless ``1 <= k <= candidates <= documents``."""
     check_k(candidates, documents, name="candidates", of="the number of documents")
     check_k(k, candidates, of="the number of candidates")
-
-
-def rows_at_a_time(documents: MultiVector, *, memory: int = 64 << 20) -> int:
-    """Documents that so many bytes hold, in their dtype and in float32; at least one."""
-    longest = int(documents.lengths.max()) if len(documents) else 1
-    token = documents.dim * (documents.tokens.element_size() + 4) + 16
-    return max(1, memory // (longest * token))
 
 
 def check_same(first: FirstStage, documents: MultiVector) -> None:

@@ -9,10 +9,10 @@ import torch
 from align._checks import as_list, check_length
 from align.data.embeddings import Vectors, as_tensor
 from align.data.multi_vector import MultiVector
-from align.retrieval.cascade import rescore, rows_at_a_time
 from align.retrieval.fusion import check_ranking
 from align.retrieval.hits import Hit, Id, SearchResults, of_same_query
 from align.retrieval.index.inputs import check_rows
+from align.scoring.pair_scores import maxsim_pairs
 
 Lookup = Callable[[list[Id]], Vectors | MultiVector]
 """Ids in, and the gallery vectors of those items out, in that order."""
@@ -63,16 +63,12 @@ def rescore_hits(
     items = _finite("what vectors gives", vectors(ids))
     check_length("what vectors gives", range(len(items)), len(ids))
     row_of = {name: row for row, name in enumerate(ids)}
-    rows = rows_at_a_time(items)
-    rescored: list[list[Hit]] = [[] for _ in hits]
-    for number, ranking in enumerate(hits):
-        if ranking:
-            own = items.take(torch.tensor([row_of[hit.id] for hit in ranking]))
-            everything = torch.arange(len(ranking), device=own.tokens.device)[None]
-            query = queries[number : number + 1]
-            best = rescore(query, everything, own.take, k=len(ranking), rows=rows)
-            placed = zip(best.indices[0].tolist(), best.values[0].tolist(), strict=True)
-            rescored[number] = [ranking[row]._replace(score=score) for row, score in placed]
+    pairs = [(row, row_of[hit.id]) for row, ranking in enumerate(hits) for hit in ranking]
+    with torch.no_grad():
+        scores = iter(maxsim_pairs(queries, items, pairs).tolist())
+    rescored = [[hit._replace(score=next(scores)) for hit in ranking] for ranking in hits]
+    for ranking in rescored:
+        ranking.sort(key=lambda hit: hit.score, reverse=True)  # equal ones keep their order
     paired = zip(rescored, hits, strict=True)
     return SearchResults(of_same_query(new, [ranking]) for new, ranking in paired)
 

@@ -65,7 +65,7 @@ def maxsim(
         >>> align.maxsim(documents, documents).tolist()
         [[2.0, 1.0], [1.0, 3.0]]
     """
-    _check(queries, documents, budget, reduction)
+    check_sides(queries, documents, budget, reduction)
     kernel = _kernel(documents.tokens.device)
     if budget is None:
         scores = kernel.maxsim(queries, documents, reduction=reduction)
@@ -118,7 +118,7 @@ def topk(
         >>> found.indices.tolist(), found.values.tolist()
         ([[0], [1]], [[2.0], [2.0]])
     """
-    _check(queries, documents, budget, reduction)
+    check_sides(queries, documents, budget, reduction)
     check_k(k, len(documents), of="the number of documents")
     kernel = _kernel(documents.tokens.device)
     if budget is None:
@@ -159,12 +159,13 @@ def _prefixes(documents: MultiVector, budget: int) -> Iterator[tuple[int, MultiV
         yield first, documents[first : first + step].prefix(budget)
 
 
-def _check(
+def check_sides(
     queries: MultiVector,
     documents: MultiVector,
     budget: tuple[int, int] | None,
     reduction: Reduction,
 ) -> None:
+    """Raise unless both sides are multi-vectors that can meet under these options."""
     if not isinstance(queries, MultiVector) or not isinstance(documents, MultiVector):
         raise TypeError(
             "queries and documents must both be MultiVector; "

@@ -7,8 +7,6 @@ from align.retrieval.cascade import (
     cascade,
     cascade_flops,
     ranks_in_stage,
-    rescore,
-    rows_at_a_time,
 )
 from align.retrieval.first_stages import first_stage, maxsim_flops
 from align.scoring.fde import FDE
@@ -101,25 +99,6 @@ def test_scores_are_exact_and_candidates_are_the_best_of_the_first_stage(rng, fi
     values, order = exact.gather(1, candidates).topk(5, dim=1)
     assert torch.equal(found.indices, candidates.gather(1, order))
     torch.testing.assert_close(found.values, values)
-
-
-def test_candidates_are_scored_in_pieces_of_bounded_bytes(rng):
-    queries, documents = whole(4, rng), whole(30, rng)
-    first = first_stage(documents)
-    at_once = cascade(queries, documents, 5, candidates=20, first=first)
-    candidates, taken = first(queries, 20).indices, []
-
-    def take(rows):
-        taken.append(len(rows))
-        return documents.take(rows)
-
-    # A token of 6 numbers in two dtypes and its place: 64 bytes; the longest document has 5.
-    rows = rows_at_a_time(documents, memory=3 * 5 * 64)
-    in_pieces = rescore(queries, candidates, take, k=5, rows=rows)
-    assert taken == [3, 3, 3, 3, 3, 3, 2] * 4
-    assert torch.equal(in_pieces.indices, at_once.indices)
-    assert torch.equal(in_pieces.values, at_once.values)
-    assert rows_at_a_time(documents, memory=1) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.float16, torch.bfloat16], ids=str)

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from align.data.multi_vector import MultiVector
-from align.retrieval.cascade import check_same, rescore, rows_at_a_time
+from align.retrieval.cascade import check_same, rescore
 from align.retrieval.first_stages import Budget, FirstStage, first_stage, propose
 from align.retrieval.index.exact import Queries
 from align.retrieval.index.filters import Searchable
-from align.retrieval.storage.segment import Segment, take_across
+from align.retrieval.storage.segment import Segment
 from align.scoring.fde import FDE
+from align.scoring.pair_scores import maxsim_pairs
 from align.scoring.topk import Neighbours, merge_neighbours
 
 First = FDE | Budget | Callable[[MultiVector], FirstStage]
@@ -57,15 +59,19 @@ def coarse_to_fine(
         for each in among
         if each.count
     ]
-    items = [each.segment.vectors for each in among]
-    return rescore(
-        queries.vectors,
-        merge_neighbours(proposed, k=candidates).indices,
-        lambda rows: take_across(items, rows),
-        k=k,
-        rows=min(map(rows_at_a_time, items)),
-        budget=queries.budget,
-    )
+
+    def score(pairs: Tensor) -> Tensor:
+        scores = torch.empty(len(pairs))
+        for each in among:
+            rows, vectors = pairs[:, 1] - each.start, each.segment.vectors
+            here = (rows >= 0) & (rows < len(vectors))
+            own = torch.stack([pairs[here, 0], rows[here]], dim=1)
+            scores[here] = maxsim_pairs(
+                queries.cut, vectors, own, budget=queries.budget_in(vectors)
+            )
+        return scores
+
+    return rescore(merge_neighbours(proposed, k=candidates).indices, score, k=k)
 
 
 def _propose(queries: MultiVector, stage: FirstStage, among: Searchable, n: int) -> Neighbours:

@@ -48,6 +48,12 @@ class Queries:
             return tokens
         return torch.segment_reduce(tokens, "sum", lengths=self.cut.lengths, axis=0)
 
+    def budget_in(self, items: MultiVector) -> Budget | None:
+        """The budget as far as these queries and items have so many vectors: no more is taken."""
+        if self.budget is None or not len(self) or not len(items):
+            return None
+        return int(self.cut.lengths.max()), min(self.budget[1], int(items.lengths.max()))
+
 
 def best_of_segment(
     queries: Queries, segment: Segment, keep: Array | None, *, k: int
@@ -113,12 +119,7 @@ def _best(queries: Queries, items: MultiVector, gone: Tensor | None, k: int) -> 
 
         return best_of_blocks(queries.sums, len(items), score, k=k)
     if gone is None:
-        budget = None
-        if queries.budget is not None and len(queries):
-            # topk refuses a budget beyond the longest of just these queries and items.
-            longest = int(queries.cut.lengths.max()), int(items.lengths.max())
-            budget = longest[0], min(queries.budget[1], longest[1])
-        return topk(queries.cut, items, k, budget=budget)
+        return topk(queries.cut, items, k, budget=queries.budget_in(items))
     best: list[Neighbours] = []
     for start, scores in score_blocks(queries, items):
         block = best_columns(without(scores, start), min(k, scores.shape[1]))

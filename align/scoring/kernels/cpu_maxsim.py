@@ -43,11 +43,7 @@ class _MaxSim(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "maxsim has first derivatives only; a graph of them was asked for. Leave out "
-                "create_graph=True, or score with align.scoring.kernels.reference.maxsim."
-            )
+        check_first_derivative()
         query_tokens, document_tokens, winners = ctx.saved_tensors
         queries, documents = (
             MultiVector(query_tokens, *ctx.query_layout),
@@ -55,6 +51,15 @@ class _MaxSim(torch.autograd.Function):
         )
         wanted = ctx.needs_input_grad[:2]
         return *_gradients(queries, documents, winners, grad, wanted), None, None
+
+
+def check_first_derivative() -> None:
+    """Raise ``RuntimeError`` in a backward pass that is to be differentiated again."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "maxsim has first derivatives only; a graph of them was asked for. Leave out "
+            "create_graph=True, or score with align.scoring.kernels.reference.maxsim."
+        )
 
 
 def _scores(queries: MultiVector, documents: MultiVector, winners: Tensor | None) -> Tensor:
@@ -92,7 +97,7 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
         product = work.product(block, first, tile)
         values = product.amax(1)
         if winners is not None:
-            places = _first_places(product, values) + first
+            places = first_places(product, values) + first
             if best is not None:
                 before = winners[block.items, tile.first : tile.last]
                 places = torch.where(values > best, places, before)
@@ -102,7 +107,7 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
     return best
 
 
-def _first_places(product: Tensor, best: Tensor) -> Tensor:
+def first_places(product: Tensor, best: Tensor) -> Tensor:
     """First ``j`` with ``product[:, j] == best``, ``(n, k)`` int32; eight times as fast as max."""
     t = product.shape[1]
     left = torch.arange(t, 0, -1, dtype=torch.int32, device=product.device)

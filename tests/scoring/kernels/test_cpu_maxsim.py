@@ -300,7 +300,7 @@ def test_a_side_gets_gradients_though_the_other_is_int8(rng, blocks, side):
 
 
 def test_places_of_winners_are_kept_only_for_a_gradient(rng, monkeypatch):
-    monkeypatch.setattr(kernel, "_first_places", None)
+    monkeypatch.setattr(kernel, "first_places", None)
     queries, documents = unit((3,), 4, rng), unit(RAGGED, 4, rng)
     leaf = MultiVector(queries.tokens.clone().requires_grad_(), queries.offsets)
     maxsim(queries, documents)
