@@ -16,12 +16,6 @@ measures, and the line "Norms" of each says it:
 The public names load on first use, so that ``import probes`` stays light.
 """
 
-import lazy_loader
+from align._public_names import public_names
 
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'probes' has no attribute {name!r}; it has {sorted(__all__)}")
-    return _load(name)
+__getattr__, __dir__, __all__ = public_names(__name__, __file__)

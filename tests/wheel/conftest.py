@@ -1,6 +1,6 @@
-"""The wheel that `make test-wheel` has built, and an environment that holds what it asks for.
+"""The wheel that `make test-wheel` has built, and environments that hold what it asks for, or less.
 
-The environment is made of links to packages that are installed here, and of those alone that the
+An environment is made of links to packages that are installed here, and of those alone that the
 wheel and its extras name: a package that is used and not asked for is missing there. So nothing is
 downloaded, and the checkout is not on the path.
 """
@@ -61,13 +61,23 @@ def _wanted(requirements: list[Requirement], extras: Iterator[str] | tuple[str, 
 @pytest.fixture(scope="session")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment with the wheel and its extras."""
-    folder = tmp_path_factory.mktemp("installed")
+    wanted = _wanted(_metadata_of(wheel), EXTRAS)
+    return _made(tmp_path_factory.mktemp("installed"), wheel, wanted)
+
+
+@pytest.fixture(scope="session")
+def light_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment with the wheel and what ``align.light`` asks for alone."""
+    return _made(tmp_path_factory.mktemp("light"), wheel, {"numpy", "safetensors"})
+
+
+def _made(folder: Path, wheel: Path, names: set[str]) -> Path:
     EnvBuilder(with_pip=False, symlinks=True).create(folder)
     python = folder / "bin/python"
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*command, "--no-deps", "--no-index", str(wheel)], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
-    for name in sorted(_wanted(_metadata_of(wheel), EXTRAS)):
+    for name in sorted(names):
         try:
             found = distribution(name)
         except PackageNotFoundError:

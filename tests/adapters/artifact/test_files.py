@@ -10,43 +10,11 @@ import align
 from align.adapters.adapter import Adapter
 from align.adapters.artifact.files import FILES, json_digest, sealed
 from align.adapters.card import Card
-from align.adapters.closed_form.asif import asif
-from align.adapters.closed_form.centering import centering
-from align.adapters.closed_form.csa import csa
-from align.adapters.closed_form.moments import paired_moments
 from align.adapters.closed_form.procrustes import procrustes
-from align.adapters.closed_form.rcca import rcca, rcca_maps
-from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap
-from tests.adapters.blended import blend
+from align.adapters.closed_form.rcca import rcca
+from align.adapters.maps.linear import IdentityMap, LinearMap
 from tests.adapters.corrections.planted_reference_sets import REFERENCE_SETS, with_reference
-
-
-def identity(source, target):
-    return Adapter(IdentityMap(6), IdentityMap(6), Card("identity", len(source), 6, 6))
-
-
-def affine(source, target):
-    found = rcca(source, target).source_map
-    maps = AffineMap(found.mean, found.weight, target.mean(dim=0)), IdentityMap(6)
-    return Adapter(*maps, Card("affine", len(source), 6, 6))
-
-
-def rooted(source, target):
-    moments = paired_moments(source, target, roots=(True, False))
-    maps = rcca_maps(moments, (1.0, 1.0), 0.5, dim=3)
-    return Adapter(*maps, Card("rcca", len(source), 6, 6))
-
-
-METHODS = {
-    "identity": identity,
-    "affine": affine,
-    "linear": rcca,
-    "signed root": rooted,
-    "one shared weight": centering,
-    "relative": lambda x, y: asif(x, y, k=7, power=3.0),
-    "weighted": csa,
-    "blend": blend,
-}
+from tests.adapters.every_kind import METHODS
 
 
 def edit(path, change):
