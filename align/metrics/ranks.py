@@ -108,6 +108,14 @@ def ranks(queries: Tensor, gallery: Tensor) -> Tensor:
     return rank_positives(queries, gallery, codes, codes).first
 
 
+def ranks_of_partners(scores: Tensor) -> Tensor:
+    """Rank of column ``i`` in row ``i`` of finite ``scores`` ``(n, n)``; ``(n,)`` int64, 1 is best.
+
+    ``ranks`` for scores that are there already: row ``i`` holds those of query ``i``.
+    """
+    return (scores >= scores.diagonal()[:, None]).sum(dim=1)
+
+
 def hits_at_k(ranks: Ranks | Tensor, k: int) -> Tensor:
     """1 where the best positive is in the top ``k`` and 0 elsewhere; ``(q,)`` float64."""
     _check_cut_off(k)

@@ -71,6 +71,15 @@ def inner_products(queries: Tensor, gallery: Tensor) -> Tensor:
     return scores
 
 
+def mutual_products(x: Tensor, y: Tensor) -> Tensor:
+    """``inner_products`` of ``x`` ``(q, d)`` with ``y`` ``(m, d)`` that serve both directions.
+
+    Equal rows of either side get equal scores: ``y`` may be ranked for each ``x`` and ``x`` for
+    each ``y`` by one product, ``(q, m)``.
+    """
+    return inner_products(F.pad(x, (0, 0, 0, -len(x) % _TILE)), y)[: len(x)]
+
+
 def check_finite(scores: Tensor, what: str = "queries and gallery") -> None:
     """Raise ``ValueError`` where a score is NaN or infinite, so that an order does not exist."""
     if scores.numel():

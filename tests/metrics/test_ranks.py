@@ -18,6 +18,7 @@ from align.metrics.ranks import (
     rank_positives,
     rank_scores,
     ranks,
+    ranks_of_partners,
     recall,
     recall_at_k,
     reciprocal_ranks,
@@ -83,6 +84,14 @@ def test_paired_ranks_are_group_ranks_with_one_positive_each(rng):
     grouped = rank_positives(queries, gallery, codes, codes)
     assert ranks(queries, gallery).tolist() == grouped.first.tolist()
     assert grouped.positives.tolist() == [1] * 30
+
+
+def test_ranks_of_partners_are_those_of_one_score_matrix_ties_included(rng):
+    x = torch.randint(-1, 2, (30, 2), generator=rng).float()  # few different rows
+    y = torch.randint(-1, 2, (30, 2), generator=rng).float()
+    scores = x @ y.T
+    assert ranks_of_partners(scores).equal(ranks(x, y))
+    assert ranks_of_partners(scores.T).equal(ranks(y, x))
 
 
 def test_positives_do_not_push_each_other_down():

@@ -11,6 +11,7 @@ reference) depends on the query and the gallery together, so it cannot fold and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -76,8 +77,18 @@ class InvertedSoftmax:
         check_positive("sharpness", self.sharpness)
 
     def __call__(self, similarities: Tensor) -> Tensor:
-        total = (self.sharpness * similarities).logsumexp(dim=1)
+        exponents = self.sharpness * similarities
+        largest = exponents.amax(dim=1, keepdim=True)
+        # In place: large temporaries cost more than the arithmetic.
+        total = exponents.sub_(largest).exp_().sum(dim=1).log_() + largest[:, 0]
         return (total - math.log(similarities.shape[1])) / self.sharpness
 
 
 Hubness = NNN | CSLS | InvertedSoftmax
+
+
+def biases(similarities: Tensor, corrections: Sequence[Hubness]) -> list[Tensor]:
+    """Bias ``(m,)`` of each of several corrections, which share one search for the nearest."""
+    most = max((each.k for each in corrections if isinstance(each, NNN | CSLS)), default=0)
+    nearest = similarities.topk(min(most, similarities.shape[1]), dim=1).values
+    return [c(nearest if isinstance(c, NNN | CSLS) else similarities) for c in corrections]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from align._checks import check_at_least
 from align.adapters.corrections.hubness import Hubness
 
-ROWS = 1024
+ROWS = 256  # a block of similarities to a whole reference set is 8 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,19 @@ class GalleryExpansion:
 
     def __call__(self, z: Tensor, own: Tensor, other: Tensor) -> Tensor:
         """Expanded unit-norm rows ``(m, d)`` of unit-norm ``z``; the others are ``(b, d)``."""
-        partner = torch.softmax(self.sharpness * (z @ own.T), dim=1) @ other
-        return F.normalize(z + self.weight * F.normalize(partner, dim=1), dim=1)
+        return expanded(z, own, other, (self,))[0]
+
+
+def expanded(
+    z: Tensor, own: Tensor, other: Tensor, expansions: Sequence[GalleryExpansion]
+) -> list[Tensor]:
+    """Rows ``z`` ``(m, d)`` after each of several expansions, which share what they can."""
+    near = z @ own.T
+    partners = {
+        sharpness: F.normalize(torch.softmax(sharpness * near, dim=1) @ other, dim=1)
+        for sharpness in {each.sharpness for each in expansions}
+    }
+    return [F.normalize(z + e.weight * partners[e.sharpness], dim=1) for e in expansions]
 
 
 class ReferenceSet(nn.Module):

@@ -174,13 +174,8 @@ class BlendMap(SideMap):
 
     def join(self, mapped: Sequence[Tensor]) -> Tensor:
         """What the maps gave, ``(n, dim_i)`` each, weighted and side by side, ``(n, dim)``."""
-        return joined(mapped, self.weights)
-
-
-def joined(mapped: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Unit-norm rows ``(n, dim_i)`` each times the root of its weight, side by side."""
-    weighted = zip(mapped, weights, strict=True)
-    return torch.cat([z * weight**0.5 for z, weight in weighted], dim=1)
+        weighted = zip(mapped, self.weights, strict=True)
+        return torch.cat([z * weight**0.5 for z, weight in weighted], dim=1)
 
 
 def directions(x: Tensor, *, root: bool = False) -> Tensor:

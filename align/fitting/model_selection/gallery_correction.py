@@ -12,7 +12,12 @@ from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftm
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.fitting.model_selection.cross_validation import REFERENCE, CrossValidation, Projected
 from align.fitting.model_selection.map_search import MapChoice, MapPair
-from align.fitting.model_selection.outcome import Outcome, score, score_each
+from align.fitting.model_selection.outcome import (
+    Outcome,
+    Similarities,
+    score,
+    score_expanded,
+)
 from align.scoring.ties import first_best
 
 CORRECTIONS: tuple[Hubness, ...] = (
@@ -52,17 +57,27 @@ class GalleryChoice:
     outcome: Outcome  # held-out results with both
     tried: tuple[Step, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether gallery vectors stay as they are."""
+        return self.hubness is None and self.expansion is None
+
     def evaluated(self, folds: Sequence[Projection], *, k: int) -> Outcome:
         """Held-out results of other projections with this correction and this expansion."""
-        return _outcome(folds, self.hubness, self.expansion, k=k)
+        each = [score(fold.held_out, self._reference(fold.reference)) for fold in folds]
+        return Outcome.pooled(each, k=k)
 
     def reference(self, cv: CrossValidation, maps: MapPair) -> ReferenceSet | None:
         """All training pairs through the final maps, or a random sample of ``REFERENCE``."""
-        if self.hubness is None and self.expansion is None:
+        if self.is_plain:
             return None
         rows = torch.randperm(len(cv.data), generator=torch.Generator().manual_seed(cv.seed))
-        source, target = cv.project(maps, rows[:REFERENCE].sort().values)
-        return ReferenceSet(source, target, hubness=self.hubness, expansion=self.expansion)
+        return self._reference(cv.project(maps, rows[:REFERENCE].sort().values))
+
+    def _reference(self, projected: Projected) -> ReferenceSet | None:
+        if self.is_plain:
+            return None
+        return ReferenceSet(*projected, hubness=self.hubness, expansion=self.expansion)
 
 
 class Projection(NamedTuple):
@@ -93,11 +108,12 @@ def choose_gallery(
     if query_only:
         return GalleryChoice(None, None, plain)
 
-    each = [score_each(*fold, CORRECTIONS) for fold in folds]
+    each = [Similarities.of(*fold).outcomes(CORRECTIONS) for fold in folds]
     corrected = [Outcome.pooled(by_fold, k=cv.k) for by_fold in zip(*each, strict=True)]
     hubness, outcome = _gaining(CORRECTIONS, corrected, plain)
 
-    outcomes = [_outcome(folds, hubness, expansion, k=cv.k) for expansion in EXPANSIONS]
+    each = [score_expanded(*fold, hubness, EXPANSIONS) for fold in folds]
+    outcomes = [Outcome.pooled(by_fold, k=cv.k) for by_fold in zip(*each, strict=True)]
     chosen, outcome = _gaining(EXPANSIONS, outcomes, outcome)
     tried = [
         Step("hubness", "none", plain, hubness is None),
@@ -111,23 +127,6 @@ def choose_gallery(
         ),
     ]
     return GalleryChoice(hubness, chosen, outcome, tuple(tried))
-
-
-def _outcome(
-    folds: Sequence[Projection],
-    hubness: Hubness | None,
-    expansion: GalleryExpansion | None,
-    *,
-    k: int,
-) -> Outcome:
-    """Held-out results with one correction and one expansion of the gallery, over all folds."""
-    each = []
-    for held_out, (source, target) in folds:
-        reference = None
-        if hubness is not None or expansion is not None:
-            reference = ReferenceSet(source, target, hubness=hubness, expansion=expansion)
-        each.append(score(held_out, reference))
-    return Outcome.pooled(each, k=k)
 
 
 def _gaining(

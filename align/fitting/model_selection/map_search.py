@@ -7,22 +7,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from align.adapters.closed_form.moments import Paired
 from align.adapters.closed_form.pls import pls_maps
 from align.adapters.closed_form.procrustes import procrustes_maps
 from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
 from align.adapters.closed_form.ridge import Direction, ridge_maps
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap, joined
+from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap
+from align.fitting.model_selection.canonical_projections import CanonicalProjections
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
     Fold,
-    Projected,
 )
-from align.fitting.model_selection.outcome import Outcome, score, screen
+from align.fitting.model_selection.outcome import (
+    SCREENING,
+    Outcome,
+    Similarities,
+    score,
+    screen,
+)
 from align.scoring.ties import MEANS, falling_order, first_best
 
 START = 3.0
@@ -38,6 +42,7 @@ BLEND_WEIGHTS = (0.25, 0.5)
 MapPair = tuple[SideMap, SideMap]
 Build = Callable[[Paired], MapPair]
 Roots = tuple[bool, bool]
+Ridge = tuple[float, float]
 NO_ROOTS: Roots = (False, False)
 
 
@@ -53,7 +58,7 @@ class MapChoice:
     by_fold: Sequence[Outcome]
     outcome: Outcome  # of these folds together
     roots: Roots = NO_ROOTS  # which sides go through the signed square root
-    ridge: tuple[float, float] | None = None
+    ridge: Ridge | None = None
     power: float | None = None  # of the weights of directions
     blended: tuple[MapChoice, MapChoice] | None = None
     stage: str = "map"
@@ -78,6 +83,7 @@ class MapSearch:
         self.query_only = query_only
         self.step = step  # called for each map that was tried
         self.tried: list[MapChoice] = []
+        self._projections: dict[tuple[int, Roots], CanonicalProjections] = {}  # by number of fold
 
     def run(self) -> MapSearchResult:
         """Screen families in turn on some folds, then compare the finalists on all of them.
@@ -89,17 +95,33 @@ class MapSearch:
         eligible = [c for c in self.tried if c.roots in (best.roots, NO_ROOTS)]
         scores = torch.tensor([choice.outcome.mrr for choice in eligible], dtype=torch.float64)
         finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
-        single = self._best([self._on_all_folds(eligible[at]) for at in finalists])
+        single = self._best(self._on_all_folds([eligible[at] for at in finalists]))
+        self._projections.clear()
         best = single if self.query_only else self._blended(single, others)
         return MapSearchResult(self.tried, best, single)
 
-    def _on_all_folds(self, choice: MapChoice) -> MapChoice:
-        if len(self.cv.screening_folds) == len(self.cv.folds):
-            return choice
-        others = self.cv.folds[len(self.cv.screening_folds) :]
-        by_fold = [*choice.by_fold, *self._outcomes(choice.build, choice.roots, others)]
-        outcome = Outcome.pooled(by_fold, k=self.cv.k)
-        return self._noted(replace(choice, by_fold=by_fold, outcome=outcome, stage="final"))
+    def _on_all_folds(self, choices: Sequence[MapChoice]) -> list[MapChoice]:
+        first, last = len(self.cv.screening_folds), len(self.cv.folds)
+        if first == last:
+            return list(choices)
+        canonical: dict[tuple[Roots, Ridge], list[MapChoice]] = {}
+        by_name: dict[str, list[Outcome]] = {}
+        for choice in choices:
+            if choice.ridge is not None and choice.power is not None:  # RCCA alone has both
+                canonical.setdefault((choice.roots, choice.ridge), []).append(choice)
+            else:
+                folds = self.cv.folds[first:]
+                by_name[choice.name] = self._outcomes(choice.build, choice.roots, folds)
+        for (roots, ridge), alike in canonical.items():
+            powers = [choice.power for choice in alike if choice.power is not None]
+            further = self._canonical_outcomes(ridge, powers, roots, range(first, last))
+            by_name |= zip((choice.name for choice in alike), further, strict=True)
+        finals = []
+        for choice in choices:
+            by_fold = [*choice.by_fold, *by_name[choice.name]]
+            outcome = Outcome.pooled(by_fold, k=self.cv.k)
+            finals.append(replace(choice, by_fold=by_fold, outcome=outcome, stage="final"))
+        return [self._noted(final) for final in finals]
 
     def _noted(self, choice: MapChoice) -> MapChoice:
         self.tried.append(choice)
@@ -132,41 +154,47 @@ class MapSearch:
     def _rcca(self, at: tuple[int, int], powers: Sequence[float]) -> MapChoice:
         """Best power for one pair of ridges; decomposition and projection serve all powers."""
         ridge = (RIDGES[at[0]], RIDGES[at[1]])
-        outcomes: dict[float, list[Outcome]] = {power: [] for power in powers}
-        for fold in self.cv.screening_folds:
-            moments = self.cv.moments(NO_ROOTS, fold)
-            a, s, b = canonical(moments, ridge)
-            if self.query_only:
-                for power in powers:
-                    weight = power_weights(s, power)
-                    maps = self._form(moments.maps(a * weight, b * weight))
-                    outcomes[power].append(self._screen(maps, fold))
-                continue
-            maps = moments.maps(a, b)
-            held_out, reference = (
-                self.cv.project(maps, rows)
-                for rows in (fold.held_out, fold.reference[:MAP_REFERENCE])
-            )
-            for power in powers:
-                weight = power_weights(s, power).float()
-                weighted = (_reweight(rows, weight) for rows in (held_out, reference))
-                outcomes[power].append(screen(*weighted))
+        return self._best(self._canonical(ridge, powers, NO_ROOTS))
 
-        def choice(power: float) -> MapChoice:
-            name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g})"
+    def _canonical(self, ridge: Ridge, powers: Sequence[float], roots: Roots) -> list[MapChoice]:
+        """RCCA of one pair of ridges with each power, screened."""
+        folds = range(len(self.cv.screening_folds))
+        choices = []
+        by_power = self._canonical_outcomes(ridge, powers, roots, folds)
+        for power, by_fold in zip(powers, by_power, strict=True):
+            name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g}){_after(roots)}"
             build = self._formed(partial(rcca_maps, ridge=ridge, power=power))
-            outcome = Outcome.pooled(outcomes[power], k=self.cv.k)
-            return self._noted(
-                MapChoice(name, build, outcomes[power], outcome, ridge=ridge, power=power)
-            )
+            outcome = Outcome.pooled(by_fold, k=self.cv.k)
+            choice = MapChoice(name, build, by_fold, outcome, roots, ridge=ridge, power=power)
+            choices.append(self._noted(choice))
+        return choices
 
-        return self._best(map(choice, powers))
+    def _canonical_outcomes(
+        self, ridge: Ridge, powers: Sequence[float], roots: Roots, folds: Iterable[int]
+    ) -> list[list[Outcome]]:
+        """Outcomes of RCCA on the folds of these numbers, by power."""
+        by_fold = []
+        for number in folds:
+            fold = self.cv.folds[number]
+            if self.query_only:
+                moments = self.cv.moments(roots, fold)
+                a, s, b = canonical(moments, ridge)
+                weights = [power_weights(s, power) for power in powers]
+                each = [self._form(moments.maps(a * weight, b * weight)) for weight in weights]
+                by_fold.append([self._screen(maps, fold) for maps in each])
+                continue
+            if (number, roots) not in self._projections:
+                self._projections[number, roots] = CanonicalProjections(self.cv, roots, fold)
+            projected = self._projections[number, roots].at(ridge, powers)
+            by_fold.append([screen(held_out, reference) for held_out, reference in projected])
+        return [list(outcomes) for outcomes in zip(*by_fold, strict=True)]
 
     def _with_roots(self, plain: MapChoice) -> MapChoice:
         """The same map after signed square roots, if that gains more than a standard error."""
 
         def rooted(roots: Roots) -> MapChoice:
-            return self._try(plain.name, plain.build, roots, plain.ridge, plain.power)
+            assert plain.ridge is not None and plain.power is not None
+            return self._canonical(plain.ridge, (plain.power,), roots)[0]
 
         each = [rooted(roots) for roots in ((True, False), (False, True))]
         gaining = [c for c in each if c.outcome.improves_on(plain.outcome, errors=1)]
@@ -217,20 +245,13 @@ class MapSearch:
         return winner
 
     def _blend_outcomes(self, best: MapChoice, other: MapChoice) -> list[tuple[Outcome, ...]]:
-        """Outcomes on all folds of ``BLEND_WEIGHTS`` of ``other``; projections serve them all."""
+        """Outcomes on all folds of ``BLEND_WEIGHTS`` of ``other``, whose cosines serve them all."""
         by_fold = []
         for fold in self.cv.folds:
             moments = self.cv.moments(best.roots, fold)
-            each = [best.build(moments), other.build(moments)]
-            held_out, reference = (
-                [self.cv.project(maps, rows) for maps in each]
-                for rows in (fold.held_out, fold.reference[:MAP_REFERENCE])
-            )
+            one, two = (self._similarities(each.build(moments), fold) for each in (best, other))
             by_fold.append(
-                [
-                    screen(_joined(held_out, weight), _joined(reference, weight))
-                    for weight in BLEND_WEIGHTS
-                ]
+                [one.blended(two, weight).outcome(SCREENING) for weight in BLEND_WEIGHTS]
             )
         return list(zip(*by_fold, strict=True))
 
@@ -239,16 +260,14 @@ class MapSearch:
         name: str,
         build: Build,
         roots: Roots,
-        ridge: tuple[float, float] | None = None,
+        ridge: Ridge | None = None,
         power: float | None = None,
     ) -> MapChoice:
         """Screen one recipe under a name that says which sides are rooted."""
         formed = self._formed(build)
-        rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
-        if rooted:
-            name = f"{name} after root of {' and '.join(rooted)}"
         by_fold = self._outcomes(formed, roots, self.cv.screening_folds)
         outcome = Outcome.pooled(by_fold, k=self.cv.k)
+        name += _after(roots)
         return self._noted(MapChoice(name, formed, by_fold, outcome, roots, ridge, power))
 
     def _formed(self, build: Build) -> Build:
@@ -265,27 +284,24 @@ class MapSearch:
         return folded, IdentityMap(target.d_in)
 
     def _screen(self, maps: MapPair, fold: Fold) -> Outcome:
-        held_out = self.cv.project(maps, fold.held_out)
         if self.query_only:
-            return score(held_out, None)
-        return screen(held_out, self.cv.project(maps, fold.reference[:MAP_REFERENCE]))
+            return score(self.cv.project(maps, fold.held_out), None)
+        return self._similarities(maps, fold).outcome(SCREENING)
+
+    def _similarities(self, maps: MapPair, fold: Fold) -> Similarities:
+        held_out = self.cv.project(maps, fold.held_out)
+        return Similarities.of(held_out, self.cv.project(maps, fold.reference[:MAP_REFERENCE]))
 
 
-def _reweight(sides: Projected, weight: Tensor) -> Projected:
-    """Unit-norm rows of both sides with their coordinates weighted, at unit norm again."""
-    return F.normalize(sides[0] * weight, dim=1), F.normalize(sides[1] * weight, dim=1)
+def _after(roots: Roots) -> str:
+    """What a name says of the sides that are rooted."""
+    rooted = [side for side, root in zip(("source", "target"), roots, strict=True) if root]
+    return f" after root of {' and '.join(rooted)}" if rooted else ""
 
 
 def identity_maps(d_source: int, d_target: int) -> MapPair:
     """The raw cosine as a pair of maps."""
     return IdentityMap(d_source), IdentityMap(d_target)
-
-
-def _joined(each: Sequence[Projected], weight: float) -> Projected:
-    """What two pairs of maps gave, as their blend gives it; ``weight`` is that of the second."""
-    weights = (1 - weight, weight)
-    source, target = (joined(side, weights) for side in zip(*each, strict=True))
-    return source, target
 
 
 def _blend(best: MapChoice, other: MapChoice, weight: float) -> Build:

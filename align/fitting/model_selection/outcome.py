@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from align.adapters.card import Candidate
-from align.adapters.corrections.hubness import Hubness, InvertedSoftmax
-from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.corrections.hubness import Hubness, InvertedSoftmax, biases
+from align.adapters.corrections.reference_set import ROWS, GalleryExpansion, ReferenceSet, expanded
 from align.fitting.model_selection.cross_validation import CrossValidation, Projected
 from align.metrics.chance import HeldOutRanks
-from align.metrics.ranks import ranks
+from align.metrics.ranks import ranks_of_partners
+from align.scoring.inner_products import inner_products, mutual_products
 from align.scoring.ties import MEANS
 
 UPPER = 1.645  # standard deviations from the mean to the upper 95 % bound
@@ -136,34 +137,76 @@ class Outcome:
         return values.std().item() * math.sqrt(self.rounds / len(values))
 
 
+class Similarities(NamedTuple):
+    """Cosines of held-out pairs with each other, and with a reference set of training pairs."""
+
+    between: Tensor  # of held-out sources with held-out targets, (q, q)
+    of_sources: Tensor  # of held-out sources with targets of the reference, (q, r)
+    of_targets: Tensor  # of held-out targets with sources of the reference, (q, r)
+
+    @classmethod
+    def of(cls, held_out: Projected, reference: Projected) -> Similarities:
+        """Of unit-norm rows in the shared space."""
+        x, y = held_out
+        return cls(mutual_products(x, y), x @ reference[1].T, y @ reference[0].T)
+
+    def blended(self, other: Similarities, weight: float) -> Similarities:
+        """Those of a blend with this ``weight`` of what gave ``other``."""
+        return Similarities(*(torch.lerp(*two, weight) for two in zip(self, other, strict=True)))
+
+    def outcome(self, correction: Hubness) -> Outcome:
+        """Of ranking each pair among the others under a hubness correction."""
+        return self.outcomes((correction,))[0]
+
+    def outcomes(self, corrections: Sequence[Hubness]) -> list[Outcome]:
+        """``outcome`` under each of several corrections."""
+        of_targets = _biases(self.of_targets, corrections)
+        of_sources = _biases(self.of_sources, corrections)
+        return [
+            Outcome.of_ranks(
+                [ranks_of_partners(self.between - t), ranks_of_partners(self.between.T - s)]
+            )
+            for t, s in zip(of_targets, of_sources, strict=True)
+        ]
+
+
 def screen(held_out: Projected, reference: Projected) -> Outcome:
     """Outcome of projected held-out pairs under the screening correction."""
-    return score(held_out, ReferenceSet(*reference, expansion=None, hubness=SCREENING))
+    return Similarities.of(held_out, reference).outcome(SCREENING)
 
 
 def score(held_out: Projected, reference: ReferenceSet | None) -> Outcome:
     """Outcome of projected held-out pairs, each the only match of its partner."""
-    x, y = held_out
     if reference is None:
-        return _outcome((x, y), (y, x))
-    return _outcome(
-        (_with_one(x), _with_one(y)),
-        (reference.gallery(y, side="target"), reference.gallery(x, side="source")),
-    )
+        between = mutual_products(*held_out)
+        return Outcome.of_ranks([ranks_of_partners(between), ranks_of_partners(between.T)])
+    own = reference.source_reference, reference.target_reference
+    if reference.expansion is not None:
+        return score_expanded(held_out, own, reference.hubness, (reference.expansion,))[0]
+    assert reference.hubness is not None  # it would serve nothing
+    return Similarities.of(held_out, own).outcome(reference.hubness)
 
 
-def score_each(
-    held_out: Projected, reference: Projected, corrections: Sequence[Hubness]
+def score_expanded(
+    held_out: Projected,
+    reference: Projected,
+    hubness: Hubness | None,
+    expansions: Sequence[GalleryExpansion],
 ) -> list[Outcome]:
-    """``score`` under each correction without expansion; the similarities serve them all."""
-    x, y = held_out
-    near_target, near_source = y @ reference[0].T, x @ reference[1].T
-    outcomes = []
-    for correction in corrections:
-        target = torch.cat([y, -correction(near_target)[:, None]], dim=1)
-        source = torch.cat([x, -correction(near_source)[:, None]], dim=1)
-        outcomes.append(_outcome((_with_one(x), _with_one(y)), (target, source)))
-    return outcomes
+    """Outcome with each expansion of the gallery and one correction, which may be ``None``."""
+    by_side = []
+    for queries, gallery, own, other in (
+        (*held_out, *reversed(reference)),
+        (*reversed(held_out), *reference),
+    ):
+        found = []
+        for vectors in expanded(gallery, own, other, expansions):
+            scores = inner_products(queries, vectors)
+            if hubness is not None:
+                scores -= hubness(vectors @ other.T)
+            found.append(ranks_of_partners(scores))
+        by_side.append(found)
+    return [Outcome.of_ranks(both) for both in zip(*by_side, strict=True)]
 
 
 def score_raw(cv: CrossValidation) -> Outcome | None:
@@ -174,11 +217,8 @@ def score_raw(cv: CrossValidation) -> Outcome | None:
     return Outcome.pooled(each, k=cv.k)
 
 
-def _with_one(z: Tensor) -> Tensor:
-    return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
-
-
-def _outcome(queries: Projected, galleries: Projected) -> Outcome:
-    """Rank row-matched queries and galleries in both directions and average the two."""
-    pairs = zip(queries, galleries, strict=True)
-    return Outcome.of_ranks([ranks(q[:, : g.shape[1]], g) for q, g in pairs])
+def _biases(similarities: Tensor, corrections: Sequence[Hubness]) -> list[Tensor]:
+    """Bias of each row of similarities ``(q, r)`` under each correction, ``(q,)``."""
+    blocks = torch.split(similarities, ROWS)  # a whole set is more than a cache holds
+    each = [biases(block, corrections) for block in blocks]
+    return [torch.cat(parts) for parts in zip(*each, strict=True)]

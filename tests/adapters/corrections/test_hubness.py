@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
+from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax, biases
 
 
 @pytest.fixture
@@ -71,3 +71,17 @@ def test_a_planted_hub_gets_the_largest_bias(rng):
 def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("columns", [3, 40])
+def test_biases_that_share_a_search_are_those_of_each_correction(columns, rng):
+    similarities = torch.rand(7, columns, generator=rng) * 2 - 1
+    corrections = (CSLS(10), NNN(16, 0.5), InvertedSoftmax(20.0), NNN(32, 0.75))
+    for few in (corrections, corrections[2:3], corrections[:1]):
+        found = biases(similarities, few)
+        assert all(a.equal(b(similarities)) for a, b in zip(found, few, strict=True))
+
+
+def test_a_sharp_inverted_softmax_does_not_overflow():
+    found = InvertedSoftmax(1e4)(torch.tensor([[0.5, 1.0], [-1.0, -1.0]]))
+    torch.testing.assert_close(found, torch.tensor([1 - math.log(2) / 1e4, -1.0]))

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from align.adapters.corrections import reference_set as reference_module
 from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet, expanded
 
 CORRECTIONS = [NNN(4, 0.75), CSLS(3), InvertedSoftmax(8.0)]
 
@@ -87,3 +87,10 @@ def test_settings_out_of_range_are_refused():
         GalleryExpansion(-1.0, 1.0)
     with pytest.raises(ValueError, match="sharpness must be finite and at least 0; got nan"):
         GalleryExpansion(1.0, float("nan"))
+
+
+def test_expansions_that_share_similarities_are_those_of_each(sides):
+    source, target, z = sides
+    each = [GalleryExpansion(0.2, 6.0), GalleryExpansion(0.5, 6.0), GalleryExpansion(0.5, 9.0)]
+    for expansion, found in zip(each, expanded(z, source, target, each), strict=True):
+        assert found.equal(expansion(z, source, target))

@@ -3,7 +3,7 @@ import torch
 
 from align.adapters.closed_form.moments import paired_moments
 from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
-from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
@@ -12,7 +12,15 @@ from align.fitting.model_selection.cross_validation import (
     Unpaired,
     is_identity,
 )
-from align.fitting.model_selection.outcome import SCREENING, Outcome, score, score_each, screen
+from align.fitting.model_selection.outcome import (
+    SCREENING,
+    Outcome,
+    Similarities,
+    score,
+    score_expanded,
+    screen,
+)
+from align.metrics.ranks import ranks
 from tests.helpers.planted import shared_factors, unit
 
 
@@ -272,7 +280,7 @@ def test_a_corrected_score_is_the_rank_after_the_bias_of_the_reference(correctio
 def test_corrections_scored_together_score_as_one_by_one(rng):
     x, y, source, target = (unit(torch.randn(n, 4, generator=rng)) for n in (30, 30, 25, 25))
     corrections = [NNN(4, 0.75), CSLS(3), InvertedSoftmax(9.0), SCREENING]
-    found = score_each((x, y), (source, target), corrections)
+    found = Similarities.of((x, y), (source, target)).outcomes(corrections)
     for correction, outcome in zip(corrections, found, strict=True):
         alone = score((x, y), ReferenceSet(source, target, expansion=None, hubness=correction))
         assert outcome.reciprocal_ranks.equal(alone.reciprocal_ranks)
@@ -332,3 +340,33 @@ def test_an_identity_weight_projects_to_the_bits_of_its_product():
         cv.project((LinearMap(prepared.mean, weight), target), rows)[0] for weight in (eye, almost)
     )
     assert torch.equal(kept, multiplied)
+
+
+def test_cosines_of_a_blend_are_those_of_its_parts_side_by_side(rng):
+    one, two = (
+        [tuple(unit(torch.randn(n, 4, generator=rng)) for _ in range(2)) for n in (9, 12)]
+        for _ in range(2)
+    )
+    blend = BlendMap([IdentityMap(4)] * 2, [0.75, 0.25])
+    both = zip(one, two, strict=True)
+    joined = [tuple(map(blend.join, zip(*pair, strict=True))) for pair in both]
+    found = Similarities.of(*one).blended(Similarities.of(*two), 0.25)
+    for a, b in zip(found, Similarities.of(*joined), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("hubness", [None, NNN(4, 0.75)], ids=str)
+def test_a_score_after_expansion_is_that_of_the_gallery_of_the_reference_set(hubness, rng):
+    x, y, source, target = (unit(torch.randn(n, 4, generator=rng)) for n in (30, 30, 25, 25))
+    expansions = [GalleryExpansion(0.3, 5.0), GalleryExpansion(0.6, 5.0)]
+    found = score_expanded((x, y), (source, target), hubness, expansions)
+    for expansion, outcome in zip(expansions, found, strict=True):
+        reference = ReferenceSet(source, target, expansion=expansion, hubness=hubness)
+        galleries = reference.gallery(y, side="target"), reference.gallery(x, side="source")
+        ones = torch.ones(30, int(hubness is not None))
+        each = [
+            ranks(torch.cat([queries, ones], dim=1), gallery)
+            for queries, gallery in zip((x, y), galleries, strict=True)
+        ]
+        assert outcome.reciprocal_ranks.equal(Outcome.of_ranks(each).reciprocal_ranks)
+        assert score((x, y), reference).reciprocal_ranks.equal(outcome.reciprocal_ranks)
