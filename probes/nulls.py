@@ -9,14 +9,14 @@ swapped clouds has the law of that of the clouds seen, and p is exact if the two
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import numpy as np
 import torch
 from torch import Tensor
 
 from probes.estimates import SquaredMean, sums_of_groups
 from probes.inputs import directions
-from probes.space import Space
+
+_ROWS = 128  # rows of a matrix that are paired at a time
 
 NO_OFFSET = (
     "Each side of the centred state was moved by means of its other folds. That leaves no offset "
@@ -50,11 +50,19 @@ def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
     """Sum of ``a`` times ``b`` entry by entry, ``b`` paired anew; ``(draws,)`` float64.
 
     The statistic of the Mantel test (1967, Cancer Research 27:209-220) up to a constant, of
-    matrices ``(n, n)`` within each side.
+    symmetric matrices ``(n, n)`` within each side.
     """
-    # index_select is six times faster than b[rows][:, rows].
-    paired = (b.index_select(0, rows).index_select(1, rows) for rows in pairings)
-    return torch.stack([torch.dot(a.flatten(), each.flatten()) for each in paired]).double()
+    # One triangle is enough: entries beside the diagonal count twice. A block stays in the cache.
+    whole, rows = b.numpy(), pairings.numpy()
+    upper = (a.triu() + a.triu(1)).numpy()
+    total = np.zeros(len(pairings))
+    for start in range(0, len(a), _ROWS):
+        block = upper[start : start + _ROWS, start:].ravel()
+        for draw, paired in enumerate(rows):
+            # Two calls of take need a third of the time of one index of both.
+            taken = whole.take(paired[start : start + _ROWS], axis=0).take(paired[start:], axis=1)
+            total[draw] += np.dot(block, taken.ravel())
+    return torch.from_numpy(total)
 
 
 def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
@@ -67,23 +75,6 @@ def p_of_signs(squared: SquaredMean, draws: int, generator: torch.Generator) -> 
     """How often random signs of whole groups give a squared mean as large."""
     signs = random_signs(torch.arange(len(squared.sums)), draws, generator)
     return upper_p(squared.value, squared.totals(signs) / squared.apart)
-
-
-def swapped(x: Tensor, y: Tensor, signs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both sides ``(n, d)`` with those of some pairs swapped, for each row of ``signs``."""
-    for drawn in signs:
-        as_seen = (drawn > 0)[:, None]
-        yield torch.where(as_seen, x, y), torch.where(as_seen, y, x)
-
-
-def _shapes_swapped(
-    x: Tensor, y: Tensor, codes: Tensor, signs: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    to_swap = deviations_to_swap(x, y, codes)
-    for drawn in signs:
-        # To swap everything or nothing leaves the clouds as they were seen, and takes no mean.
-        sides = (x, y) if bool((drawn == drawn[0]).all()) else to_swap
-        yield from swapped(*sides, drawn[None])
 
 
 def deviations_to_swap(source: Tensor, target: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,28 +107,3 @@ def centred_directions(name: str, x: Tensor, folds: Tensor) -> Tensor:
     for fold in torch.unique(folds).tolist():
         moved[folds == fold] -= wide[folds != fold].mean(dim=0)
     return directions(f"centred {name}", moved).float()
-
-
-def clouds_alike(
-    space: Space, rows: Tensor | None, *, draws: int, purpose: str, shapes: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clouds as they would be if both sides followed one law, one pair ``(r, d)`` per draw.
-
-    Those of ``rows`` of a space, or of all; ``purpose`` seeds the swaps. A centred state is centred
-    again after each swap: what was measured had lost its means too, and was divided by its norms
-    after that. Where ``shapes`` are compared, the clouds are to be centred next.
-    """
-    signs = random_signs(space.codes, draws, space.generator(purpose))
-    if space.folds is not None:
-        assert space.before is not None, "a centred state was centred from something"
-        raw = space.before
-        for x, y in _shapes_swapped(raw.source, raw.target, raw.codes, signs):
-            x = centred_directions("source", x, space.folds)
-            y = centred_directions("target", y, space.folds)
-            yield (x, y) if rows is None else (x[rows], y[rows])
-        return
-    x, y, codes = space.source, space.target, space.codes
-    if rows is not None:
-        x, y, signs = x[rows], y[rows], signs[:, rows]
-        codes = torch.unique(codes[rows], return_inverse=True)[1]
-    yield from _shapes_swapped(x, y, codes, signs) if shapes else swapped(x, y, signs)

@@ -1,41 +1,16 @@
-"""Squared transport distances, split into the gap of the centroids and what is left without it.
-
-Moving a whole cloud changes a squared Wasserstein distance by the squared gap of the means alone:
-``D(z, w) = ||mean z - mean w||² + D(z - mean z, w - mean w)``. So each distance is solved between
-centred clouds, once, and both rows of a report are read from that.
-"""
+"""Two clouds, each around its own mean, and the squared distances between their items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, common_space
-from probes.nulls import clouds_alike, upper_p
-from probes.space import SAMPLE, Probe, Space, once_per_space
-
-_ROUNDING = 1e-6
-"""Values this close, relative to the variance of both clouds, differ by the rounding of float32."""
-
-OF_SAMPLES = (
-    "Two samples are farther apart than the clouds they come from, here by more than the interval "
-    "is wide: value and interval are those of these pairs. Read them against the null, and compare "
-    "them at one number of pairs only."
-)
-"""Note to a transport distance whose bias is larger than its interval."""
-
-distribution_probe = partial(
-    Probe,
-    family="distribution",
-    better="lower",
-    needs="common space",
-    null="sides of random groups swapped",
-)
+from probes.space import Space, once_per_space
 
 
 def centred(source: Matrix, target: Matrix) -> tuple[Tensor, Tensor]:
@@ -84,96 +59,104 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CentredDistance:
-    """A squared distance between two centred clouds ``(r, d)``."""
+class _Looked(NamedTuple):
+    """Where the items of two clouds are among those of a table, ``(n,)`` int64 each."""
 
-    value: float
-    influence: Tensor  # what each pair contributes to the value to first order, (r,)
-    again: Callable[[Tensor, Tensor], float]  # the same of other centred clouds, (r, d) float64
-    notes: tuple[str, ...] = ()  # why the estimate is not to be trusted, if it is not
+    items: Items
+    source: Tensor
+    target: Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _SolvedDistance:
-    """A centred distance, what a space has to do with it, and its null."""
+@dataclass(frozen=True, eq=False)
+class Clouds:
+    """Two clouds around their own means, and the squared distances between their items.
 
-    part: CentredDistance
-    offsets: Tensor  # source minus target of each pair, before centring, (r, d) float64
-    spread: float  # total variance of both centred clouds: their mean squared distance
-    rows: Tensor | None
-    shapes_swapped: Tensor  # what the part is for swapped deviations, (draws,)
-
-    def measured(self, value: float, influence: Tensor, under_null: Tensor) -> Measured:
-        half = 1.96 * float(influence.double().std()) / len(influence) ** 0.5
-        biased = float(self.shapes_swapped.mean()) > half
-        p = upper_p(value - _ROUNDING * self.spread, under_null)
-        estimate = SmoothEstimate(value, influence, self.part.notes)
-        null = Null(under_null.mean().item(), p)
-        return estimate.measured(null, rows=self.rows, notes=(OF_SAMPLES,) if biased else ())
-
-
-def squared_distance_probes(
-    name: str,
-    labels: tuple[str, str],
-    function: object,
-    solve: Callable[[Tensor, Tensor], CentredDistance],
-    *,
-    draws: int,
-    sampled: bool = True,
-) -> tuple[Probe, Probe]:
-    """Probes of a whole squared distance and of its centred part, solved once for both.
-
-    The null of the whole swaps the sides of random groups and measures as was measured; ``name``
-    seeds the ``draws`` swaps. That of the centred part, which is to be blind to the centroids,
-    swaps ``deviations_to_swap``. ``function`` is the public one of the distance. Where ``sampled``,
-    at most ``SAMPLE`` pairs are measured.
+    Attributes:
+        source: Items of the source less their mean, ``(n, d)`` float64.
+        target: Items of the target less theirs, ``(n, d)`` float64.
+        gap: Mean of the source less mean of the target, ``(d,)`` float64.
+        dtype: Of the squared distances.
     """
 
-    def swapped(space: Space, part: CentredDistance, rows: Tensor | None, *, whole: bool) -> Tensor:
-        values = []
-        for sides in clouds_alike(space, rows, draws=draws, purpose=name, shapes=not whole):
-            z, w, gap = exactly_centred(*sides)
-            values.append(part.again(z, w) + whole * float(gap.square().sum()))
-        return torch.tensor(values, dtype=torch.float64)
+    source: Tensor
+    target: Tensor
+    gap: Tensor
+    dtype: torch.dtype = torch.float32
+    _looked: _Looked | None = None
 
-    @once_per_space
-    def solve_once(space: Space) -> _SolvedDistance:
-        drawn, rows = space.sample(SAMPLE) if sampled else (space, None)
-        z, w, _ = exactly_centred(drawn.source, drawn.target)
-        part = solve(z, w)
-        return _SolvedDistance(
-            part,
-            drawn.source.double() - drawn.target.double(),
-            float((z.square().sum() + w.square().sum()) / len(z)),
-            rows,
-            swapped(space, part, rows, whole=False),
-        )
+    @classmethod
+    def of(cls, source: Tensor, target: Tensor, dtype: torch.dtype = torch.float32) -> Clouds:
+        """Those of two matrices, ``(n, d)`` each."""
+        return cls(*exactly_centred(source, target), dtype)
 
-    def measure_whole(space: Space) -> Measured:
-        solved = solve_once(space)
-        gap = solved.offsets.mean(dim=0)
-        square = float(gap.square().sum())
-        if space.is_centred:
-            # The centroids were made to agree: what is left to test is the shape.
-            under_null = solved.shapes_swapped + square
-        else:
-            under_null = swapped(space, solved.part, solved.rows, whole=True)
-        influence = 2 * solved.offsets @ gap + solved.part.influence
-        return solved.measured(square + solved.part.value, influence, under_null)
+    @cached_property
+    def within_source(self) -> Tensor:
+        """Squared distances of the source items from each other, ``(n, n)``; do not write."""
+        if self._looked is not None:
+            return self._looked.items.between(self._looked.source, self._looked.source)
+        x = self.source.to(self.dtype)
+        return squared_distances(x, x)
 
-    def measure_part(space: Space) -> Measured:
-        solved = solve_once(space)
-        return solved.measured(solved.part.value, solved.part.influence, solved.shapes_swapped)
+    @cached_property
+    def within_target(self) -> Tensor:
+        """Squared distances of the target items from each other, ``(n, n)``; do not write."""
+        if self._looked is not None:
+            return self._looked.items.between(self._looked.target, self._looked.target)
+        y = self.target.to(self.dtype)
+        return squared_distances(y, y)
 
-    probe = partial(
-        distribution_probe,
-        function=function,
-        interval="bootstrap over pairs, linearised; of the samples' distance; wide where sides "
-        "agree",
-    )
-    return (
-        # Unit vectors are at most 2 apart, and centred ones have at most variance 1 a side.
-        probe(name=name, label=labels[0], measure=measure_whole, extreme=4.0),
-        probe(name=f"{name}_centred", label=labels[1], measure=measure_part, extreme=2.0),
-    )
+    @cached_property
+    def across(self) -> Tensor:
+        """Squared distance of each source item to each target item, ``(n, n)``; do not write."""
+        if self._looked is None:
+            return squared_distances(self.source.to(self.dtype), self.target.to(self.dtype))
+        apart = self._looked.items.between(self._looked.source, self._looked.target)
+        # Centring moves the clouds towards each other by the gap, which changes the square of a
+        # distance by what is of one item only.
+        along = (2 * self.source @ self.gap + self.gap.square().sum()).to(apart)
+        apart.sub_(along[:, None]).add_((2 * self.target @ self.gap).to(apart))
+        return apart.clamp_(min=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Items of both sides, of which clouds are put together, ``(2 n, d)`` float64."""
+
+    rows: Tensor
+
+    @classmethod
+    def of(cls, source: Tensor, target: Tensor) -> Items:
+        """Those of two matrices, ``(n, d)`` each, the source first, around their common middle."""
+        both = torch.cat([source, target]).double()
+        return cls(both - both.mean(dim=0))
+
+    def along(self, axes: Tensor) -> Items:
+        """Their coordinates along axes ``(d, k)``."""
+        return Items(self.rows @ axes)
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """Squared distance of each item to each, ``(2 n, 2 n)`` float32."""
+        rows = self.rows.float()
+        return squared_distances(rows, rows)
+
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        """Squared distances of some items to some, a matrix of its own, float32."""
+        # Two calls of take need a third of the time of one index of both.
+        taken = self.distances.numpy().take(first.numpy(), axis=0).take(second.numpy(), axis=1)
+        return torch.from_numpy(taken)
+
+    def swapped(self, signs: Tensor) -> Clouds:
+        """The clouds where pairs with a sign of -1, ``(n,)``, have their sides exchanged."""
+        n = len(signs)
+        as_seen = torch.arange(n)
+        first = torch.where(signs > 0, as_seen, as_seen + n)
+        second = torch.where(signs > 0, as_seen + n, as_seen)
+        source, target, gap = exactly_centred(self.rows[first], self.rows[second])
+        return Clouds(source, target, gap, _looked=_Looked(self, first, second))
+
+
+@once_per_space
+def clouds_of(space: Space) -> Clouds:
+    """The clouds of a space, whose squared distances several probes look at."""
+    return Clouds.of(space.source, space.target)

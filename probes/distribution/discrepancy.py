@@ -14,10 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.distribution.clouds import centred, distribution_probe, squared_distances
+from probes.distribution.clouds import Clouds, clouds_of, squared_distances
+from probes.distribution.squared_distance import distribution_probe
+from probes.distribution.swaps import clouds_alike
 from probes.estimates import Measured, Null, mean_apart, mean_apart_to_second, pairs_apart
 from probes.inputs import Matrix, codes_of, common_space, near_one
-from probes.nulls import clouds_alike, random_signs, upper_p
+from probes.medians import median_of
+from probes.nulls import random_signs, upper_p
 from probes.space import SAMPLE, Probe, Space, once_per_space
 
 _DRAWS = 999  # swaps of the null; all together are two matrix products
@@ -152,6 +155,19 @@ class _Distances(NamedTuple):
     target: Tensor
     across: Tensor
 
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor) -> _Distances:
+        """Those of clouds ``(n, d)`` as they are."""
+        # Around their common middle, where rounding is least.
+        middle = (x.mean(dim=0) + y.mean(dim=0)) / 2
+        x, y = x - middle, y - middle
+        return cls(squared_distances(x, x), squared_distances(y, y), squared_distances(x, y))
+
+    @classmethod
+    def between(cls, clouds: Clouds) -> _Distances:
+        """Those of clouds around their own means."""
+        return cls(clouds.within_source, clouds.within_target, clouds.across)
+
 
 _Choice = Callable[[_Distances], _RadialKernel]
 
@@ -162,31 +178,25 @@ def _value(
     """The discrepancy of both sides brought near 1 together, and the scale that was taken off."""
     (x, y), scale = near_one(*common_space(source, target))
     codes = codes_of(groups, len(x))
-    return mean_apart(_compared(x, y, choose)[2], codes)[0], scale
+    return mean_apart(_compared(_Distances.of(x, y), choose)[1], codes)[0], scale
 
 
-def _compared(x: Tensor, y: Tensor, choose: _Choice) -> tuple[_Distances, _RadialKernel, Tensor]:
-    """Distances, kernel, and similarity within the sides less that across, ``(n, n)``."""
-    # Around their common middle, where rounding is least.
-    middle = (x.mean(dim=0) + y.mean(dim=0)) / 2
-    x, y = x - middle, y - middle
-    distances = _Distances(
-        squared_distances(x, x), squared_distances(y, y), squared_distances(x, y)
-    )
+def _compared(distances: _Distances, choose: _Choice) -> tuple[_RadialKernel, Tensor]:
+    """The kernel, and similarity within the sides less that across, ``(n, n)``."""
     kernel = choose(distances)
     across = kernel.of(distances.across)
     gain = kernel.of(distances.source).add_(kernel.of(distances.target))
-    return distances, kernel, gain.sub_(across).sub_(across.T)
+    return kernel, gain.sub_(across).sub_(across.T)
 
 
 def _gaussians(distances: _Distances) -> _RadialKernel:
-    within = torch.ones_like(distances.across, dtype=torch.bool).triu_(1)
-    pooled = [distances.source[within], distances.target[within], distances.across.flatten()]
-    median = float(torch.cat(pooled).median())
+    # One triangle of each side and what is across: each pair of items once.
+    within = torch.tril(distances.source, -1) + torch.triu(distances.target, 1)
+    median = median_of(torch.stack([within, distances.across]), left_out=len(within))
     if median == 0:
         raise ValueError(
             "the median squared distance sets the width of the kernels and must be above 0; more "
-            f"than half of the distances between the {2 * len(within)} items are 0. "
+            f"than half of the distances between the {2 * len(distances.across)} items are 0. "
             "Drop repeated items."
         )
 
@@ -205,16 +215,13 @@ def _gaussians(distances: _Distances) -> _RadialKernel:
 
 
 def _distance(distances: _Distances) -> _RadialKernel:
-    def power(exponent: float) -> Callable[[Tensor], Tensor]:
-        # Items that coincide have no direction between them and pull nowhere.
-        return lambda t: t.pow(exponent).masked_fill_(t == 0, 0)
+    typical = float(distances.across.mean())
 
-    return _RadialKernel(
-        lambda t: t.sqrt().neg_(),
-        power(-0.5),
-        power(-1.5),
-        scale=float(distances.across.mean()) ** 0.5,
-    )
+    def power(exponent: float) -> Callable[[Tensor], Tensor]:
+        # Items that coincide up to rounding have no direction between them and pull nowhere.
+        return lambda t: t.pow(exponent).masked_fill_(t <= _ROUNDING * typical, 0)
+
+    return _RadialKernel(lambda t: t.sqrt().neg_(), power(-0.5), power(-1.5), scale=typical**0.5)
 
 
 def _measure_whole(
@@ -222,7 +229,7 @@ def _measure_whole(
 ) -> Measured:
     sample, rows = space.sample(SAMPLE)
     codes = sample.codes
-    _, kernel, gain = _compared(sample.source, sample.target, choose)
+    kernel, gain = _compared(_Distances.of(sample.source, sample.target), choose)
     estimate = mean_apart_to_second(gain, codes)
     if space.is_centred:
         # The centroids were made to agree: what is left to test is the shape.
@@ -239,26 +246,25 @@ def _measure_whole(
 
 
 def _measure_shape(space: Space, choose: _Choice) -> Measured:
-    sample, rows = space.sample(SAMPLE)
-    codes = sample.codes
-    z, w = centred(sample.source, sample.target)
-    distances, kernel, gain = _compared(z, w, choose)
+    part = space.sample(SAMPLE)
+    codes, clouds = part.space.codes, clouds_of(part.space)
+    distances = _Distances.between(clouds)
+    kernel, gain = _compared(distances, choose)
+    z, w = clouds.source.float(), clouds.target.float()
     recentred = gain - _drag(z, w, distances, kernel, codes)
     value, _ = mean_apart(gain, codes)
     middle, moved = mean_apart(recentred, codes)
     # Distances across change with the means of the swapped clouds, and with them the width of the
     # kernels, so that each swap is measured as the clouds were.
-    again = []
-    for sides in clouds_alike(space, rows, draws=_SOLVED, purpose="discrepancy", shapes=True):
-        u, v = centred(*sides)
-        again.append(mean_apart(_compared(u.float(), v.float(), choose)[2], codes)[0])
+    swaps = clouds_alike(space, part, draws=_SOLVED, purpose="discrepancy", shapes=True)
+    again = [mean_apart(_compared(_Distances.between(each), choose)[1], codes)[0] for each in swaps]
     under_null = torch.tensor(again, dtype=torch.float64)
     p = upper_p(value - _ROUNDING * kernel.scale, under_null)
     return Measured(
         value,
         lambda weights: value + moved(weights) - middle,
         null=Null(under_null.mean().item(), p),
-        rows=rows,
+        rows=part.rows,
         notes=(OF_CENTRED,),
     )
 

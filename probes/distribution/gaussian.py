@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_at_least
-from probes.distribution.clouds import CentredDistance, exactly_centred, squared_distance_probes
+from probes.distribution.clouds import Clouds, exactly_centred
+from probes.distribution.squared_distance import CentredDistance, squared_distance_probes
 from probes.inputs import Matrix, announce, common_space, near_one
 
 K = 64
@@ -205,16 +206,17 @@ def _influence_on_share(x: Tensor, plain: Tensor) -> Tensor:
     return moved - moved.mean()
 
 
-def _solve(z: Tensor, w: Tensor) -> CentredDistance:
-    axes = _axes(z, w, K)
-    along = _along(axes, z, w)
+def _solve(clouds: Clouds) -> CentredDistance:
+    # The axes are those of both clouds together, which a swap leaves where they are.
+    axes = _axes(clouds.source, clouds.target, K)
+    along = _along(axes, clouds.source, clouds.target)
     k = along[0].shape[1]
 
-    def distance(a: Tensor, b: Tensor) -> float:
-        # The axes are those of both clouds together, which a swap leaves where they are.
-        return _bures(*_along(axes, a, b), width=k)
+    def again(swapped: Clouds) -> float:
+        return _bures(swapped.source, swapped.target, width=k)
 
-    return CentredDistance(distance(z, w), _influence(*along), distance, _notes(len(z), k))
+    notes = _notes(len(clouds.source), k)
+    return CentredDistance(_bures(*along, width=k), _influence(*along), again, axes, notes)
 
 
 # Each swap costs two small eigenproblems; 40 values make a p of 0.025.

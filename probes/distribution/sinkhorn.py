@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
-from probes.distribution import clouds
-from probes.distribution.clouds import CentredDistance, exactly_centred
+from probes.distribution.clouds import Clouds
+from probes.distribution.squared_distance import CentredDistance, squared_distance_probes
 from probes.estimates import SmoothEstimate
 from probes.inputs import Matrix, announce, common_space, near_one
+from probes.medians import median_of
 
 RELATIVE_EPSILON = 0.2
 """Of the median cost. At the usual 0.05 a cloud of a thousand items in hundreds of dimensions is
@@ -81,15 +82,15 @@ def sinkhorn_divergence(
     """
     check_positive("relative_epsilon", relative_epsilon)
     (x, y), scale = near_one(*common_space(source, target))
-    z, w, gap = exactly_centred(x, y)
-    solved = _divergence(z.to(x.dtype), w.to(x.dtype), relative_epsilon)
+    clouds = Clouds.of(x, y, x.dtype)
+    solved = _divergence(clouds, relative_epsilon)
     announce(solved.notes)
-    return float(gap.square().sum() + solved.value) * scale * scale
+    return float(clouds.gap.square().sum() + solved.value) * scale * scale
 
 
-def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> SmoothEstimate:
-    cost = clouds.squared_distances(z, w)
-    median = float(cost.median())
+def _divergence(clouds: Clouds, relative_epsilon: float) -> SmoothEstimate:
+    cost = clouds.across
+    median = median_of(cost)
     if median == 0:
         raise ValueError(
             "the median cost between the centred clouds sets epsilon and must be above 0; got 0: "
@@ -97,8 +98,8 @@ def _divergence(z: Tensor, w: Tensor, relative_epsilon: float) -> SmoothEstimate
         )
     epsilon = relative_epsilon * median
     f, g, error = potentials(cost, epsilon, tolerance=_TOLERANCE, steps=_STEPS)
-    p, p_error = _own_potential(clouds.squared_distances(z, z), epsilon)
-    q, q_error = _own_potential(clouds.squared_distances(w, w), epsilon)
+    p, p_error = _own_potential(clouds.within_source, epsilon)
+    q, q_error = _own_potential(clouds.within_target, epsilon)
     # The derivative with respect to the weights is the difference of the potentials, epsilon held
     # (Mena and Niles-Weed 2019, arXiv:1905.11882; Feydy et al. 2019).
     on_source, on_target = f - p, g - q
@@ -172,16 +173,17 @@ def _own_potential(cost: Tensor, epsilon: float) -> tuple[Tensor, float]:
     return epsilon * u.log(), error
 
 
-def _solve(z: Tensor, w: Tensor) -> CentredDistance:
-    def divergence(a: Tensor, b: Tensor) -> SmoothEstimate:
-        return _divergence(a.float(), b.float(), RELATIVE_EPSILON)
+def _solve(clouds: Clouds) -> CentredDistance:
+    value, influence, notes = _divergence(clouds, RELATIVE_EPSILON)
 
-    value, influence, notes = divergence(z, w)
-    return CentredDistance(value, influence, lambda a, b: divergence(a, b).value, notes)
+    def again(swapped: Clouds) -> float:
+        return _divergence(swapped, RELATIVE_EPSILON).value
+
+    return CentredDistance(value, influence, again, notes=notes)
 
 
 # 19 swaps are the fewest for a p of 0.05; each solves three transports.
-SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = clouds.squared_distance_probes(
+SINKHORN_DIVERGENCE, SINKHORN_DIVERGENCE_CENTRED = squared_distance_probes(
     "sinkhorn_divergence",
     ("Sinkhorn divergence", "Sinkhorn divergence, centred"),
     sinkhorn_divergence,

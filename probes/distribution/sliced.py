@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_at_least
-from probes.distribution.clouds import CentredDistance, exactly_centred, squared_distance_probes
+from probes.distribution.clouds import Clouds, exactly_centred
+from probes.distribution.squared_distance import CentredDistance, squared_distance_probes
 from probes.inputs import Matrix, common_space, near_one
 
 DIRECTIONS = 500
@@ -71,8 +72,8 @@ def sliced_wasserstein(
     check_at_least("directions", directions, 1)
     (x, y), scale = near_one(*common_space(source, target))
     z, w, gap = exactly_centred(x, y)
-    sorted_z, sorted_w = map(_sort, _projected(z, w, directions, seed))
-    along = z.shape[1] * _along(sorted_z.rising, sorted_w.rising)
+    lines = _lines(z.shape[1], directions, seed)
+    along = z.shape[1] * _along(*(_sort(lines @ side.T).rising for side in (z, w)))
     return float(gap.square().sum() + along) * scale * scale
 
 
@@ -89,12 +90,12 @@ def _sort(x: Tensor) -> _Sorted:
     return _Sorted(x.gather(1, order), order)
 
 
-def _projected(z: Tensor, w: Tensor, directions: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Both clouds along random lines, ``(p, n)`` each."""
+def _lines(d: int, directions: int, seed: int) -> Tensor:
+    """Unit vectors of random directions, ``(p, d)`` float64."""
     generator = torch.Generator().manual_seed(seed)
-    lines = torch.randn(directions, z.shape[1], generator=generator, dtype=torch.float64)
-    lines /= torch.linalg.vector_norm(lines, dim=1, keepdim=True)
-    return lines @ z.T, lines @ w.T
+    lines = torch.randn(directions, d, generator=generator, dtype=torch.float64)
+    unit: Tensor = lines / torch.linalg.vector_norm(lines, dim=1, keepdim=True)
+    return unit
 
 
 def _along(rising_z: Tensor, rising_w: Tensor) -> Tensor:
@@ -118,16 +119,20 @@ def _influence(z: _Sorted, w: _Sorted) -> Tensor:
     return total / len(slope)
 
 
-def _solve(z: Tensor, w: Tensor) -> CentredDistance:
-    sorted_z, sorted_w = map(_sort, _projected(z, w, DIRECTIONS, 0))
-    d = z.shape[1]
+def _solve(clouds: Clouds) -> CentredDistance:
+    d = clouds.source.shape[1]
+    lines = _lines(d, DIRECTIONS, 0)
+    z, w = (_sort(lines @ side.T) for side in (clouds.source, clouds.target))
 
-    def again(a: Tensor, b: Tensor) -> float:
-        rising = (np.sort(side.float().numpy(), axis=1) for side in _projected(a, b, DIRECTIONS, 0))
-        return d * float(_along(*map(torch.from_numpy, rising)))
+    def again(swapped: Clouds) -> float:
+        along = (
+            np.sort(side.float().T.contiguous().numpy(), axis=1)
+            for side in (swapped.source, swapped.target)
+        )
+        return d * float(_along(*map(torch.from_numpy, along)))
 
-    value = d * float(_along(sorted_z.rising, sorted_w.rising))
-    return CentredDistance(value, d * _influence(sorted_z, sorted_w), again)
+    value = d * float(_along(z.rising, w.rising))
+    return CentredDistance(value, d * _influence(z, w), again, axes=lines.T)
 
 
 # 19 swaps are the fewest for a p of 0.05; each goes through all directions.

@@ -30,11 +30,13 @@ def test_uneven_groups_are_paired_one_to_one(rng):
     assert len(drawn.unique(dim=0)) == 50
 
 
-def test_products_visit_rows_and_columns_as_paired(rng):
-    a, b = torch.randn(2, 7, 7, generator=rng, dtype=torch.float64)
-    pairings = random_pairings(torch.arange(7), 4, rng)
+@pytest.mark.parametrize("n", [7, 150])
+def test_products_visit_rows_and_columns_as_paired(rng, n):
+    a, b = torch.randn(2, n, n, generator=rng, dtype=torch.float64)
+    a, b = a + a.T, b + b.T
+    pairings = random_pairings(torch.arange(n), 4, rng)
     by_hand = [
-        sum(float(a[i, j] * b[rows[i], rows[j]]) for i in range(7) for j in range(7))
+        sum(float(a[i, j] * b[rows[i], rows[j]]) for i in range(n) for j in range(n))
         for rows in pairings
     ]
     assert matrix_products(a, b, pairings).tolist() == pytest.approx(by_hand)

@@ -8,9 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from align.data.embeddings import PairedEmbeddings
-from probes.distribution import clouds as distribution
-from probes.distribution import discrepancy, gaussian, sinkhorn, sliced, transport
-from probes.distribution.clouds import centred, squared_distances
+from probes.distribution import (
+    discrepancy,
+    gaussian,
+    sinkhorn,
+    sliced,
+    squared_distance,
+    transport,
+)
+from probes.distribution.clouds import Clouds, Items, centred, squared_distances
 from probes.nulls import deviations_to_swap, random_signs
 from probes.reporting.states import states
 from tests.helpers.planted import rotation
@@ -207,7 +213,7 @@ def test_the_null_of_the_whole_is_that_of_swapped_pairs(rng, monkeypatch, distan
     source, target = differing(rng, 60)
     space = space_of(source, target, torch.arange(60) // 2)
     seen = []
-    monkeypatch.setattr(distribution, "upper_p", lambda value, draws: seen.append(draws) or 1.0)
+    monkeypatch.setattr(squared_distance, "upper_p", lambda value, draws: seen.append(draws) or 1.0)
     null = whole.measure(space).null
     assert null.value == close(seen[0].mean().item())
     signs = random_signs(space.codes, len(seen[0]), space.generator(distance.__name__))
@@ -223,7 +229,7 @@ def test_the_null_of_the_shape_is_that_of_swapped_deviations(
     source, target = differing(rng, 60)
     space = space_of(source, target, torch.arange(60) // 2)
     seen = []
-    monkeypatch.setattr(distribution, "upper_p", lambda value, draws: seen.append(draws) or 1.0)
+    monkeypatch.setattr(squared_distance, "upper_p", lambda value, draws: seen.append(draws) or 1.0)
     part.measure(space)
     z, w = deviations_to_swap(source, target, space.codes)
     signs = random_signs(space.codes, len(seen[0]), space.generator(distance.__name__))
@@ -240,7 +246,7 @@ def test_p_of_a_whole_is_uniform_over_all_swaps_of_the_data(
     n, d = 4, 3
     source, target = strangers(rng, n, d)
     every = torch.tensor(list(product([1.0, -1.0], repeat=n)), dtype=torch.float64)
-    for module in ("probes.nulls", "probes.distribution.discrepancy"):
+    for module in ("probes.distribution.swaps", "probes.distribution.discrepancy"):
         monkeypatch.setattr(f"{module}.random_signs", lambda codes, draws, generator: every)
     p = []
     for signs in every[:, :, None] > 0:
@@ -323,7 +329,7 @@ def test_a_measure_is_the_same_each_time(rng, distance, whole, part):
 @pytest.mark.parametrize("name", [name for name in FAMILY if name != "gaussian"])
 def test_large_spaces_are_measured_on_a_sample_of_whole_groups(rng, name, monkeypatch):
     distance, *probes = FAMILY[name]
-    for module in (distribution, discrepancy):
+    for module in (squared_distance, discrepancy):
         monkeypatch.setattr(module, "SAMPLE", 50)
     source, target = differing(rng, 90)
     space = space_of(source, target, torch.arange(90) // 3)
@@ -386,14 +392,51 @@ def test_squared_distances_are_what_they_say(rng):
     assert (squared_distances(x, x) >= 0).all()
 
 
+def test_looked_up_clouds_are_those_of_swapped_sides(rng):
+    source, target = torch.randn(2, 15, 4, generator=rng, dtype=torch.float64)
+    target += 3
+    signs = torch.tensor([1.0, -1, 1, 1, -1] * 3, dtype=torch.float64)
+    turned = signs[:, None] > 0
+    sides = torch.where(turned, source, target), torch.where(turned, target, source)
+    wanted = Clouds.of(*sides, torch.float64)
+    found = Items.of(source, target).swapped(signs)
+    for name in ("source", "target", "gap"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name))
+    for name in ("within_source", "within_target", "across"):
+        torch.testing.assert_close(
+            getattr(found, name).double(), getattr(wanted, name), atol=2e-5, rtol=0
+        )
+    axes = torch.randn(4, 2, generator=rng, dtype=torch.float64)
+    along = Items.of(source, target).along(axes).swapped(signs)
+    torch.testing.assert_close(along.source, wanted.source @ axes)
+
+
+def test_all_swaps_of_a_report_look_distances_up_in_two_tables(rng, monkeypatch):
+    """One table of items and one of deviations, and three products for the clouds as seen."""
+    made = []
+
+    def counted(x, y):
+        made.append(len(x))
+        return squared_distances(x, y)
+
+    monkeypatch.setattr("probes.distribution.clouds.squared_distances", counted)
+    space = space_of(*differing(rng, 60))
+    for name in ("exact", "sinkhorn", "sliced", "gaussian"):
+        for probe in SQUARED[name][1:]:
+            probe.measure(space)
+    for _, _, part in KERNEL.values():
+        part.measure(space)
+    assert sorted(made) == [60, 60, 60, 120, 120]
+
+
 @EACH_SQUARED
 def test_a_bias_beyond_the_interval_is_noted(rng, distance, whole, part):
     few = part.measure(space_of(*strangers(rng, 40, 12)))
     assert few.null.value > 0
     if distance is gaussian.gaussian_wasserstein:
         return  # Shrinkage takes most of the bias; what is left has a note of its own.
-    assert distribution.OF_SAMPLES in few.notes
+    assert squared_distance.OF_SAMPLES in few.notes
     apart = torch.tensor([3.0, 0])
     cloud = torch.randn(2, 400, 2, generator=rng)
     far = whole.measure(space_of(cloud[0], 5 * cloud[1] + apart))
-    assert distribution.OF_SAMPLES not in far.notes
+    assert squared_distance.OF_SAMPLES not in far.notes

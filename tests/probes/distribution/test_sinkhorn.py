@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.distribution import sinkhorn
-from probes.distribution.clouds import OF_SAMPLES, centred, squared_distances
+from probes.distribution.clouds import centred, squared_distances
 from probes.distribution.sinkhorn import (
     RELATIVE_EPSILON,
     SINKHORN_DIVERGENCE,
@@ -18,6 +18,7 @@ from probes.distribution.sinkhorn import (
     potentials,
     sinkhorn_divergence,
 )
+from probes.distribution.squared_distance import OF_SAMPLES
 from probes.distribution.transport import exact_wasserstein
 from probes.inputs import UnreliableEstimate
 from tests.probes.paired_clouds import differing, seeded, space_of, strangers, stretched
