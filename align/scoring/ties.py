@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +45,12 @@ def falling_order(scores: Tensor, *, within: float | Tensor) -> Tensor:
     Entries of ``scores`` ``(..., n)``, not NaN, are equal that lie no more than ``within`` below
     the first of their run, the largest that is not equal to a larger one.
     """
-    falling, places = scores.sort(dim=-1, descending=True, stable=True)
-    return _by_runs(falling, places, within)
+    if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
+        # NumPy sorts by vector instructions, PyTorch one number at a time.
+        places = torch.from_numpy(np.argsort(scores.neg().numpy(), axis=-1))
+    else:
+        places = scores.argsort(dim=-1, descending=True)
+    return _by_runs(scores.gather(-1, places), places, within)
 
 
 def largest_first(scores: Tensor, k: int, *, within: float | Tensor) -> Tensor:
@@ -61,13 +66,36 @@ def largest_first(scores: Tensor, k: int, *, within: float | Tensor) -> Tensor:
 
 def _by_runs(falling: Tensor, places: Tensor, within: float | Tensor) -> Tensor:
     """``places`` of falling scores, those of each run of equals in rising order."""
+    starts = _starts(falling, within)
+    # Entries alone in their run stay where they are; the few others are sorted by run and place.
+    last = torch.ones_like(starts[..., :1])
+    shared = ~(starts & torch.cat([starts[..., 1:], last], dim=-1))
+    run, place = starts.flatten().cumsum(0)[shared.flatten()], places[shared]
+    order = (run * (places.amax() + 1) + place).argsort()
+    return places.masked_scatter(shared, place[order])
+
+
+def _starts(falling: Tensor, within: float | Tensor) -> Tensor:
+    """Which of falling scores ``(..., n)`` begin a run of equals; bool."""
+    starts = torch.ones_like(falling, dtype=torch.bool)
+    starts[..., 1:] = falling[..., 1:] < falling[..., :-1] - within
+    # Where each is equal to the one before, the run as a whole may still be too long for one.
+    at = torch.arange(falling.shape[-1], device=falling.device)
+    first = falling.gather(-1, torch.where(starts, at, 0).cummax(dim=-1).values)
+    too_long = (falling < first - within).any(dim=-1)
+    if bool(too_long.any()):
+        tolerance = torch.as_tensor(within).expand_as(falling[..., :1])
+        starts[too_long] = _starts_one_by_one(falling[too_long], tolerance[too_long])
+    return starts
+
+
+def _starts_one_by_one(falling: Tensor, within: Tensor) -> Tensor:
     first = falling[..., :1]
-    bars = []
-    for score in torch.split(falling, 1, dim=-1):
-        first = torch.where(score < first - within, score, first)
-        bars.append(first)
-    run = torch.cat(bars, dim=-1).diff(dim=-1, prepend=falling[..., :1]).ne(0).cumsum(dim=-1)
-    return places.gather(-1, (run * (places.amax() + 1) + places).argsort(dim=-1))
+    starts = [torch.ones_like(first, dtype=torch.bool)]
+    for score in torch.split(falling[..., 1:], 1, dim=-1):
+        starts.append(score < first - within)
+        first = torch.where(starts[-1], score, first)
+    return torch.cat(starts, dim=-1)
 
 
 def first_best(scores: Sequence[float], *, within: float = MEANS) -> int:

@@ -16,7 +16,7 @@ from probes.inputs import Matrix, codes_of, each_near_one, pairs
 from probes.nulls import upper_p
 from probes.space import SAMPLE, Probe, Space, once_per_space
 from probes.structure import held_out as cca
-from probes.structure.components import leading_components
+from probes.structure.components import Components, components_of
 
 _DIMS = 32  # leading canonical directions of the report
 _RIDGE = 1.0  # in units of the mean eigenvalue of each covariance; where align.rcca starts as well
@@ -139,7 +139,8 @@ def canonical_spectrum(
     """
     x, y = each_near_one(*pairs(source, target, least=cca.FOLDS))
     check_at_least("ridge", ridge, 0)
-    return _fit(x, y, codes_of(groups, len(x)), dims, ridge, seed).spectrum
+    sides = Components.of("source", x), Components.of("target", y)
+    return _fit(sides, codes_of(groups, len(x)), dims, ridge, seed).spectrum
 
 
 class _CanonicalFit(NamedTuple):
@@ -156,10 +157,13 @@ class _CanonicalFit(NamedTuple):
 
 
 def _fit(
-    source: Tensor, target: Tensor, codes: Tensor, dims: int | None, ridge: float, seed: int
+    sides: tuple[Components, Components],
+    codes: Tensor,
+    dims: int | None,
+    ridge: float,
+    seed: int,
 ) -> _CanonicalFit:
-    x = leading_components("source", source, _COMPONENTS)
-    y = leading_components("target", target, _COMPONENTS)
+    x, y = (side.leading(_COMPONENTS) for side in sides)
     most = min(x.shape[1], y.shape[1])
     if dims is None:
         dims = min(_DIMS, most)
@@ -174,7 +178,7 @@ def _fit(
 @once_per_space
 def _fit_of(space: Space) -> _CanonicalFit:
     drawn = space.sample(SAMPLE).space
-    return _fit(drawn.source, drawn.target, drawn.codes, None, _RIDGE, space.seed)
+    return _fit(components_of(drawn), drawn.codes, None, _RIDGE, space.seed)
 
 
 def canonical_spectrum_of(space: Space) -> CanonicalSpectrum:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from align._checks import check_positive
 from probes.estimates import Measured, Null, SmoothEstimate, linearised
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
+from probes.medians import median_of
 from probes.nulls import matrix_products, random_pairings, upper_p
-from probes.space import SAMPLE, Probe, Space
+from probes.space import SAMPLE, Probe, Sample, Space
 from probes.structure.components import deviations
 
 _DRAWS = 99  # random pairings behind a p-value; each visits all pairs of SAMPLE pairs
@@ -129,7 +130,7 @@ def rbf_cka(
     check_positive("bandwidth", bandwidth)
     x, y = _independent(source, target, groups)
     announce(_notes(x, y))
-    return _gaussian(x, y, bandwidth=bandwidth).value
+    return _gaussian(*_gaussian_kernels(x, y, bandwidth)).value
 
 
 def _independent(
@@ -172,8 +173,12 @@ def _linear(x: Tensor, y: Tensor, *, unbiased: bool = True) -> SmoothEstimate:
     return _alignment(xy, xx, yy)
 
 
-def _gaussian(x: Tensor, y: Tensor, *, bandwidth: float = 1.0) -> SmoothEstimate:
-    k, m = _gaussian_kernel("source", x, bandwidth), _gaussian_kernel("target", y, bandwidth)
+def _gaussian_kernels(x: Tensor, y: Tensor, bandwidth: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Gaussian kernels within both sides after ``_centre``, ``(n, n)`` each."""
+    return _gaussian_kernel("source", x, bandwidth), _gaussian_kernel("target", y, bandwidth)
+
+
+def _gaussian(k: Tensor, m: Tensor) -> SmoothEstimate:
     return _alignment((k * m).sum(dim=1), k.square().sum(dim=1), m.square().sum(dim=1))
 
 
@@ -194,7 +199,8 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
     n, (d, e) = len(x), (x.shape[1], y.shape[1])
     if 2 * d * e <= n * (d + e):
         return ((x @ (x.T @ y)) * y).sum(dim=1)
-    return ((x @ x.T) * (y @ y.T)).sum(dim=1)
+    within = x @ x.T
+    return (within * (within if y is x else y @ y.T)).sum(dim=1)
 
 
 def _unbiased(products: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -215,7 +221,7 @@ def _gaussian_kernel(name: str, x: Tensor, bandwidth: float = 1.0) -> Tensor:
     norms = x.square().sum(dim=1)
     squares = (x @ x.T).mul_(-2).add_(norms).add_(norms[:, None])
     # The square of the median is the median of the squares.
-    median = float(squares[torch.ones_like(squares, dtype=torch.bool).triu(1)].median())
+    median = median_of(squares[torch.ones_like(squares, dtype=torch.bool).triu(1)])
     if median <= _EQUIDISTANT * float(norms.mean()):
         raise ValueError(
             f"more than half of the distances within {name} must differ from 0, for a bandwidth; "
@@ -249,43 +255,58 @@ def _check_shape(name: str, centred: Tensor, whole: Tensor) -> None:
         )
 
 
-def _linear_kernel(name: str, x: Tensor) -> Tensor:
-    x = deviations(name, x)
-    return _centre((x @ x.T).fill_diagonal_(0))
+def _linear_kernels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear kernels within both sides after ``_centre``, ``(n, n)`` each."""
+    x, y = deviations("source", x), deviations("target", y)
+    return _centre((x @ x.T).fill_diagonal_(0)), _centre((y @ y.T).fill_diagonal_(0))
 
 
-def _measure(
-    space: Space,
-    *,
-    purpose: str,
-    size: int,
-    estimate: Callable[[Tensor, Tensor], SmoothEstimate],
-    kernel: Callable[[str, Tensor], Tensor],
+def _first(space: Space) -> tuple[Tensor, Tensor, Tensor]:
+    """The first pair of each group, ``(g,)`` int64, and its two sides."""
+    rows = _first_of_groups(space.codes)
+    return rows, space.source[rows], space.target[rows]
+
+
+def _measure_linear_cka(space: Space) -> Measured:
+    # The cost grows with the pairs only, but for the null.
+    drawn = space.sample(5000)
+    _, x, y = _first(drawn.space)
+    _, few_x, few_y = _first(space.sample(SAMPLE).space)
+    return _measured(space, drawn, _linear(x, y), _linear_kernels(few_x, few_y), "linear_cka")
+
+
+def _measure_rbf_cka(space: Space) -> Measured:
+    # Time and memory grow with the square of the pairs.
+    drawn, few = space.sample(2000), space.sample(SAMPLE)
+    _, x, y = _first(drawn.space)
+    kernels = _gaussian_kernels(x, y)
+    estimate = _gaussian(*kernels)
+    if few.space is not drawn.space:
+        _, x, y = _first(few.space)
+        kernels = _gaussian_kernels(x, y)
+    return _measured(space, drawn, estimate, kernels, "rbf_cka")
+
+
+def _measured(
+    space: Space, drawn: Sample, cka: SmoothEstimate, kernels: tuple[Tensor, Tensor], purpose: str
 ) -> Measured:
-    drawn, rows = space.sample(size)
-    first = _first_of_groups(drawn.codes)
-    x, y = drawn.source[first], drawn.target[first]
-    cka = estimate(x, y)
+    """The estimate on the pairs drawn, with p by random pairing from kernels of few of them.
+
+    HSIC of each side with itself stays as it is under a pairing and can be left out.
+    """
+    first, x, y = _first(drawn.space)
     replicate = linearised(cka.value, cka.influence)
+    as_seen = torch.arange(len(kernels[0]))
+    pairings = random_pairings(as_seen, _DRAWS, space.generator(purpose))
+    seen = matrix_products(*kernels, as_seen[None]).item()
     return Measured(
         cka.value,
         # A group is drawn as often as the one pair of it that is used.
         lambda weights: replicate(weights[:, first]),
-        null=Null(0.0, _p_value(space, kernel, purpose)),
-        rows=rows,
+        null=Null(0.0, upper_p(seen, matrix_products(*kernels, pairings))),
+        rows=drawn.rows,
         notes=_notes(x, y),
     )
-
-
-def _p_value(space: Space, kernel: Callable[[str, Tensor], Tensor], purpose: str) -> float:
-    """p by random pairing; HSIC of each side with itself stays as it is and can be left out."""
-    drawn = space.sample(SAMPLE).space
-    first = _first_of_groups(drawn.codes)
-    k, m = kernel("source", drawn.source[first]), kernel("target", drawn.target[first])
-    as_seen = torch.arange(len(first))
-    pairings = random_pairings(as_seen, _DRAWS, space.generator(purpose))
-    seen = matrix_products(k, m, as_seen[None]).item()
-    return upper_p(seen, matrix_products(k, m, pairings))
 
 
 _probe = partial(
@@ -300,10 +321,7 @@ LINEAR_CKA = _probe(
     label="CKA, linear",
     extreme=1.0,
     function=linear_cka,
-    # The cost grows with the pairs only.
-    measure=partial(
-        _measure, purpose="linear_cka", size=5000, estimate=_linear, kernel=_linear_kernel
-    ),
+    measure=_measure_linear_cka,
     interval="bootstrap over pairs, to first order",
 )
 RBF_CKA = _probe(
@@ -311,9 +329,6 @@ RBF_CKA = _probe(
     label="CKA, Gaussian kernel",
     extreme=1.0,
     function=rbf_cka,
-    # Time and memory grow with the square of the pairs.
-    measure=partial(
-        _measure, purpose="rbf_cka", size=2000, estimate=_gaussian, kernel=_gaussian_kernel
-    ),
+    measure=_measure_rbf_cka,
     interval="bootstrap over pairs, to first order, bandwidths held fixed",
 )

@@ -1,9 +1,13 @@
-"""Rows less their mean, and the leading principal components of one side; neither takes pairing."""
+"""Rows less their mean, and the principal components of one side; neither takes pairing."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from probes.space import Space, once_per_space
 
 
 def deviations(name: str, x: Tensor) -> Tensor:
@@ -20,32 +24,39 @@ def deviations(name: str, x: Tensor) -> Tensor:
     return apart
 
 
-def leading_components(name: str, x: Tensor, k: int) -> Tensor:
-    """Scores on the ``k`` leading components, ``(n, k)``; fewer if there are no more.
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """Principal components of one side, strongest first; none beyond ``n - 1`` and ``d``."""
 
-    A side of ``k`` dimensions or less is centred only: a rotation of it holds nothing new.
-    """
-    x = deviations(name, x)
-    n, d = x.shape
-    return x if d <= k else _scores(x, min(k, n - 1))[0]
+    deviations: Tensor  # rows less their mean, (n, d)
+    scores: Tensor  # of each row on each component, (n, r)
+    variances: Tensor  # up to one factor, (r,)
+
+    @classmethod
+    def of(cls, name: str, x: Tensor) -> Components:
+        """Those of rows ``(n, d)``; ``ValueError`` if they are one point."""
+        x = deviations(name, x)
+        n, d = x.shape
+        # All of them by divide and conquer take less time than some by bisection.
+        values, vectors = torch.linalg.eigh(x.T @ x if d <= n else x @ x.T)
+        most = min(n - 1, d)
+        leading, falling = vectors.flip(1)[:, :most], values.flip(0)[:most].clamp_min(0)
+        return cls(x, x @ leading if d <= n else leading * falling.sqrt(), falling)
+
+    def leading(self, k: int) -> Tensor:
+        """Scores on the ``k`` leading components, ``(n, k)``; fewer if there are no more.
+
+        A side of ``k`` dimensions or less is centred only: a rotation of it holds nothing new.
+        """
+        return self.deviations if self.deviations.shape[1] <= k else self.scores[:, :k]
+
+    def holding(self, share: float) -> Tensor:
+        """Scores on the fewest components that hold a share of the variance in (0, 1]."""
+        cumulative = self.variances.double().cumsum(0)
+        return self.scores[:, : int((cumulative < share * cumulative[-1]).sum()) + 1]
 
 
-def components_holding(name: str, x: Tensor, variance: float) -> Tensor:
-    """Scores on the fewest components that hold a share of the variance in (0, 1], ``(n, k)``."""
-    x = deviations(name, x)
-    scores, variances = _scores(x, min(len(x) - 1, x.shape[1]))
-    cumulative = variances.double().cumsum(0)
-    return scores[:, : int((cumulative < variance * cumulative[-1]).sum()) + 1]
-
-
-def _scores(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Scores of centred rows on ``k`` leading components, and their eigenvalues, falling."""
-    from scipy.linalg import eigh
-
-    n, d = x.shape
-    gram = (x.T @ x if d <= n else x @ x.T).numpy()
-    # Finding only the leading ones takes a third of the time.
-    values, vectors = eigh(gram, subset_by_index=[len(gram) - k, len(gram) - 1])
-    leading = torch.from_numpy(vectors).flip(1)
-    falling = torch.from_numpy(values).flip(0).clamp_min(0)
-    return (x @ leading if d <= n else leading * falling.sqrt()), falling
+@once_per_space
+def components_of(space: Space) -> tuple[Components, Components]:
+    """Those of the source and of the target of a space, which several probes look at."""
+    return Components.of("source", space.source), Components.of("target", space.target)

@@ -132,15 +132,12 @@ def _whitened(name: str, x: Tensor, outside: Tensor, ridge: float) -> Tensor:
 
 def _leading(cross: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     """Leading singular vectors of ``(d, e)``, in columns."""
-    from scipy.linalg import eigh
-
     if cross.shape[0] > cross.shape[1]:
         v, u = _leading(cross.T, dims)
         return u, v
-    d = len(cross)
-    # A full SVD takes five times as long.
-    _, vectors = eigh((cross @ cross.T).numpy(), subset_by_index=[d - dims, d - 1])
-    u = torch.from_numpy(vectors).flip(1)
+    # A full SVD takes ten times as long.
+    _, vectors = torch.linalg.eigh(cross @ cross.T)
+    u = vectors[:, -dims:].flip(1)
     return u, _unit_columns(cross.T @ u)
 
 

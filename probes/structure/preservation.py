@@ -15,8 +15,7 @@ from align.scoring.inner_products import inner_products
 from align.scoring.ties import PRODUCTS, falling_order
 from probes.estimates import Measured, Null, mean_of, sizes_of_others
 from probes.inputs import Matrix, codes_of, directions, matrix
-from probes.space import SAMPLE, K, Probe, Space, for_each_side
-from probes.structure.neighbourhoods import neighbours
+from probes.space import SAMPLE, K, Probe, Space, for_each_side, once_per_space
 
 _ROWS = 1024  # rows scored at a time; bounds memory whatever n
 
@@ -132,24 +131,38 @@ def _checked(
 
 def _preserved(ranked: Tensor, near: Tensor, codes: Tensor, k: int) -> Tensor:
     """1 less the excess ranks in ``ranked`` of the neighbours in ``near``, ``(n,)`` float64."""
+    blocks = torch.split(torch.arange(len(codes)), _ROWS)
+    excess = [_excess(_ranks(ranked, codes, b), _ranks(near, codes, b), k) for b in blocks]
+    return _share_kept(torch.cat(excess), codes, k)
+
+
+def _excess(ranked: Tensor, near: Tensor, k: int) -> Tensor:
+    """Sum of the ranks beyond ``k`` of those that are near, from ranks ``(b, n)``; ``(b,)``."""
+    return (ranked - k).clamp_min_(0).mul_(near <= k).sum(dim=1)
+
+
+def _share_kept(excess: Tensor, codes: Tensor, k: int) -> Tensor:
     others = sizes_of_others(codes)
     check_k(k, int(others.min()) - 1, of="one less than the items outside the largest group")
-    nearest = neighbours(near, codes, k)
-    excess = torch.cat(
-        [
-            (_ranks(ranked, codes, rows, nearest[rows]) - k).clamp_min(0).sum(dim=1)
-            for rows in torch.split(torch.arange(len(codes)), _ROWS)
-        ]
-    )
     return 1 - excess.double() / _worst(others, k)
 
 
-def _ranks(x: Tensor, codes: Tensor, rows: Tensor, of: Tensor) -> Tensor:
-    """Rank of columns ``of`` ``(b, k)`` among the other groups for some rows, 1 is nearest."""
+def _ranks(x: Tensor, codes: Tensor, rows: Tensor) -> Tensor:
+    """Rank of each row among those of other groups, 1 is nearest, for some; ``(b, n)`` int32.
+
+    Rows of the own group come last.
+    """
     scores = inner_products(x[rows], x).masked_fill_(codes[rows, None] == codes, -torch.inf)
     order = falling_order(scores, within=PRODUCTS)
-    places = torch.empty_like(order).scatter_(1, order, torch.arange(len(x)).expand_as(order))
-    return 1 + places.gather(1, of)
+    ranks = torch.arange(1, len(x) + 1, dtype=torch.int32)
+    return torch.empty(order.shape, dtype=torch.int32).scatter_(1, order, ranks.expand_as(order))
+
+
+@once_per_space
+def _ranks_of(space: Space) -> tuple[Tensor, Tensor]:
+    """Ranks within the source and within the target of a space, ``(n, n)`` each."""
+    rows = torch.arange(space.n)
+    return _ranks(space.source, space.codes, rows), _ranks(space.target, space.codes, rows)
 
 
 def _worst(others: Tensor, k: int) -> Tensor:
@@ -168,8 +181,10 @@ def _by_chance(others: Tensor, k: int) -> float:
 def _measure(space: Space, *, side: Side, backwards: bool) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     first = drawn if drawn.before is None else drawn.before
-    sides = first.side(side), drawn.side(side)
-    value, replicate = mean_of(_preserved(*(sides[::-1] if backwards else sides), drawn.codes, K))
+    number = 0 if side == "source" else 1
+    ranks = _ranks_of(first)[number], _ranks_of(drawn)[number]
+    excess = _excess(*(ranks[::-1] if backwards else ranks), K)
+    value, replicate = mean_of(_share_kept(excess, drawn.codes, K))
     null = Null(_by_chance(sizes_of_others(drawn.codes), K))
     return Measured(value, replicate, null=null, rows=rows)
 

@@ -96,15 +96,19 @@ def _rsa(x: Tensor, y: Tensor, codes: Tensor) -> _RankCorrelation:
 
 def _ranks(name: str, cosines: Tensor) -> Tensor:
     """Ranks with mean 0 and variance 1, ties at their mean rank, ``(m,)`` float64."""
-    from scipy.stats import rankdata
-
     low, high = (float(bound) for bound in cosines.aminmax())
     if high - low <= _ROUNDING:
         raise ValueError(
             f"the cosines within {name} must differ to be ranked; they all lie in "
             f"[{low:.7g}, {high:.7g}]. Look for embeddings that are all equal."
         )
-    ranks = torch.from_numpy(rankdata((cosines / _LEVEL).round().numpy())) - (len(cosines) + 1) / 2
+    levels = (cosines / _LEVEL).round().long()
+    levels -= levels.amin()
+    # There are so few levels that their entries are counted, which takes no sort; all at a level
+    # have the rank in its middle.
+    counts = torch.bincount(levels).double()
+    middle = counts.cumsum(0) - (counts - 1) / 2 - (len(cosines) + 1) / 2
+    ranks = middle[levels]
     return ranks / ranks.square().mean().sqrt()
 
 

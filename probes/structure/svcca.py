@@ -11,7 +11,7 @@ from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
 from probes.space import SAMPLE, Probe, Space
 from probes.structure import held_out as cca
-from probes.structure.components import components_holding
+from probes.structure.components import Components, components_of
 
 _VARIANCE = 0.99
 _RIDGE = 1e-4  # just enough to invert a covariance, in units of its mean eigenvalue
@@ -80,16 +80,16 @@ def svcca(
         raise ValueError(
             f"variance must lie in (0, 1], a share; got {variance}. Pass 0.99 for 99 %."
         )
-    projected, notes = _svcca(x, y, codes, variance, seed)
+    sides = Components.of("source", x), Components.of("target", y)
+    projected, notes = _svcca(sides, codes, variance, seed)
     announce(notes)
     return projected.correlations.mean().item()
 
 
 def _svcca(
-    source: Tensor, target: Tensor, codes: Tensor, variance: float, seed: int
+    sides: tuple[Components, Components], codes: Tensor, variance: float, seed: int
 ) -> tuple[cca.HeldOut, tuple[str, ...]]:
-    x = components_holding("source", source, variance)
-    y = components_holding("target", target, variance)
+    x, y = (side.holding(variance) for side in sides)
     widths = x.shape[1], y.shape[1]
     fitted_on = len(x) * (cca.FOLDS - 1) // cca.FOLDS
     notes: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def _svcca(
 
 def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    projected, notes = _svcca(drawn.source, drawn.target, drawn.codes, _VARIANCE, space.seed)
+    projected, notes = _svcca(components_of(drawn), drawn.codes, _VARIANCE, space.seed)
     influence = cca.REFITTED * projected.influence.mean(dim=1)
     estimate = SmoothEstimate(projected.correlations.mean().item(), influence, notes)
     # Fitting hundreds of directions anew for each random pairing would take seconds.
