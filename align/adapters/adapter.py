@@ -15,12 +15,13 @@ from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.export.files import export
 from align.adapters.maps.linear import SideMap
 from align.adapters.panels import adapter_line, adapter_panel
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.paired_arguments import as_pairs
-from align.data.sides import Side
+from align.data.sides import Side, other_side
 
 
 class Adapter(nn.Module):
@@ -201,6 +202,48 @@ class Adapter(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""
         files.save(self.components(), self.card, folder)
+
+    def export(self, path: str | Path, *, side: Side = "source") -> tuple[Path, Path]:
+        """Write ``queries`` and ``gallery`` as two ONNX models, for programs without torch.
+
+        ``adapter.onnx`` is ``queries`` of the side that asks, and small: what answers a query loads
+        it alone. ``adapter.gallery.onnx`` is ``gallery`` of the other side, expansion and
+        correction included, for whoever fills the index. Each has one input, ``embeddings``
+        ``(n, d_side)`` float32, and one output, ``queries`` or ``gallery``. They are two files
+        since a runtime wants all inputs of a model, also for one of its outputs.
+
+        Models check nothing: an input must be finite and have no zero row, and come from the
+        encoder that the metadata names beside the digest of the adapter. A gallery takes memory
+        for its similarities to the whole reference set, so map some thousand items at a time.
+
+        Both are run by ONNX Runtime before they are written, and every row is within 1e-5 of its
+        own length of what this adapter gives.
+
+        Args:
+            path: The file of the queries, ``NAME.onnx``; the other is ``NAME.gallery.onnx`` beside
+                it. Each appears whole or not at all, and replaces a file that is there.
+            side: Which side asks.
+
+        Returns:
+            The two paths.
+
+        Raises:
+            ImportError: ``onnx`` or ``onnxruntime`` is missing.
+            OSError: A file cannot be written.
+            RuntimeError: The two runtimes do not agree.
+            TypeError: A map is none of those in ``align.adapters.maps``.
+            ValueError: ``path`` does not end in ``.onnx``, or ``side`` is neither ``"source"`` nor
+                ``"target"``.
+        """
+        check_side(side)
+        other = other_side(side)
+        return export(
+            self.components(),
+            self.card,
+            path,
+            queries=(side, lambda x: self.queries(x, side=side)),
+            gallery=(other, lambda y: self.gallery(y, side=other)),
+        )
 
     def check_fingerprint(self, side: Side, fingerprint: str | None) -> None:
         """Raise ``ValueError`` if vectors of this encoder are not what ``side`` was fitted on."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from align._files.tensors import digest_of
-from align.adapters.adapter import Adapter
 from align.adapters.artifact.config import describe
+from align.adapters.components import Components
 
 
-def adapter_digest(adapter: Adapter, **words: str | None) -> str:
+def adapter_digest(components: Components, **words: str | None) -> str:
     """SHA-256 over weights, architecture and corrections of an adapter, in hexadecimal.
 
     Two adapters of one digest give the same vectors. What is remembered of training, and the
@@ -19,20 +20,20 @@ def adapter_digest(adapter: Adapter, **words: str | None) -> str:
     Raises:
         TypeError: A map is none of those in ``align.adapters.maps``.
     """
-    plain = adapter.replaced(training_items=None)
-    parts = describe(plain.components())
+    plain = replace(components, training_items=None)
+    parts = describe(plain)
     del parts["training_items"]
     texts = {name: json.dumps(word) for name, word in words.items()}
     texts["architecture"] = json.dumps(parts, sort_keys=True)
-    return digest_of(plain.state_dict(), texts)
+    return digest_of(plain.module().state_dict(), texts)
 
 
-def check_digest(adapter: Adapter, digest: str | None, name: str) -> None:
+def check_digest(components: Components, digest: str | None, name: str) -> None:
     """Raise ``ValueError`` unless an adapter, loaded from ``name``, is the one that is expected.
 
     ``digest`` is what ``adapter_digest`` gave of that; ``None`` takes any.
     """
-    actual = None if digest is None else adapter_digest(adapter)
+    actual = None if digest is None else adapter_digest(components)
     if actual != digest:
         raise ValueError(
             f"the adapter must be the one that the stored vectors came from, {str(digest)[:16]}; "

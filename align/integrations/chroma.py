@@ -71,8 +71,8 @@ class AlignEmbeddingFunction(EmbeddingFunction[Embeddable]):
         self._name = str(folder.resolve()) if folder.exists() else str(adapter)
         # A missing encoder is an error on use: Chroma builds this from its settings to check them.
         loaded = load(self._name)
-        check_digest(loaded, digest, self._name)
-        self._digest = adapter_digest(loaded)
+        check_digest(loaded.components(), digest, self._name)
+        self._digest = adapter_digest(loaded.components())
         self.embedder = Embedder(loaded, source=source, target=target)
         self.side: Side = side
 

@@ -74,7 +74,7 @@ class _AlignedEmbedder:
     def _loaded(self) -> Embedder[Tensor]:
         if self._embedder is None:
             adapter = load(self.adapter)
-            check_digest(adapter, self.digest, self.adapter)
+            check_digest(adapter.components(), self.digest, self.adapter)
             encoder = None if self.encoder is None else self.encoder()
             source, target = (encoder, None) if self.side == "source" else (None, encoder)
             self._embedder = Embedder(adapter, source=source, target=target)
@@ -85,7 +85,7 @@ class _AlignedEmbedder:
         return default_to_dict(  # type: ignore[no-any-return]
             self,
             adapter=self.adapter,
-            digest=self.digest or adapter_digest(load(self.adapter)),
+            digest=self.digest or adapter_digest(load(self.adapter).components()),
             encoder=None if self.encoder is None else serialize_callable(self.encoder),
             side=self.side,
             modality=self.modality,

@@ -142,7 +142,7 @@ class Embedder(Generic[VectorsT]):
             f"{role} encoder": fingerprints.get(role) or card.encoders.get(role)
             for role in ("source", "target", "instruction")
         }
-        return adapter_digest(self.adapter, **known, **words)
+        return adapter_digest(self.adapter.components(), **known, **words)
 
     def encoder(self, side: Side) -> Encoder:
         """The encoder of a side.

@@ -46,6 +46,7 @@ def test_the_help_names_the_commands():
         "curate",
         "fit",
         "evaluate",
+        "export",
         "gap",
         "index",
         "info",

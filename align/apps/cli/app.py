@@ -16,6 +16,7 @@ from align._display.interruption import notes_of
 from align.apps.cli.compare import compare
 from align.apps.cli.curate import curate
 from align.apps.cli.evaluate import evaluate
+from align.apps.cli.export import export
 from align.apps.cli.fit import fit
 from align.apps.cli.gap import gap
 from align.apps.cli.index import index
@@ -52,7 +53,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (curate, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, info):
+for command in (
+    curate, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, export, info,
+):  # fmt: skip
     app.command(cls=Command)(_interruptible(command))
 
 store_app = typer.Typer(
