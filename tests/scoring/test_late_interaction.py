@@ -16,6 +16,7 @@ from align.scoring.kernels import cpu_topk, reference
 from align.scoring.late_interaction import EXTRA_BYTES, maxsim, topk
 from align.scoring.topk import Neighbours
 from tests.helpers.largest_storage import LargestStorage
+from tests.helpers.one_thread import one_thread
 
 NONE = MultiVector(torch.empty(0, 6), torch.zeros(1, dtype=torch.int64))
 
@@ -207,7 +208,7 @@ def test_a_collection_on_disk_is_never_copied_whole(rng, tmp_path, budget):
         lambda: maxsim(queries, documents, budget=budget),
         lambda: topk(queries, documents, 5, budget=budget),
     ):
-        with LargestStorage() as largest:
+        with one_thread(), LargestStorage() as largest:
             work()
         assert 2**19 < largest.bytes <= EXTRA_BYTES // 4
 

@@ -7,17 +7,28 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from align.data.multi_vector import INT8_MAX, MultiVector
+from align.scoring.kernels.cpu_reading import reading
+from align.scoring.kernels.cpu_threads import workers
 
 # A block of document tokens and its product with query tokens, for each thread: about what a core's
 # share of the caches holds until it is used. Measured as fast from half to twice of this; at four
 # times it spills, and below a quarter the cost of calls shows.
 _TOKEN_BYTES, _PRODUCT_BYTES = 2**21, 2**21
-_MOST_THREADS = 4  # that a block is made larger for: this bounds memory
+
+# Where there are fewer documents than fill such blocks for all threads: blocks that each thread
+# has, and rows below which the cost of calls shows.
+_BLOCKS_EACH, _FEWEST = 4, 1024
+
+_COLD = 2  # blocks of a thread that take longer because they are the first
+
+# Products of so many entries and steps take less than it costs to hand them to other threads.
+_SMALL = 2**24
 
 # Query tokens in one product: enough for full matrix speed, few enough to leave it many rows. The
 # best of a grid with 8,192 query tokens.
@@ -116,16 +127,17 @@ def blocks(offsets: Tensor, *, rows: int, spare: int, width: int) -> Iterator[Bl
         falling, sums = lengths.tolist(), [0, *lengths.cumsum(0).tolist()]
         starts = ends[:-1][order][:, None]
         columns = (order + first, starts, starts + lengths[:, None] - 1)
+        begins = columns[1].flatten().tolist()
         items, starts, lasts = (column.to(offsets.device) for column in columns)
         low = 0
         while low < len(falling):
             t = falling[low]
-            most = min(low + max(1, rows // t), len(falling))
-            # Rows that are repeats, were the block to end after document ``high``.
-            repeats = [(high - low) * t - sums[high] + sums[low] for high in range(low, most + 1)]
-            high = low + bisect_right(repeats, spare) - 1
-            run = equal or high - low == 1
-            row = int(columns[1][low]) if run else -1
+            high = min(low + max(1, rows // t), len(falling))
+            if not equal:
+                # Rows that are repeats, were the block to end after each of its documents.
+                repeats = [(end - low) * t - sums[end] + sums[low] for end in range(low, high + 1)]
+                high = low + bisect_right(repeats, spare) - 1
+            row = begins[low] if equal or high - low == 1 else -1
             yield Block(items[low:high], starts[low:high], lasts[low:high], t, row)
             low = high
 
@@ -140,8 +152,8 @@ def runs(offsets: Tensor, *, items: int, rows: int) -> Iterator[tuple[int, int]]
         first += max(fit, 1)
 
 
-class Workspace:
-    """Buffers that blocks are loaded into and multiplied in, again and again.
+class Product:
+    """What is multiplied with what, cut into tiles of query tokens and blocks of documents.
 
     Args:
         query_tokens: ``(S, d)``; int8, or int16 codes of two digits, for whole numbers only.
@@ -154,32 +166,32 @@ class Workspace:
         self, query_tokens: Tensor, query_ends: Tensor, documents: MultiVector, dtype: torch.dtype
     ) -> None:
         self.query_tokens, self.document_tokens = query_tokens.detach(), documents.tokens.detach()
-        self.offsets = documents.offsets
+        self.offsets, self.dtype = documents.offsets, dtype
         self.tiles = tiles(query_ends)
         self.digits = query_tokens.dtype == torch.int16
         self.whole = dtype == torch.int32
-        stored_as = torch.int8 if self.whole else dtype
+        self.stored_as = torch.int8 if self.whole else dtype
         self.d = query_tokens.shape[1]
-        width = self.d + -self.d % (_LINE_BYTES // stored_as.itemsize)
-        columns = max((tile.last - tile.first for tile in self.tiles), default=1)
-        threads = min(torch.get_num_threads(), _MOST_THREADS)
+        self.width = self.d + -self.d % (_LINE_BYTES // self.stored_as.itemsize)
+        self.columns = max((tile.last - tile.first for tile in self.tiles), default=1)
+        total = len(self.document_tokens)
+        self.small = total * len(query_tokens) * self.width < _SMALL
         rows = min(
-            threads * _TOKEN_BYTES // max(width * stored_as.itemsize, 1),
-            threads * _PRODUCT_BYTES // (columns * dtype.itemsize),
-            len(self.document_tokens) + _TILE,
+            _TOKEN_BYTES // max(self.width * self.stored_as.itemsize, 1),
+            _PRODUCT_BYTES // (self.columns * dtype.itemsize),
+            # Enough blocks that no thread is left with nothing long before the others end.
+            max(total // (1 if self.small else _BLOCKS_EACH * workers()), _FEWEST) + _TILE,
         )
         self.rows = max(rows - rows % _TILE, _TILE)
-        self.spare = min(_SPARE_ENTRIES // columns, self.rows // 8)
-        # What no token fills is multiplied as well: zeros change nothing and are never slow.
-        self._tokens = self.document_tokens.new_zeros(self.rows, width, dtype=stored_as)
-        self._stored = self.document_tokens.new_empty(self.rows, self.d)
-        self._product = self.document_tokens.new_empty(self.rows * columns, dtype=dtype)
-        self._digits = self.document_tokens.new_empty(
-            self.rows * columns * 2 if self.digits else 0, dtype=dtype
+        self.spare = min(_SPARE_ENTRIES // self.columns, self.rows // 8)
+        tokens = self.document_tokens
+        self.in_place = (
+            tokens.dtype == self.stored_as
+            and self.width == self.d
+            and tokens.is_contiguous()
+            and tokens.data_ptr() % _LINE_BYTES == 0
         )
-        self._places = torch.arange(self.rows, device=self.document_tokens.device)
-        self._loaded: tuple[Block, int] | None = None
-        self._padded_queries: tuple[Tile, Tensor] | None = None
+        self.reading = reading(self.stored_as, self.columns)
 
     def blocks(self) -> Iterator[Block]:
         """The documents, in an order that suits the buffers."""
@@ -190,6 +202,24 @@ class Workspace:
         """Places at which to cut the documents of a block: several only for one that is long."""
         return range(0, block.t, self.rows)
 
+
+class Workspace:
+    """Buffers that one thread loads blocks into and multiplies in, again and again."""
+
+    def __init__(self, of: Product) -> None:
+        self.of = of
+        new = of.document_tokens.new_empty
+        self._tokens = new(of.rows, of.width, dtype=of.stored_as)
+        self._tokens[:, of.d :] = 0  # is multiplied as well, and changes nothing
+        self._stored = new(of.rows, of.d)
+        self._product = new(of.rows * of.columns, dtype=of.dtype)
+        self._digits = new(of.rows * of.columns * 2 if of.digits else 0, dtype=of.dtype)
+        self._places = torch.arange(of.rows, device=of.document_tokens.device)
+        self._loaded: tuple[Block, int, Tensor] | None = None
+        self._copies: bool | None = None  # None where there is no choice
+        self._blocks = 0
+        self._padded_queries: tuple[Tile, Tensor] | None = None
+
     def places(self, first: int, t: int) -> Tensor:
         """Places ``first`` to ``first + t`` in a document, ``(t,)`` int64."""
         return self._places[:t] + first if first else self._places[:t]
@@ -197,51 +227,82 @@ class Workspace:
     def queries(self, tile: Tile) -> Tensor:
         """Query tokens of a tile as they are multiplied, ``(k, width)``, or ``(2 k, width)``."""
         if self._padded_queries is None or self._padded_queries[0] is not tile:
-            tokens = self.query_tokens[tile.first : tile.last]
-            if self.digits:
+            tokens = self.of.query_tokens[tile.first : tile.last]
+            if self.of.digits:
                 high = (tokens / RADIX).round().to(torch.int16)
                 tokens = torch.cat([high, tokens - RADIX * high])
-            missing = self._tokens.shape[1] - self.d
-            self._padded_queries = tile, F.pad(tokens.to(self._tokens.dtype), (0, missing))
+            missing = self.of.width - self.of.d
+            self._padded_queries = tile, F.pad(tokens.to(self.of.stored_as), (0, missing))
         return self._padded_queries[1]
 
     def load(self, block: Block, first: int) -> Tensor:
-        """Tokens of a block's documents from place ``first`` on, ``(n, t, d)``, in a buffer.
+        """Tokens of a block's documents from place ``first`` on, ``(n, t, d)``.
 
-        A shorter document repeats its last token, which leaves its maxima as they are. A copy is
-        worth it even where nothing is converted: it reads memory as one stream.
+        A shorter document repeats its last token, which leaves its maxima as they are.
         """
-        t = min(self.rows, block.t - first)
-        count = len(block.items) * t
-        tokens = self._tokens[:count, : self.d]
+        n, t = len(block.items), self._tokens_each(block, first)
+        return torch.unflatten(self._rows(block, first)[: n * t, : self.of.d], 0, (n, t))
+
+    def _tokens_each(self, block: Block, first: int) -> int:
+        return min(self.of.rows, block.t - first)
+
+    def _rows(self, block: Block, first: int) -> Tensor:
+        """As ``load``, ``(rows, width)``, with what fills the last tile up: read where it lies, or
+        copied where it must be converted, gathered or padded, or where that is faster."""
         if self._loaded is None or self._loaded[0] is not block or self._loaded[1] != first:
-            if block.row >= 0:
-                tokens.copy_(self.document_tokens[block.row + first : block.row + first + count])
+            count = len(block.items) * self._tokens_each(block, first)
+            whole, row = count + -count % _TILE, block.row + first
+            of = self.of
+            choice = of.in_place and block.row >= 0 and row + whole <= len(of.document_tokens)
+            self._copies = of.reading.now() if choice else None
+            if self._copies is False:
+                rows = of.document_tokens[row : row + whole]
             else:
-                rows = block.rows(self.places(first, t)).flatten()
-                same = tokens.dtype == self.document_tokens.dtype and tokens.is_contiguous()
-                stored = tokens if same else self._stored[:count]
-                torch.index_select(self.document_tokens, 0, rows, out=stored)
-                if not same:
-                    tokens.copy_(stored)
-            self._loaded = block, first
-        return tokens.view(len(block.items), t, self.d)
+                self._copy(block, first, count)
+                rows = self._tokens[:whole]
+                if whole > count:
+                    rows[count:] = 0  # what is multiplied for nothing is never slow
+            self._loaded = block, first, rows
+        return self._loaded[2]
+
+    def _copy(self, block: Block, first: int, count: int) -> None:
+        tokens, documents = self._tokens[:count, : self.of.d], self.of.document_tokens
+        if block.row >= 0:
+            tokens.copy_(documents[block.row + first : block.row + first + count])
+        else:
+            rows = block.rows(self.places(first, count // len(block.items))).flatten()
+            same = tokens.dtype == documents.dtype and tokens.is_contiguous()
+            stored = tokens if same else self._stored[:count]
+            torch.index_select(documents, 0, rows, out=stored)
+            if not same:
+                tokens.copy_(stored)
 
     def product(self, block: Block, first: int, tile: Tile) -> Tensor:
         """Inner products of what ``load`` brings with a tile's query tokens, ``(n, t, k)``."""
-        n, t, _ = self.load(block, first).shape
-        k, whole = tile.last - tile.first, n * t + -(n * t) % _TILE
-        out = self._product[: whole * k].view(whole, k)
-        tokens, queries = self._tokens[:whole], self.queries(tile).T
-        if self.digits:
-            both = self._digits[: whole * 2 * k].view(whole, 2 * k)
+        n, t, k = len(block.items), self._tokens_each(block, first), tile.last - tile.first
+        tokens, queries = self._rows(block, first), self.queries(tile).T
+        out = self._product[: len(tokens) * k].view(len(tokens), k)
+        if self.of.digits:
+            both = self._digits[: len(tokens) * 2 * k].view(-1, 2 * k)
             torch._int_mm(tokens, queries, out=both)
             torch.add(both[:, k:], both[:, :k], alpha=RADIX, out=out)
-        elif self.whole:
+        elif self.of.whole:
             torch._int_mm(tokens, queries, out=out)
+        elif k == 1 and tokens.device.type == "cpu":
+            # Memory is the limit here, which a product with one column misses by half.
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what overflows
+                np.vecdot(tokens.numpy(), queries.numpy()[:, 0], out=out.numpy()[:, 0])
         else:
             torch.mm(tokens, queries, out=out)
         return out[: n * t].view(n, t, k)
+
+    def took(self, block: Block, seconds: float) -> None:
+        """Learn from the time that a block took whether the next is better copied."""
+        self._blocks += 1
+        rows = len(block.items) * block.t
+        warm = self._blocks > _COLD and _FEWEST <= rows <= self.of.rows
+        if warm and self._copies is not None:
+            self.of.reading.took(seconds / rows, copied=self._copies)
 
     def weights(self, places: Tensor, values: Tensor, t: int) -> Tensor:
         """Zeros, ``(n * t, k)``, but for one of ``values`` ``(n, k)`` per document and query token.

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import gcd
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
-from align.scoring.kernels.cpu_blocks import Block, Tile, Workspace, multiplies_exactly
+from align.scoring.kernels.cpu_blocks import Block, Product, Tile, Workspace, multiplies_exactly
+from align.scoring.kernels.cpu_threads import share_out
 from align.scoring.kernels.reference import Reduction, score_dtype
+
+_WIDE = 32  # columns of which torch takes the maximum at full speed
+_FOLD = 8  # rows beside each other that are not too many to be told apart again
 
 
 def maxsim(queries: MultiVector, documents: MultiVector, *, reduction: Reduction = "sum") -> Tensor:
@@ -68,8 +75,8 @@ def _scores(queries: MultiVector, documents: MultiVector, winners: Tensor | None
     scores = documents.tokens.new_zeros(len(queries), len(documents), dtype=wide)
     both_int8 = {queries.tokens.dtype, documents.tokens.dtype} == {torch.int8}
     exact = both_int8 and documents.tokens.device.type == "cpu" and multiplies_exactly(queries.dim)
-    work = Workspace(queries.tokens, queries.offsets, documents, torch.int32 if exact else wide)
-    add_sums(scores, work, winners)
+    product = Product(queries.tokens, queries.offsets, documents, torch.int32 if exact else wide)
+    add_sums(scores, product, winners)
     # Scales are above zero, so they may wait until after the maximum and the sum.
     for scales, shape in ((queries.scales, (-1, 1)), (documents.scales, (1, -1))):
         if scales is not None:
@@ -78,24 +85,32 @@ def _scores(queries: MultiVector, documents: MultiVector, winners: Tensor | None
 
 
 @torch.no_grad()
-def add_sums(scores: Tensor, work: Workspace, winners: Tensor | None = None) -> None:
+def add_sums(scores: Tensor, product: Product, winners: Tensor | None = None) -> None:
     """Add to ``scores``, ``(q, m)`` floating point, the sums of best products, unscaled.
 
     ``winners``, ``(m, S)`` int32, gets for each document and query token the place in the document
     of the first token that attains the maximum.
     """
-    for block in work.blocks():
-        for tile in work.tiles:
-            best = _best(work, block, tile, winners).to(scores.dtype)
-            scores[tile.low : tile.high].index_add_(1, block.items, tile.sums(best).T)
+
+    def add(blocks: Iterator[Block]) -> None:
+        work = Workspace(product)
+        for block in blocks:
+            start = perf_counter()
+            for tile in product.tiles:
+                best = _best(work, block, tile, winners).to(scores.dtype)
+                scores[tile.low : tile.high].index_add_(1, block.items, tile.sums(best).T)
+            work.took(block, perf_counter() - start)
+
+    alone = product.small or scores.device.type != "cpu"
+    share_out(product.blocks(), add, alone=alone)
 
 
 def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> Tensor:
     """Best product of each document of a block with each query token of a tile, ``(n, k)``."""
     best: Tensor | None = None
-    for first in work.pieces(block):
+    for first in work.of.pieces(block):
         product = work.product(block, first, tile)
-        values = product.amax(1)
+        values = _largest(product)
         if winners is not None:
             places = first_places(product, values) + first
             if best is not None:
@@ -105,6 +120,24 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
         best = values if best is None else torch.maximum(best, values)
     assert best is not None, "a document has a token"
     return best
+
+
+def _largest(product: Tensor) -> Tensor:
+    """``product.amax(1)``, ``(n, t, k)`` to ``(n, k)``; of few columns, several rows at a time.
+
+    Torch takes maxima of 32 columns at a time, and of what is left over thirty times as slowly.
+    """
+    n, t, k = product.shape
+    if k == 1:
+        return product[:, :, 0].amax(1, keepdim=True)
+    fold = _WIDE // gcd(k, _WIDE)
+    fold = min(fold if k <= _FOLD else min(fold, _FOLD), t)
+    if fold == 1:
+        return product.amax(1)
+    whole = t - t % fold
+    folded = torch.unflatten(product[:, :whole], 1, (-1, fold)).flatten(2).amax(1)
+    best = folded.view(n, fold, k).amax(1)
+    return best if whole == t else torch.maximum(best, product[:, whole:].amax(1))
 
 
 def first_places(product: Tensor, best: Tensor) -> Tensor:
@@ -126,18 +159,19 @@ def _gradients(
     The gradient of a score stands at the best token of each query token, in a block of weights that
     is zero elsewhere; two products with it serve both sides, and sums have one order.
     """
-    work = Workspace(queries.tokens, queries.offsets, documents, grad.dtype)
+    product = Product(queries.tokens, queries.offsets, documents, grad.dtype)
+    work = Workspace(product)
     for scales, shape in ((queries.scales, (-1, 1)), (documents.scales, (1, -1))):
         grad = grad if scales is None else grad * scales.view(shape)
     query_grad = grad.new_zeros(queries.tokens.shape) if wanted[0] else None
     document_grad = torch.zeros_like(documents.tokens) if wanted[1] else None
-    for block in work.blocks():
-        for first in work.pieces(block):
+    for block in product.blocks():
+        for first in product.pieces(block):
             tokens = work.load(block, first)
             _, t, d = tokens.shape
             tokens = tokens.flatten(0, 1)
             sums = tokens.new_zeros(tokens.shape)
-            for tile in work.tiles:
+            for tile in product.tiles:
                 lengths = tile.lengths.to(grad.device)
                 each = grad[tile.low : tile.high, block.items].repeat_interleave(lengths, dim=0)
                 places = winners[block.items, tile.first : tile.last].long() - first

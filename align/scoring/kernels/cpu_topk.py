@@ -10,7 +10,7 @@ from torch import Tensor
 
 from align.data.multi_vector import INT8_MAX, MultiVector
 from align.scoring.inner_products import check_finite
-from align.scoring.kernels.cpu_blocks import RADIX, Workspace, multiplies_exactly, runs
+from align.scoring.kernels.cpu_blocks import RADIX, Product, multiplies_exactly, runs
 from align.scoring.kernels.cpu_maxsim import add_sums, maxsim
 from align.scoring.kernels.reference import Reduction, score_dtype
 from align.scoring.topk import Neighbours, best_columns, merge_neighbours
@@ -121,7 +121,7 @@ def _rescored(
     scales = documents.scales
     assert scales is not None, "documents are int8"
     scores = scales.new_zeros(len(queries), len(documents))
-    add_sums(scores, Workspace(rounded.codes, queries.offsets, documents, torch.int32))
+    add_sums(scores, Product(rounded.codes, queries.offsets, documents, torch.int32))
     shares = 1 / queries.lengths if reduction == "mean" else scales.new_ones(len(queries))
     scores *= (rounded.steps * shares)[:, None]
     scores *= scales

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels import cpu_blocks as maxsim_blocks
 from align.scoring.kernels import cpu_maxsim as kernel
-from align.scoring.kernels import cpu_topk, reference
+from align.scoring.kernels import cpu_threads, cpu_topk, reference
 from align.scoring.kernels.cpu_maxsim import maxsim
 from align.scoring.kernels.cpu_topk import topk
 from tests.helpers.largest_storage import LargestStorage
+from tests.helpers.one_thread import one_thread
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 RAGGED = (1, 63, 64, 65, 130, 5, 5, 2)
@@ -45,10 +46,13 @@ def tiny_blocks(patch, *, columns=5, slice_items=3):
     patch.setattr(maxsim_blocks, "_SLICE_ITEMS", slice_items)
 
 
-@pytest.fixture(params=["one block", "many blocks"])
+@pytest.fixture(params=["one block", "many blocks", "blocks shared out"])
 def blocks(request, monkeypatch):
-    if request.param == "many blocks":
+    if request.param != "one block":
         tiny_blocks(monkeypatch)
+    if request.param == "blocks shared out":
+        monkeypatch.setattr(maxsim_blocks, "_SMALL", 0)
+        monkeypatch.setattr(cpu_threads, "workers", lambda: 3)
 
 
 def with_gradients(score, queries, documents, weights):
@@ -330,13 +334,13 @@ def test_no_temporary_grows_with_the_collection(rng, kind):
     documents = MultiVector(tokens, ends, scales)
     queries = MultiVector.pack([torch.randn(32, 64, generator=rng)])
     for work in (lambda: maxsim(queries, documents), lambda: topk(queries, documents, 2)):
-        with LargestStorage() as largest:
+        with one_thread(), LargestStorage() as largest:
             work()
         assert 2**20 < largest.bytes <= 2**24
 
 
 def test_no_temporary_grows_with_the_queries(rng):
     queries = MultiVector.from_equal(torch.randn(5000, 32, 4, generator=rng))
-    with LargestStorage() as largest:
+    with one_thread(), LargestStorage() as largest:
         maxsim(queries, unit((100,) * 3, 4, rng))
     assert largest.bytes <= 2**24
