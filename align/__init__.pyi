@@ -57,6 +57,7 @@ from .retrieval.wrap import wrap as wrap
 from .scoring.fde import FDE as FDE
 from .scoring.late_interaction import maxsim as maxsim
 from .scoring.late_interaction import topk as topk
+from .scoring.low_bits import LowBitVectors as LowBitVectors
 from .scoring.pair_scores import best_tokens as best_tokens
 from .scoring.pair_scores import maxsim_pairs as maxsim_pairs
 from .scoring.token_pooling import pool_tokens as pool_tokens

@@ -165,7 +165,7 @@ def _stdlib_classes() -> Task[TokenPairs]:
     """
     pairs = stdlib_code()
     functions = _pooled(_Raw(pairs, pairs, MINILM), pairs)
-    states = _tokens(MINILM, pairs.source)
+    states = token_states(MINILM, pairs.source)
     members: dict[str, list[int]] = {}
     for row, name in enumerate(pairs.ids):
         members.setdefault(_class_of(name), []).append(row)
@@ -201,11 +201,14 @@ def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
 
 def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
     return TokenPairs(
-        _pooled(raw, pairs), _tokens(MINILM, pairs.source), _tokens(raw.target, pairs.target)
+        _pooled(raw, pairs),
+        token_states(MINILM, pairs.source),
+        token_states(raw.target, pairs.target),
     )
 
 
-def _tokens(spec: str, items: Sequence[Any]) -> MultiVector:
+def token_states(spec: str, items: Sequence[Any]) -> MultiVector:
+    """Token states of items, kept in float16 in the store of the cache folder where known."""
     store = EmbeddingStore(cache_folder() / "store", dtype="float16")
     return store.encode_tokens(load_encoder(spec), items, progress=True)
 

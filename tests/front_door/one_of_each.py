@@ -145,6 +145,9 @@ EACH: dict[str, Maker] = {
     "Hits": lambda _: hits(),
     "Hits of a picture": lambda folder: hits(query=pairs(folder).source[2]),
     "Index": index,
+    "LowBitVectors": lambda _: align.LowBitVectors.of(
+        align.MultiVector.from_equal(vectors(12).view(4, 3, 6)), bits=2
+    ),
     "MetaTokens": head,
     "Mismatches": lambda _: curated(_).mismatched,
     "MixedEncoder": lambda _: align.MixedEncoder({"text": encoder(), "image": encoder(LONG)}),

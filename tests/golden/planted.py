@@ -85,6 +85,17 @@ def multi_vector(path: Path) -> Any:
     return {"items": [item.tolist() for item in loaded], "scales": loaded.scales.tolist()}
 
 
+def low_bits(path: Path) -> Any:
+    """What the codes stand for, and what they find."""
+    loaded = align.LowBitVectors.open(path)
+    found = loaded(tokens(2), 3)
+    return {
+        "tokens": loaded.decoded().tokens.tolist(),
+        "indices": found.indices.tolist(),
+        "values": found.values.tolist(),
+    }
+
+
 def index(path: Path) -> Any:
     """Hits, their records, and what is wrong with the folder."""
     opened = align.Index.open(path)
@@ -125,6 +136,7 @@ READERS = {
     "instructed": instructed,
     "meta_tokens": meta_tokens,
     "multi_vector.safetensors": multi_vector,
+    "low_bits.safetensors": low_bits,
     "index": index,
     "store": store,
     "report.json": report,

@@ -72,6 +72,7 @@ def write(folder: Path) -> None:
     with_instructions().save(folder / "instructed")
     head(adapter).save(folder / "meta_tokens")
     tokens(4).quantized().save(folder / "multi_vector.safetensors")
+    align.LowBitVectors.of(tokens(4), bits=2).save(folder / "low_bits.safetensors")
     index = align.Index.create(folder / "index", adapter)
     records = [{"row": i, "even": i % 2 == 0} for i in range(len(data))]
     index.add(data.ids, data.target, metadata=records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -152,6 +152,18 @@ def runs(offsets: Tensor, *, items: int, rows: int) -> Iterator[tuple[int, int]]
         first += max(fit, 1)
 
 
+class Packed(NamedTuple):
+    """Documents whose tokens are unpacked where they are multiplied.
+
+    ``unpack`` takes some rows of ``tokens``, in whatever form they are, and what to fill with the
+    numbers that they stand for. ``offsets`` are as in ``MultiVector``.
+    """
+
+    tokens: Tensor
+    offsets: Tensor
+    unpack: Callable[[Tensor, Tensor], object]
+
+
 class Product:
     """What is multiplied with what, cut into tiles of query tokens and blocks of documents.
 
@@ -163,10 +175,15 @@ class Product:
     """
 
     def __init__(
-        self, query_tokens: Tensor, query_ends: Tensor, documents: MultiVector, dtype: torch.dtype
+        self,
+        query_tokens: Tensor,
+        query_ends: Tensor,
+        documents: MultiVector | Packed,
+        dtype: torch.dtype,
     ) -> None:
         self.query_tokens, self.document_tokens = query_tokens.detach(), documents.tokens.detach()
         self.offsets, self.dtype = documents.offsets, dtype
+        self.unpack = documents.unpack if isinstance(documents, Packed) else _convert
         self.tiles = tiles(query_ends)
         self.digits = query_tokens.dtype == torch.int16
         self.whole = dtype == torch.int32
@@ -211,7 +228,7 @@ class Workspace:
         new = of.document_tokens.new_empty
         self._tokens = new(of.rows, of.width, dtype=of.stored_as)
         self._tokens[:, of.d :] = 0  # is multiplied as well, and changes nothing
-        self._stored = new(of.rows, of.d)
+        self._stored = new(of.rows, of.document_tokens.shape[1])
         self._product = new(of.rows * of.columns, dtype=of.dtype)
         self._digits = new(of.rows * of.columns * 2 if of.digits else 0, dtype=of.dtype)
         self._places = torch.arange(of.rows, device=of.document_tokens.device)
@@ -268,14 +285,14 @@ class Workspace:
     def _copy(self, block: Block, first: int, count: int) -> None:
         tokens, documents = self._tokens[:count, : self.of.d], self.of.document_tokens
         if block.row >= 0:
-            tokens.copy_(documents[block.row + first : block.row + first + count])
+            self.of.unpack(documents[block.row + first : block.row + first + count], tokens)
         else:
             rows = block.rows(self.places(first, count // len(block.items))).flatten()
             same = tokens.dtype == documents.dtype and tokens.is_contiguous()
             stored = tokens if same else self._stored[:count]
             torch.index_select(documents, 0, rows, out=stored)
             if not same:
-                tokens.copy_(stored)
+                self.of.unpack(stored, tokens)
 
     def product(self, block: Block, first: int, tile: Tile) -> Tensor:
         """Inner products of what ``load`` brings with a tile's query tokens, ``(n, t, k)``."""
@@ -314,6 +331,10 @@ class Workspace:
         out = self._product[: n * t * k].zero_().view(n, t, k)
         out.scatter_(1, places.where(here, 0)[:, None], values.where(here, 0)[:, None])
         return out.view(n * t, k)
+
+
+def _convert(stored: Tensor, out: Tensor) -> None:
+    out.copy_(stored)
 
 
 @cache

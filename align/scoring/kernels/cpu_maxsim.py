@@ -110,7 +110,7 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
     best: Tensor | None = None
     for first in work.of.pieces(block):
         product = work.product(block, first, tile)
-        values = _largest(product)
+        values = largest(product)
         if winners is not None:
             places = first_places(product, values) + first
             if best is not None:
@@ -122,7 +122,7 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
     return best
 
 
-def _largest(product: Tensor) -> Tensor:
+def largest(product: Tensor) -> Tensor:
     """``product.amax(1)``, ``(n, t, k)`` to ``(n, k)``; of few columns, several rows at a time.
 
     Torch takes maxima of 32 columns at a time, and of what is left over thirty times as slowly.

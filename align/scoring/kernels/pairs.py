@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
-from align.scoring.kernels.cpu_maxsim import check_first_derivative, first_places
+from align.scoring.kernels.cpu_maxsim import check_first_derivative, first_places, largest
 from align.scoring.kernels.reference import score_dtype
 
 # Of a block: bytes of its documents' tokens and of their products; of gradients: entries at a time.
@@ -211,7 +211,7 @@ def _met(
                         torch.mm(tokens[whole, :d], query.T, out=out)
                     begin = end
                 product = products[:begin, :k].view(len(numbers), length, k)
-                values = product.amax(1)
+                values = largest(product)
                 if offsets is not None:
                     here = first_places(product, values) + first
                     at = here if at is None or best is None else here.where(values > best, at)
