@@ -59,8 +59,10 @@ test-notebooks: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/notebooks
 
 # What other frameworks ask of us, against the real ones; without them these tests are skipped.
+ONNXRUNTIME_WEB := 1.30.0
 $(VENV)/.integrations: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[integrations,contracts]'
+	if command -v npm >/dev/null; then npm install --silent --no-save --prefix $(VENV)/node onnxruntime-web@$(ONNXRUNTIME_WEB); fi
 	touch $@
 
 test-integrations: $(VENV)/.integrations
