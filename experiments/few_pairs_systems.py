@@ -34,9 +34,10 @@ from align.fitting.model_selection.cross_validation import (
     CrossValidation,
     Fold,
     Projected,
+    Projection,
     Unpaired,
 )
-from align.fitting.model_selection.gallery_correction import Projection, choose_gallery
+from align.fitting.model_selection.gallery_correction import choose_gallery
 from align.fitting.model_selection.outcome import Outcome, screen
 from experiments.few_pairs_features import Beside, Kernel, RandomFeatures, Spectral, Through
 from experiments.optimal_transport import sinkhorn_plan

@@ -113,7 +113,7 @@ def ranks_of_partners(scores: Tensor) -> Tensor:
 
     ``ranks`` for scores that are there already: row ``i`` holds those of query ``i``.
     """
-    return (scores >= scores.diagonal()[:, None]).sum(dim=1)
+    return (scores >= scores.diagonal()[:, None]).sum(dim=1, dtype=torch.int32).long()
 
 
 def hits_at_k(ranks: Ranks | Tensor, k: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class Spectrum:
         return torch.where(shrunk > floor, shrunk.clamp_min(floor).rsqrt(), 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Paired:
     """All that the linear closed forms need to know of the pairs, each side prepared."""
 
@@ -72,6 +73,12 @@ class Paired:
     def widths(self) -> tuple[int, int]:
         """``(d_source, d_target)``."""
         return self.source.vectors.shape[0], self.target.vectors.shape[0]
+
+    @cached_property
+    def singular(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Thin singular value decomposition of ``cross``: ``U``, falling values, ``V.T``."""
+        u, s, vt = torch.linalg.svd(self.cross, full_matrices=False)
+        return u, s, vt
 
     def check_dim(self, dim: int | None) -> None:
         """Raise ``ValueError`` if ``dim`` is given and there are fewer directions."""

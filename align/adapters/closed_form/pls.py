@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from align._checks import check_at_least
@@ -41,7 +40,7 @@ def pls_maps(
     moments: Paired, power: float, *, dim: int | None = None
 ) -> tuple[LinearMap, LinearMap]:
     """The two maps of ``pls`` from moments already taken."""
-    u, s, vt = torch.linalg.svd(moments.cross, full_matrices=False)
+    u, s, vt = moments.singular
     weight = (s / s[0]) ** power
     a, b = moments.source.vectors @ (u * weight), moments.target.vectors @ (vt.T * weight)
     return moments.maps(a[:, :dim], b[:, :dim])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
@@ -32,6 +31,6 @@ def procrustes(source: Tensor, target: Tensor) -> Adapter:
 
 def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:
     """The two maps of ``procrustes`` from moments already taken."""
-    u, _, vt = torch.linalg.svd(moments.cross, full_matrices=False)
+    u, _, vt = moments.singular
     rotation = moments.source.vectors @ u @ vt @ moments.target.vectors.T
     return moments.maps(rotation, moments.eyes()[1])

@@ -36,7 +36,7 @@ class CanonicalProjections:
         moments = cv.moments(roots, fold)
         spectra, cross = (moments.source, moments.target), moments.cross
         at = torch.cat([fold.held_out, fold.reference[:MAP_REFERENCE]])
-        rows = [cv.prepared(side, root).rows[at] for side, root in enumerate(roots)]
+        rows = [cv.prepared(side, root).rows.index_select(0, at) for side, root in enumerate(roots)]
         self.held_out = len(fold.held_out)
         self.order = (1, 0) if cross.shape[0] > cross.shape[1] else (0, 1)  # narrow, wide
         narrow, wide = self.order

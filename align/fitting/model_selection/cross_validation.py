@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,13 @@ WANTED_QUERIES = 1000  # small data is folded again until this many queries were
 SCREENING_QUERIES = 600  # maps are compared on as many folds as hold out this many queries
 
 Projected = tuple[Tensor, Tensor]  # source and target side of the same rows, (n, d), unit norm
+
+
+class Projection(NamedTuple):
+    """One fold through its own maps: held-out pairs, and a reference set of training pairs."""
+
+    held_out: Projected
+    reference: Projected
 
 
 @dataclass(slots=True)
@@ -72,12 +80,16 @@ class PreparedSide:
         rows = x if extra is None else torch.cat([x, extra])
         self.mean, prepared = prepare(rows, root=root, parts=parts)
         self.rows, self.extra = prepared[: len(x)], prepared[len(x) :]
-        self.total = second_moment(self.rows, self.rows)
-        self.extra_total = second_moment(self.extra, self.extra)
 
     def is_thin(self) -> bool:
         """Whether there are fewer rows than dimensions, so that rows are the shorter way."""
         return len(self.rows) + len(self.extra) < self.rows.shape[1]
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Sum of the outer products of all rows, unpaired ones included, ``(d, d)`` float64."""
+        total = second_moment(self.rows, self.rows)
+        return total + second_moment(self.extra, self.extra) if len(self.extra) else total
 
     def spectrum(self, train: Tensor | None = None) -> Spectrum:
         """Spectrum over the rows ``train``, or over all, and every unpaired row.
@@ -93,7 +105,7 @@ class PreparedSide:
         if train is not None:
             left_out = self.rows[others(train, n)]
             n, moment = len(train), moment - second_moment(left_out, left_out, dtype=dtype)
-        covariance = (moment + self.extra_total) / (n + len(self.extra))
+        covariance = moment / (n + len(self.extra))
         if len(covariance) <= WIDEST:
             return Spectrum.of_covariance(covariance.to(dtype))
         basis = self._widest
@@ -104,7 +116,7 @@ class PreparedSide:
     @cached_property
     def _widest(self) -> Tensor:
         """The ``WIDEST`` directions of most variance over all rows, ``(d, WIDEST)`` float64."""
-        whole = (self.total + self.extra_total) / (len(self.rows) + len(self.extra))
+        whole = self.total / (len(self.rows) + len(self.extra))
         vectors: Tensor = torch.linalg.eigh(whole.float()).eigenvectors
         return vectors[:, -WIDEST:].double()
 
@@ -204,9 +216,13 @@ class CrossValidation:
         """Both sides of ``rows`` in the shared space of ``maps``."""
         return self._side(0, maps[0], rows), self._side(1, maps[1], rows)
 
+    def projection(self, maps: tuple[nn.Module, nn.Module], fold: Fold) -> Projection:
+        """Held-out pairs and the whole reference set of a fold."""
+        return Projection(self.project(maps, fold.held_out), self.project(maps, fold.reference))
+
     def _side(self, side: int, side_map: nn.Module, rows: Tensor) -> Tensor:
         if isinstance(side_map, LinearMap):
-            prepared = self.prepared(side, side_map.root).rows[rows]
+            prepared = self.prepared(side, side_map.root).rows.index_select(0, rows)
             # A product with the identity gives the same bits.
             mapped = prepared if is_identity(side_map.weight) else prepared @ side_map.weight
             return F.normalize(mapped, dim=1)

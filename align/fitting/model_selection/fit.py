@@ -26,7 +26,6 @@ from align.fitting.model_selection.gallery_correction import (
     GalleryChoice,
     Step,
     choose_gallery,
-    projections,
 )
 from align.fitting.model_selection.map_search import (
     MAPS_TRIED,
@@ -193,7 +192,7 @@ def fit(
                 if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
                     cv, search = helped
         with timed.stage("gallery", "gallery correction"):
-            gallery = choose_gallery(cv, projections(cv, search.best), query_only=query_only)
+            gallery = choose_gallery(cv, search.projections, query_only=query_only)
         with timed.stage("refit", "refit on all pairs"):
             maps = search.best.build(cv.moments(search.best.roots))
         base, refinement = search.best, None
@@ -208,7 +207,9 @@ def fit(
             if refinement.improves:
                 base, gallery = single, refinement.gallery
                 with timed.stage("refined", "final refinement", cv.k + 1) as step:
-                    maps = refine_maps(cv, base, base.build(cv.moments(base.roots)), step=step)
+                    if base is not search.best:
+                        maps = base.build(cv.moments(base.roots))
+                    maps = refine_maps(cv, base, maps, step=step)
         steps = [
             *tried_shares,
             *(Step(c.stage, c.name, c.outcome, c is base) for c in search.tried),

@@ -10,8 +10,13 @@ import torch
 
 from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
-from align.fitting.model_selection.cross_validation import REFERENCE, CrossValidation, Projected
-from align.fitting.model_selection.map_search import MapChoice, MapPair
+from align.fitting.model_selection.cross_validation import (
+    REFERENCE,
+    CrossValidation,
+    Projected,
+    Projection,
+)
+from align.fitting.model_selection.map_search import MapPair
 from align.fitting.model_selection.outcome import (
     Outcome,
     Similarities,
@@ -78,23 +83,6 @@ class GalleryChoice:
         if self.is_plain:
             return None
         return ReferenceSet(*projected, hubness=self.hubness, expansion=self.expansion)
-
-
-class Projection(NamedTuple):
-    """One fold through its own maps: held-out pairs, and a reference set of training pairs."""
-
-    held_out: Projected
-    reference: Projected
-
-
-def projections(cv: CrossValidation, best: MapChoice) -> list[Projection]:
-    """Every fold through its own maps."""
-    each = []
-    for fold in cv.folds:
-        maps = best.build(cv.moments(best.roots, fold))
-        projected = cv.project(maps, fold.held_out)
-        each.append(Projection(projected, cv.project(maps, fold.reference)))
-    return each
 
 
 def choose_gallery(

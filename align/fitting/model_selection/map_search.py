@@ -19,6 +19,7 @@ from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,
     Fold,
+    Projection,
 )
 from align.fitting.model_selection.outcome import (
     SCREENING,
@@ -71,6 +72,7 @@ class MapSearchResult:
     tried: Sequence[MapChoice]
     best: MapChoice
     single: MapChoice
+    projections: Sequence[Projection]  # every fold through its own maps, made as ``best``
 
 
 class MapSearch:
@@ -97,8 +99,16 @@ class MapSearch:
         finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
         single = self._best(self._on_all_folds([eligible[at] for at in finalists]))
         self._projections.clear()
-        best = single if self.query_only else self._blended(single, others)
-        return MapSearchResult(self.tried, best, single)
+        projected = self._projected(single)
+        best = single if self.query_only else self._blended(single, others, projected)
+        if best is not single:
+            projected = self._projected(best)
+        return MapSearchResult(self.tried, best, single, projected)
+
+    def _projected(self, choice: MapChoice) -> list[Projection]:
+        folds = self.cv.folds
+        maps = (choice.build(self.cv.moments(choice.roots, fold)) for fold in folds)
+        return [self.cv.projection(*each) for each in zip(maps, folds, strict=True)]
 
     def _on_all_folds(self, choices: Sequence[MapChoice]) -> list[MapChoice]:
         first, last = len(self.cv.screening_folds), len(self.cv.folds)
@@ -225,14 +235,16 @@ class MapSearch:
             families.append([raw, centred])
         return families
 
-    def _blended(self, best: MapChoice, others: Sequence[MapChoice]) -> MapChoice:
+    def _blended(
+        self, best: MapChoice, others: Sequence[MapChoice], projected: Sequence[Projection]
+    ) -> MapChoice:
         """The best map with a share of the best other family, if that gains two standard errors."""
         suitable = [c for c in others if c.roots == best.roots and c.build is not best.build]
         winner = best
         if not suitable:
             return winner
         other = self._best(suitable)
-        by_weight = self._blend_outcomes(best, other)
+        by_weight = self._blend_outcomes(projected, other)
         for weight, by_fold in zip(BLEND_WEIGHTS, by_weight, strict=True):
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
             outcome = Outcome.pooled(by_fold, k=self.cv.k)
@@ -244,15 +256,17 @@ class MapSearch:
                 winner = blend
         return winner
 
-    def _blend_outcomes(self, best: MapChoice, other: MapChoice) -> list[tuple[Outcome, ...]]:
+    def _blend_outcomes(
+        self, best: Sequence[Projection], other: MapChoice
+    ) -> list[tuple[Outcome, ...]]:
         """Outcomes on all folds of ``BLEND_WEIGHTS`` of ``other``, whose cosines serve them all."""
         by_fold = []
-        for fold in self.cv.folds:
-            moments = self.cv.moments(best.roots, fold)
-            one, two = (self._similarities(each.build(moments), fold) for each in (best, other))
-            by_fold.append(
-                [one.blended(two, weight).outcome(SCREENING) for weight in BLEND_WEIGHTS]
-            )
+        for fold, (held_out, reference) in zip(self.cv.folds, best, strict=True):
+            few = reference[0][:MAP_REFERENCE], reference[1][:MAP_REFERENCE]
+            one = Similarities.of(held_out, few)
+            two = self._similarities(other.build(self.cv.moments(other.roots, fold)), fold)
+            blends = [one.blended(two, weight) for weight in BLEND_WEIGHTS]
+            by_fold.append([blend.outcome(SCREENING) for blend in blends])
         return list(zip(*by_fold, strict=True))
 
     def _try(

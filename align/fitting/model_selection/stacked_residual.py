@@ -26,11 +26,11 @@ from align.fitting.model_selection.cross_validation import (
     CrossValidation,
     Fold,
     Projected,
+    Projection,
     others,
 )
 from align.fitting.model_selection.gallery_correction import (
     GalleryChoice,
-    Projection,
     choose_gallery,
 )
 from align.fitting.model_selection.map_search import MapChoice, MapPair
@@ -193,7 +193,7 @@ def held_out_projections(
             unseen.append(Unseen(rows, without_both[both]))
         final = best.build(cv.moments(best.roots, fold))
         maps = refine(cv, best, final, unseen=unseen, step=step)
-        yield Projection(cv.project(maps, fold.held_out), cv.project(maps, fold.reference))
+        yield cv.projection(maps, fold)
 
 
 def _cross_fitted(

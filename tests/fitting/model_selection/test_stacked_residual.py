@@ -15,7 +15,6 @@ from align.fitting.model_selection.fit import fit
 from align.fitting.model_selection.gallery_correction import (
     GalleryChoice,
     choose_gallery,
-    projections,
 )
 from align.fitting.model_selection.map_search import MapSearch, _blend
 from align.fitting.model_selection.outcome import HeldOutGain, Outcome
@@ -41,6 +40,10 @@ def closed_form(data):
     cv = CrossValidation(data, folds_wanted=3, seed=0, unpaired=Unpaired())
     best = MapSearch(cv, query_only=False).run().best
     return cv, best, best.build(cv.moments(best.roots))
+
+
+def projections(cv, best):
+    return [cv.projection(best.build(cv.moments(best.roots, fold)), fold) for fold in cv.folds]
 
 
 @pytest.fixture
@@ -185,7 +188,7 @@ def test_a_query_only_refinement_leaves_targets_alone():
 def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
     """A blend is kept where training gains nothing, and given up where it does."""
 
-    def blended(search, best, others):
+    def blended(search, best, others, projected):
         blend = replace(best, name="a blend", build=_blend(best, others[0], 0.25))
         search.tried.append(blend)
         return blend
