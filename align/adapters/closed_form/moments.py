@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
@@ -15,6 +16,8 @@ from align.adapters.card import Card
 from align.adapters.maps.linear import LinearMap, SideMap, centred, directions
 from align.adapters.maps.parts import Parts
 from align.adapters.training_items import TrainingItems
+
+ROWS = 4096  # rows at a time of what is too large to be held twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +104,25 @@ class Paired:
 def second_moment(x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64) -> Tensor:
     """``x.T @ y``, ``(d_x, d_y)`` float64, over blocks of rows that are multiplied in ``dtype``."""
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    for a, b in zip(torch.split(x, 4096), torch.split(y, 4096), strict=True):
-        total += a.to(dtype).T @ b.to(dtype)
+    for a, b in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
+        wide = a.to(dtype)
+        total += wide.T @ (wide if x is y else b.to(dtype))
     return total
 
 
 def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tuple[Tensor, Tensor]:
     """Mean direction ``(d,)`` and the centred unit-norm rows ``(n, d)`` of raw embeddings."""
-    mean = directions(x, root=root).mean(dim=0) if parts is None else parts.mean(x, root=root)
-    return mean, centred(x, mean, root=root, parts=parts)
+    if parts is not None:
+        mean = parts.mean(x, root=root)
+        return mean, centred(x, mean, root=root, parts=parts)
+    rows = torch.empty_like(x)
+    blocks = torch.split(rows, ROWS)  # views: no more than the rows themselves is held whole
+    for block, raw in zip(blocks, torch.split(x, ROWS), strict=True):
+        block.copy_(directions(raw, root=root))
+    mean = rows.mean(dim=0)
+    for block in blocks:
+        block.copy_(F.normalize(block - mean, dim=1))
+    return mean, rows
 
 
 def as_adapter(method: str, maps: Sequence[SideMap], source: Tensor, target: Tensor) -> Adapter:

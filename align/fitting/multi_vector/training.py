@@ -15,6 +15,7 @@ from align.adapters.multi_vector.meta_tokens import MetaTokens
 from align.data.splits import group_codes
 from align.fitting.losses.matryoshka import Group, matryoshka_multi_vector
 from align.fitting.multi_vector.initialization import Reduced
+from align.fitting.training.adamw import AdamW, RateGroup
 
 BATCH = 256
 LEARNING_RATE = 1e-3
@@ -117,12 +118,11 @@ def train(
     scale = torch.tensor([TEMPERATURE * group.queries for group in groups])
     temperatures = nn.Parameter(scale.log())
     learned = [parameter for part in parts(head) for parameter in part.parameters()]
-    optimizer = torch.optim.Adam(
-        [
-            {"params": learned, "lr": LEARNING_RATE},
-            {"params": [head.mix_logit, temperatures], "lr": TEMPERATURE_RATE},
-        ]
+    rates = (
+        RateGroup(learned, LEARNING_RATE),
+        RateGroup([head.mix_logit, temperatures], TEMPERATURE_RATE),
     )
+    optimizer = AdamW(rates)
     codes = torch.from_numpy(group_codes(data.pairs.pooled.groups))
     for epoch in range(epochs):
         batches = [

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from align.fitting.training.adamw import AdamW, RateGroup
 from align.fitting.training.config import TrainConfig
 
 Values = dict[str, Tensor]
@@ -29,12 +30,13 @@ class Learner:
         self.log_temperature = nn.Parameter(start, requires_grad=config.learn_temperature)
         matrices = [value for value in self.parameters.values() if value.ndim > 1]
         vectors = [value for value in self.parameters.values() if value.ndim <= 1]
-        groups = [
-            {"params": matrices, "peak": config.learning_rate, "weight_decay": config.weight_decay},
-            {"params": vectors, "peak": config.learning_rate},
-            {"params": [self.log_temperature], "peak": config.temperature_rate},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
+        self.optimizer = AdamW(
+            (
+                RateGroup(matrices, config.learning_rate, config.weight_decay),
+                RateGroup(vectors, config.learning_rate),
+                RateGroup([self.log_temperature], config.temperature_rate),
+            )
+        )
         self.average = None if config.ema is None else _copied(self.parameters)
 
     @property
@@ -47,10 +49,7 @@ class Learner:
 
         The average ``a`` becomes ``ema a + (1 - ema) w``.
         """
-        share = self.config.rate_at(step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-        self.optimizer.step()
+        self.optimizer.step(self.config.rate_at(step, self.steps))
         self.optimizer.zero_grad()
         low, high = self.config.temperature_bounds
         with torch.no_grad():
@@ -68,8 +67,8 @@ class Learner:
         state = {f"weight/{name}": value for name, value in _copied(self.parameters).items()}
         state |= {f"average/{name}": value for name, value in _copied(self.average or {}).items()}
         state["log_temperature"] = self.log_temperature.detach().clone()
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"moment/{number}/{name}": value for name, value in moments.items()}
+        for number, moments in self.optimizer.moments.items():
+            state |= {f"moment/{number}/{k}": value for k, value in _copied(moments).items()}
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -86,7 +85,7 @@ class Learner:
                 if kind == "moment":
                     number, _, moment = rest.partition("/")
                     moments.setdefault(int(number), {})[moment] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.optimizer.load(moments)
 
 
 def _copied(values: Mapping[str, Tensor]) -> Values:
