@@ -22,9 +22,19 @@ def closest(queries: Tensor, gallery: Tensor, *, k: int) -> Tensor:
     """
     check_scorable(queries, gallery)
     check_k(k, len(gallery))
+    blocks = torch.split(queries, max(1, _SCORES // len(gallery)))
+    return torch.cat([_closest(inner_products(b, gallery), b, gallery, k) for b in blocks])
+
+
+def closest_by(scores: Tensor, queries: Tensor, gallery: Tensor, *, k: int) -> Tensor:
+    """``closest`` where the inner products ``(q, m)`` are there already."""
+    check_k(k, len(gallery))
+    rows = max(1, _SCORES // len(gallery))
+    blocks = zip(torch.split(scores, rows), torch.split(queries, rows), strict=True)
+    return torch.cat([_closest(some.contiguous(), b, gallery, k) for some, b in blocks])
+
+
+def _closest(scores: Tensor, queries: Tensor, gallery: Tensor, k: int) -> Tensor:
     longest = torch.linalg.vector_norm(gallery, dim=1).amax()
-    nearest = []
-    for block in torch.split(queries, max(1, _SCORES // len(gallery))):
-        within = PRODUCTS * longest * torch.linalg.vector_norm(block, dim=1, keepdim=True)
-        nearest.append(largest_first(inner_products(block, gallery), k, within=within))
-    return torch.cat(nearest)
+    within = PRODUCTS * longest * torch.linalg.vector_norm(queries, dim=1, keepdim=True)
+    return largest_first(scores, k, within=within)

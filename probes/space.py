@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from hashlib import sha256
-from typing import Literal, NamedTuple, TypeVar
+from threading import Lock
+from typing import Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from align.data.sides import Side
-from align.metrics.ranks import Ranks, rank_positives
-from align.scoring.inner_products import inner_products
+from align.metrics.ranks import Ranks, rank_scores
+from align.scoring.inner_products import inner_products, mutual_products
 from probes.estimates import Measured
-from probes.neighbours import closest
+from probes.neighbours import closest_by
 
 Family = Literal["offset", "distribution", "pairing", "structure", "pathology"]
 Better = Literal["lower", "higher", "neither"]
 Needs = Literal["sides", "common space", "search"]
 Scale = Literal["fixed", "width", "spread", "raw"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 K = 10  # neighbourhood size of the standard report
@@ -46,6 +48,34 @@ class Sample(NamedTuple):
 
     space: Space
     rows: Tensor
+
+
+class _Once(Generic[T]):
+    """A result, computed by the first thread that asks, while others that ask wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._found = Lock(), list[T]()
+
+    def get(self, compute: Callable[[], T]) -> T:
+        with self._lock:
+            if not self._found:
+                self._found.append(compute())
+        return self._found[0]
+
+
+def once_per_space(
+    measure: Callable[Concatenate[Space, P], T],
+) -> Callable[Concatenate[Space, P], T]:
+    """``measure`` that keeps its result, for each further argument, as long as the space lives."""
+    cache: WeakKeyDictionary[Space, dict[object, _Once[T]]] = WeakKeyDictionary()
+    lock = Lock()
+
+    def measured(space: Space, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with lock:
+            once = cache.setdefault(space, {}).setdefault((args, *kwargs.items()), _Once())
+        return once.get(lambda: measure(space, *args, **kwargs))
+
+    return measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +112,7 @@ class Space:
     corrected: tuple[SearchSides, SearchSides] | None = None
     before: Space | None = None
     folds: Tensor | None = None
-    _samples: dict[int, Sample] = field(default_factory=dict, repr=False)
+    _samples: dict[int, _Once[Sample]] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
@@ -99,12 +129,14 @@ class Space:
         """Whether both sides have one width, so that a cosine across them exists."""
         return self.source.shape[1] == self.target.shape[1]
 
-    @cached_property
+    @property
+    @once_per_space
     def cross(self) -> Tensor:
         """Cosine of each source row with each target row, ``(n, n)`` float32; do not write."""
-        return inner_products(self.source, self.target)
+        return mutual_products(self.source, self.target)
 
-    @cached_property
+    @property
+    @once_per_space
     def same_group(self) -> Tensor:
         """Whether two pairs are of one group, ``(n, n)`` bool, the diagonal included."""
         return self.codes[:, None] == self.codes
@@ -116,19 +148,30 @@ class Space:
             return self.corrected
         return SearchSides(self.source, self.target), SearchSides(self.target, self.source)
 
-    @cached_property
-    def ranks(self) -> tuple[Ranks, Ranks]:
-        """Ranks of each query's group in both searches, as ``align.evaluate`` counts them."""
-        forth, back = (
-            rank_positives(search.queries, search.gallery, self.codes, self.codes)
-            for search in self.searches
-        )
+    @property
+    @once_per_space
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Score of each query with each gallery row, ``(n, n)``, both searches; do not write."""
+        if self.corrected is None:
+            return self.cross, self.cross.T
+        forth, back = (inner_products(search.queries, search.gallery) for search in self.searches)
         return forth, back
 
-    @cached_property
+    @property
+    @once_per_space
+    def ranks(self) -> tuple[Ranks, Ranks]:
+        """Ranks of each query's group in both searches, as ``align.evaluate`` counts them."""
+        forth, back = (rank_scores(scores, self.codes, self.codes) for scores in self.scores)
+        return forth, back
+
+    @property
+    @once_per_space
     def retrieved(self) -> tuple[Tensor, Tensor]:
         """Gallery rows in the top ``K`` of each query, best first, ``(n, K)``, both searches."""
-        forth, back = (closest(search.queries, search.gallery, k=K) for search in self.searches)
+        forth, back = (
+            closest_by(scores, search.queries, search.gallery, k=K)
+            for scores, search in zip(self.scores, self.searches, strict=True)
+        )
         return forth, back
 
     def side(self, side: Side) -> Tensor:
@@ -144,20 +187,21 @@ class Space:
         """At most ``size`` pairs, whole groups drawn at random; the same for all states."""
         if self.n <= size:
             return Sample(self, torch.arange(self.n))
-        if size not in self._samples:
-            rows = whole_groups(self.codes, size, self.generator("sample"))
-            again = torch.unique(self.codes[rows], return_inverse=True)[1]
-            before = None if self.before is None else self.before.sample(size).space
-            corrected = self.corrected and (
-                SearchSides(*(side[rows] for side in self.corrected[0])),
-                SearchSides(*(side[rows] for side in self.corrected[1])),
-            )
-            folds = None if self.folds is None else self.folds[rows]
-            drawn = Space(
-                self.source[rows], self.target[rows], again, self.seed, corrected, before, folds
-            )
-            self._samples[size] = Sample(drawn, rows)
-        return self._samples[size]
+        return self._samples.setdefault(size, _Once()).get(lambda: self._drawn(size))
+
+    def _drawn(self, size: int) -> Sample:
+        rows = whole_groups(self.codes, size, self.generator("sample"))
+        again = torch.unique(self.codes[rows], return_inverse=True)[1]
+        before = None if self.before is None else self.before.sample(size).space
+        corrected = self.corrected and (
+            SearchSides(*(side[rows] for side in self.corrected[0])),
+            SearchSides(*(side[rows] for side in self.corrected[1])),
+        )
+        folds = None if self.folds is None else self.folds[rows]
+        drawn = Space(
+            self.source[rows], self.target[rows], again, self.seed, corrected, before, folds
+        )
+        return Sample(drawn, rows)
 
 
 def whole_groups(codes: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -220,18 +264,6 @@ class Probe:
     extreme: float | Callable[[Space], float] | None = None
     opposite: float | None = None
     function: object = None
-
-
-def once_per_space(measure: Callable[[Space], T]) -> Callable[[Space], T]:
-    """``measure`` that keeps its result for as long as the space lives."""
-    cache: WeakKeyDictionary[Space, T] = WeakKeyDictionary()
-
-    def measured(space: Space) -> T:
-        if space not in cache:
-            cache[space] = measure(space)
-        return cache[space]
-
-    return measured
 
 
 def for_each_side(

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from align.scoring.inner_products import inner_products
 from probes.nulls import random_pairings
-from probes.space import SearchSides, Space, once_per_space
+from probes.space import Space, once_per_space
 
 DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200
 _ENTRIES = 1 << 22  # scores of random partners held at a time
@@ -30,7 +29,7 @@ def random_ranks(space: Space) -> Tensor:
         ``(DRAWS, 2 n)`` int32: of targets searched by sources, and of sources searched by targets.
     """
     pairings = random_pairings(space.codes, DRAWS, space.generator("random partners"))
-    forth, back = space.searches
+    forth, back = space.scores
     back_ranks = _first_ranks(back, space.codes, pairings.argsort(dim=1), turned=True)
     return torch.cat([_first_ranks(forth, space.codes, pairings), back_ranks], dim=1)
 
@@ -62,14 +61,15 @@ def partner_groups(
             yield block, pairings[:, members[codes[block]]], there
 
 
-def _first_ranks(
-    search: SearchSides, codes: Tensor, pairings: Tensor, *, turned: bool = False
-) -> Tensor:
-    """Rank of the best of the rows that a query is paired with, ``(draws, n)`` int32."""
+def _first_ranks(every: Tensor, codes: Tensor, pairings: Tensor, *, turned: bool = False) -> Tensor:
+    """Rank of the best of the rows that a query is paired with, ``(draws, n)`` int32.
+
+    ``every`` holds the scores of each query, ``(n, n)``.
+    """
     n = len(codes)
     ranks = torch.empty(len(pairings), n, dtype=torch.int32)
     for block, partners, there in partner_groups(codes, pairings, turned=turned):
-        scores = inner_products(search.queries[block], search.gallery)
+        scores = every[block]
         rising = torch.from_numpy(np.sort(scores.numpy(), axis=1))
         own = scores[torch.arange(len(block))[None, :, None], partners]
         own = own.masked_fill(~there, -torch.inf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,7 @@ from probes.inputs import Matrix, check_unit, codes_of, matrix, unit_pairs
 from probes.pairing.margin import mean_product_apart, p_of_mean_cosine
 from probes.space import Probe, Space, for_each_side
 
+_ROWS = 128  # rows compared with all others at a time: a block stays in the cache
 _T = 2.0  # sharpness of the kernel in the paper's experiments and in the report
 
 
@@ -131,7 +132,7 @@ def uniformity(x: Matrix, *, t: float = _T, groups: Sequence[str] | None = None)
     rows = matrix("x", x, least=2)
     check_unit("x", rows)
     check_positive("t", t)
-    return _log_mean_kernel(rows @ rows.T, codes_of(groups, len(rows)), t).value
+    return _log_mean_kernel(_within(rows), codes_of(groups, len(rows)), t).value
 
 
 def cross_uniformity(
@@ -177,32 +178,61 @@ def cross_uniformity(
     """
     x, y = unit_pairs(source, target)
     check_positive("t", t)
-    return _log_mean_kernel(x @ y.T, codes_of(groups, len(x)), t).value
+    return _log_mean_kernel(_across(x @ y.T), codes_of(groups, len(x)), t).value
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return (x.double() - y.double()).square().sum(dim=1)
 
 
-def _log_mean_kernel(cosines: Tensor, codes: Tensor, t: float) -> SmoothEstimate:
+def _within(x: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Cosines of some rows with themselves and all later rows, ``(b, n - start)``."""
+    for start in range(0, len(x), _ROWS):
+        yield (x[start : start + _ROWS] @ x[start:].T,)
+
+
+def _across(cosines: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same of source rows with target rows, and of the target rows with the source rows."""
+    for start in range(0, len(cosines), _ROWS):
+        rows = slice(start, start + _ROWS)
+        yield cosines[rows, start:].clone(), cosines[start:, rows].T.contiguous()
+
+
+def _log_mean_kernel(
+    blocks: Iterator[tuple[Tensor, ...]], codes: Tensor, t: float
+) -> SmoothEstimate:
     """Log of the mean of ``exp(2 t (cos - 1))`` over rows of different groups; overwrites cosines.
 
     A pair has influence through its row and its column. Weighing the double sum itself would
     overstate the spread: the chance part of each kernel value would come in twice over, and what
-    is left of that is taken off as in ``held_to_spread``.
+    is left of that is taken off as in ``held_to_spread``. So what counts is the mean of a kernel
+    value and the one across from it, once for each two pairs: those after the diagonal.
     """
-    cosines.masked_fill_(codes[:, None] == codes, -torch.inf)
-    # Relative to the closest pair: for a large t nothing but that pair is left of the sum.
-    top = cosines.max().item()
-    kernel = cosines.sub_(top).mul_(2 * t).exp_()
-    sums = kernel.sum(dim=0, dtype=torch.float64) + kernel.sum(dim=1, dtype=torch.float64)
+    sums, squares, top = torch.zeros(len(codes), dtype=torch.float64), 0.0, -math.inf
+    start = 0
+    for cosines in blocks:
+        b = len(cosines[0])
+        skipped = codes[start : start + b, None] == codes[start:]
+        skipped[:, :b] |= torch.ones(b, b, dtype=torch.bool).tril()
+        highest = max(float(each.masked_fill_(skipped, -math.inf).amax()) for each in cosines)
+        if highest > top:
+            # Relative to the closest pair: for a large t nothing but that pair is left of the sum.
+            sums *= math.exp(2 * t * (top - highest))
+            squares *= math.exp(4 * t * (top - highest))
+            top = highest
+        if top > -math.inf:
+            kernels = [each.sub_(top).mul_(2 * t).exp_() for each in cosines]
+            kernel = torch.stack(kernels).mean(dim=0) if len(kernels) > 1 else kernels[0]
+            sums[start : start + b] += kernel.sum(dim=1)
+            sums[start:] += kernel.sum(dim=0)
+            squares += kernel.square_().sum(dim=1).double().sum().item()
+        start += b
     others = sizes_of_others(codes).double()
-    mean = (sums.sum() / (2 * others.sum())).item()
-    influence = len(codes) * (2 * sums / sums.sum() - 2 * others / others.sum())
+    mean = (sums.sum() / others.sum()).item()
+    influence = 2 * len(codes) * (sums / sums.sum() - others / others.sum())
     # What no row and no column explains, of the mean of a kernel value and the one across from it.
-    squares = (kernel.square().sum(dtype=torch.float64) + (kernel * kernel.T).sum()) / 2
-    of_rows = (sums / (2 * others) - mean).square() @ others
-    left = squares.item() - others.sum().item() * mean**2 - 2 * of_rows.item()
+    of_rows = (sums / others - mean).square() @ others
+    left = 2 * squares - others.sum().item() * mean**2 - 2 * of_rows.item()
     second = 2 * max(left, 0.0) / (others.sum().item() * mean) ** 2
     value = math.log(mean) + 2 * t * (top - 1)
     return SmoothEstimate(value, held_to_spread(influence, codes, second))
@@ -228,12 +258,12 @@ def _measure_alignment(space: Space) -> Measured:
 def _measure_uniformity(space: Space, *, side: Side) -> Measured:
     rows = space.side(side)
     null = Null(_uniform_on_sphere(rows.shape[1]))
-    return _log_mean_kernel(rows @ rows.T, space.codes, _T).measured(null)
+    return _log_mean_kernel(_within(rows), space.codes, _T).measured(null)
 
 
 def _measure_cross_uniformity(space: Space) -> Measured:
     null = Null(_uniform_on_sphere(space.source.shape[1]))
-    return _log_mean_kernel(space.cross.clone(), space.codes, _T).measured(null)
+    return _log_mean_kernel(_across(space.cross), space.codes, _T).measured(null)
 
 
 _probe = partial(Probe, family="pairing", better="lower")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, matrix, near_one
-from probes.space import Probe, Space, for_each_side
+from probes.space import Probe, Space, for_each_side, once_per_space
 
 _NEARLY = 0.99
 """Share of its dimensions that an isotropic sample shows, from which on it stands for its cloud."""
@@ -59,7 +60,7 @@ def participation_ratio(x: Matrix) -> float:
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
-    return participation(rows).value
+    return participation(Spread.of(rows)).value
 
 
 def effective_rank(x: Matrix) -> float:
@@ -111,7 +112,7 @@ def effective_rank(x: Matrix) -> float:
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(too_few_rows(rows))
-    return _spectral_entropy(rows).value
+    return _spectral_entropy(Spread.of(rows)).value
 
 
 def too_few_rows(x: Tensor) -> tuple[str, ...]:
@@ -139,18 +140,47 @@ def of_sample(x: Tensor) -> tuple[str, ...]:
     )
 
 
-def participation(x: Tensor) -> SmoothEstimate:
-    """The participation ratio of the covariance of ``x``, ``(n, d)``."""
-    rows = _centred(x)
-    n, d = rows.shape
-    if d <= n:
-        spread = (rows @ (rows.T @ rows / n)).mul_(rows).sum(dim=1, dtype=torch.float64)
+class Spread(NamedTuple):
+    """How rows lie around their mean: the eigenvalues are those of their covariance."""
+
+    rows: Tensor  # less their mean, scaled, (n, d)
+    moments: Tensor  # of rows, (d, d), or their inner products, (n, n), whichever is smaller
+
+    @classmethod
+    def of(cls, x: Tensor) -> Spread:
+        rows = _centred(x)
+        n, d = rows.shape
+        return cls(rows, (rows.T @ rows if d <= n else rows @ rows.T) / n)
+
+    @property
+    def of_axes(self) -> bool:
+        """Whether the moments are those of axes and not of rows."""
+        return self.rows.shape[1] <= self.rows.shape[0]
+
+
+@once_per_space
+def spread_of(space: Space, side: Side) -> Spread:
+    """That of one side of a space, which several probes look at."""
+    return Spread.of(space.side(side))
+
+
+def participation(spread: Spread) -> SmoothEstimate:
+    """The participation ratio of the covariance."""
+    rows, moments = spread
+    if spread.of_axes:
+        along = (rows @ moments).mul_(rows).sum(dim=1, dtype=torch.float64)
     else:
-        spread = (rows @ rows.T).square_().sum(dim=1, dtype=torch.float64) / n
+        along = moments.square().sum(dim=1, dtype=torch.float64) * len(rows)
     # Of each row: its squared length, and its variance under the covariance of all.
     lengths = rows.square().sum(dim=1, dtype=torch.float64)
-    value = (lengths.mean().square() / spread.mean()).item()
-    return SmoothEstimate(value, 2 * value * (lengths / lengths.mean() - spread / spread.mean()))
+    value = (lengths.mean().square() / along.mean()).item()
+    return SmoothEstimate(value, 2 * value * (lengths / lengths.mean() - along / along.mean()))
+
+
+@once_per_space
+def participation_of(space: Space, side: Side) -> SmoothEstimate:
+    """The participation ratio of one side of a space."""
+    return participation(spread_of(space, side))
 
 
 def isotropic_participation(n: int, d: int) -> float:
@@ -158,15 +188,13 @@ def isotropic_participation(n: int, d: int) -> float:
     return (n - 1) * d / (n + d - 2)
 
 
-def _spectral_entropy(x: Tensor) -> SmoothEstimate:
-    rows = _centred(x)
-    n, d = rows.shape
-    if d <= n:
-        eigenvalues, axes = torch.linalg.eigh(rows.T @ rows / n)
+def _spectral_entropy(spread: Spread) -> SmoothEstimate:
+    rows, moments = spread
+    eigenvalues, axes = torch.linalg.eigh(moments)
+    if spread.of_axes:
         scores = (rows @ axes).square_()
     else:
-        eigenvalues, axes = torch.linalg.eigh(rows @ rows.T / n)
-        scores = axes.square() * eigenvalues * n
+        scores = axes.square() * eigenvalues * len(rows)
     # Rounding leaves eigenvalues of about zero on either side of it; none of them counts.
     positive = eigenvalues > 0
     total = eigenvalues[positive].sum(dtype=torch.float64)
@@ -175,6 +203,10 @@ def _spectral_entropy(x: Tensor) -> SmoothEstimate:
     entropy = -(shares * logs).sum()
     influence = -(scores[:, positive].double() @ (logs + entropy)) * entropy.exp() / total
     return SmoothEstimate(entropy.exp().item(), influence)
+
+
+def _rank_of(space: Space, side: Side) -> SmoothEstimate:
+    return _spectral_entropy(spread_of(space, side))
 
 
 def _isotropic_rank(n: int, d: int) -> float:
@@ -198,12 +230,12 @@ def measured_spectrum(
     space: Space,
     *,
     side: Side,
-    estimate: Callable[[Tensor], SmoothEstimate],
+    estimate: Callable[[Space, Side], SmoothEstimate],
     isotropic: Callable[[int, int], float],
 ) -> Measured:
     """A function of the spectrum of one side, beside what it is for isotropic ``(n, d)``."""
     x = space.side(side)
-    return estimate(x).measured(Null(isotropic(*x.shape)), notes=of_sample(x))
+    return estimate(space, side).measured(Null(isotropic(*x.shape)), notes=of_sample(x))
 
 
 spectrum_probe = partial(
@@ -219,11 +251,11 @@ PARTICIPATION_SOURCE, PARTICIPATION_TARGET = for_each_side(
     partial(spectrum_probe, function=participation_ratio),
     "participation_ratio",
     "Participation ratio,",
-    partial(measured_spectrum, estimate=participation, isotropic=isotropic_participation),
+    partial(measured_spectrum, estimate=participation_of, isotropic=isotropic_participation),
 )
 EFFECTIVE_RANK_SOURCE, EFFECTIVE_RANK_TARGET = for_each_side(
     partial(spectrum_probe, function=effective_rank),
     "effective_rank",
     "Effective rank,",
-    partial(measured_spectrum, estimate=_spectral_entropy, isotropic=_isotropic_rank),
+    partial(measured_spectrum, estimate=_rank_of, isotropic=_isotropic_rank),
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor
-
 from align.data.sides import Side
 from probes.estimates import Measured, Null, SmoothEstimate, SquaredMean
 from probes.inputs import Matrix, announce, codes_of, directions, matrix, near_one
@@ -98,18 +96,26 @@ def iso_score(x: Matrix) -> float:
     """
     (rows,), _ = near_one(matrix("x", x, least=2))
     announce(dimension.too_few_rows(rows))
-    return _iso_score("x", rows).value
+    _check_width("x", rows.shape[1])
+    return _iso_score(dimension.participation(dimension.Spread.of(rows)), rows.shape[1]).value
 
 
-def _iso_score(name: str, x: Tensor) -> SmoothEstimate:
-    d = x.shape[1]
+def _check_width(name: str, d: int) -> None:
     if d < 2:
         raise ValueError(
             f"{name} must have at least two columns for variance to be spread; got {d}. "
             "Pass whole embeddings."
         )
-    ratio = dimension.participation(x)
+
+
+def _iso_score(ratio: SmoothEstimate, d: int) -> SmoothEstimate:
     return SmoothEstimate((ratio.value - 1) / (d - 1), ratio.influence / (d - 1))
+
+
+def _iso_score_of(space: Space, side: Side) -> SmoothEstimate:
+    d = space.side(side).shape[1]
+    _check_width(side, d)
+    return _iso_score(dimension.participation_of(space, side), d)
 
 
 def _measure_mean_cosine(space: Space, *, side: Side) -> Measured:
@@ -127,7 +133,7 @@ def _measure_iso_score(space: Space, *, side: Side) -> Measured:
     return dimension.measured_spectrum(
         space,
         side=side,
-        estimate=partial(_iso_score, side),
+        estimate=_iso_score_of,
         isotropic=lambda n, d: (dimension.isotropic_participation(n, d) - 1) / (d - 1),
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import overload
 
 import torch
@@ -19,6 +20,7 @@ from align._version import __version__
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
+from align.scoring.kernels.cpu_threads import share_out
 from probes.reporting.document import Report
 from probes.reporting.model import (
     CONTROL,
@@ -149,15 +151,23 @@ def report(
         saying_what_is_kept(kept),
         progress_bar(progress, total=len(spaces) * len(chosen), unit="probe") as bar,
     ):
-        for column, space in spaces.items():
-            for probe in chosen:
-                bar.set_description(plain(f"{column}: {probe.label}"))
-                result = earlier.get(column, probe.name)
-                if result is None:
-                    result = read_probe(probe, column, space, weights)
-                    earlier.put(column, probe.name, result)
-                results[probe.name][column] = result
-                bar.update()
+        lock = Lock()
+
+        def read(tasks: Iterator[tuple[Column, Probe]]) -> None:
+            for column, probe in tasks:
+                with lock:
+                    bar.set_description(plain(f"{column}: {probe.label}"))
+                known = earlier.get(column, probe.name)
+                result = known or read_probe(probe, column, spaces[column], weights)
+                with lock:
+                    if known is None:
+                        earlier.put(column, probe.name, result)
+                    results[probe.name][column] = result
+                    bar.update()
+
+        # Each thread reads a probe by itself: most of what they do is too little to be shared.
+        tasks = ((column, probe) for column in spaces for probe in chosen)
+        share_out(tasks, read, alone=False)
     spectrum = any(probe.name in ("canonical_energy", "canonical_dims") for probe in chosen)
     # Listed is what the last state that a search would use has retrieved, not the control.
     used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]

@@ -178,7 +178,13 @@ def _fit(
 @once_per_space
 def _fit_of(space: Space) -> _CanonicalFit:
     drawn = space.sample(SAMPLE).space
-    return _fit(components_of(drawn), drawn.codes, None, _RIDGE, space.seed)
+    return _fit(
+        components_of(drawn),
+        drawn.codes,
+        None,
+        _RIDGE,
+        space.seed,
+    )
 
 
 def canonical_spectrum_of(space: Space) -> CanonicalSpectrum:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align.data.sides import Side
 from probes.space import Space, once_per_space
 
 
@@ -57,6 +58,10 @@ class Components:
 
 
 @once_per_space
+def _components(space: Space, side: Side) -> Components:
+    return Components.of(side, space.side(side))
+
+
 def components_of(space: Space) -> tuple[Components, Components]:
     """Those of the source and of the target of a space, which several probes look at."""
-    return Components.of("source", space.source), Components.of("target", space.target)
+    return _components(space, "source"), _components(space, "target")

@@ -159,10 +159,9 @@ def _ranks(x: Tensor, codes: Tensor, rows: Tensor) -> Tensor:
 
 
 @once_per_space
-def _ranks_of(space: Space) -> tuple[Tensor, Tensor]:
-    """Ranks within the source and within the target of a space, ``(n, n)`` each."""
-    rows = torch.arange(space.n)
-    return _ranks(space.source, space.codes, rows), _ranks(space.target, space.codes, rows)
+def _ranks_of(space: Space, side: Side) -> Tensor:
+    """Ranks within one side of a space, ``(n, n)``."""
+    return _ranks(space.side(side), space.codes, torch.arange(space.n))
 
 
 def _worst(others: Tensor, k: int) -> Tensor:
@@ -181,8 +180,7 @@ def _by_chance(others: Tensor, k: int) -> float:
 def _measure(space: Space, *, side: Side, backwards: bool) -> Measured:
     drawn, rows = space.sample(SAMPLE)
     first = drawn if drawn.before is None else drawn.before
-    number = 0 if side == "source" else 1
-    ranks = _ranks_of(first)[number], _ranks_of(drawn)[number]
+    ranks = _ranks_of(first, side), _ranks_of(drawn, side)
     excess = _excess(*(ranks[::-1] if backwards else ranks), K)
     value, replicate = mean_of(_share_kept(excess, drawn.codes, K))
     null = Null(_by_chance(sizes_of_others(drawn.codes), K))

@@ -104,7 +104,12 @@ def _svcca(
 
 def _measure_svcca(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    projected, notes = _svcca(components_of(drawn), drawn.codes, _VARIANCE, space.seed)
+    projected, notes = _svcca(
+        components_of(drawn),
+        drawn.codes,
+        _VARIANCE,
+        space.seed,
+    )
     influence = cca.REFITTED * projected.influence.mean(dim=1)
     estimate = SmoothEstimate(projected.correlations.mean().item(), influence, notes)
     # Fitting hundreds of directions anew for each random pairing would take seconds.

@@ -1,12 +1,17 @@
 """A state of the pairs: samples of whole groups, shared products, and where each comes from."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.evaluation import evaluate
-from probes.space import K, SearchSides, Space, whole_groups
+from align.scoring.inner_products import mutual_products
+from probes.reporting.standard import STANDARD
+from probes.space import K, SearchSides, Space, once_per_space, whole_groups
 
 
 def clouds(rng, n=60, d=8, groups=None):
@@ -81,3 +86,50 @@ def test_generators_differ_by_purpose_and_seed_only(rng):
     space = clouds(rng)
     draws = [torch.rand(1, generator=space.generator(purpose)).item() for purpose in "aab"]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_all_searches_of_a_report_read_one_product(rng, monkeypatch):
+    """Ranks, neighbours, chance, and placements of both directions: the scores are the same."""
+    made = []
+
+    def counted(x, y):
+        made.append((len(x), len(y)))
+        return mutual_products(x, y)
+
+    monkeypatch.setattr("probes.space.mutual_products", counted)
+    space = clouds(rng)
+    names = "recall_at_1", "median_rank", "foscttm", "matching_auc", "hubness_skewness_target"
+    for name in names:
+        next(each for each in STANDARD if each.name == name).measure(space)
+    assert made == [(60, 60)]
+
+
+def test_what_is_kept_of_a_space_is_computed_once_by_several_threads(rng):
+    made, begun = [], Barrier(4)
+
+    @once_per_space
+    def measure(space, side):
+        made.append(side)
+        return torch.zeros(1)
+
+    def ask(side):
+        begun.wait()
+        return measure(space, side)
+
+    space = clouds(rng)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, ["source", "source", "target", "source"]))
+    assert sorted(made) == ["source", "target"]
+    assert found[0] is found[1] is found[3] and found[0] is not found[2]
+    assert measure(clouds(rng), "source") is not found[0]
+
+
+def test_what_failed_is_tried_again(rng):
+    @once_per_space
+    def measure(space):
+        raise ValueError("not here")
+
+    space = clouds(rng)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not here"):
+            measure(space)

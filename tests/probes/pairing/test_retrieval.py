@@ -10,6 +10,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.metrics import ranks as ranking
 from align.metrics.chance import RandomOrder
 from align.metrics.evaluation import evaluate
+from align.scoring.inner_products import mutual_products
 from probes.pairing.chance import _first_ranks
 from probes.pairing.retrieval import (
     MEAN_RECIPROCAL_RANK,
@@ -151,7 +152,8 @@ def test_ranks_of_the_true_partners_are_those_of_the_ranking(rng):
             (SearchSides(source, target), False),
             (SearchSides(target, source), True),
         ):
-            found = _first_ranks(search, codes, own, turned=turned)[0]
+            scores = mutual_products(*search)
+            found = _first_ranks(scores, codes, own, turned=turned)[0]
             assert found.tolist() == ranking.rank_positives(*search, codes, codes).first.tolist()
 
 

@@ -18,6 +18,7 @@ from probes.estimates import Measured, Null, mean_of
 from probes.reporting.report import report
 from probes.reporting.standard import STANDARD
 from probes.space import Probe
+from tests.helpers.one_thread import one_thread
 
 
 def shared(rng, n=80, widths=(10, 7), noise=0.3):
@@ -35,6 +36,13 @@ def probe(name="ours", needs="sides", measure=None, **rest):
         return Measured(value, replicate, null=Null(0.0, 0.5))
 
     return Probe(name, name, "pairing", "higher", needs, measure or of_source, **rest)
+
+
+@pytest.fixture
+def in_order():
+    """Probes are read one after the other, as on a machine with one core."""
+    with one_thread():
+        yield
 
 
 class Halves:
@@ -198,6 +206,19 @@ def test_a_progress_bar_is_shown_on_demand_only(rng, capsys):
     assert "centred: ours" in capsys.readouterr().err
 
 
+def test_several_threads_read_what_one_reads(rng):
+    data, threads = shared(rng), torch.get_num_threads()
+    names = ["recall_at_1", "foscttm", "sinkhorn_divergence", "svcca", "iso_score", "two_nn"]
+    torch.set_num_threads(4)
+    try:
+        several = report(data, Halves(5), probes=names)
+    finally:
+        torch.set_num_threads(threads)
+    with one_thread():
+        assert report(data, Halves(5), probes=names) == several
+
+
+@pytest.mark.usefixtures("in_order")
 def test_an_interrupted_report_goes_on_where_it_stopped(rng, tmp_path):
     data = shared(rng)
     calls = []
@@ -240,6 +261,7 @@ def test_a_file_that_no_report_left_is_neither_overwritten_nor_removed(rng, tmp_
     assert link.is_symlink()
 
 
+@pytest.mark.usefixtures("in_order")
 def test_a_reading_that_was_changed_on_disk_is_measured_again(rng, tmp_path):
     data, partial = shared(rng), tmp_path / "partial"
 
@@ -256,6 +278,7 @@ def test_a_reading_that_was_changed_on_disk_is_measured_again(rng, tmp_path):
     assert report(data, probes=[probe(), probe("b")], resume=partial) == fresh
 
 
+@pytest.mark.usefixtures("in_order")
 def test_readings_of_other_data_are_not_taken_for_these(rng, tmp_path):
     partial = tmp_path / "partial"
 
