@@ -214,9 +214,10 @@ class SquaredMean:
         whole, own = sums.sum(dim=0), sums.square().sum(dim=1)
         others = value * self.sizes * (n - self.sizes)
         of_group = 2 * (sums @ whole - own - others) / self.apart
-        around = sums - self.sizes[:, None] * whole / n
+        # Float32 is enough for what is taken off the spread.
+        around = (sums - self.sizes[:, None] * whole / n).float()
         small = around.T @ around if len(around) > len(whole) else around @ around.T
-        left = small.square().sum() - around.square().sum(dim=1).square().sum()
+        left = small.double().square().sum() - around.double().square().sum(dim=1).square().sum()
         second = 2 * max(left.item(), 0.0) / self.apart**2
         influence = n * (of_group / self.sizes)[self.codes]
         return linearised(value, held_to_spread(influence, self.codes, second))

@@ -9,7 +9,6 @@ swapped clouds has the law of that of the clouds seen, and p is exact if the two
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,15 +53,15 @@ def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
     """
     # One triangle is enough: entries beside the diagonal count twice. A block stays in the cache.
     whole, rows = b.numpy(), pairings.numpy()
-    upper = (a.triu() + a.triu(1)).numpy()
-    total = np.zeros(len(pairings))
+    upper = a.triu() + a.triu(1)
+    total = torch.zeros(len(pairings), dtype=torch.float64)
     for start in range(0, len(a), _ROWS):
-        block = upper[start : start + _ROWS, start:].ravel()
+        block = upper[start : start + _ROWS, start:].flatten()
         for draw, paired in enumerate(rows):
             # Two calls of take need a third of the time of one index of both.
             taken = whole.take(paired[start : start + _ROWS], axis=0).take(paired[start:], axis=1)
-            total[draw] += np.dot(block, taken.ravel())
-    return torch.from_numpy(total)
+            total[draw] += torch.dot(block, torch.from_numpy(taken).flatten())
+    return total
 
 
 def random_signs(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:

@@ -104,8 +104,6 @@ def _along(axes: Tensor | None, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _axes(z: Tensor, w: Tensor, k: int | None) -> Tensor | None:
     """Leading principal axes of both clouds, ``(d, r)``; ``None`` for those of the space."""
-    from scipy.linalg import eigh
-
     n, d = z.shape
     # Where rows span fewer dimensions than they have, work in their span.
     basis = torch.linalg.qr(torch.cat([z, w]).T).Q if d > 2 * n else None
@@ -113,9 +111,7 @@ def _axes(z: Tensor, w: Tensor, k: int | None) -> Tensor | None:
         z, w = z @ basis, w @ basis
     if k is None or k >= z.shape[1]:
         return basis
-    last = z.shape[1] - 1
-    _, axes = eigh((z.T @ z + w.T @ w).numpy(), subset_by_index=[last - k + 1, last])
-    leading = torch.from_numpy(axes)
+    leading: Tensor = torch.linalg.eigh(z.T @ z + w.T @ w).eigenvectors[:, -k:]
     return leading if basis is None else basis @ leading
 
 

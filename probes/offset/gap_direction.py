@@ -91,18 +91,16 @@ def _share(x: Tensor, y: Tensor, codes: Tensor, k: int) -> SmoothEstimate:
 
 def _principal(centred: Tensor, k: int, *, least: float) -> Tensor:
     """At most ``k`` leading principal directions of rows with zero mean, ``(d, k)`` float64."""
-    from scipy.linalg import eigh
-
-    d = centred.shape[1]
     covariance = centred.T @ centred / len(centred)
-    values, vectors = eigh(covariance.numpy(), subset_by_index=[d - k, d - 1])
-    spread = torch.from_numpy(values) > least
+    values, vectors = torch.linalg.eigh(covariance)
+    spread = values[-k:] > least
     if not spread.any():
         raise ValueError(
             "source or target must vary to have principal directions; both are constant. "
             "Check the encoders: they gave one vector for all items of a side."
         )
-    return torch.from_numpy(vectors)[:, spread]
+    leading: Tensor = vectors[:, -k:]
+    return leading[:, spread]
 
 
 def _direction_notes(difference: Tensor, codes: Tensor) -> tuple[str, ...]:
