@@ -13,6 +13,7 @@ import align.scoring.kernels.gpu
 from align.data.multi_vector import MultiVector
 from align.scoring import late_interaction
 from align.scoring.kernels import cpu_topk, reference
+from align.scoring.kernels.pairs import scores as pair_scores
 from align.scoring.late_interaction import EXTRA_BYTES, maxsim, topk
 from align.scoring.topk import Neighbours
 from tests.helpers.largest_storage import LargestStorage
@@ -45,7 +46,7 @@ def parts(request, monkeypatch):
         monkeypatch.setattr(late_interaction, "_SLICE_BYTES", 300)
         monkeypatch.setattr(cpu_topk, "_SCORES", 28)
         monkeypatch.setattr(cpu_topk, "_QUERIES", 3)
-        monkeypatch.setattr(cpu_topk, "_COPIED_ENTRIES", 150)
+        monkeypatch.setattr(cpu_topk, "_ROUNDED_ENTRIES", 150)
 
 
 def ranked(scores, k):
@@ -134,35 +135,80 @@ def test_topk_of_int8_documents_sees_what_rounding_the_query_hides():
 
 @pytest.mark.parametrize("d", [1, 3, 64, 768])
 @pytest.mark.parametrize("heavy", [False, True])
-def test_the_bound_covers_the_error_of_whole_number_scores(rng, d, heavy):
-    queries, documents = packed((3, 1, 8), rng, d), packed((1, 5, 30, 9), rng, d).quantized()
+@pytest.mark.parametrize("int8", [True, False])
+def test_the_bound_covers_the_error_of_whole_number_scores(rng, parts, d, heavy, int8):
+    queries, documents = packed((3, 1, 8), rng, d), packed((1, 5, 30, 9), rng, d)
     if heavy:
         # One large entry takes the codes away from the others.
         queries.tokens[:, 0] *= 1e4
-    rounded = cpu_topk._rounded(queries)
-    assert rounded.codes.abs().max() > 20_000
-    steps = rounded.steps.double().repeat_interleave(queries.lengths)[:, None]
-    codes = MultiVector(rounded.codes.double() * steps, queries.offsets)
-    exact = documents.to(dtype=torch.float64)
-    error = reference.maxsim(queries.to(dtype=torch.float64), exact) - reference.maxsim(
-        codes, exact
-    )
-    assert (error.abs() <= rounded.errors[:, None] * documents.scales).all()
+        documents.tokens[:, -1] *= 1e3
+    documents = documents.quantized() if int8 else documents
+    rounded = cpu_topk._rounded(queries, digits=2 if int8 else 1)
+    assert rounded.codes.abs().max() > (20_000 if int8 else 126)
+    scores, bound = cpu_topk._coarse(queries, rounded, documents)
+    exact = reference.maxsim(queries.to(dtype=torch.float64), documents.to(dtype=torch.float64))
+    error = (scores.double() - exact).abs()
+    assert (error <= bound).all()
+    if d > 1:
+        assert (error > bound / 2_000).any()
 
 
 def test_topk_scores_few_int8_documents_twice(rng, monkeypatch):
     seen = []
 
-    def counting(queries, documents, **options):
-        seen.append(len(documents))
-        return reference.maxsim(queries, documents, **options)
+    def counting(queries, documents, pairs):
+        seen.append(len(pairs.asked))
+        return pair_scores(queries, documents, pairs)
 
     queries, documents = packed((8,), rng, 32), packed([6] * 500, rng, 32).quantized()
     expected = ranked(reference.maxsim(queries, documents), 10)
-    monkeypatch.setattr(cpu_topk, "maxsim", counting)
+    monkeypatch.setattr(cpu_topk, "pair_scores", counting)
     found = topk(queries, documents, 10)
     assert torch.equal(found.indices, expected[1])
     assert 10 <= sum(seen) <= 20
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """Every query counts as many, on a processor made for int8; all documents may be candidates."""
+    monkeypatch.setattr(cpu_topk, "_MANY", 1)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(cpu_topk, "_MOST_CANDIDATES", 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_many_queries_find_by_whole_numbers_what_all_scores_say(
+    rng, parts, many, documents, dtype, reduction
+):
+    # Of each document but the first there is a second one that rounding to int8 makes equal to it.
+    near = documents.tokens + 1e-4 * torch.randn(documents.tokens.shape, generator=rng)
+    both = MultiVector(torch.cat([documents.tokens, near]), _end_to_end(documents, documents))
+    queries, both = packed((3, 1, 8, 5), rng).to(dtype=dtype), both.to(dtype=dtype)
+    found = topk(queries, both, 7, reduction=reduction)
+    expected = ranked(maxsim(queries, both, reduction=reduction), 7)
+    assert torch.equal(found.indices, expected[1])
+    torch.testing.assert_close(found.values, expected[0])
+
+
+def _end_to_end(first, second):
+    return torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
+
+
+def test_all_documents_are_scored_at_once_where_rounding_leaves_too_many(rng, many, monkeypatch):
+    monkeypatch.setattr(cpu_topk, "_MOST_CANDIDATES", 0.1)
+    monkeypatch.setattr(cpu_topk, "pair_scores", None)
+    queries, documents = packed((3, 4), rng), packed([5] * 20, rng)
+    found = topk(queries, documents, 4)
+    assert torch.equal(found.indices, ranked(maxsim(queries, documents), 4)[1])
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_numbers_that_are_not_finite_are_refused_by_whole_numbers_too(rng, many, side):
+    sides = [packed((3, 4), rng), packed([5] * 20, rng)]
+    sides[side].tokens[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="scores must be finite"):
+        topk(*sides, 4)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

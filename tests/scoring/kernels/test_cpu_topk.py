@@ -22,12 +22,12 @@ def near_ties(rng, *, understated):
     query = torch.randn(1, D, generator=rng)
     large = torch.randint(-127, 128, (4000, D), generator=rng).to(torch.int8)
     small = (127 * query / query.abs().max()).round().to(torch.int8)
-    rounded = cpu_topk._rounded(MultiVector.pack([query]))
+    rounded = cpu_topk._rounded(MultiVector.pack([query]), digits=2)
     exact = (large.double() @ query.double().T)[:, 0]
     seen = (large.double() @ rounded.codes.double().T)[:, 0] * rounded.steps.double()
     scales = (exact + seen) / 2 / (query.double() @ small.double().T).item()
     # The small document's own error must not blur the difference.
-    apart = (exact - seen).abs() > 8 * rounded.errors.double() * scales
+    apart = (exact - seen).abs() > 8 * rounded.errors.double() * 127 * D**0.5 * scales
     at = ((scales > 0) & apart & ((exact > seen) == understated)).nonzero()[0]
     return query, torch.cat([large[at], small]), torch.tensor([1.0, scales[at].item()])
 
