@@ -1,11 +1,12 @@
 """What fitting costs in seconds and memory, and what an adapted query costs in microseconds.
 
-    python -m experiments.bench.fit_cost [--quick]
+    ISTHMUS_DATA=... python -m experiments.bench.fit_cost [--quick]
 
-Pairs are synthetic, 384-d and 1280-d as from MiniLM and EfficientNet-Lite0, each its own group.
-Each fit runs in a fresh process, so that its peak memory is its own: with the default
-effort, and with ``effort="fast"``. Written to ``experiments/results/fit_cost.json``; a quick run is
-not.
+Pairs are synthetic, each its own group: 384-d and 1280-d as from MiniLM and EfficientNet-Lite0, and
+200,000 of 256-d. Of those, what training on top would add is evaluated and left out; it is kept on
+captions and photos of Flickr8k, which are fitted too where ISTHMUS_DATA is set. Each fit runs in a
+fresh process, so that its peak memory is its own. Written to
+``experiments/results/fit_cost.json``; a quick run is not.
 
 A wrapped query goes through ``align.wrap`` to an encoder and a retriever that answer at once: what
 is left is what wrapping adds, the adapter included.
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,20 +50,48 @@ TEXT, IMAGE = f"text, {D_SOURCE}-d", f"image, {D_TARGET}-d"
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is fitted.
+
+    Attributes:
+        n: Training pairs.
+        effort: Effort of ``align.fit``; its default is ``"best"``.
+        widths: Of source and target; where data are real, those of their encoders.
+        data: ``"synthetic"``, or ``"flickr8k"``: its first pairs through MiniLM and
+            EfficientNet-Lite0.
+        repeats: Fits, each in a process of its own.
+    """
+
+    n: int
+    effort: Effort
+    widths: tuple[int, int] = (D_SOURCE, D_TARGET)
+    data: Literal["synthetic", "flickr8k"] = "synthetic"
+    repeats: int = 3
+
+
+CASES = (
+    Case(1_000, "best"),
+    Case(1_000, "fast"),
+    Case(5_000, "best"),
+    Case(5_000, "fast"),
+    Case(5_000, "best", data="flickr8k"),
+    Case(50_000, "best", repeats=1),
+    Case(50_000, "fast", repeats=1),
+    Case(200_000, "fast", widths=(256, 256), repeats=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One run.
 
     Attributes:
-        sizes: Numbers of training pairs.
-        efforts: Efforts of ``align.fit``; the first is its default.
-        repeats: Fits of each size and effort.
+        cases: What is fitted.
         calls: Queries timed per adapter and side.
         seed: Of the synthetic pairs.
     """
 
-    sizes: tuple[int, ...] = (1_000, 5_000, 50_000)
-    efforts: tuple[Effort, ...] = ("best", "fast")
-    repeats: int = 3
+    cases: tuple[Case, ...] = CASES
     calls: int = 3000
     seed: int = 0
 
@@ -71,24 +101,22 @@ class FitCost:
     """One fit in a process of its own.
 
     Attributes:
-        n: Training pairs.
-        effort: Effort of ``align.fit``.
         seconds: Wall-clock time of ``align.fit``.
         process_seconds: Processor time of it, over all threads.
         peak_mib: Largest resident memory of the process, libraries and data included.
         before_mib: The same just before the fit.
         data_mib: Size of the two matrices.
         chosen: The map that was chosen.
+        stages: Wall-clock seconds by stage of the fit.
     """
 
-    n: int
-    effort: Effort
     seconds: float
     process_seconds: float
     peak_mib: float
     before_mib: float
     data_mib: float
     chosen: str
+    stages: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,42 +129,42 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseCost:
+    """Every fit of one case, and the spread of their wall-clock seconds."""
+
+    case: Case
+    seconds: Spread
+    fits: tuple[FitCost, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """All costs.
 
     Attributes:
-        fits: Each fit of each size and effort.
-        fit_seconds: Spread over the repeats, by effort and size.
+        fits: Those of each case.
         query_microseconds: Spread over calls with a batch of one, by kind of query.
     """
 
-    fits: tuple[FitCost, ...]
-    fit_seconds: dict[Effort, dict[int, Spread]]
+    fits: tuple[CaseCost, ...]
     query_microseconds: dict[str, Spread]
 
 
 def run(config: Config) -> Result:
-    """Fit each size in fresh processes, then time queries in this one."""
+    """Fit each case in fresh processes, then time queries in this one."""
     # Queries come last: this process must stay small while it starts the others, because Linux
     # counts the memory of the parent, up to the start of the program, as the child's.
-    fits = tuple(
-        _fit_in_fresh_process(n, effort, config.seed)
-        for effort in config.efforts
-        for n in config.sizes
-        for _ in range(config.repeats)
-    )
-    seconds = {
-        effort: {
-            n: spread([each.seconds for each in fits if (each.n, each.effort) == (n, effort)])
-            for n in config.sizes
-        }
-        for effort in config.efforts
-    }
-    return Result(fits, seconds, query_costs(calls=config.calls, seed=config.seed))
+    costs = []
+    for case in config.cases:
+        fits = tuple(_fit_in_fresh_process(case, config.seed) for _ in range(case.repeats))
+        costs.append(CaseCost(case, spread([each.seconds for each in fits]), fits))
+    return Result(tuple(costs), query_costs(calls=config.calls, seed=config.seed))
 
 
-def synthetic_pairs(n: int, *, seed: int) -> PairedEmbeddings:
-    """Correlated pairs, ``(n, 384)`` and ``(n, 1280)``: linear in a shared latent, and noise.
+def synthetic_pairs(
+    n: int, *, seed: int, widths: tuple[int, int] = (D_SOURCE, D_TARGET)
+) -> PairedEmbeddings:
+    """Correlated pairs of two ``widths``: linear in a shared latent, and noise.
 
     The latent's spectrum falls as ``1 / sqrt(i)``, and noise has half of its variance.
     """
@@ -151,18 +179,28 @@ def synthetic_pairs(n: int, *, seed: int) -> PairedEmbeddings:
             block += noise * torch.randn(block.shape, generator=generator)
         return rows
 
-    return PairedEmbeddings.from_arrays(side(D_SOURCE), side(D_TARGET))
+    return PairedEmbeddings.from_arrays(side(widths[0]), side(widths[1]))
 
 
-def fit_cost(n: int, effort: Effort, *, seed: int) -> FitCost:
+def pairs_of(case: Case, *, seed: int) -> PairedEmbeddings:
+    """The training pairs of a case."""
+    if case.data == "synthetic":
+        return synthetic_pairs(case.n, seed=seed, widths=case.widths)
+    from experiments.tasks import load_task
+
+    return load_task(case.data).pool.take(range(case.n))
+
+
+def fit_cost(case: Case, *, seed: int) -> FitCost:
     """Fit once in this process, whose peak memory must not have been set by anything else."""
-    pairs = synthetic_pairs(n, seed=seed)
+    pairs = pairs_of(case, seed=seed)
     before = peak_mib()
     start, processed = time.perf_counter(), time.process_time()
-    adapter = fit(pairs, effort=effort, progress=False)
+    adapter = fit(pairs, effort=case.effort, progress=False)
     seconds, processed = time.perf_counter() - start, time.process_time() - processed
-    data = (pairs.source.nbytes + pairs.target.nbytes) / 2**20
-    return FitCost(n, effort, seconds, processed, peak_mib(), before, data, adapter.card.method)
+    data, card = (pairs.source.nbytes + pairs.target.nbytes) / 2**20, adapter.card
+    stages = dict(card.seconds)
+    return FitCost(seconds, processed, peak_mib(), before, data, card.method, stages)
 
 
 def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
@@ -213,16 +251,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(*torch.tensor(values, dtype=torch.float64).quantile(levels).tolist())
 
 
-def _fit_in_fresh_process(n: int, effort: Effort, seed: int) -> FitCost:
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.bench.fit_cost",
-        "--one",
-        str(n),
-        effort,
-        str(seed),
-    ]
+def _fit_in_fresh_process(case: Case, seed: int) -> FitCost:
+    told = json.dumps({**asdict(case), "seed": seed})
+    command = [sys.executable, "-m", "experiments.bench.fit_cost", "--one", told]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root)
     return FitCost(**json.loads(done.stdout))
@@ -230,25 +261,18 @@ def _fit_in_fresh_process(n: int, effort: Effort, seed: int) -> FitCost:
 
 def render(result: Result) -> tuple[Table, Table]:
     """The two tables that are printed."""
-    fits = Table(title=f"align.fit on {D_SOURCE}-d and {D_TARGET}-d pairs")
-    for name in (
-        "effort",
-        "pairs",
-        "s p20",
-        "s p50",
-        "s p80",
-        "peak MiB",
-        "before MiB",
-        "data MiB",
-    ):
+    fits = Table(title="align.fit")
+    for name in ("data", "pairs", "widths", "effort", "s p20", "s p50", "s p80"):
         fits.add_column(name, justify="right")
-    for effort, by_size in result.fit_seconds.items():
-        for n, seconds in by_size.items():
-            runs = [each for each in result.fits if (each.n, each.effort) == (n, effort)]
-            worst = max(runs, key=lambda each: each.peak_mib)
-            memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
-            shown = (f"{mib:,.0f}" for mib in memory)
-            fits.add_row(effort, f"{n:,}", *_cells(seconds, 2), *shown)
+    for name in ("peak MiB", "before MiB", "data MiB"):
+        fits.add_column(name, justify="right")
+    for cost in result.fits:
+        case, worst = cost.case, max(cost.fits, key=lambda each: each.peak_mib)
+        memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
+        widths = " x ".join(map(str, case.widths))
+        shown = (f"{mib:,.0f}" for mib in memory)
+        row = case.data, f"{case.n:,}", widths, case.effort
+        fits.add_row(*row, *_cells(cost.seconds, 2), *shown)
     queries = Table(title="one adapted query, microseconds")
     queries.add_column("query")
     for name in ("p20", "p50", "p80"):
@@ -266,15 +290,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the record; with ``--one``, fit once and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one small fit, no record")
-    parser.add_argument(
-        "--one", nargs=3, metavar=("N", "EFFORT", "SEED"), help="fit once in this process"
-    )
+    parser.add_argument("--one", metavar="CASE", help="fit once in this process: a case as JSON")
     told: Any = parser.parse_args(arguments)
     if told.one:
-        n, effort, seed = told.one
-        print(json.dumps(asdict(fit_cost(int(n), effort, seed=int(seed)))))
+        asked = json.loads(told.one)
+        seed, widths = asked.pop("seed"), tuple(asked.pop("widths"))
+        print(json.dumps(asdict(fit_cost(Case(**asked, widths=widths), seed=seed))))
         return
-    config = Config(sizes=(300,), repeats=1, calls=300) if told.quick else Config()
+    config = Config()
+    if told.quick:
+        config = Config(cases=(Case(300, "best", repeats=1),), calls=300)
+    elif "ISTHMUS_DATA" not in os.environ:
+        config = Config(cases=tuple(case for case in CASES if case.data == "synthetic"))
     result = run(config)
     console = Console()
     for table in render(result):

@@ -7,7 +7,7 @@ import pytest
 from align.adapters.closed_form.rcca import rcca
 from align.metrics.evaluation import evaluate
 from experiments.bench import fit_cost
-from experiments.bench.fit_cost import Config, Spread, spread, synthetic_pairs
+from experiments.bench.fit_cost import Case, Config, Spread, spread, synthetic_pairs
 
 
 def test_synthetic_pairs_repeat_themselves_and_are_correlated():
@@ -23,12 +23,14 @@ def test_a_spread_interpolates_between_values():
     assert spread([0.0, 10.0, 20.0]) == Spread(4.0, 10.0, 16.0)
 
 
-def test_one_size_is_measured_in_a_process_of_its_own():
-    result = fit_cost.run(Config(sizes=(40,), efforts=("best",), repeats=1, calls=10))
-    (fit,) = result.fits
-    assert (fit.n, fit.effort) == (40, "best")
-    assert fit.peak_mib >= fit.before_mib > fit.data_mib == pytest.approx(40 * 1664 * 4 / 2**20)
-    assert result.fit_seconds["best"][40].p50 == fit.seconds > 0
+def test_one_case_is_measured_in_a_process_of_its_own():
+    case = Case(40, "best", widths=(6, 5), repeats=1)
+    result = fit_cost.run(Config(cases=(case,), calls=10))
+    (cost,) = result.fits
+    (fit,) = cost.fits
+    assert cost.case == case and cost.seconds.p50 == fit.seconds > 0
+    assert fit.peak_mib >= fit.before_mib > fit.data_mib == pytest.approx(40 * 11 * 4 / 2**20)
+    assert {"map", "gallery"} <= set(fit.stages) and fit.chosen
     assert set(result.query_microseconds) == {
         "text, 384-d, plain",
         "text, 384-d, plain, wrapped",
