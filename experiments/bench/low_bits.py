@@ -54,7 +54,7 @@ class Config:
 
     captions: int = 6_000
     photos: int = 2_000
-    queries: int = 100
+    queries: int = 50
     candidates: tuple[int, ...] = (20, 50)
     shape: tuple[int, int, int, int] = (1_000, 240, 32, 128)
     seed: int = 0
