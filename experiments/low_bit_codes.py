@@ -52,10 +52,10 @@ class Config:
         seed: Of its starts.
     """
 
-    captions: int = 3_000
-    photos: int = 500
+    captions: int = 2_000
+    photos: int = 300
     queries: int = 50
-    iterations: int = 10
+    iterations: int = 8
     seed: int = 0
 
 
