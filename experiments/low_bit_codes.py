@@ -1,4 +1,4 @@
-"""Which codes of 1, 2 and 4 bits find the most: rotated or not, levels, scales, product codes.
+"""Which codes of 1, 2 and 4 bits find the most: rotated or not, levels, product codes.
 
     python -m experiments.low_bit_codes [--quick]
 
@@ -98,10 +98,6 @@ def codes(documents: MultiVector, config: Config) -> list[tuple[str, dict[int, T
             "mean taken off",
             {b: (equal_steps(turned - mean, same(turned - mean), b) + mean) @ turn.T for b in BITS},
         ),
-        (
-            "a scale per token",
-            {b: equal_steps(turned, of_tokens(turned), b) @ turn.T for b in BITS},
-        ),
         ("unequal levels", {b: nearest_level(turned, same(turned), b) @ turn.T for b in LEVELS}),
         (
             "product codes",
@@ -110,13 +106,8 @@ def codes(documents: MultiVector, config: Config) -> list[tuple[str, dict[int, T
     ]
 
 
-def of_tokens(rows: Tensor) -> Tensor:
-    """Root mean square entry of each row, ``(T, 1)``."""
-    return rows.square().mean(1, keepdim=True).sqrt()
-
-
 def of_items(rows: Tensor, documents: MultiVector) -> Tensor:
-    """The same of all rows of an item, for each of its rows."""
+    """Root mean square entry of an item, for each of its rows, ``(T, 1)``."""
     power = rows.square().mean(1)
     means = torch.segment_reduce(power, "mean", lengths=documents.lengths, axis=0)
     return means.sqrt().repeat_interleave(documents.lengths)[:, None]
