@@ -2,10 +2,11 @@
 
     python -m experiments.bench.maxsim [--quick]
 
-Documents of one length and of many, one query and many, three widths; systems take turns, after a
-call that is not timed, on the threads that torch uses. A system that would be slow is given fewer
-documents, or queries if it takes one per call, and its time is scaled up to all; the table says to
-how many. Before that, each
+Documents of one length and of many, one query token and many, one query and many, two widths;
+systems take turns, after a call that is not timed, on the threads that torch uses, and once more
+while another process keeps a core busy. Also, how long the best documents of many queries take. A
+system that would be slow is given fewer documents, or queries if it takes one per call, and its
+time is scaled up to all; the table says to how many. Before that, each
 system's scores are compared with the reference in float64, also where every similarity is below
 zero, so that a padded zero would win; who is wrong is marked, and not timed if it could end the
 process. ``of limit`` is the share that is reached of what bounds any
@@ -17,8 +18,11 @@ by speeds measured in the same run. Tokens are synthetic: see ``clustered_tokens
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +34,7 @@ from rich.table import Table
 from torch import Tensor
 
 from align.data.multi_vector import MultiVector
+from align.scoring.late_interaction import maxsim, topk
 from experiments.bench.fit_cost import Spread, spread
 from experiments.bench.maxsim_machine import (
     BYTES,
@@ -60,30 +65,30 @@ class Config:
         documents: Their number.
         t: Tokens of each where all have as many.
         ragged: Fewest and most tokens where they differ, drawn evenly.
-        queries: Numbers of queries scored in one call.
-        s: Tokens of a query.
+        queries: Numbers of queries scored in one call, and tokens of each.
         widths: Dimensions.
         call_seconds: A call that would take longer scores fewer documents, or fewer queries.
         fewest: Documents it scores at least, so that their lengths are as varied as those of all.
         case_seconds: Spent on the timed calls of a case, about.
         rounds: Fewest and most turns of each system.
         memory: Numbers of queries, and widths, of the calls whose memory is measured.
-        recall_width: Where the recall of int8 is measured.
+        recall_width: Where the recall of int8 is measured, and time beside a busy process.
+        k: Documents that a search asks for.
         seed: Of the tokens.
     """
 
     documents: int = 2_000
     t: int = 128
     ragged: tuple[int, int] = (20, 300)
-    queries: tuple[int, ...] = (1, 32, 256)
-    s: int = 32
-    widths: tuple[int, ...] = (64, 128, 768)
+    queries: tuple[tuple[int, int], ...] = ((1, 1), (1, 32), (32, 32), (256, 32))
+    widths: tuple[int, ...] = (128, 768)
     call_seconds: float = 0.5
     fewest: int = 100
     case_seconds: float = 10.0
     rounds: tuple[int, int] = (3, 25)
     memory: tuple[tuple[int, int], ...] = ((1, 128), (256, 128))
     recall_width: int = 128
+    k: int = 10
     seed: int = 0
 
 
@@ -120,16 +125,43 @@ class Case:
     Attributes:
         shape: "equal" or "ragged".
         q: Queries.
+        s: Tokens of each.
         d: Width.
         tokens: Of all documents.
+        busy: Whether another process kept one core busy.
         cells: One per system.
     """
 
     shape: str
     q: int
+    s: int
     d: int
     tokens: int
+    busy: bool
     cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The best documents of many queries.
+
+    Attributes:
+        shape: "equal" or "ragged".
+        q: Queries.
+        d: Width.
+        scored: Milliseconds of all scores in float32, and the best of them.
+        found: Milliseconds of ``align.topk``.
+        ratio: Of the medians.
+        same: Whether both find the same documents.
+    """
+
+    shape: str
+    q: int
+    d: int
+    scored: Spread
+    found: Spread
+    ratio: float
+    same: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +173,7 @@ class Result:
         peers: Versions of the other systems, or "absent".
         parity: Of each system at each width.
         cases: Of each shape, width and number of queries.
+        searches: Of each shape and width, with the most queries.
         memory: Of ours.
         int8_recall_at_10: Share of the ten best documents by float32 that are among the ten best
             by int8, in [0, 1], by shape.
@@ -150,6 +183,7 @@ class Result:
     peers: dict[str, str]
     parity: tuple[Parity, ...]
     cases: tuple[Case, ...]
+    searches: tuple[Search, ...]
     memory: tuple[Memory, ...]
     int8_recall_at_10: dict[str, float]
 
@@ -157,8 +191,9 @@ class Result:
 def run(config: Config) -> Result:
     """Memory in fresh processes, then parity and times in this one."""
     shapes = _shapes(config)
+    most, s = max(config.queries)
     taken = [
-        memory_in_fresh_process(shape, lengths, storage, q, config.s, d, seed=config.seed)
+        memory_in_fresh_process(shape, lengths, storage, q, s, d, seed=config.seed)
         for shape, lengths in shapes.items()
         for q, d in config.memory
         for storage in BYTES
@@ -167,12 +202,11 @@ def run(config: Config) -> Result:
     machine = limits(repeats=config.rounds[1])
     checks: list[Parity] = []
     cases: list[Case] = []
+    searches: list[Search] = []
     recalls: dict[str, float] = {}
     for d in config.widths:
         at_width = [
-            worst(
-                [parity(each, some, d=d, s=config.s, seed=config.seed) for some in shapes.values()]
-            )
+            worst([parity(each, some, d=d, s=s, seed=config.seed) for some in shapes.values()])
             for each in systems
         ]
         checks += at_width
@@ -182,16 +216,41 @@ def run(config: Config) -> Result:
             if check.right or not each.fragile
         ]
         for shape, lengths in shapes.items():
-            queries, documents = clustered_tokens(
-                lengths, d=d, queries=max(config.queries), s=config.s, seed=config.seed
-            )
-            for q in config.queries:
-                cells = timed(fit, queries[:q], documents, machine, config)
-                cases.append(Case(shape, q, d, len(documents.tokens), cells))
+            queries, documents = clustered_tokens(lengths, d=d, queries=most, s=s, seed=config.seed)
+            total = len(documents.tokens)
+            for q, each in config.queries:
+                cells = timed(fit, queries[:q, :each], documents, machine, config)
+                cases.append(Case(shape, q, each, d, total, False, cells))
+            searches.append(searched(shape, queries, documents, config))
             if d == config.recall_width:
                 recalls[shape] = int8_recall(queries, documents, k=10)
+                with busy_core():
+                    cells = timed(fit, queries[:1], documents, machine, config)
+                cases.append(Case(shape, 1, s, d, total, True, cells))
     memory = tuple(each for each in taken if each is not None)
-    return Result(machine, peers, tuple(checks), tuple(cases), memory, recalls)
+    return Result(machine, peers, tuple(checks), tuple(cases), tuple(searches), memory, recalls)
+
+
+def searched(shape: str, queries: Tensor, documents: MultiVector, config: Config) -> Search:
+    """Time both ways to the best documents in turns."""
+    asked, k = MultiVector.from_equal(queries), min(config.k, len(documents))
+    calls = (lambda: maxsim(asked, documents).topk(k), lambda: topk(asked, documents, k))
+    same = torch.equal(*(call().indices for call in calls))
+    fewest = config.rounds[0]
+    taken = [[_seconds(call) * 1e3 for call in calls] for _ in range(fewest)]
+    scored, found = (spread(each) for each in zip(*taken, strict=True))
+    return Search(shape, len(queries), documents.dim, scored, found, scored.p50 / found.p50, same)
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process computes meanwhile."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
 
 
 def timed(
@@ -271,7 +330,7 @@ def render(config: Config, result: Result) -> list[Table]:
     """The tables that are printed: parity, one per case, memory."""
     tables = [_parity(result)]
     tables += [_case(config, case, result) for case in result.cases]
-    return [*tables, _memory(result)]
+    return [*tables, _searches(config, result), _memory(result)]
 
 
 def _parity(result: Result) -> Table:
@@ -300,7 +359,7 @@ def _case(config: Config, case: Case, result: Result) -> Table:
     timed_ones = {each.system for each in case.cells}
     table = Table(
         title=f"{case.shape}: {config.documents:,} documents of {lengths} tokens, "
-        f"q = {case.q} of {config.s}, d = {case.d}",
+        f"q = {case.q} of {case.s}, d = {case.d}" + (", one core busy" if case.busy else ""),
         caption="q x m: what is timed; times are scaled to all."
         + "".join(f" Not timed, wrong: {name}." for name in sorted(wrong - timed_ones)),
         box=SIMPLE_HEAD,
@@ -315,6 +374,22 @@ def _case(config: Config, case: Case, result: Result) -> Table:
             *(_digits(value) for value in (taken.p20, taken.p50, taken.p80)),
             _digits(each.ratio), f"{each.share:.0%} {each.bound}",
             f"{each.asked} x {each.scored:,}",
+        )  # fmt: skip
+    return table
+
+
+def _searches(config: Config, result: Result) -> Table:
+    table = Table(
+        title=f"the best {config.k} documents of each query, float32: all scores, and align.topk",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("documents")
+    for name in ("q", "d", "scores ms", "topk ms", "ratio", "same documents"):
+        table.add_column(name, justify="right")
+    for each in result.searches:
+        table.add_row(
+            each.shape, str(each.q), str(each.d), _digits(each.scored.p50),
+            _digits(each.found.p50), _digits(each.ratio), "yes" if each.same else "NO",
         )  # fmt: skip
     return table
 
@@ -350,8 +425,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few documents, no record")
     quick = Config(
-        documents=200, queries=(1, 32), widths=(64,), call_seconds=0.05, fewest=20,
-        case_seconds=0.5, rounds=(3, 5), memory=((1, 64),), recall_width=64,
+        documents=200, queries=((1, 1), (1, 32), (32, 32)), widths=(64,),
+        call_seconds=0.05, fewest=20, case_seconds=0.5, rounds=(3, 5), memory=((1, 64),), recall_width=64,
     )  # fmt: skip
     told: Any = parser.parse_args(arguments)
     config = quick if told.quick else Config()

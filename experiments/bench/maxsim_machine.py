@@ -19,7 +19,7 @@ from align.data.multi_vector import MultiVector
 from experiments.bench.maxsim_systems import clustered_tokens, ours
 
 READ_BYTES = 2**28  # several times any last-level cache
-BYTES = {"float32": 4, "float16": 2, "int8": 1}  # of an entry, by storage
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}  # of an entry, by storage
 KNOWN_BYTES = 2**26  # taken to see whether the system's peak tells the truth
 SIDE = 2048  # of the square matrices of the product
 
@@ -32,7 +32,7 @@ class Limits:
         read: Bytes per second of a sum over more than the caches hold.
         products: Operations per second, two per entry and step, of a square product by storage;
             "int8" is absent where torch has no such product. float16 counts as float32, in which
-            it is multiplied here.
+            it is multiplied here; bfloat16 as what the processor does with it.
     """
 
     read: float
@@ -67,6 +67,8 @@ def limits(*, repeats: int) -> Limits:
     operations = 2 * SIDE**3
     single = operations / _best(lambda: torch.mm(one, one, out=out), repeats)
     products = {"float32": single, "float16": single}
+    half, half_out = one.bfloat16(), out.bfloat16()
+    products["bfloat16"] = operations / _best(lambda: torch.mm(half, half, out=half_out), repeats)
     codes = torch.randint(-127, 128, (SIDE, SIDE), dtype=torch.int8)
     whole = torch.empty(SIDE, SIDE, dtype=torch.int32)
     try:

@@ -22,9 +22,12 @@ from experiments.bench.maxsim import (
     Cell,
     Config,
     Result,
+    Search,
+    busy_core,
     int8_recall,
     notes,
     render,
+    searched,
     timed,
 )
 from experiments.bench.maxsim_machine import Limits, Memory, extra_bytes, limits, lower_bound
@@ -39,7 +42,7 @@ from experiments.bench.maxsim_systems import (
 )
 
 ROOT = Path(__file__).parents[2]
-LIMITS = Limits(read=1e9, products={"float32": 1e9, "float16": 1e9, "int8": 4e9})
+LIMITS = Limits(read=1e9, products={"float32": 1e9, "float16": 1e9, "bfloat16": 2e9, "int8": 4e9})
 LOOP = SYSTEMS[-1]
 
 
@@ -125,6 +128,7 @@ def test_what_is_not_installed_is_absent_and_left_out(monkeypatch):
         ("int8", 1, ("GEMM", 1.6e-6)),
         ("int8", 0, ("read", 0.8e-6)),
         ("float16", 0, ("read", 1.6e-6)),
+        ("bfloat16", 1, ("GEMM", 3.2e-6)),
     ],
 )
 def test_the_bound_is_the_slower_of_reading_and_multiplying(storage, q, expected):
@@ -199,6 +203,24 @@ def test_int8_finds_nearly_the_same_documents():
     assert int8_recall(queries, documents[:3], k=10) == 1
 
 
+def test_both_ways_to_the_best_documents_find_the_same():
+    queries, documents = clustered_tokens([30] * 60, d=32, queries=20, s=8, seed=0)
+    found = searched("equal", queries, documents, Config(k=5, rounds=(2, 2)))
+    assert (found.q, found.d, found.same) == (20, 32, True)
+    assert found.ratio == pytest.approx(found.scored.p50 / found.found.p50)
+
+
+def test_the_process_that_keeps_a_core_busy_ends_with_the_measurement(monkeypatch):
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        bench.subprocess, "Popen", lambda *args: started.append(popen(*args)) or started[0]
+    )
+    with busy_core():
+        assert started[0].poll() is None
+    assert started[0].poll() is not None
+
+
 HUNGRY = """
 import torch
 from experiments.bench import maxsim_machine as machine
@@ -247,7 +269,8 @@ def test_tables_and_record_hold_every_system_and_mark_the_wrong_ones():
         Parity("ours, float32", 128, 1.0, 1.0, 1e-4, False),  # another width
     )
     result = Result(
-        LIMITS, {"padded": "absent"}, found, (Case("ragged", 1, 64, 900, cells),),
+        LIMITS, {"padded": "absent"}, found, (Case("ragged", 1, 32, 64, 900, True, cells),),
+        (Search("equal", 256, 64, cells[0].milliseconds, cells[1].milliseconds, 2.25, True),),
         (Memory("equal", "int8", 1, 64, 12.5),), {"ragged": 0.99},
     )  # fmt: skip
     console = Console(width=100, record=True, file=io.StringIO())
@@ -256,7 +279,7 @@ def test_tables_and_record_hold_every_system_and_mark_the_wrong_ones():
     text = " ".join((console.export_text() + notes(result)).split())
     for part in (
         "padded WRONG", "7.25", "50% read", "absent", "crash", "NO", "12.5", "ragged 0.9900",
-        "Not timed, wrong: broken.",
+        "one core busy", "2.25", "Not timed, wrong: broken.",
     ):  # fmt: skip
         assert part in text
     assert "ours, float32 WRONG" not in text
