@@ -426,7 +426,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few documents, no record")
     quick = Config(
         documents=200, queries=((1, 1), (1, 32), (32, 32)), widths=(64,),
-        call_seconds=0.05, fewest=20, case_seconds=0.5, rounds=(3, 5), memory=((1, 64),), recall_width=64,
+        call_seconds=0.05, fewest=20, case_seconds=0.5, rounds=(3, 5),
+        memory=((1, 64),), recall_width=64,
     )  # fmt: skip
     told: Any = parser.parse_args(arguments)
     config = quick if told.quick else Config()

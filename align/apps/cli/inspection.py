@@ -231,17 +231,18 @@ _FILES: _Kinds = ((_is_tensors, _tensors), (_is_study, _study), (_is_report, _re
 def lines_of(found: Inspected) -> list[str]:
     """A line for each fact that is known; what is inside a fact stands indented below it."""
     named = {"written": f"{found.written:%Y-%m-%d %H:%M} UTC", "size": size_in_words(found.bytes)}
-    return [found.kind, *_lines({**found.facts, **named}, "  ")]
+    return [found.kind, *lines_of_facts({**found.facts, **named}, indent="  ")]
 
 
-def _lines(facts: Mapping[str, Any], indent: str) -> list[str]:
+def lines_of_facts(facts: Mapping[str, Any], *, indent: str = "") -> list[str]:
+    """A line for each fact that is known, by its name."""
     known = _known(facts)
     width = max((len(name) for name, value in known.items() if not _is_nested(value)), default=0)
     lines = []
     for name, value in known.items():
         label = name.replace("_", " ")
         if isinstance(value, Mapping):
-            lines += [f"{indent}{label}", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{label}", *lines_of_facts(value, indent=indent + "  ")]
         elif _is_nested(value):
             lines.append(f"{indent}{label}")
             for each in value:

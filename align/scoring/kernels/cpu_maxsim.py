@@ -12,8 +12,11 @@ from torch import Tensor
 
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels.cpu_blocks import Block, Product, Tile, Workspace, multiplies_exactly
+from align.scoring.kernels.cpu_reading import reading
 from align.scoring.kernels.cpu_threads import share_out
 from align.scoring.kernels.reference import Reduction, score_dtype
+
+_TRIED_BYTES, _TRIED_CALLS = 2**26, 8  # of documents made up to try ways of reading
 
 _WIDE = 32  # columns of which torch takes the maximum at full speed
 _FOLD = 8  # rows beside each other that are not too many to be told apart again
@@ -67,6 +70,21 @@ def check_first_derivative() -> None:
             "maxsim has first derivatives only; a graph of them was asked for. Leave out "
             "create_graph=True, or score with align.scoring.kernels.reference.maxsim."
         )
+
+
+def copies_blocks() -> bool:
+    """Whether blocks that can be read in place are copied first, for one float32 query here.
+
+    Where nobody asked MaxSim for enough yet, it is tried on documents larger than a cache.
+    """
+    tried = reading(torch.float32, 32)
+    query, documents = (
+        MultiVector.from_equal(torch.ones(n, 32, 128)) for n in (1, _TRIED_BYTES // (32 * 128 * 4))
+    )
+    for _ in range(_TRIED_CALLS):
+        if tried.copies is None:
+            maxsim(query, documents)
+    return tried.copies is not False
 
 
 def _scores(queries: MultiVector, documents: MultiVector, winners: Tensor | None) -> Tensor:

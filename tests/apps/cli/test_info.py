@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import align
@@ -110,3 +112,14 @@ def test_an_adapter_of_named_sides_says_what_they_are_called(tmp_path):
     Adapter(IdentityMap(4), IdentityMap(4), card).save(tmp_path / "adapter")
     result = CliRunner().invoke(cli.app, ["info", str(tmp_path / "adapter"), "--json"])
     assert json.loads(result.stdout)["sides"] == {"source": "caption", "target": "image"}
+
+
+def test_without_a_path_the_machine_is_described():
+    result = CliRunner().invoke(cli.app, ["info"])
+    assert result.exit_code == 0
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in result.stdout.splitlines())
+    assert facts["torch"] == torch.__version__
+    assert facts["threads"] == str(torch.get_num_threads())
+    assert facts["maxsim reads documents"] in {"copied block by block", "where they lie"}
+    as_json = json.loads(CliRunner().invoke(cli.app, ["info", "--json"]).stdout)
+    assert as_json["maxsim_reads_documents"] == facts["maxsim reads documents"]
