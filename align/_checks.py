@@ -31,6 +31,8 @@ def check_matrix(
             f"{name} must have {d} columns; got shape {tuple(x.shape)}. "
             "Pass embeddings of the encoder that this was fitted on."
         )
+    if math.isfinite(x.sum().item()):
+        return  # one number that is not finite would make the sum so; what follows says which it is
     bad = ~x.isfinite().all(dim=1)
     if bad.any():
         rows = bad.nonzero().flatten().tolist()
@@ -103,6 +105,8 @@ def as_list(name: str, values: Iterable[Any]) -> list[Any]:
         TypeError: It is one value, such as a string, a path, a mapping or a picture; or a set or
             a table, whose values have no order of their own.
     """
+    if type(values) is list:
+        return values.copy()
     one = isinstance(values, (str, bytes, bytearray, os.PathLike, Number)) or (
         values is None or getattr(values, "ndim", 1) == 0 or hasattr(values, "getpixel")
     )
@@ -136,6 +140,8 @@ def check_length(name: str, values: Sequence[Any], n: int) -> None:
 
 def check_unique(name: str, values: Sequence[Hashable]) -> None:
     """Raise ``ValueError`` naming the first values that occur more than once."""
+    if len(set(values)) == len(values):
+        return
     seen: dict[Hashable, int] = {}
     twice = []
     for row, value in enumerate(values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.export.files import export
 from align.adapters.maps.linear import SideMap
+from align.adapters.maps.one_row import map_one_row
 from align.adapters.panels import adapter_line, adapter_panel
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
@@ -96,7 +98,6 @@ class Adapter(nn.Module):
         """Width of the vectors that ``queries`` and ``gallery`` give where sources are queries."""
         return self.components().d_search
 
-    @torch.inference_mode()
     def source(self, x: Vectors) -> Tensor:
         """Source embeddings ``(n, d_source)`` in the shared space: unit-norm ``(n, dim)``.
 
@@ -106,7 +107,6 @@ class Adapter(nn.Module):
         """
         return self._map("source", x)
 
-    @torch.inference_mode()
     def target(self, y: Vectors) -> Tensor:
         """Target embeddings ``(n, d_target)`` in the shared space: unit-norm ``(n, dim)``.
 
@@ -115,7 +115,6 @@ class Adapter(nn.Module):
         """
         return self._map("target", y)
 
-    @torch.inference_mode()
     def queries(self, x: Vectors, *, side: Side = "source") -> Tensor:
         """Query vectors to search a ``gallery`` of the other side with, by inner product.
 
@@ -130,13 +129,13 @@ class Adapter(nn.Module):
         Raises:
             ValueError: As for ``source``, or ``side`` is neither ``"source"`` nor ``"target"``.
         """
-        z = self._map(side, x)
-        columns = [z]
-        if self.reference is not None and self.reference.hubness is not None:
-            columns.append(z.new_ones(len(z), 1))
-        if self.preference is not None and side == "source":
-            columns.append(self.preference.queries(as_tensor(x).float()))
-        return torch.cat(columns, dim=1) if len(columns) > 1 else z
+        reference, preference = self.reference, self.preference
+        corrected = reference is not None and reference.hubness is not None
+        z = self._map(side, x, ones=int(corrected))
+        if preference is None or side != "source":
+            return z
+        with torch.inference_mode():
+            return torch.cat([z, preference.queries(as_tensor(x).float())], dim=1)
 
     @torch.inference_mode()
     def gallery(self, y: Vectors, *, side: Side = "target") -> Tensor:
@@ -256,17 +255,22 @@ class Adapter(nn.Module):
                 f"got vectors of {fingerprint}. Encode with the first, or fit an adapter anew."
             )
 
-    def _map(self, side: Side, x: Vectors) -> Tensor:
+    def _map(self, side: Side, x: Vectors, *, ones: int = 0) -> Tensor:
+        """Rows of one side in the shared space, and as many columns of ones."""
         check_side(side)
         side_map = self.source_map if side == "source" else self.target_map
         if isinstance(x, Embeddings):
             self.check_fingerprint(side, x.fingerprint)
         rows = as_tensor(x).float()
+        alone = map_one_row(side_map, rows, ones=ones)
+        if alone is not None:
+            return alone
         if rows.ndim != 2 or rows.shape[1] != side_map.d_in or not _have_directions(rows):
             check_matrix(f"{side} embeddings", rows, d=side_map.d_in)
             check_no_zero_rows(f"{side} embeddings", rows)
-        mapped: Tensor = side_map(rows)
-        return mapped
+        with torch.inference_mode():
+            mapped: Tensor = side_map(rows)
+            return torch.cat([mapped, mapped.new_ones(len(mapped), ones)], 1) if ones else mapped
 
 
 def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:
@@ -304,6 +308,12 @@ def _adapter(components: Components, card: Card) -> Adapter:
 
 
 def _have_directions(x: Tensor) -> bool:
-    """Whether every row is finite and not zero, in one pass; the slow checks say which is not."""
-    squares = (x * x).sum(dim=1)
-    return bool(((squares > 0) & squares.isfinite()).all()) and len(x) > 0
+    """Whether rows are surely finite and not zero, in one pass; the slow checks say which is not.
+
+    The length of a row that holds NaN or infinity is no finite number. Squares that leave the range
+    of float32 hide that a row is sound, never that it is not.
+    """
+    if len(x) == 0:
+        return False
+    shortest, longest = torch.linalg.vector_norm(x, dim=1).aminmax()
+    return bool(shortest > 0) and bool(longest < math.inf)

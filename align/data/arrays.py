@@ -27,7 +27,10 @@ def dense_tensor(x: Any, *, name: str = "vectors") -> Tensor:
         ValueError: ``x`` is a sparse or quantized tensor, has no entries (as on the meta device),
             or its lists are of different lengths.
     """
-    if not isinstance(x, Tensor | np.ndarray):
+    if isinstance(x, Tensor):
+        check_dense(name, x)
+        return x
+    if not isinstance(x, np.ndarray):
         _check_rows(x, name)
         try:
             plain = not hasattr(x, "__array__")

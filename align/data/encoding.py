@@ -222,10 +222,13 @@ def parts_of(encoder: Encoder) -> tuple[int, ...] | None:
     return encoder.parts if isinstance(encoder, CompositeEncoder) else None
 
 
+_UNFIT = {"image": str, "text": Path, "code": Path}
+
+
 def _check_kinds(side: str, items: Sequence[object], kinds: Sequence[str]) -> None:
     """Raise where plain texts would go to an image encoder, or files to one of text or code."""
     for row, (item, kind) in enumerate(zip(items, kinds, strict=True)):
-        unfit = {"image": str, "text": Path, "code": Path}.get(kind)
+        unfit = _UNFIT.get(kind)
         if unfit is not None and isinstance(item, unfit):
             raise ValueError(
                 f"the {side} items must suit the {side} encoder, whose modality is "

@@ -54,11 +54,13 @@ def named_rows(x: Matrix, *, name: str = "vectors") -> NamedRows:
         ValueError: A row is missing or of another width, an index repeats a label, or a tensor is
             sparse, quantized, or has no entries.
     """
+    if isinstance(x, Tensor):
+        return NamedRows(dense_tensor(x, name=name).contiguous(), None)
     if is_pandas(x):
         return _from_pandas(x, name)
     if isinstance(x, list | tuple) and len(x) > 0 and not isinstance(x[0], int | float):
         return NamedRows(_stacked(x, range(len(x)), name), None)
-    if not isinstance(x, Tensor | np.ndarray) and hasattr(x, "__array__"):
+    if not isinstance(x, np.ndarray) and hasattr(x, "__array__"):
         x = np.asarray(x)
     if isinstance(x, np.ndarray):
         if isinstance(x, np.ma.MaskedArray):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class CallableEncoder:
             callable_panel(self.name, self.dim, self.modality, batch_size=self.batch_size)
         )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with ``name``, ``dim`` and ``modality``."""
         parts = {"name": self.name, "dim": self.dim}

@@ -128,7 +128,7 @@ class AlignEncoder(AbsEncoder):
         retrieves = any(word in task_metadata.type for word in kinds)
         across = self._one_field() or task_metadata.category in ("t2i", "i2t")
         if prompt_type is None or not across or not retrieves:
-            raw = self.embedder.encode(items, side=side, progress=progress).embeddings
+            raw = self.embedder.encode(items, side=side, progress=progress).vectors
             adapter = self.embedder.adapter
             return adapter.source(raw) if side == "source" else adapter.target(raw)
         if prompt_type == PromptType.query:

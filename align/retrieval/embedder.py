@@ -19,7 +19,7 @@ from align.adapters.digest import adapter_digest
 from align.adapters.instructions import sources_for, takes_instructions
 from align.adapters.multi_vector.aspects import TokenAspects
 from align.adapters.multi_vector.meta_tokens import MetaTokens
-from align.data.embeddings import Embeddings, Vectors
+from align.data.embeddings import Vectors
 from align.data.encoding import (
     Cache,
     Encoder,
@@ -51,8 +51,7 @@ class Encoded:
 
     side: Side
     raw: Tensor  # vectors as the encoder gave them, (n, d_encoder)
-    # the same as the adapter takes them, (n, d_side): with an instruction if it takes any
-    embeddings: Embeddings
+    vectors: Tensor  # the same as the adapter takes them, (n, d_side): with any instruction
     tokens: MultiVector | None  # token states, where a head draws on those of this side
     modality: list[str] | None  # what each item is, where that was said or seen
 
@@ -209,13 +208,19 @@ class Embedder(Generic[VectorsT]):
         instruction: str | None = None,
         progress: bool | None = None,
     ) -> Encoded:
-        """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``."""
+        """Raw items through their encoder once, for ``to_queries`` and ``to_gallery``.
+
+        Raises:
+            TypeError: As for ``queries``.
+            ValueError: Likewise; nothing is encoded by another encoder than the fitted one.
+        """
         if side == "target" and instruction is not None:
             raise ValueError(
                 "an instruction belongs to a source; these queries are targets; got "
                 f"{instruction!r}. Leave it out."
             )
         encoder = self.encoder(side)
+        self.adapter.check_fingerprint(side, encoder.fingerprint)
         items = as_list("items", items)
         kinds = [modality] * len(items) if isinstance(modality, str) else modality
         if kinds is not None:
@@ -228,12 +233,11 @@ class Embedder(Generic[VectorsT]):
         if side == "source":
             beside = None if instruction is None else self._instruction(instruction)
             vectors = sources_for(self.adapter, raw, beside)
-        embeddings = Embeddings(vectors, encoder.fingerprint, tuple(map(str, range(len(vectors)))))
         tokens = self._tokens(encoder, named, side, progress=progress)
-        return Encoded(side, raw, embeddings, tokens, kinds)
+        return Encoded(side, raw, vectors, tokens, kinds)
 
     def to_queries(self, encoded: Encoded) -> VectorsT:
-        """Query vectors of encoded items; ``ValueError`` if the encoder is not the fitted one."""
+        """Query vectors of encoded items; ``ValueError`` if a vector has no direction."""
         return self._project("queries", encoded)
 
     def to_gallery(self, encoded: Encoded) -> VectorsT:
@@ -242,16 +246,18 @@ class Embedder(Generic[VectorsT]):
 
     def _project(self, role: str, encoded: Encoded) -> VectorsT:
         beside = (encoded.tokens,) if isinstance(self._space, MetaTokens) else ()
-        vectors: VectorsT = getattr(self._space, role)(
-            encoded.embeddings, *beside, side=encoded.side
-        )
+        vectors: VectorsT = getattr(self._space, role)(encoded.vectors, *beside, side=encoded.side)
         return vectors
 
     def _tokens(
         self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool | None
     ) -> MultiVector | None:
         """Token states, if this side of a head draws on any."""
-        if not isinstance(getattr(self._space, f"{side}_aspects", None), TokenAspects):
+        head = self._space
+        if not isinstance(head, MetaTokens):
+            return None
+        aspects = head.source_aspects if side == "source" else head.target_aspects
+        if not isinstance(aspects, TokenAspects):
             return None
         if not isinstance(encoder, TokenEncoder):
             raise ValueError(

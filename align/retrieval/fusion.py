@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from statistics import fmean, pstdev
+from typing import Any
 
 from align._checks import as_list, check_at_least, check_unique
 from align.retrieval.hits import Hit, Id, SearchResults, of_same_query
@@ -104,24 +105,26 @@ def check_ranking(hits: Sequence[Hit]) -> None:
             "wrap the hits of a single query in a list."
         )
     for hit in hits:
-        as_score(hit)
+        as_score(hit.id, hit.score)
     check_unique("the ids of one ranking", [hit.id for hit in hits])
 
 
-def as_score(hit: Hit) -> float:
-    """The score of a hit as a Python number, which may be infinite and is not NaN."""
-    if isinstance(hit.score, (bool, str, bytes)) or not hasattr(hit.score, "__float__"):
+def as_score(name: Id, score: Any) -> float:
+    """The score of an item as a Python number, which may be infinite and is not NaN."""
+    if type(score) is float and score == score:
+        return score
+    if isinstance(score, (bool, str, bytes)) or not hasattr(score, "__float__"):
         raise TypeError(
-            f"scores must be numbers; that of {hit.id!r} is {hit.score!r}, of type "
-            f"{type(hit.score).__name__}. Convert it to float."
+            f"scores must be numbers; that of {name!r} is {score!r}, of type "
+            f"{type(score).__name__}. Convert it to float."
         )
-    score = float(hit.score)
-    if math.isnan(score):
+    number = float(score)
+    if math.isnan(number):
         raise ValueError(
-            f"scores must be numbers; that of {hit.id!r} is NaN. Look for zero or damaged vectors "
+            f"scores must be numbers; that of {name!r} is NaN. Look for zero or damaged vectors "
             "in what gave it, or leave that hit out."
         )
-    return score
+    return number
 
 
 def _standardised(hits: Sequence[Hit]) -> _Points:

@@ -109,13 +109,14 @@ class SearchResults(list[Hits]):
             queries: As many items, that were searched with.
             folder: What paths in the metadata that are not whole are relative to.
         """
-        each = [own if isinstance(own, Hits) else Hits(own, folder=folder) for own in hits]
-        if queries is not None:
-            each = [
-                Hits(own, query=query, folder=own.folder)
-                for own, query in zip(each, queries, strict=True)
-            ]
-        super().__init__(each)
+        each = (own if isinstance(own, Hits) else Hits(own, folder=folder) for own in hits)
+        if queries is None:
+            super().__init__(each)
+            return
+        super().__init__(
+            Hits(own, query=query, folder=own.folder)
+            for own, query in zip(each, queries, strict=True)
+        )
 
     @overload
     def __getitem__(self, at: SupportsIndex, /) -> Hits: ...

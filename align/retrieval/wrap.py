@@ -9,15 +9,15 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from align._checks import as_list, check_at_least, check_length, check_matrix
+from align._checks import as_list, check_at_least, check_length, check_matrix, check_unique
 from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import Vectors, as_tensor
 from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
-from align.retrieval.fusion import as_score, check_ranking
-from align.retrieval.hits import NOTHING, Hit, Id, SearchResults
+from align.retrieval.fusion import as_score
+from align.retrieval.hits import NOTHING, Hit, Hits, Id, SearchResults
 from align.retrieval.panels import wrapped_line, wrapped_panel
 
 SearchFunction = Callable[[np.ndarray[Any, Any], int], tuple[Any, ...]]
@@ -138,11 +138,11 @@ class Wrapped:
             held = _plain(metadata)
         names, numbers = _plain(ids), _plain(scores)
         return SearchResults(
-            [
-                _hits(names[row], numbers[row], None if held is None else held[row], k=k)
-                for row in range(len(items))
-            ],
-            queries=items,
+            Hits(
+                _hits(names[row], numbers[row], None if held is None else held[row], k=k),
+                query=item,
+            )
+            for row, item in enumerate(items)
         )
 
 
@@ -183,7 +183,12 @@ def _three(answer: Any) -> tuple[Any, Any, Any]:
 
 def _plain(rows: Any) -> list[list[Any]]:
     """Arrays, tensors and lists of their values as lists of Python's."""
-    lists = [as_list("a row that search returned", row) for row in rows]
+    lists = [
+        row.tolist()
+        if isinstance(row, np.ndarray | Tensor) and row.ndim == 1
+        else as_list("a row that search returned", row)
+        for row in rows
+    ]
     return [[each.tolist() if hasattr(each, "tolist") else each for each in row] for row in lists]
 
 
@@ -193,7 +198,7 @@ def _hits(ids: list[Any], scores: list[Any], metadata: list[Any] | None, *, k: i
         metadata = [None] * len(ids)
     check_length("metadata of one query", metadata, len(ids))
     hits = [
-        Hit(_id(name), score, metadata=_metadata(name, held))
+        Hit(_id(name), as_score(name, score), None, NOTHING if held is None else _held(name, held))
         for name, score, held in zip(ids, scores, metadata, strict=True)
         if name is not None and name != -1
     ]
@@ -202,13 +207,12 @@ def _hits(ids: list[Any], scores: list[Any], metadata: list[Any] | None, *, k: i
             f"search must return at most k ids for each query, {k}; got {len(hits)}. "
             "Cut its rows to k."
         )
-    hits = [hit._replace(score=as_score(hit)) for hit in hits]
-    check_ranking(hits)
+    check_unique("the ids of one ranking", [hit.id for hit in hits])
     return hits
 
 
 def _id(name: Any) -> Id:
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
+    if not isinstance(name, (str, int)) or isinstance(name, bool):
         raise TypeError(
             "ids that search returns must be strings or whole numbers, or None or -1 where there "
             f"is no further result; got {name!r} of type {type(name).__name__}. Convert them."
@@ -216,9 +220,7 @@ def _id(name: Any) -> Id:
     return name
 
 
-def _metadata(name: Any, held: Any) -> Mapping[str, Any]:
-    if held is None:
-        return NOTHING
+def _held(name: Any, held: Any) -> Mapping[str, Any]:
     if not isinstance(held, Mapping):
         raise TypeError(
             "metadata that search returns must be mappings, or None where there are none; that of "

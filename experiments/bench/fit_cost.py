@@ -1,4 +1,4 @@
-"""What fitting costs in seconds and memory, and what an adapted query costs in microseconds.
+"""What fitting costs in seconds and memory, and what adapted queries cost beside their product.
 
     ISTHMUS_DATA=... python -m experiments.bench.fit_cost [--quick]
 
@@ -35,13 +35,14 @@ from align.adapters.adapter import Adapter
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.maps.linear import LinearMap
 from align.data.embeddings import PairedEmbeddings
 from align.data.sides import Side
 from align.fitting.model_selection.fit import Effort, fit
 from align.retrieval.wrap import wrap
 from experiments.bench.memory import peak_mib
 from experiments.record import write_record
-from experiments.trials import call_microseconds
+from experiments.trials import WARM_UP, call_microseconds
 
 D_SOURCE, D_TARGET = 384, 1280
 SHARED = 64  # latent dimensions that both sides see, with noise of their own in all dimensions
@@ -144,10 +145,13 @@ class Result:
     Attributes:
         fits: Those of each case.
         query_microseconds: Spread over calls with a batch of one, by kind of query.
+        batch_share: Time of the bare matrix product over that of ``queries``, for a batch of
+            ``QUERY_PAIRS``, by kind of query; at most 1, measured in turns.
     """
 
     fits: tuple[CaseCost, ...]
     query_microseconds: dict[str, Spread]
+    batch_share: dict[str, Spread]
 
 
 def run(config: Config) -> Result:
@@ -158,7 +162,7 @@ def run(config: Config) -> Result:
     for case in config.cases:
         fits = tuple(_fit_in_fresh_process(case, config.seed) for _ in range(case.repeats))
         costs.append(CaseCost(case, spread([each.seconds for each in fits]), fits))
-    return Result(tuple(costs), query_costs(calls=config.calls, seed=config.seed))
+    return Result(tuple(costs), *query_costs(calls=config.calls, seed=config.seed))
 
 
 def synthetic_pairs(
@@ -203,21 +207,41 @@ def fit_cost(case: Case, *, seed: int) -> FitCost:
     return FitCost(seconds, processed, peak_mib(), before, data, card.method, stages)
 
 
-def query_costs(*, calls: int, seed: int) -> dict[str, Spread]:
-    """Microseconds to adapt one query of either side, with and without hubness correction."""
+def query_costs(*, calls: int, seed: int) -> tuple[dict[str, Spread], dict[str, Spread]]:
+    """``query_microseconds`` and ``batch_share`` of ``Result``, of corrected adapters too."""
     pairs = synthetic_pairs(QUERY_PAIRS, seed=seed)
     plain = rcca(pairs.source, pairs.target)
     projected = plain.source(pairs.source), plain.target(pairs.target)
     reference = ReferenceSet(*projected, expansion=None, hubness=NNN(32, 0.5))
     corrected = Adapter(plain.source_map, plain.target_map, plain.card, reference=reference)
     found: dict[str, Spread] = {}
+    shares: dict[str, Spread] = {}
     for name, adapter in (("plain", plain), ("corrected", corrected)):
         text = call_microseconds(adapter, pairs.source, side="source", calls=calls)
         image = call_microseconds(adapter, pairs.target, side="target", calls=calls)
         wrapped = wrapped_microseconds(adapter, pairs.source, calls=calls)
         found |= {f"{TEXT}, {name}": spread(text), f"{IMAGE}, {name}": spread(image)}
         found[f"{TEXT}, {name}, wrapped"] = spread(wrapped)
-    return found
+        batches = max(10, calls // 50)
+        for side, kind, rows in (("source", TEXT, pairs.source), ("target", IMAGE, pairs.target)):
+            shares[f"{kind}, {name}"] = spread(
+                batch_shares(adapter, rows, side=side, batches=batches)
+            )
+    return found, shares
+
+
+def batch_shares(adapter: Adapter, rows: Tensor, *, side: Side, batches: int) -> list[float]:
+    """Time of the product with the weight of a linear map over that of ``queries``, in turns."""
+    side_map = adapter.source_map if side == "source" else adapter.target_map
+    assert isinstance(side_map, LinearMap)
+    shares = []
+    for _ in range(WARM_UP + batches):
+        start = time.perf_counter()
+        rows @ side_map.weight
+        between = time.perf_counter()
+        adapter.queries(rows, side=side)
+        shares.append((between - start) / (time.perf_counter() - between))
+    return shares[WARM_UP:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,8 +283,8 @@ def _fit_in_fresh_process(case: Case, seed: int) -> FitCost:
     return FitCost(**json.loads(done.stdout))
 
 
-def render(result: Result) -> tuple[Table, Table]:
-    """The two tables that are printed."""
+def render(result: Result) -> tuple[Table, ...]:
+    """The tables that are printed."""
     fits = Table(title="align.fit")
     for name in ("data", "pairs", "widths", "effort", "s p20", "s p50", "s p80"):
         fits.add_column(name, justify="right")
@@ -279,7 +303,13 @@ def render(result: Result) -> tuple[Table, Table]:
         queries.add_column(name, justify="right")
     for name, taken in result.query_microseconds.items():
         queries.add_row(name, *_cells(taken, 1))
-    return fits, queries
+    shares = Table(title=f"speed of {QUERY_PAIRS:,} adapted queries over that of their product")
+    shares.add_column("queries")
+    for name in ("p20", "p50", "p80"):
+        shares.add_column(name, justify="right")
+    for name, share in result.batch_share.items():
+        shares.add_row(name, *_cells(share, 2))
+    return fits, queries, shares
 
 
 def _cells(values: Spread, digits: int) -> list[str]:

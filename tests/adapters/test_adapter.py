@@ -61,6 +61,27 @@ def test_without_a_correction_no_column_is_added(plain, pairs):
     assert expanded.target(pairs[1]).equal(plain.target(pairs[1]))
 
 
+@pytest.mark.parametrize("hubness", [None, CSLS(5)], ids=str)
+def test_a_query_alone_is_what_it_is_among_others(plain, pairs, hubness):
+    adapter = with_reference(plain, pairs, hubness=hubness)
+    for side, x in zip(("source", "target"), pairs, strict=True):
+        alone = torch.cat([adapter.queries(x[at : at + 1], side=side) for at in range(len(x))])
+        torch.testing.assert_close(alone, adapter.queries(x, side=side), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.0, r"every row of source embeddings needs a direction; 1 of 1"),
+        (torch.nan, r"source embeddings must be finite; 1 of 1 .*\[0\]"),
+        (torch.inf, r"source embeddings must be finite; 1 of 1 .*\[0\]"),
+    ],
+)
+def test_a_query_alone_is_checked_as_any_other(plain, pairs, value, message):
+    with pytest.raises(ValueError, match=message):
+        plain.queries(torch.full_like(pairs[0][:1], value))
+
+
 def test_either_side_may_ask(plain, pairs):
     assert plain.queries(pairs[1], side="target").equal(plain.target(pairs[1]))
     assert plain.gallery(pairs[0], side="source").equal(plain.source(pairs[0]))

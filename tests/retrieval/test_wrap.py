@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from align import fit, upgrade, wrap
+from align.adapters.corrections.hubness import CSLS
+from align.adapters.corrections.reference_set import ReferenceSet
 from tests.helpers.lookups import lookup, planted_pairs
 
 PAIRS, SOURCE, TARGET = planted_pairs()
@@ -169,6 +174,57 @@ def test_no_queries_have_no_hits(both):
 def test_an_answer_that_does_not_fit_the_queries_is_refused(both, answer, message):
     with pytest.raises(ValueError, match=message):
         wrap(lambda queries, k: answer, both, SOURCE).search(["s0", "s1"], k=1)
+
+
+class Prepared:
+    """An encoder whose item is a matrix of vectors already, so that encoding costs nothing."""
+
+    modality, dim, fingerprint = SOURCE.modality, SOURCE.dim, SOURCE.fingerprint
+
+    def encode(self, items, *, progress=None):
+        return items[0]
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that PyTorch runs."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+def counted(call):
+    """Operators of PyTorch, and functions of Python, that a call runs."""
+    call()  # what is loaded on first use
+    with Operators() as operators:
+        call()
+    frames = 0
+
+    def count(frame, event, argument):
+        nonlocal frames
+        frames += event == "call"
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return operators.calls, frames
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_query_costs_few_operators_and_calls(both, corrected):
+    adapter = fit(PAIRS, side="source", effort="fast")
+    if corrected:
+        vectors = both.source(PAIRS.source), both.target(PAIRS.target)
+        adapter = both.replaced(reference=ReferenceSet(*vectors, expansion=None, hubness=CSLS(5)))
+    answer = [list(range(10))], np.linspace(1, 0, 10)[None]
+    wrapped = wrap(lambda vectors, k: answer, adapter, Prepared())
+    operators, calls = counted(lambda: wrapped.search([PAIRS.source[:1]]))
+    assert operators <= 6
+    assert calls <= 120
 
 
 def test_k_below_one_is_refused(both):

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from align._checks import check_k, check_positive
-from align.adapters.maps.parts import Parts
+from align.adapters.maps.parts import Parts, largest
 from align.scoring.inner_products import inner_products
 from align.scoring.topk import best_columns
+
+SHORTEST = 1e-12
+"""Norm below which a row counts as having no direction, and is not brought to unit norm."""
 
 
 class SideMap(nn.Module):
@@ -50,10 +52,10 @@ class LinearMap(SideMap):
         """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
         if self.parts is None:
             # The last step normalises: the length of the centred rows does not matter.
-            prepared = directions(x, root=self.root) - self.mean
+            prepared = directions(x, root=self.root).sub_(self.mean)
         else:
             prepared = self.parts.centred(x, self.mean, root=self.root)
-        return F.normalize(prepared @ self.weight, dim=1)
+        return _unit_rows(prepared @ self.weight)
 
 
 class AffineMap(SideMap):
@@ -76,7 +78,7 @@ class AffineMap(SideMap):
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit-norm ``(n, dim)`` of rows ``x`` ``(n, d_in)``."""
-        return F.normalize((directions(x) - self.mean) @ self.weight + self.offset, dim=1)
+        return _unit_rows((directions(x) - self.mean) @ self.weight + self.offset)
 
 
 class IdentityMap(SideMap):
@@ -116,7 +118,7 @@ class RelativeMap(SideMap):
         near = inner_products(centred(x, self.mean), self.anchors)
         best = best_columns(near, self.k)
         sharp = best.values.sign() * best.values.abs().pow(self.power)
-        return F.normalize(torch.zeros_like(near).scatter_(1, best.indices, sharp), dim=1)
+        return _unit_rows(torch.zeros_like(near).scatter_(1, best.indices, sharp))
 
 
 class WeightedMap(SideMap):
@@ -181,17 +183,27 @@ class BlendMap(SideMap):
 def directions(x: Tensor, *, root: bool = False) -> Tensor:
     """Unit-norm rows of ``x``, or of its signed square root ``sign(x) sqrt(|x|)``; ``(n, d)``."""
     # Squares of very long or very short rows would leave the range of float32.
-    x = x / torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
+    x = x / largest(x)
     x = x.sign() * x.abs().sqrt() if root else x
-    lengths: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return x / lengths
+    return _divided(x, torch.linalg.vector_norm(x, dim=1, keepdim=True))
+
+
+def _unit_rows(z: Tensor) -> Tensor:
+    """Rows of ``z`` at unit norm, shorter than ``SHORTEST`` divided by that; ``z`` is given up."""
+    # The bits of ``normalize`` in PyTorch, with fewer operators and without a wrapper.
+    return _divided(z, torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(SHORTEST))
+
+
+def _divided(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Rows over their lengths, in place where no gradient needs them as they were measured."""
+    return rows / lengths if rows.requires_grad else rows.div_(lengths)
 
 
 def centred(x: Tensor, mean: Tensor, *, root: bool = False, parts: Parts | None = None) -> Tensor:
     """Unit-norm rows of ``directions(x) - mean``, part by part if there are several; ``(n, d)``."""
     if parts is not None:
         return parts.centred(x, mean, root=root)
-    return F.normalize(directions(x, root=root) - mean, dim=1)
+    return _unit_rows(directions(x, root=root) - mean)
 
 
 def mean_directions(x: Tensor) -> Tensor:

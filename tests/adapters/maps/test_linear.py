@@ -77,6 +77,20 @@ def test_the_signed_square_root_keeps_signs():
     torch.testing.assert_close(directions(x, root=True), expected)
 
 
+def test_rows_that_are_passed_are_left_as_they_are(some_map, rng):
+    x = torch.randn(9, some_map.d_in, generator=rng)
+    before = x.clone()
+    some_map(x)
+    assert x.equal(before)
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_a_gradient_passes_through_a_linear_map(rng, root):
+    part = linear(rng, root=root).double()
+    x = torch.randn(3, 6, generator=rng, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(part, x)
+
+
 def test_a_linear_map_normalises_centres_and_projects():
     part = LinearMap(torch.tensor([0.6, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
     # (3, 4) has direction (0.6, 0.8); less the mean it is (0, 0.8), and projected (0, 1.6).
