@@ -2,10 +2,11 @@
 
     python -m experiments.bench.probes [--quick]
 
-Three tables: the value of each quantity once, by ours and by the naive call; a row of a report,
+Four tables: the value of each quantity once, by ours and by the naive call; a row of a report,
 that is the value with 1,000 bootstrap draws and its null, against calling the naive function again
-on resamples, of which a few are timed and the rest extrapolated; and the standard report, each in
-a fresh process, so that its peak memory is its own. Pairs are synthetic. Ours and naive take turns
+on resamples, of which a few are timed and the rest extrapolated; the standard report, each in
+a fresh process, so that its peak memory is its own; and what its dearest probes take of the
+processor. Pairs are synthetic. Ours and naive take turns
 and use the threads that the machine gives. Written to ``experiments/results/probes.json``; a quick
 run is not.
 """
@@ -33,6 +34,8 @@ from experiments.bench.report_cost import ReportCost, in_fresh_process, syntheti
 from experiments.record import write_record
 from probes.inputs import UnreliableEstimate
 from probes.space import Probe, Space
+
+_SHOWN = 20  # probes in the profile that is printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +205,9 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def render(config: Config, result: Result) -> tuple[Table, Table, Table]:
-    """The three tables that are printed."""
-    return _values(config, result), _rows(config, result), _reports(result)
+def render(config: Config, result: Result) -> tuple[Table, ...]:
+    """The tables that are printed."""
+    return _values(config, result), _rows(config, result), _reports(result), _profile(result)
 
 
 def _values(config: Config, result: Result) -> Table:
@@ -261,17 +264,37 @@ def _reports(result: Result) -> Table:
         box=SIMPLE_HEAD,
     )
     for name in (
-        "pairs", "widths", "measured", "rows", "undefined before", "s", "peak MiB", "before MiB",
+        "pairs", "widths", "measured", "rows", "undefined before", "imports s", "s", "processor s",
+        "peak MiB", "before MiB",
     ):  # fmt: skip
         table.add_column(name, justify="right")
     for each in result.reports:
         table.add_row(
             f"{each.n:,}", f"{each.d_source}, {each.d_target}", f"{each.measured:,}",
-            str(each.rows), str(each.undefined), f"{each.seconds:.1f}",
+            str(each.rows), str(each.undefined), f"{each.imports_seconds:.1f}",
+            f"{each.seconds:.1f}", f"{each.processor_seconds:.1f}",
             f"{each.peak_mib:,.0f}", f"{each.before_mib:,.0f}",
         )  # fmt: skip
     rules = {rule for each in result.reports for rule in each.rules}
     table.caption = " ".join(sorted(rules)) or None
+    return table
+
+
+def _profile(result: Result) -> Table:
+    table = Table(
+        title="the dearest probes of a report, all states together: value and null, and draws",
+        caption="seconds of the processor; what several probes share counts where it came first",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("")
+    for each in result.reports:
+        table.add_column(f"{each.n:,} pairs, {each.d_source}, {each.d_target}")
+    for place in range(_SHOWN if result.reports else 0):
+        row = (each.probes[place] for each in result.reports)
+        table.add_row(
+            str(place + 1),
+            *(f"{p.name} {p.measure_seconds:.2f} + {p.draws_seconds:.2f}" for p in row),
+        )
     return table
 
 

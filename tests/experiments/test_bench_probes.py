@@ -14,6 +14,7 @@ from experiments.bench import probes as bench
 from experiments.bench.probes import Config, reading, row_cost, value_of
 from experiments.bench.quantities import QUANTITIES, Quantity
 from experiments.bench.report_cost import report_cost, synthetic_pairs
+from probes.reporting.standard import STANDARD
 
 EQUAL = [each for each in QUANTITIES if each.tolerance is not None]
 ROWS = [each for each in QUANTITIES if each.probe is not None]
@@ -96,6 +97,10 @@ def test_a_report_tells_what_is_undefined_before_alignment(monkeypatch):
     assert common.undefined < apart.undefined
     assert apart.measured == 40 and apart.rules == ()
     assert apart.peak_mib >= apart.before_mib > 0
+    assert {each.name for each in apart.probes} == {each.name for each in STANDARD}
+    spent = [each.measure_seconds + each.draws_seconds for each in apart.probes]
+    assert spent == sorted(spent, reverse=True) and spent[-1] >= 0
+    assert sum(spent) > 0 and min(apart.imports_seconds, apart.processor_seconds) > 0
 
 
 def test_a_quick_run_prints_all_and_writes_nothing(monkeypatch, capsys):
@@ -111,7 +116,7 @@ def test_a_quick_run_prints_all_and_writes_nothing(monkeypatch, capsys):
     for quantity in QUANTITIES:
         assert quantity.name in printed and quantity.calls in printed
     assert "extrapolated" in printed and "NO" not in printed
-    assert "6, 9" in printed
+    assert "6, 9" in printed and "dearest" in printed
 
 
 def test_a_full_run_leaves_a_record_that_json_can_hold(monkeypatch, capsys):
