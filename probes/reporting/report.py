@@ -29,6 +29,7 @@ from probes.reporting.model import (
     Provenance,
     Reading,
     ReportRow,
+    View,
     effect_of,
 )
 from probes.reporting.resume import ProbeResult, ResultsFile, key_of
@@ -131,7 +132,7 @@ def report(
     spaces = states(measured, maps, seed=seed)
     raw = spaces["raw"]
     weights = torch.cat(list(resamples(raw.codes, DRAWS, raw.generator("bootstrap"))))
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
+    packages = ("torch", "numpy", "scipy", "scikit-learn")
     versions = {"isthmus": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in packages}
     path = None if resume is None else Path(resume)
@@ -169,6 +170,13 @@ def report(
         tasks = ((column, probe) for column in spaces for probe in chosen)
         share_out(tasks, read, alone=False)
     spectrum = any(probe.name in ("canonical_energy", "canonical_dims") for probe in chosen)
+    views: dict[Column, View] = {}
+
+    def see(columns: Iterator[Column]) -> None:
+        for column in columns:
+            views[column] = view(spaces[column], spectrum=spectrum)
+
+    share_out(iter(spaces), see, alone=False)
     # Listed is what the last state that a search would use has retrieved, not the control.
     used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
     finished = Report(
@@ -195,7 +203,7 @@ def report(
             side_names=paired.side_names,
         ),
         tuple(_row(probe, results[probe.name]) for probe in chosen),
-        {column: view(space, spectrum=spectrum) for column, space in spaces.items()},
+        {column: views[column] for column in spaces},
         tuple(failures(used[-1], measured.ids)) if used else (),
         tuple(hubs(used[-1], measured.ids)) if used else (),
     )
