@@ -17,6 +17,7 @@ from align.scoring.kernels import reference
 from align.scoring.low_bits import LowBitVectors
 from tests.helpers.flipped import flipped
 from tests.helpers.largest_storage import LargestStorage
+from tests.helpers.one_thread import one_thread
 from tests.helpers.random_multivectors import SEEDS, ragged
 
 EACH = pytest.mark.parametrize("bits", [1, 2, 4])
@@ -154,7 +155,7 @@ def test_a_collection_on_disk_is_never_unpacked_whole(rng, tmp_path, bits):
     offsets, scales = torch.arange(0, 400_001, 50), torch.ones(8000)
     LowBitVectors(words, offsets, scales, torch.eye(64), bits).save(tmp_path / "codes")
     coded = LowBitVectors.open(tmp_path / "codes")
-    with LargestStorage() as largest:
+    with one_thread(), LargestStorage() as largest:
         coded(ragged([8] * 5, d=64), 10)
     assert 2**18 < largest.bytes <= 2**23
 

@@ -15,6 +15,7 @@ from align.scoring.kernels import pairs as kernel
 from align.scoring.kernels import reference
 from align.scoring.pair_scores import best_tokens, maxsim_pairs
 from tests.helpers.largest_storage import LargestStorage
+from tests.helpers.one_thread import one_thread
 from tests.helpers.random_multivectors import SEEDS, ragged
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -252,7 +253,7 @@ def test_no_temporary_grows_with_the_collection_or_its_pairs(rng, tmp_path, kind
     queries = MultiVector.from_equal(torch.randn(2, s, 64, generator=rng))
     rows = torch.arange(2, 22) if kind == "long queries" else torch.arange(len(documents))
     pairs = torch.cartesian_prod(torch.arange(2), rows)
-    with LargestStorage() as largest:
+    with one_thread(), LargestStorage() as largest:
         scores = maxsim_pairs(queries, documents, pairs)
     assert largest.bytes <= 2**22
     some = documents.take(rows) if kind == "long queries" else documents

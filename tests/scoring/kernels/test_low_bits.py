@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.data.multi_vector import MultiVector
-from align.scoring.kernels import cpu_blocks, low_bits, reference
+from align.scoring.kernels import cpu_blocks, cpu_threads, low_bits, reference
 from align.scoring.kernels.low_bits import pack, topk, unpack
 from tests.helpers.random_multivectors import SEEDS, ragged
 
@@ -63,10 +63,11 @@ def exact(request, monkeypatch):
     words=st.integers(1, 3),
     whole=st.booleans(),
     columns=st.integers(1, 9),
+    threads=st.sampled_from([1, 3]),
     seed=SEEDS,
 )
 def test_scores_are_those_of_the_reference_for_what_codes_mean(
-    asked, found, bits, words, whole, columns, seed
+    asked, found, bits, words, whole, columns, threads, seed
 ):
     d = words * 64 // bits
     codes = drawn(sum(found), d, bits, seed)
@@ -81,6 +82,8 @@ def test_scores_are_those_of_the_reference_for_what_codes_mean(
         patch.setattr(low_bits, "_QUERIES", 2)
         patch.setattr(cpu_blocks, "_COLUMNS", columns)
         patch.setattr(cpu_blocks, "_TOKEN_BYTES", 1)
+        patch.setattr(cpu_blocks, "_SMALL", 0)
+        patch.setattr(cpu_threads, "workers", lambda: threads)
         best = topk(queries, pack(codes, bits), offsets, scales, k, bits=bits)
     torch.testing.assert_close(best.values, exact.sort(dim=1, descending=True).values)
     torch.testing.assert_close(best.values, exact.gather(1, best.indices))
