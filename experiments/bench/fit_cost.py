@@ -58,7 +58,7 @@ class Case:
         n: Training pairs.
         effort: Effort of ``align.fit``; its default is ``"best"``.
         widths: Of source and target; where data are real, those of their encoders.
-        data: ``"synthetic"``, or ``"flickr8k"``: its first pairs through MiniLM and
+        data: ``"synthetic"``, or ``"flickr8k"``: some of its pairs through MiniLM and
             EfficientNet-Lite0.
         repeats: Fits, each in a process of its own.
     """
@@ -192,7 +192,9 @@ def pairs_of(case: Case, *, seed: int) -> PairedEmbeddings:
         return synthetic_pairs(case.n, seed=seed, widths=case.widths)
     from experiments.tasks import load_task
 
-    return load_task(case.data).pool.take(range(case.n))
+    pool = load_task(case.data).pool
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    return pool.take(order[: case.n].sort().values)
 
 
 def fit_cost(case: Case, *, seed: int) -> FitCost:
