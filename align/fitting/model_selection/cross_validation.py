@@ -192,6 +192,18 @@ class CrossValidation:
             fold.moments[roots] = moments
         return moments
 
+    def keep_only(self, roots: tuple[bool, bool]) -> None:
+        """Give up the rows and moments of other roots, which are as large as the data.
+
+        What is asked for again is computed again.
+        """
+        self._prepared = {
+            key: side for key, side in self._prepared.items() if key in enumerate(roots)
+        }
+        self._cross = {key: cross for key, cross in self._cross.items() if key == roots}
+        for fold in self.folds:
+            fold.moments = {key: kept for key, kept in fold.moments.items() if key == roots}
+
     def _cross_total(self, roots: tuple[bool, bool]) -> Tensor:
         """Sum of the outer products of all pairs, ``(d_source, d_target)`` float64; taken once."""
         if roots not in self._cross:

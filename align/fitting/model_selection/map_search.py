@@ -99,6 +99,7 @@ class MapSearch:
         finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
         single = self._best(self._on_all_folds([eligible[at] for at in finalists]))
         self._projections.clear()
+        self.cv.keep_only(single.roots)
         projected = self._projected(single)
         best = single if self.query_only else self._blended(single, others, projected)
         if best is not single:

@@ -233,12 +233,12 @@ def _learn(
             starts.append(CrossFitted(z.shape[1], 0, None))
             sides.append(z)
             continue
-        seen = cv.prepared(side, roots[side]).rows[rows]
+        seen = cv.prepared(side, roots[side]).rows
         first = torch.randn(seen.shape[1], HIDDEN, generator=generator)
         firsts.append(first)
         second = LinearDelta(torch.zeros(HIDDEN, z.shape[1]))
         starts.append(CrossFitted(z.shape[1], HIDDEN, second))
-        sides.append(torch.cat([z, F.gelu(seen @ first)], dim=1))
+        sides.append(torch.cat([z, F.gelu(seen.index_select(0, rows) @ first)], dim=1))
     groups = [cv.data.groups[row] for row in rows.tolist()]
     pairs = PairedEmbeddings.from_arrays(sides[0], sides[1], groups=groups)
     card = Card("cross-fitted", len(rows), sides[0].shape[1], sides[1].shape[1])

@@ -370,3 +370,16 @@ def test_a_score_after_expansion_is_that_of_the_gallery_of_the_reference_set(hub
         ]
         assert outcome.reciprocal_ranks.equal(Outcome.of_ranks(each).reciprocal_ranks)
         assert score((x, y), reference).reciprocal_ranks.equal(outcome.reciprocal_ranks)
+
+
+def test_only_the_moments_of_the_roots_that_are_kept_stay(pairs):
+    cv = validation(*pairs)
+    fold, kept = cv.folds[0], (True, False)
+    for roots in ((False, False), kept, (True, True)):
+        cv.moments(roots, fold)
+    before, given_up = cv.moments(kept, fold), cv.prepared(1, root=True)
+    cv.keep_only(kept)
+    assert cv.moments(kept, fold) is before
+    assert set(fold.moments) == {kept} and set(cv._prepared) == {(0, True), (1, False)}
+    again = cv.prepared(1, root=True)
+    assert again is not given_up and again.rows.equal(given_up.rows)
