@@ -288,17 +288,15 @@ def _fit_in_fresh_process(case: Case, seed: int) -> FitCost:
 def render(result: Result) -> tuple[Table, ...]:
     """The tables that are printed."""
     fits = Table(title="align.fit")
-    for name in ("data", "pairs", "widths", "effort", "s p20", "s p50", "s p80"):
-        fits.add_column(name, justify="right")
-    for name in ("peak MiB", "before MiB", "data MiB"):
+    fits.add_column("pairs")
+    for name in ("s p20", "s p50", "s p80", "peak MiB", "before", "data"):
         fits.add_column(name, justify="right")
     for cost in result.fits:
         case, worst = cost.case, max(cost.fits, key=lambda each: each.peak_mib)
         memory = (worst.peak_mib, worst.before_mib, worst.data_mib)
-        widths = " x ".join(map(str, case.widths))
-        shown = (f"{mib:,.0f}" for mib in memory)
-        row = case.data, f"{case.n:,}", widths, case.effort
-        fits.add_row(*row, *_cells(cost.seconds, 2), *shown)
+        source, target = case.widths
+        name = f"{case.n:,} {case.data}, {source} x {target}, {case.effort}"
+        fits.add_row(name, *_cells(cost.seconds, 2), *(f"{mib:,.0f}" for mib in memory))
     queries = Table(title="one adapted query, microseconds")
     queries.add_column("query")
     for name in ("p20", "p50", "p80"):
