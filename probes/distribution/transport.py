@@ -22,8 +22,6 @@ Array = np.ndarray[Any, Any]
 
 _SUBSETS = 4  # disjoint parts of the pairs that Gromov-Wasserstein is averaged over, at most
 _SUBSET = 200  # pairs in each: from three starts this takes some 0.2 s; the value falls with it
-_STEPS = 10_000  # of a descent, at most
-_GAIN = 1e-9  # a step that gains less, of the cost or of 1, is the last
 _T = {2: 12.706, 3: 4.303, 4: 3.182}  # 97.5 % points of Student's t for a mean of so many values
 
 
@@ -158,7 +156,7 @@ def gromov_wasserstein(
 
     Reference:
         Mémoli 2011, doi:10.1007/s10208-011-9093-5; Peyré, Cuturi and Solomon 2016, ICML, for the
-        square loss; conditional gradient of Vayer et al. 2019, arXiv:1805.09114, algorithm 2.
+        square loss; conditional gradient of Vayer et al. 2019, arXiv:1805.09114, in POT.
 
     Examples:
         >>> import torch, probes
@@ -190,37 +188,13 @@ def _angles(name: str, x: Tensor) -> Array:
 
 
 def _discrepancy(a: Array, b: Array, restarts: int, seed: int) -> float:
-    return min(_local_optimum(a, b, start) for start in _starts(a, b, restarts, seed))
+    from ot.gromov import gromov_wasserstein2
 
-
-def _local_optimum(a: Array, b: Array, start: Array) -> float:
-    """The least cost of plans that descent along conditional gradients finds from ``start``.
-
-    Algorithm 2 of Vayer et al. 2019: each step goes towards the assignment that a linear
-    approximation of the cost prefers, and as far as is best on the way.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    x, y, plan = (torch.from_numpy(each) for each in (a, b, start))
-    n = len(x)
-    # Of plans between uniform weights the cost is this less twice the sum of plan times moved.
-    constant = float(x.square().mean() + y.square().mean())
-    moved = x @ plan @ y
-    cost = constant - 2 * float((plan * moved).sum())
-    for _ in range(_STEPS):
-        _, partners = linear_sum_assignment(moved.numpy(), maximize=True)
-        to = torch.from_numpy(partners)
-        step = -plan
-        step[torch.arange(n), to] += 1 / n
-        moved_step = x[:, to.argsort()] @ y / n - moved
-        # Along the way the cost is a parabola.
-        bend, slope = (-2 * float((step * each).sum()) for each in (moved_step, 2 * moved))
-        far = min(1.0, max(0.0, -slope / (2 * bend))) if bend > 0 else float(bend + slope < 0)
-        gain = -(bend * far + slope) * far
-        plan, moved, cost = plan + far * step, moved + far * moved_step, cost - gain
-        if gain <= _GAIN * max(cost, 1.0):
-            break
-    return cost
+    uniform = np.full(len(a), 1 / len(a))
+    return min(
+        float(gromov_wasserstein2(a, b, uniform, uniform, G0=start, symmetric=True))
+        for start in _starts(a, b, restarts, seed)
+    )
 
 
 def _starts(a: Array, b: Array, restarts: int, seed: int) -> Iterator[Array]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from align._display.escaping import plain
 from align._display.interruption import saying_what_is_kept
 from align._display.progress import progress_bar
+from align.scoring.kernels.cpu_threads import share_out
 from align._version import __version__
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
-from align.scoring.kernels.cpu_threads import share_out
 from probes.reporting.document import Report
 from probes.reporting.model import (
     CONTROL,
@@ -132,7 +132,7 @@ def report(
     spaces = states(measured, maps, seed=seed)
     raw = spaces["raw"]
     weights = torch.cat(list(resamples(raw.codes, DRAWS, raw.generator("bootstrap"))))
-    packages = ("torch", "numpy", "scipy", "scikit-learn")
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
     versions = {"isthmus": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in packages}
     path = None if resume is None else Path(resume)

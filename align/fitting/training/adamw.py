@@ -1,7 +1,7 @@
 """AdamW: gradient steps scaled by the moments of past gradients, with decoupled weight decay.
 
-``torch.optim`` loads PyTorch's compiler with its first optimiser, which takes longer than all steps
-of a refinement; the arithmetic here is the same to the last bit.
+The first optimizer of ``torch.optim`` loads PyTorch's compiler, which takes longer than all steps
+of a refinement; the function that it calls for a step does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.999)  # of the moving averages of gradients and of their squares
 EPSILON = 1e-8  # added to the root of the second: no division by zero
@@ -79,11 +80,8 @@ class AdamW:
 
 
 def _update(weight: Tensor, grad: Tensor, moments: Moments, rate: float, decay: float) -> None:
-    moments["step"] += 1
-    step = moments["step"].item()
-    weight.mul_(1 - rate * decay)
-    mean = moments["exp_avg"].lerp_(grad, 1 - BETAS[0])
-    square = moments["exp_avg_sq"].mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
-    size = rate / (1 - BETAS[0] ** step)
-    spread = (square.sqrt() / (1 - BETAS[1] ** step) ** 0.5).add_(EPSILON)
-    weight.addcdiv_(mean, spread, value=-size)
+    adamw(
+        [weight], [grad], [moments["exp_avg"]], [moments["exp_avg_sq"]], [], [moments["step"]],
+        foreach=False, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=rate, weight_decay=decay,
+        eps=EPSILON, maximize=False,
+    )  # fmt: skip
