@@ -16,7 +16,7 @@ from torch import Tensor
 from align._display.escaping import plain
 from align._display.interruption import saying_what_is_kept
 from align._display.progress import progress_bar
-from align.scoring.kernels.cpu_threads import share_out
+from align._threads import share_out
 from align._version import __version__
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter

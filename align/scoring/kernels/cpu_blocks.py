@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from align._threads import workers
 from align.data.multi_vector import INT8_MAX, MultiVector
 from align.scoring.kernels.cpu_reading import reading
-from align.scoring.kernels.cpu_threads import workers
 
 # A block of document tokens and its product with query tokens, for each thread: about what a core's
 # share of the caches holds until it is used. Measured as fast from half to twice of this; at four
@@ -98,7 +98,8 @@ class Block(NamedTuple):
     """Documents of ``t`` tokens or a few less; one alone may have more than a block holds.
 
     ``items`` are their numbers, ``(n,)``; ``starts`` and ``lasts`` their first and last rows,
-    ``(n, 1)``; all int64. ``row`` is the first of all where they lie end to end, else -1.
+    ``(n, 1)``; all int64. ``row`` is the first of all where they lie end to end, else -1. Where
+    ``joined``, they lie end to end, have any lengths and ``t`` tokens together.
     """
 
     items: Tensor
@@ -106,6 +107,12 @@ class Block(NamedTuple):
     lasts: Tensor
     t: int
     row: int
+    joined: bool = False
+
+    @property
+    def n(self) -> int:
+        """Sequences of ``t`` rows: the documents, or one."""
+        return 1 if self.joined else len(self.items)
 
     def rows(self, places: Tensor) -> Tensor:
         """Rows at ``places``, ``(t,)``, of each document, ``(n, t)``; the last one repeats."""
@@ -140,6 +147,15 @@ def blocks(offsets: Tensor, *, rows: int, spare: int, width: int) -> Iterator[Bl
             row = begins[low] if equal or high - low == 1 else -1
             yield Block(items[low:high], starts[low:high], lasts[low:high], t, row)
             low = high
+
+
+def joined_blocks(offsets: Tensor, *, rows: int) -> Iterator[Block]:
+    """As ``blocks``, but as documents lie, without repeats."""
+    ends = offsets.cpu()
+    for first, last in runs(ends, items=len(ends), rows=rows):
+        starts, lasts = ends[first:last, None], ends[first + 1 : last + 1, None] - 1
+        row, t = int(ends[first]), int(ends[last] - ends[first])
+        yield Block(torch.arange(first, last), starts, lasts, t, row, joined=last - first > 1)
 
 
 def runs(offsets: Tensor, *, items: int, rows: int) -> Iterator[tuple[int, int]]:
@@ -195,7 +211,7 @@ class Product:
         self.small = total * len(query_tokens) * self.width < _SMALL
         rows = min(
             _TOKEN_BYTES // max(self.width * self.stored_as.itemsize, 1),
-            _PRODUCT_BYTES // (self.columns * dtype.itemsize),
+            (_PRODUCT_BYTES // 2 if self.whole else _PRODUCT_BYTES) // (self.columns * 4),
             # Enough blocks that no thread is left with nothing long before the others end.
             max(total // (1 if self.small else _BLOCKS_EACH * workers()), _FEWEST) + _TILE,
         )
@@ -210,8 +226,10 @@ class Product:
         )
         self.reading = reading(self.stored_as, self.columns)
 
-    def blocks(self) -> Iterator[Block]:
-        """The documents, in an order that suits the buffers."""
+    def blocks(self, *, joined: bool = False) -> Iterator[Block]:
+        """The documents, in an order that suits the buffers; as they lie where ``joined``."""
+        if joined:
+            return joined_blocks(self.offsets, rows=self.rows)
         width = self.document_tokens.shape[1] * self.document_tokens.element_size()
         return blocks(self.offsets, rows=self.rows, spare=self.spare, width=width)
 
@@ -257,7 +275,7 @@ class Workspace:
 
         A shorter document repeats its last token, which leaves its maxima as they are.
         """
-        n, t = len(block.items), self._tokens_each(block, first)
+        n, t = block.n, self._tokens_each(block, first)
         return torch.unflatten(self._rows(block, first)[: n * t, : self.of.d], 0, (n, t))
 
     def _tokens_each(self, block: Block, first: int) -> int:
@@ -267,7 +285,7 @@ class Workspace:
         """As ``load``, ``(rows, width)``, with what fills the last tile up: read where it lies, or
         copied where it must be converted, gathered or padded, or where that is faster."""
         if self._loaded is None or self._loaded[0] is not block or self._loaded[1] != first:
-            count = len(block.items) * self._tokens_each(block, first)
+            count = block.n * self._tokens_each(block, first)
             whole, row = count + -count % _TILE, block.row + first
             of = self.of
             choice = of.in_place and block.row >= 0 and row + whole <= len(of.document_tokens)
@@ -296,7 +314,7 @@ class Workspace:
 
     def product(self, block: Block, first: int, tile: Tile) -> Tensor:
         """Inner products of what ``load`` brings with a tile's query tokens, ``(n, t, k)``."""
-        n, t, k = len(block.items), self._tokens_each(block, first), tile.last - tile.first
+        n, t, k = block.n, self._tokens_each(block, first), tile.last - tile.first
         tokens, queries = self._rows(block, first), self.queries(tile).T
         out = self._product[: len(tokens) * k].view(len(tokens), k)
         if self.of.digits:
@@ -316,7 +334,7 @@ class Workspace:
     def took(self, block: Block, seconds: float) -> None:
         """Learn from the time that a block took whether the next is better copied."""
         self._blocks += 1
-        rows = len(block.items) * block.t
+        rows = block.n * block.t
         warm = self._blocks > _COLD and _FEWEST <= rows <= self.of.rows
         if warm and self._copies is not None:
             self.of.reading.took(seconds / rows, copied=self._copies)

@@ -7,18 +7,20 @@ from math import gcd
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from align._threads import share_out
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels.cpu_blocks import Block, Product, Tile, Workspace, multiplies_exactly
 from align.scoring.kernels.cpu_reading import reading
-from align.scoring.kernels.cpu_threads import share_out
 from align.scoring.kernels.reference import Reduction, score_dtype
 
 _TRIED_BYTES, _TRIED_CALLS = 2**26, 8  # of documents made up to try ways of reading
 
 _WIDE = 32  # columns of which torch takes the maximum at full speed
+_FEW = 8  # columns up to which documents of many lengths are multiplied as they lie
 _FOLD = 8  # rows beside each other that are not too many to be told apart again
 
 
@@ -120,7 +122,14 @@ def add_sums(scores: Tensor, product: Product, winners: Tensor | None = None) ->
             work.took(block, perf_counter() - start)
 
     alone = product.small or scores.device.type != "cpu"
-    share_out(product.blocks(), add, alone=alone)
+    lengths = product.offsets.diff()
+    joined = (
+        winners is None
+        and scores.device.type == "cpu"
+        and product.columns <= _FEW
+        and bool((lengths != lengths[:1]).any())
+    )
+    share_out(product.blocks(joined=joined), add, alone=alone)
 
 
 def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> Tensor:
@@ -128,7 +137,7 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
     best: Tensor | None = None
     for first in work.of.pieces(block):
         product = work.product(block, first, tile)
-        values = largest(product)
+        values = _largest_of_each(product[0], block) if block.joined else largest(product)
         if winners is not None:
             places = first_places(product, values) + first
             if best is not None:
@@ -138,6 +147,12 @@ def _best(work: Workspace, block: Block, tile: Tile, winners: Tensor | None) -> 
         best = values if best is None else torch.maximum(best, values)
     assert best is not None, "a document has a token"
     return best
+
+
+def _largest_of_each(product: Tensor, block: Block) -> Tensor:
+    """Largest of each column in the rows of each document, ``(t, k)`` to ``(n, k)``."""
+    starts = (block.starts[:, 0] - block.row).numpy()
+    return torch.from_numpy(np.maximum.reduceat(product.numpy(), starts, axis=0))
 
 
 def largest(product: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from align import _threads
 from align.data.multi_vector import MultiVector
 from align.scoring.kernels import cpu_blocks as maxsim_blocks
 from align.scoring.kernels import cpu_maxsim as kernel
-from align.scoring.kernels import cpu_threads, cpu_topk, reference
+from align.scoring.kernels import cpu_topk, reference
 from align.scoring.kernels.cpu_maxsim import maxsim
 from align.scoring.kernels.cpu_topk import topk
 from tests.helpers.largest_storage import LargestStorage
@@ -52,7 +53,7 @@ def blocks(request, monkeypatch):
         tiny_blocks(monkeypatch)
     if request.param == "blocks shared out":
         monkeypatch.setattr(maxsim_blocks, "_SMALL", 0)
-        monkeypatch.setattr(cpu_threads, "workers", lambda: 3)
+        monkeypatch.setattr(_threads, "workers", lambda: 3)
 
 
 def with_gradients(score, queries, documents, weights):

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from align import _threads
 from align.data.multi_vector import MultiVector
-from align.scoring.kernels import cpu_blocks, cpu_threads, low_bits, reference
+from align.scoring.kernels import cpu_blocks, low_bits, reference
 from align.scoring.kernels.low_bits import pack, topk, unpack
 from tests.helpers.random_multivectors import SEEDS, ragged
 
@@ -83,7 +84,7 @@ def test_scores_are_those_of_the_reference_for_what_codes_mean(
         patch.setattr(cpu_blocks, "_COLUMNS", columns)
         patch.setattr(cpu_blocks, "_TOKEN_BYTES", 1)
         patch.setattr(cpu_blocks, "_SMALL", 0)
-        patch.setattr(cpu_threads, "workers", lambda: threads)
+        patch.setattr(_threads, "workers", lambda: threads)
         best = topk(queries, pack(codes, bits), offsets, scales, k, bits=bits)
     torch.testing.assert_close(best.values, exact.sort(dim=1, descending=True).values)
     torch.testing.assert_close(best.values, exact.gather(1, best.indices))

@@ -93,7 +93,7 @@ def _pool(threads: int, of_torch: int) -> ThreadPoolExecutor:
         torch.set_num_threads(max(of_torch // threads, 1))
         started.wait()
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="align-maxsim", initializer=start)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="align", initializer=start)
     for _ in range(threads):
         pool.submit(int)
     started.wait()
