@@ -148,6 +148,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> Spread:
+        """The spread of rows ``(n, d)``."""
         rows = _centred(x)
         n, d = rows.shape
         return cls(rows, (rows.T @ rows if d <= n else rows @ rows.T) / n)
