@@ -80,11 +80,11 @@ class Config:
     documents: int = 2_000
     t: int = 128
     ragged: tuple[int, int] = (20, 300)
-    queries: tuple[tuple[int, int], ...] = ((1, 1), (1, 32), (32, 32), (256, 32))
+    queries: tuple[tuple[int, int], ...] = ((1, 1), (1, 32), (256, 32))
     widths: tuple[int, ...] = (128, 768)
     call_seconds: float = 0.5
     fewest: int = 100
-    case_seconds: float = 10.0
+    case_seconds: float = 6.0
     rounds: tuple[int, int] = (3, 25)
     memory: tuple[tuple[int, int], ...] = ((1, 128), (256, 128))
     recall_width: int = 128

@@ -25,6 +25,10 @@ _TOKEN_BYTES, _PRODUCT_BYTES = 2**21, 2**21
 # has, and rows below which the cost of calls shows.
 _BLOCKS_EACH, _FEWEST = 4, 1024
 
+# Query tokens up to which a product takes no longer than reading its documents once: these are read
+# where they lie, in longer blocks, and as they lie even where their lengths differ.
+_FEW, _STREAMED_BYTES = 8, 2**23
+
 _COLD = 2  # blocks of a thread that take longer because they are the first
 
 # Products of so many entries and steps take less than it costs to hand them to other threads.
@@ -209,14 +213,6 @@ class Product:
         self.columns = max((tile.last - tile.first for tile in self.tiles), default=1)
         total = len(self.document_tokens)
         self.small = total * len(query_tokens) * self.width < _SMALL
-        rows = min(
-            _TOKEN_BYTES // max(self.width * self.stored_as.itemsize, 1),
-            (_PRODUCT_BYTES // 2 if self.whole else _PRODUCT_BYTES) // (self.columns * 4),
-            # Enough blocks that no thread is left with nothing long before the others end.
-            max(total // (1 if self.small else _BLOCKS_EACH * workers()), _FEWEST) + _TILE,
-        )
-        self.rows = max(rows - rows % _TILE, _TILE)
-        self.spare = min(_SPARE_ENTRIES // self.columns, self.rows // 8)
         tokens = self.document_tokens
         self.in_place = (
             tokens.dtype == self.stored_as
@@ -224,7 +220,18 @@ class Product:
             and tokens.is_contiguous()
             and tokens.data_ptr() % _LINE_BYTES == 0
         )
-        self.reading = reading(self.stored_as, self.columns)
+        self.few = self.columns <= _FEW
+        streamed = self.few and self.in_place
+        rows = min(
+            (_STREAMED_BYTES if streamed else _TOKEN_BYTES)
+            // max(self.width * self.stored_as.itemsize, 1),
+            (_PRODUCT_BYTES // 2 if self.whole else _PRODUCT_BYTES) // (self.columns * 4),
+            # Enough blocks that no thread is left with nothing long before the others end.
+            max(total // (1 if self.small else _BLOCKS_EACH * workers()), _FEWEST) + _TILE,
+        )
+        self.rows = max(rows - rows % _TILE, _TILE)
+        self.spare = min(_SPARE_ENTRIES // self.columns, self.rows // 8)
+        self.reading = reading(self.stored_as, self.width, self.columns)
 
     def blocks(self, *, joined: bool = False) -> Iterator[Block]:
         """The documents, in an order that suits the buffers; as they lie where ``joined``."""
@@ -289,8 +296,8 @@ class Workspace:
             whole, row = count + -count % _TILE, block.row + first
             of = self.of
             choice = of.in_place and block.row >= 0 and row + whole <= len(of.document_tokens)
-            self._copies = of.reading.now() if choice else None
-            if self._copies is False:
+            self._copies = of.reading.now() if choice and not of.few else None
+            if choice and not self._copies:
                 rows = of.document_tokens[row : row + whole]
             else:
                 self._copy(block, first, count)
@@ -335,7 +342,7 @@ class Workspace:
         """Learn from the time that a block took whether the next is better copied."""
         self._blocks += 1
         rows = block.n * block.t
-        warm = self._blocks > _COLD and _FEWEST <= rows <= self.of.rows
+        warm = self._blocks > _COLD and self.of.rows // 2 <= rows <= self.of.rows
         if warm and self._copies is not None:
             self.of.reading.took(seconds / rows, copied=self._copies)
 

@@ -20,7 +20,6 @@ from align.scoring.kernels.reference import Reduction, score_dtype
 _TRIED_BYTES, _TRIED_CALLS = 2**26, 8  # of documents made up to try ways of reading
 
 _WIDE = 32  # columns of which torch takes the maximum at full speed
-_FEW = 8  # columns up to which documents of many lengths are multiplied as they lie
 _FOLD = 8  # rows beside each other that are not too many to be told apart again
 
 
@@ -79,7 +78,7 @@ def copies_blocks() -> bool:
 
     Where nobody asked MaxSim for enough yet, it is tried on documents larger than a cache.
     """
-    tried = reading(torch.float32, 32)
+    tried = reading(torch.float32, 128, 32)
     query, documents = (
         MultiVector.from_equal(torch.ones(n, 32, 128)) for n in (1, _TRIED_BYTES // (32 * 128 * 4))
     )
@@ -126,7 +125,7 @@ def add_sums(scores: Tensor, product: Product, winners: Tensor | None = None) ->
     joined = (
         winners is None
         and scores.device.type == "cpu"
-        and product.columns <= _FEW
+        and product.few
         and bool((lengths != lengths[:1]).any())
     )
     share_out(product.blocks(joined=joined), add, alone=alone)

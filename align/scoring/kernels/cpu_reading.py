@@ -37,10 +37,10 @@ class Reading:
 
 
 @cache
-def _reading(dtype: torch.dtype, size: int) -> Reading:
+def _reading(dtype: torch.dtype, width: int, size: int) -> Reading:
     return Reading()
 
 
-def reading(dtype: torch.dtype, columns: int) -> Reading:
-    """How to read blocks that are multiplied in ``dtype`` with ``columns`` query tokens."""
-    return _reading(dtype, columns.bit_length())
+def reading(dtype: torch.dtype, width: int, columns: int) -> Reading:
+    """How to read blocks of ``width`` that are multiplied in ``dtype`` with ``columns`` tokens."""
+    return _reading(dtype, width, columns.bit_length())

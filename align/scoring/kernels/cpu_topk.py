@@ -173,10 +173,11 @@ def _coarse(
     finite."""
     scores = rounded.steps.new_zeros(len(queries), len(documents))
     errors = torch.empty_like(scores)
-    rows = _ROUNDED_ENTRIES // max(queries.dim, 1)
+    int8 = documents.scales is not None
+    rows = len(documents.tokens) if int8 else _ROUNDED_ENTRIES // max(queries.dim, 1)
     for first, last in runs(documents.offsets, items=len(documents), rows=rows):
         part, columns = documents[first:last], slice(first, last)
-        if not bool(part.tokens.isfinite().all()):
+        if not int8 and not bool(part.tokens.isfinite().all()):
             scores[:, columns] = torch.nan
             continue
         off = _RoundedDocuments.of(part)
