@@ -93,8 +93,9 @@ def topk(
 
     Of documents with equal scores the one with the lower index comes first and is kept first. The
     scores ``(q, m)`` are never held. On the CPU, queries that are not int8 meet int8 documents in
-    whole numbers first, and only the documents that the rounding error leaves among the best are
-    scored again: see ``kernels.maxsim_topk.topk`` for the bound. There is no gradient.
+    whole numbers first, and so do many queries any documents where the processor multiplies int8
+    several times as fast; only the documents that the rounding error leaves among the best are
+    scored again: see ``kernels.cpu_topk.topk`` for the bound. There is no gradient.
 
     Args:
         queries: ``q`` items of width ``d``.
