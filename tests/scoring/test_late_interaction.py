@@ -172,6 +172,7 @@ def test_topk_scores_few_int8_documents_twice(rng, monkeypatch):
 def many(monkeypatch):
     """Every query counts as many, on a processor made for int8; all documents may be candidates."""
     monkeypatch.setattr(cpu_topk, "_MANY", 1)
+    monkeypatch.setattr(cpu_topk, "_RARE", 0)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
     monkeypatch.setattr(cpu_topk, "_MOST_CANDIDATES", 1)
 

@@ -24,6 +24,9 @@ _QUERIES, _QUERY_ENTRIES, _SCORES, _ROUNDED_ENTRIES = 1024, 2**20, 2**20, 2**22
 # Query tokens from which on whole numbers save more than rounding the documents costs: measured.
 _MANY = 512
 
+# Documents for each one asked for, below which too many of them would be candidates.
+_RARE = 64
+
 # Share of the documents of a part from which on all are scored without rounding: a candidate alone
 # costs several times as much as among all others.
 _MOST_CANDIDATES = 1 / 8
@@ -45,7 +48,7 @@ def topk(
     Returns:
         ``values`` and ``indices``, both ``(q, k)``; ``1 <= k <= m`` is not checked.
     """
-    digits = _digits(queries, documents)
+    digits = _digits(queries, documents, k)
     rows = max(_QUERY_ENTRIES // max(queries.dim, 1), 1)
     empty = documents.tokens.new_empty(0, k, dtype=score_dtype(queries, documents))
     best = [Neighbours(empty, empty.long())]
@@ -58,14 +61,14 @@ def topk(
     )
 
 
-def _digits(queries: MultiVector, documents: MultiVector) -> int:
+def _digits(queries: MultiVector, documents: MultiVector, k: int) -> int:
     """Int8 digits of a query's codes if whole numbers are to find the candidates, else 0."""
     if documents.tokens.device.type != "cpu" or not multiplies_exactly(queries.dim):
         return 0
     if documents.scales is not None:
         return 2 if queries.scales is None else 0
     narrow = score_dtype(queries, documents) == torch.float32 and queries.scales is None
-    many = len(queries.tokens) >= _MANY and queries.dim > 1
+    many = len(queries.tokens) >= _MANY and queries.dim > 1 and len(documents) >= _RARE * k
     # A second digit would halve the bound and double the work.
     return 1 if narrow and many and torch.cpu._is_vnni_supported() else 0
 
