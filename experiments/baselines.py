@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.closed_form.moments import prepare
 from align.adapters.closed_form.ridge import ridge
 from align.adapters.maps.linear import IdentityMap, centred
+from align.adapters.recipes.moments import prepare
 from align.data.embeddings import PairedEmbeddings, Vectors, as_tensor
 from align.metrics.evaluation import Side
 from align.metrics.ranks import mean_reciprocal_rank, ranks

@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import prepare
 from align.adapters.maps.linear import centred
+from align.adapters.recipes.moments import prepare
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes
 from align.fitting.model_selection.fit import fit

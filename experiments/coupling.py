@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from align._checks import check_matrix, check_no_zero_rows, check_positive
-from align.adapters.closed_form.moments import Paired, Spectrum, prepare
-from align.adapters.closed_form.rcca import rcca_maps
+from align.adapters.recipes.formulas import rcca_maps
+from align.adapters.recipes.moments import Paired, Spectrum, prepare
 from align.data.splits import row_index
 from align.scoring.ties import first_largest
 from experiments.optimal_transport import gromov_wasserstein_plan, log_sinkhorn_plan

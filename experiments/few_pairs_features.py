@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align.adapters.closed_form.moments import prepare
 from align.adapters.maps.linear import centred
+from align.adapters.recipes.moments import prepare
 
 Kernel = Literal["fourier", "arc-cosine 0", "arc-cosine 1"]
 SAME = 1e-5  # cosine distance below which an item is taken to be one of the graph, and left out

@@ -18,16 +18,10 @@ from torch import Tensor, nn
 
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.closed_form.moments import (
-    Paired,
-    Spectrum,
-    paired_moments,
-    prepare,
-    second_moment,
-)
-from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import centred
+from align.adapters.recipes.formulas import canonical, power_weights, rcca_maps
+from align.adapters.recipes.moments import Paired, Spectrum, paired_moments, prepare, second_moment
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,

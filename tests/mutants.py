@@ -163,7 +163,7 @@ FAULTS = (
         "tests/curation/test_hard_negatives.py",
     ),
     Fault(
-        "a constant side is fitted", "align/adapters/closed_form/moments.py",
+        "a constant side is fitted", "align/adapters/recipes/moments.py",
         "if (rows - rows[0]).abs().amax() <= 1e-6:", "if False:",
         "tests/fitting/model_selection/test_fit.py",
     ),

@@ -10,11 +10,12 @@ from align.adapters.card import Card
 from align.adapters.closed_form.asif import asif
 from align.adapters.closed_form.centering import centering
 from align.adapters.closed_form.csa import csa
-from align.adapters.closed_form.moments import paired_moments
-from align.adapters.closed_form.rcca import rcca, rcca_maps
+from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.preference import Preference
 from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap
 from align.adapters.maps.parts import Parts
+from align.adapters.recipes.formulas import rcca_maps
+from align.adapters.recipes.moments import paired_moments
 from align.adapters.trainable import instructed, linear_heads, projection_network, residual
 from tests.adapters.blended import blend
 

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from align._checks import check_k
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import as_adapter, check_pairs, prepare
+from align.adapters.closed_form.as_adapter import as_adapter
 from align.adapters.maps.linear import RelativeMap
+from align.adapters.recipes.moments import check_pairs, prepare
 
 
 def asif(source: Tensor, target: Tensor, *, k: int = 800, power: float = 8.0) -> Adapter:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import as_adapter, check_pairs, prepare
+from align.adapters.closed_form.as_adapter import as_adapter
 from align.adapters.maps.linear import LinearMap
+from align.adapters.recipes.moments import check_pairs, prepare
 
 
 def centering(source: Tensor, target: Tensor) -> Adapter:

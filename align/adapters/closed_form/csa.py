@@ -6,9 +6,10 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import as_adapter, paired_moments
-from align.adapters.closed_form.rcca import canonical
+from align.adapters.closed_form.as_adapter import as_adapter
 from align.adapters.maps.linear import WeightedMap
+from align.adapters.recipes.formulas import canonical
+from align.adapters.recipes.moments import paired_moments
 
 
 def csa(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:

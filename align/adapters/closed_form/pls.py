@@ -6,8 +6,9 @@ from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
-from align.adapters.maps.linear import LinearMap
+from align.adapters.closed_form.as_adapter import as_adapter
+from align.adapters.recipes.formulas import pls_maps
+from align.adapters.recipes.moments import paired_moments
 
 
 def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None = None) -> Adapter:
@@ -34,13 +35,3 @@ def pls(source: Tensor, target: Tensor, *, power: float = 0.5, dim: int | None =
     moments.check_dim(dim)
     maps = pls_maps(moments, power, dim=dim)
     return as_adapter(f"pls(power={power})", maps, source, target)
-
-
-def pls_maps(
-    moments: Paired, power: float, *, dim: int | None = None
-) -> tuple[LinearMap, LinearMap]:
-    """The two maps of ``pls`` from moments already taken."""
-    u, s, vt = moments.singular
-    weight = (s / s[0]) ** power
-    a, b = moments.source.vectors @ (u * weight), moments.target.vectors @ (vt.T * weight)
-    return moments.maps(a[:, :dim], b[:, :dim])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
-from align.adapters.maps.linear import LinearMap
+from align.adapters.closed_form.as_adapter import as_adapter
+from align.adapters.recipes.formulas import procrustes_maps
+from align.adapters.recipes.moments import paired_moments
 
 
 def procrustes(source: Tensor, target: Tensor) -> Adapter:
@@ -27,10 +28,3 @@ def procrustes(source: Tensor, target: Tensor) -> Adapter:
     """
     maps = procrustes_maps(paired_moments(source, target))
     return as_adapter("procrustes", maps, source, target)
-
-
-def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:
-    """The two maps of ``procrustes`` from moments already taken."""
-    u, _, vt = moments.singular
-    rotation = moments.source.vectors @ u @ vt @ moments.target.vectors.T
-    return moments.maps(rotation, moments.eyes()[1])

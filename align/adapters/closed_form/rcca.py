@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from align._checks import check_at_least
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
-from align.adapters.maps.linear import LinearMap
-
-
-def canonical(moments: Paired, ridge: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Canonical directions and correlations for one pair of ridges, strongest first.
-
-    Returns:
-        ``A`` ``(d_source, r)``, correlations ``(r,)`` and ``B`` ``(d_target, r)``, with
-        ``A.T (C_x + k_x m_x I) A = I`` and likewise for ``B``.
-    """
-    a, b = moments.source.scaled(ridge[0]), moments.target.scaled(ridge[1])
-    u, s, vt = torch.linalg.svd(a[:, None] * moments.cross * b, full_matrices=False)
-    return (
-        moments.source.vectors @ (a[:, None] * u),
-        s,
-        moments.target.vectors @ (b[:, None] * vt.T),
-    )
+from align.adapters.closed_form.as_adapter import as_adapter
+from align.adapters.recipes.formulas import rcca_maps
+from align.adapters.recipes.moments import paired_moments
 
 
 def rcca(
@@ -63,20 +47,6 @@ def rcca(
     moments.check_dim(dim)
     maps = rcca_maps(moments, ridge, power, dim=dim)
     return as_adapter(f"rcca(ridge={ridge}, power={power})", maps, source, target)
-
-
-def rcca_maps(
-    moments: Paired, ridge: tuple[float, float], power: float, *, dim: int | None = None
-) -> tuple[LinearMap, LinearMap]:
-    """The two maps of ``rcca`` from moments already taken."""
-    a, s, b = canonical(moments, ridge)
-    weight = power_weights(s, power)
-    return moments.maps((a * weight)[:, :dim], (b * weight)[:, :dim])
-
-
-def power_weights(correlations: Tensor, power: float) -> Tensor:
-    """Weight of each canonical direction, ``(r,)`` in [0, 1]."""
-    return correlations.clamp_max(1) ** power
 
 
 def cca(source: Tensor, target: Tensor, *, ridge: float = 1e-4, dim: int | None = None) -> Adapter:

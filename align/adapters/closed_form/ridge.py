@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
 from align._checks import check_at_least, check_one_of
 from align.adapters.adapter import Adapter
-from align.adapters.closed_form.moments import Paired, as_adapter, paired_moments
-from align.adapters.maps.linear import BlendMap, SideMap
-
-Direction = Literal["forward", "backward", "both"]
-
-
-def forward_weight(moments: Paired, ridge: float) -> Tensor:
-    """``(C_x + k m I)^-1 C_xy``, ``(d_source, d_target)``."""
-    a = moments.source.scaled(ridge).square()
-    return moments.source.vectors @ (a[:, None] * moments.cross) @ moments.target.vectors.T
-
-
-def backward_weight(moments: Paired, ridge: float) -> Tensor:
-    """``(C_y + k m I)^-1 C_yx``, ``(d_target, d_source)``."""
-    b = moments.target.scaled(ridge).square()
-    return moments.target.vectors @ (b[:, None] * moments.cross.T) @ moments.source.vectors.T
+from align.adapters.closed_form.as_adapter import as_adapter
+from align.adapters.recipes.formulas import Direction, ridge_maps
+from align.adapters.recipes.moments import paired_moments
 
 
 def ridge(
@@ -53,16 +40,3 @@ def ridge(
     check_one_of("direction", direction, get_args(Direction), advice)
     maps = ridge_maps(paired_moments(source, target), ridge, direction)
     return as_adapter(f"ridge({direction}, ridge={ridge})", maps, source, target)
-
-
-def ridge_maps(moments: Paired, ridge: float, direction: Direction) -> tuple[SideMap, SideMap]:
-    """The two maps of ``ridge`` from moments already taken."""
-    eye_x, eye_y = moments.eyes()
-    forward = moments.maps(forward_weight(moments, ridge), eye_y)
-    if direction == "forward":
-        return forward
-    backward = moments.maps(eye_x, backward_weight(moments, ridge))
-    if direction == "backward":
-        return backward
-    source, target = zip(forward, backward, strict=True)
-    return BlendMap(source, (0.5, 0.5)), BlendMap(target, (0.5, 0.5))

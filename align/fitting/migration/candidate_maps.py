@@ -8,11 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from align.adapters.closed_form.moments import Paired, Spectrum, second_moment
-from align.adapters.closed_form.procrustes import procrustes_maps
-from align.adapters.closed_form.rcca import rcca_maps
-from align.adapters.closed_form.ridge import forward_weight
 from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap, SideMap
+from align.adapters.recipes.formulas import forward_weight, procrustes_maps, rcca_maps
+from align.adapters.recipes.moments import Paired, Spectrum, second_moment
 
 RIDGES = (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LOW_RANK_RIDGES = (0.001, 0.03)

@@ -15,8 +15,8 @@ from align._display.panel import Folded, Panel, Table, Tile, render
 from align._display.progress import progress_bar
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card, installed_versions
-from align.adapters.closed_form.moments import check_pairs
 from align.adapters.maps.linear import IdentityMap, directions
+from align.adapters.recipes.moments import check_pairs
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.repeats import warn_of_repeats

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.adapters.closed_form.rcca import power_weights
+from align.adapters.recipes.formulas import power_weights
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
     CrossValidation,

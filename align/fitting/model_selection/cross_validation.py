@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from align.adapters.closed_form.moments import Paired, Spectrum, prepare, second_moment
 from align.adapters.maps.linear import BlendMap, LinearMap, directions
 from align.adapters.maps.parts import Parts
 from align.adapters.maps.residual import ResidualMap
+from align.adapters.recipes.moments import Paired, Spectrum, prepare, second_moment
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import deal, group_codes
 

@@ -16,7 +16,7 @@ from align._display.interruption import saying_what_is_kept
 from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, installed_versions
-from align.adapters.closed_form.moments import check_pairs
+from align.adapters.recipes.moments import check_pairs
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.paired_arguments import as_pairs

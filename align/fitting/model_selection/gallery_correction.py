@@ -10,13 +10,13 @@ import torch
 
 from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.recipes.recipe import MapPair
 from align.fitting.model_selection.cross_validation import (
     REFERENCE,
     CrossValidation,
     Projected,
     Projection,
 )
-from align.fitting.model_selection.map_search import MapPair
 from align.fitting.model_selection.outcome import (
     Outcome,
     Similarities,

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
-from align.adapters.closed_form.moments import Paired
-from align.adapters.closed_form.pls import pls_maps
-from align.adapters.closed_form.procrustes import procrustes_maps
-from align.adapters.closed_form.rcca import canonical, power_weights, rcca_maps
-from align.adapters.closed_form.ridge import Direction, ridge_maps
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap
+from align.adapters.maps.linear import IdentityMap
+from align.adapters.recipes.formulas import Direction, canonical, power_weights
+from align.adapters.recipes.recipe import (
+    PLS,
+    RCCA,
+    Blend,
+    Centering,
+    MapPair,
+    Procrustes,
+    QueryOnly,
+    RawCosine,
+    Recipe,
+    Ridge,
+    folded,
+)
 from align.fitting.model_selection.canonical_projections import CanonicalProjections
 from align.fitting.model_selection.cross_validation import (
     MAP_REFERENCE,
@@ -40,10 +48,8 @@ FINALISTS = 4
 MAPS_TRIED = 45  # about so many: the median of recorded searches
 BLEND_WEIGHTS = (0.25, 0.5)
 
-MapPair = tuple[SideMap, SideMap]
-Build = Callable[[Paired], MapPair]
 Roots = tuple[bool, bool]
-Ridge = tuple[float, float]
+Ridges = tuple[float, float]
 NO_ROOTS: Roots = (False, False)
 
 
@@ -55,11 +61,11 @@ class MapChoice:
     """
 
     name: str  # method and settings, in words
-    build: Build
+    build: Recipe
     by_fold: Sequence[Outcome]
     outcome: Outcome  # of these folds together
     roots: Roots = NO_ROOTS  # which sides go through the signed square root
-    ridge: Ridge | None = None
+    ridge: Ridges | None = None
     power: float | None = None  # of the weights of directions
     blended: tuple[MapChoice, MapChoice] | None = None
     stage: str = "map"
@@ -115,7 +121,7 @@ class MapSearch:
         first, last = len(self.cv.screening_folds), len(self.cv.folds)
         if first == last:
             return list(choices)
-        canonical: dict[tuple[Roots, Ridge], list[MapChoice]] = {}
+        canonical: dict[tuple[Roots, Ridges], list[MapChoice]] = {}
         by_name: dict[str, list[Outcome]] = {}
         for choice in choices:
             if choice.ridge is not None and choice.power is not None:  # RCCA alone has both
@@ -139,7 +145,7 @@ class MapSearch:
         self.step()
         return choice
 
-    def _outcomes(self, build: Build, roots: Roots, folds: Iterable[Fold]) -> list[Outcome]:
+    def _outcomes(self, build: Recipe, roots: Roots, folds: Iterable[Fold]) -> list[Outcome]:
         return [self._screen(build(self.cv.moments(roots, fold)), fold) for fold in folds]
 
     def _best(self, choices: Iterable[MapChoice]) -> MapChoice:
@@ -167,21 +173,21 @@ class MapSearch:
         ridge = (RIDGES[at[0]], RIDGES[at[1]])
         return self._best(self._canonical(ridge, powers, NO_ROOTS))
 
-    def _canonical(self, ridge: Ridge, powers: Sequence[float], roots: Roots) -> list[MapChoice]:
+    def _canonical(self, ridge: Ridges, powers: Sequence[float], roots: Roots) -> list[MapChoice]:
         """RCCA of one pair of ridges with each power, screened."""
         folds = range(len(self.cv.screening_folds))
         choices = []
         by_power = self._canonical_outcomes(ridge, powers, roots, folds)
         for power, by_fold in zip(powers, by_power, strict=True):
             name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g}){_after(roots)}"
-            build = self._formed(partial(rcca_maps, ridge=ridge, power=power))
+            build = self._formed(RCCA(ridge, power))
             outcome = Outcome.pooled(by_fold, k=self.cv.k)
             choice = MapChoice(name, build, by_fold, outcome, roots, ridge=ridge, power=power)
             choices.append(self._noted(choice))
         return choices
 
     def _canonical_outcomes(
-        self, ridge: Ridge, powers: Sequence[float], roots: Roots, folds: Iterable[int]
+        self, ridge: Ridges, powers: Sequence[float], roots: Roots, folds: Iterable[int]
     ) -> list[list[Outcome]]:
         """Outcomes of RCCA on the folds of these numbers, by power."""
         by_fold = []
@@ -191,7 +197,7 @@ class MapSearch:
                 moments = self.cv.moments(roots, fold)
                 a, s, b = canonical(moments, ridge)
                 weights = [power_weights(s, power) for power in powers]
-                each = [self._form(moments.maps(a * weight, b * weight)) for weight in weights]
+                each = [folded(moments.maps(a * weight, b * weight)) for weight in weights]
                 by_fold.append([self._screen(maps, fold) for maps in each])
                 continue
             if (number, roots) not in self._projections:
@@ -218,21 +224,20 @@ class MapSearch:
         direction: Direction = "forward" if self.query_only else "both"
 
         def pls(power: float) -> MapChoice:
-            build = partial(pls_maps, power=power)
-            return self._try(f"pls(power={power:g})", build, best.roots, power=power)
+            return self._try(f"pls(power={power:g})", PLS(power), best.roots, power=power)
 
         def ridge(k: float) -> MapChoice:
-            build = partial(ridge_maps, ridge=k, direction=direction)
+            build = Ridge(k, direction)
             return self._try(f"ridge({direction}, ridge={k:g})", build, best.roots, (k, k))
 
         families = [
-            [self._try("procrustes", procrustes_maps, best.roots)],
+            [self._try("procrustes", Procrustes(), best.roots)],
             [pls(power) for power in (0.25, 0.5)],
             [ridge(k) for k in (1.0, 3.0, 10.0)],
         ]
         if self.cv.is_comparable:
-            raw = self._try("raw cosine", lambda each: identity_maps(*each.widths), NO_ROOTS)
-            centred = self._try("centering", lambda each: each.maps(*each.eyes()), NO_ROOTS)
+            raw = self._try("raw cosine", RawCosine(), NO_ROOTS)
+            centred = self._try("centering", Centering(), NO_ROOTS)
             families.append([raw, centred])
         return families
 
@@ -249,7 +254,7 @@ class MapSearch:
         for weight, by_fold in zip(BLEND_WEIGHTS, by_weight, strict=True):
             name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
             outcome = Outcome.pooled(by_fold, k=self.cv.k)
-            build, pair = _blend(best, other, weight), (best, other)
+            build, pair = Blend(best.build, other.build, weight), (best, other)
             blend = self._noted(
                 MapChoice(name, build, by_fold, outcome, best.roots, blended=pair, stage="blend")
             )
@@ -273,9 +278,9 @@ class MapSearch:
     def _try(
         self,
         name: str,
-        build: Build,
+        build: Recipe,
         roots: Roots,
-        ridge: Ridge | None = None,
+        ridge: Ridges | None = None,
         power: float | None = None,
     ) -> MapChoice:
         """Screen one recipe under a name that says which sides are rooted."""
@@ -285,18 +290,8 @@ class MapSearch:
         name += _after(roots)
         return self._noted(MapChoice(name, formed, by_fold, outcome, roots, ridge, power))
 
-    def _formed(self, build: Build) -> Build:
-        return lambda moments: self._form(build(moments))
-
-    def _form(self, maps: MapPair) -> MapPair:
-        """As they are, or folded into the source so that target vectors stay untouched."""
-        if not self.query_only or isinstance(maps[1], IdentityMap):
-            return maps
-        source, target = maps
-        assert isinstance(source, LinearMap) and isinstance(target, LinearMap)
-        weight = source.weight @ target.weight.T
-        folded = LinearMap(source.mean, weight, root=source.root, parts=source.parts)
-        return folded, IdentityMap(target.d_in)
+    def _formed(self, build: Recipe) -> Recipe:
+        return QueryOnly(build) if self.query_only else build
 
     def _screen(self, maps: MapPair, fold: Fold) -> Outcome:
         if self.query_only:
@@ -317,12 +312,3 @@ def _after(roots: Roots) -> str:
 def identity_maps(d_source: int, d_target: int) -> MapPair:
     """The raw cosine as a pair of maps."""
     return IdentityMap(d_source), IdentityMap(d_target)
-
-
-def _blend(best: MapChoice, other: MapChoice, weight: float) -> Build:
-    def build(moments: Paired) -> MapPair:
-        pairs = zip(best.build(moments), other.build(moments), strict=True)
-        source, target = (BlendMap(parts, (1 - weight, weight)) for parts in pairs)
-        return source, target
-
-    return build

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from align.adapters.closed_form.rcca import rcca_maps
 from align.adapters.maps.parts import Parts, present
+from align.adapters.recipes.formulas import rcca_maps
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation
 from align.fitting.model_selection.gallery_correction import Step

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from align.adapters.closed_form.moments import Paired
-from align.adapters.closed_form.rcca import rcca_maps
+from align.adapters.recipes.formulas import rcca_maps
+from align.adapters.recipes.moments import Paired
 from align.fitting.model_selection.cross_validation import (
     CrossValidation,
     Fold,

@@ -20,6 +20,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap, SideMap
 from align.adapters.maps.residual import Delta, LinearDelta, MLPDelta, ResidualMap
+from align.adapters.recipes.recipe import MapPair
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
     REFERENCE,
@@ -33,7 +34,7 @@ from align.fitting.model_selection.gallery_correction import (
     GalleryChoice,
     choose_gallery,
 )
-from align.fitting.model_selection.map_search import MapChoice, MapPair
+from align.fitting.model_selection.map_search import MapChoice
 from align.fitting.model_selection.outcome import HeldOutGain, Outcome
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import Batch, contrastive

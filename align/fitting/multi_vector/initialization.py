@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from align.adapters.closed_form.moments import paired_moments
-from align.adapters.closed_form.rcca import canonical, power_weights
 from align.adapters.maps.linear import centred, directions
 from align.adapters.multi_vector.aspects import (
     Aspects,
@@ -22,6 +20,8 @@ from align.adapters.multi_vector.aspects import (
     Selector,
     TokenAspects,
 )
+from align.adapters.recipes.formulas import canonical, power_weights
+from align.adapters.recipes.moments import paired_moments
 from align.data.multi_vector import MultiVector
 from align.data.token_pairs import TokenPairs
 from align.scoring.ties import COSINES, falling_order, first_largest

@@ -9,16 +9,17 @@ from typing import Any, Self
 
 import torch
 
-from align.adapters.closed_form.moments import Paired
-from align.adapters.closed_form.rcca import rcca_maps
 from align.adapters.corrections.hubness import NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, LinearMap
 from align.adapters.maps.parts import Parts
+from align.adapters.recipes.formulas import rcca_maps
+from align.adapters.recipes.moments import Paired
+from align.adapters.recipes.recipe import MapPair
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import CrossValidation, Fold
 from align.fitting.model_selection.fit import check_enough
-from align.fitting.model_selection.map_search import NO_ROOTS, MapPair
+from align.fitting.model_selection.map_search import NO_ROOTS
 from align.fitting.model_selection.outcome import Outcome, score
 from align.fitting.model_selection.part_weights import are_views
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from align.adapters.closed_form.asif import asif, relative
-from align.adapters.closed_form.moments import prepare
+from align.adapters.recipes.moments import prepare
 
 
 def by_loop(x, raw, k, power):

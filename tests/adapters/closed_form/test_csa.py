@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from align.adapters.closed_form.csa import csa
-from align.adapters.closed_form.moments import paired_moments, prepare
-from align.adapters.closed_form.rcca import canonical
+from align.adapters.recipes.formulas import canonical
+from align.adapters.recipes.moments import paired_moments, prepare
 
 
 def test_the_score_is_the_published_formula(pairs):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from align.adapters.closed_form.moments import prepare
 from align.adapters.closed_form.pls import pls
 from align.adapters.closed_form.procrustes import procrustes
+from align.adapters.recipes.moments import prepare
 
 
 def scores(adapter, source, target):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from scipy.linalg import orthogonal_procrustes
 
-from align.adapters.closed_form.moments import prepare
 from align.adapters.closed_form.procrustes import procrustes
+from align.adapters.recipes.moments import prepare
 
 
 def on_sphere(rng, n, d):

@@ -4,9 +4,10 @@ import scipy.linalg
 import torch
 from sklearn.cross_decomposition import CCA
 
-from align.adapters.closed_form.moments import paired_moments, prepare
 from align.adapters.closed_form.pls import pls
-from align.adapters.closed_form.rcca import canonical, cca, rcca
+from align.adapters.closed_form.rcca import cca, rcca
+from align.adapters.recipes.formulas import canonical
+from align.adapters.recipes.moments import paired_moments, prepare
 
 
 def scores(adapter, source, target):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
-from align.adapters.closed_form.moments import prepare
 from align.adapters.closed_form.ridge import ridge
+from align.adapters.recipes.moments import prepare
 
 
 def sklearn_weight(x, y, k):

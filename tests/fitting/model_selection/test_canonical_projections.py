@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from align.adapters.closed_form.rcca import rcca_maps
+from align.adapters.recipes.formulas import rcca_maps
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.canonical_projections import CanonicalProjections
 from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from align.adapters.closed_form.moments import paired_moments
 from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
+from align.adapters.recipes.moments import paired_moments
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import (
     GALLERY,

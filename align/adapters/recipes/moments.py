@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from align._checks import check_k, check_matrix, check_no_zero_rows, check_paired
-from align.adapters.adapter import Adapter
-from align.adapters.card import Card
-from align.adapters.maps.linear import LinearMap, SideMap, centred, directions
+from align.adapters.maps.linear import LinearMap, centred, directions
 from align.adapters.maps.parts import Parts
-from align.adapters.training_items import TrainingItems
 
 ROWS = 4096  # rows at a time of what is too large to be held twice
 
@@ -123,14 +119,6 @@ def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tup
     for block in blocks:
         block.copy_(F.normalize(block - mean, dim=1))
     return mean, rows
-
-
-def as_adapter(method: str, maps: Sequence[SideMap], source: Tensor, target: Tensor) -> Adapter:
-    """The two maps that ``method`` fitted to raw pairs as an adapter that remembers these."""
-    card = Card(method, len(source), source.shape[1], target.shape[1])
-    source_map, target_map = maps
-    items = TrainingItems.of(source, target)
-    return Adapter(source_map, target_map, card, training_items=items)
 
 
 def check_pairs(source: Tensor, target: Tensor) -> None:

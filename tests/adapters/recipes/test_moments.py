@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align.adapters.closed_form import moments
-from align.adapters.closed_form.moments import prepare, second_moment
+from align.adapters.recipes import moments
+from align.adapters.recipes.moments import prepare, second_moment
 from tests.helpers.planted import unit
 
 
