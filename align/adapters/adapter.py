@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from align._checks import check_matrix, check_no_zero_rows, check_side
 from align._display.panel import render
 from align.adapters.artifact import files
+from align.adapters.calibration.calibration import Calibration
 from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
@@ -40,6 +41,7 @@ class Adapter(nn.Module):
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
+        calibration: What tells items unlike those of training, or ``None`` where that is not known.
         card: How this adapter came to be.
 
     Raises:
@@ -64,6 +66,7 @@ class Adapter(nn.Module):
         reference: ReferenceSet | None = None,
         preference: Preference | None = None,
         training_items: TrainingItems | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.source_map = source_map
@@ -71,6 +74,7 @@ class Adapter(nn.Module):
         self.reference = reference
         self.preference = preference
         self.training_items = training_items
+        self.calibration = calibration
         self.card = card
         self.components()  # checks that they fit together
 
@@ -85,7 +89,12 @@ class Adapter(nn.Module):
         return Components(*(getattr(self, field.name) for field in fields(Components)))
 
     def replaced(self, *, card: Card | None = None, **modules: nn.Module | None) -> Adapter:
-        """Another adapter with these in place of its own card or modules, all others shared."""
+        """Another adapter with these in place of its own card or modules, all others shared.
+
+        A calibration is of scores, so it is left out where the maps or corrections are others.
+        """
+        if set(modules) & {"source_map", "target_map", "reference", "preference"}:
+            modules = {"calibration": None, **modules}
         return _adapter(replace(self.components(), **modules), card or self.card)  # type: ignore[arg-type]  # by name
 
     @property
@@ -198,6 +207,65 @@ class Adapter(nn.Module):
         self.check_fingerprint("target", pairs.target_fingerprint)
         return items.include(pairs.source, pairs.target)
 
+    @torch.inference_mode()
+    def typicality(self, x: Vectors, *, side: Side = "source") -> Tensor:
+        """How many in-domain items are at least as unusual as each of these: p-values, ``(n,)``.
+
+        In ``(0, 1]``: about uniform for new items like those of training, near 0 for items unlike
+        them, whose hits mean little whatever their scores. An item is unusual as far as its raw
+        vector lies from those of training; nothing is asked of a gallery. Over many items the share
+        of small values says whether a stream has moved.
+
+        Args:
+            x: Embeddings of ``side``, ``(n, d_side)``.
+            side: Which side that is.
+
+        Raises:
+            ValueError: ``calibration`` is ``None``, or as for ``source``.
+
+        Reference:
+            Bates et al. 2023, arXiv:2104.08279; ``align.adapters.calibration.domain`` has the rest.
+
+        Examples:
+            >>> import numpy as np, align
+            >>> rng = np.random.default_rng(0)
+            >>> captions = 1 + rng.standard_normal((300, 8))
+            >>> adapter = align.fit(captions, captions, effort="fast")
+            >>> bool(adapter.typicality(-captions).mean() < adapter.typicality(captions).mean())
+            True
+        """
+        check_side(side)
+        if self.calibration is None:
+            raise ValueError(
+                "this adapter was not calibrated: calibration is None, as for maps that were put "
+                "together by hand or trained further. Fit with align.fit, or call "
+                "adapter.calibrated(held_out) with pairs that it was not fitted on."
+            )
+        if isinstance(x, Embeddings):
+            self.check_fingerprint(side, x.fingerprint)
+        rows = as_tensor(x).float()
+        self._check_rows(side, rows)
+        return self.calibration.domain(side).p_values(rows)
+
+    def out_of_domain(
+        self, x: Vectors, *, side: Side = "source", false_flags: float = 0.05
+    ) -> Tensor:
+        """Which items are unlike those that the adapter learned from: bool ``(n,)``.
+
+        Args:
+            x: Embeddings of ``side``, ``(n, d_side)``.
+            side: Which side that is.
+            false_flags: Share of items like those of training that may be flagged, in (0, 1).
+
+        Raises:
+            ValueError: As for ``typicality``, or ``false_flags`` is out of range.
+        """
+        if not 0 < false_flags < 1:
+            raise ValueError(
+                f"false_flags must lie in (0, 1); got {false_flags}. Pass 0.05 for one item in 20."
+            )
+        return self.typicality(x, side=side) <= false_flags
+
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""
         files.save(self.components(), self.card, folder)
@@ -265,12 +333,16 @@ class Adapter(nn.Module):
         alone = map_one_row(side_map, rows, ones=ones)
         if alone is not None:
             return alone
-        if rows.ndim != 2 or rows.shape[1] != side_map.d_in or not _have_directions(rows):
-            check_matrix(f"{side} embeddings", rows, d=side_map.d_in)
-            check_no_zero_rows(f"{side} embeddings", rows)
+        self._check_rows(side, rows)
         with torch.inference_mode():
             mapped: Tensor = side_map(rows)
             return torch.cat([mapped, mapped.new_ones(len(mapped), ones)], 1) if ones else mapped
+
+    def _check_rows(self, side: Side, rows: Tensor) -> None:
+        side_map = self.source_map if side == "source" else self.target_map
+        if rows.ndim != 2 or rows.shape[1] != side_map.d_in or not _have_directions(rows):
+            check_matrix(f"{side} embeddings", rows, d=side_map.d_in)
+            check_no_zero_rows(f"{side} embeddings", rows)
 
 
 def load(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Adapter:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from torch import nn
 
+from align.adapters.calibration.calibration import Calibration
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import SideMap
@@ -25,6 +26,7 @@ class Components:
     reference: ReferenceSet | None = None
     preference: Preference | None = None
     training_items: TrainingItems | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.source_map.dim != self.target_map.dim:

@@ -13,16 +13,16 @@ from align.adapters.components import Components
 def adapter_digest(components: Components, **words: str | None) -> str:
     """SHA-256 over weights, architecture and corrections of an adapter, in hexadecimal.
 
-    Two adapters of one digest give the same vectors. What is remembered of training, and the
-    card, change no vector and do not count. ``words`` are what else the vectors depend on, by name,
-    such as fingerprints of encoders.
+    Two adapters of one digest give the same vectors. What is remembered of training, the
+    calibration and the card change no vector and do not count. ``words`` are what else the vectors
+    depend on, by name, such as fingerprints of encoders.
 
     Raises:
         TypeError: A map is none of those in ``align.adapters.maps``.
     """
-    plain = replace(components, training_items=None)
+    plain = replace(components, training_items=None, calibration=None)
     parts = describe(plain)
-    del parts["training_items"]
+    del parts["training_items"], parts["calibration"]
     texts = {name: json.dumps(word) for name, word in words.items()}
     texts["architecture"] = json.dumps(parts, sort_keys=True)
     return digest_of(plain.module().state_dict(), texts)

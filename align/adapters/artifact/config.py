@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ from align.adapters.artifact.schema import (
     Sizes,
     Slot,
 )
+from align.adapters.calibration.calibration import Calibration
+from align.adapters.calibration.domain import Domain
 from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
@@ -50,6 +52,7 @@ class Kind(NamedTuple):
     made: type
     fields: Mapping[str, Any]  # attributes that say its architecture, and their types in a file
     build: Made  # of those by name; a part whose shapes depend on its place gives a function
+    added: Collection[str] = ()  # fields of a later minor version, which files before it lack
 
 
 def _shape(*sizes: int) -> Tensor:
@@ -113,6 +116,10 @@ def _training_items(pairs: int, d_source: int, d_target: int) -> TrainingItems:
     return TrainingItems(*numbers, (d_source, d_target))
 
 
+def _domain(a: int, d_in: int, kept: int) -> Domain:
+    return Domain(_shape(d_in), _shape(a, d_in), _shape(a + 1), _shape(kept))
+
+
 def _components(source_map: SideMap, reference: Made | None, **others: Any) -> Components:
     built = None if reference is None else reference(source_map.dim)
     return Components(source_map, reference=built, **others)
@@ -150,8 +157,11 @@ _REFERENCE = {"rows": Size, "expansion": Object | None, "hubness": Object | None
 _PREFERENCE = {"d_instruction": Size, "widths": Sizes}
 _ITEMS = {"pairs": Size, "d_source": Size, "d_target": Size}
 _SIDES = {"source_map": Object, "target_map": Object}
-_EXTRAS = dict.fromkeys(("reference", "preference", "training_items"), Object | None)
-_WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components)}
+_DOMAIN = {"a": Size, "d_in": Size, "kept": Size}
+_DOMAINS = {"source_domain": Object, "target_domain": Object}
+_ADDED = ("calibration",)
+_EXTRAS = dict.fromkeys(("reference", "preference", "training_items", *_ADDED), Object | None)
+_WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components, _ADDED)}
 _INSIDE = {
     "source_map": _MAPS,
     "target_map": _MAPS,
@@ -164,6 +174,8 @@ _INSIDE = {
     "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference)},
     "preference": {"": Kind(Preference, _PREFERENCE, _preference)},
     "training_items": {"": Kind(TrainingItems, _ITEMS, _training_items)},
+    "calibration": {"": Kind(Calibration, _DOMAINS, Calibration)},
+    **{name: {"": Kind(Domain, _DOMAIN, _domain)} for name in _DOMAINS},
 }
 """What may stand in a field of objects, by the name of the field and then by kind; ``""`` is the
 only kind of a field, which is not written."""
@@ -204,6 +216,13 @@ def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Comp
             f"training_items must be of at most the widths that the maps take, {widths}; got "
             f"{list(items.widths)}. The file is damaged or was edited: {AGAIN}."
         )
+    known = components.calibration
+    if known is not None and [known.source_domain.d_in, known.target_domain.d_in] != widths:
+        raise ValueError(
+            f"calibration must be of items of the widths that the maps take, {widths}; got "
+            f"{[known.source_domain.d_in, known.target_domain.d_in]}. "
+            f"The file is damaged or was edited: {AGAIN}."
+        )
     return components
 
 
@@ -232,7 +251,7 @@ def _built(config: Mapping[str, Any], at: str, kinds: Mapping[str, Kind], newer:
         )
     kind = kinds[name]
     rest = {each: value for each, value in config.items() if not name or each != "kind"}
-    values = read_fields(rest, at, AGAIN, kind.fields, newer=newer)
+    values = read_fields(rest, at, AGAIN, kind.fields, newer=newer, optional=kind.added)
     inside = f"{at}." if at != "config.json" else ""
     for each, value in values.items():
         within = _LINEAR if kind.made is WeightedMap else _INSIDE.get(each, {})

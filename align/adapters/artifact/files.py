@@ -26,7 +26,7 @@ from align.adapters.components import Components
 
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, README)
-CONFIG_SCHEMA = Schema("isthmus-adapter", 2)
+CONFIG_SCHEMA = Schema("isthmus-adapter", 2, 1)
 CARD_SCHEMA = Schema("isthmus-card", 1, 1)
 AGAIN = f"{_AGAIN.capitalize()}."
 
@@ -92,12 +92,14 @@ def _read(folder: Path) -> tuple[Components, Card]:
     components = build(without(config, "schema", "digests", "sha256"), card, newer=newer)
     module = components.module()
     tensors, _ = open_tensors(folder / WEIGHTS, again=AGAIN)
-    check_tensors(WEIGHTS, tensors, module.state_dict())
+    expected = module.state_dict()
+    known = {name: each for name, each in tensors.items() if name in expected or not newer}
+    check_tensors(WEIGHTS, known, expected)
     digests = check_config(CONFIG, config, "weights", "card")
     check_digest(CARD, digests["card"], card_fields, beside=CONFIG)
     if digest_of(tensors) != digests["weights"]:
         raise ValueError(changed(WEIGHTS, CONFIG))
-    module.load_state_dict(tensors, assign=True)
+    module.load_state_dict(known, assign=True)
     return components, card
 
 

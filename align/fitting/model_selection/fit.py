@@ -15,6 +15,7 @@ from align._checks import check_at_least, check_matrix, check_no_zero_rows, chec
 from align._display.interruption import saying_what_is_kept
 from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
+from align.adapters.calibration.calibration import calibrate
 from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.recipes.moments import check_pairs
 from align.adapters.training_items import TrainingItems
@@ -240,7 +241,8 @@ def fit(
     log.info("%s", card.verdict)
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
-    return Adapter(*maps, card, reference=reference, training_items=items)
+    calibration = calibrate(train.source, train.target, train.group_key, seed=seed)
+    return Adapter(*maps, card, reference=reference, training_items=items, calibration=calibration)
 
 
 def check_enough(pairs: PairedEmbeddings, folds: int, what: str) -> None:

@@ -175,6 +175,7 @@ def _result(run: TrainingRun, pairs: PairedEmbeddings) -> Adapter:
     """The adapter of a run, with a card that says how it was trained."""
     adapter = run.result()
     adapter.training_items = remember_pairs(adapter.training_items, pairs)
+    adapter.calibration = None  # of the maps before
     card, loss = adapter.card, name_of(run.loss)
     words = f"trained on {len(pairs)} pairs for {run.step} of {run.steps} steps with {loss}"
     if run.best_value is None:

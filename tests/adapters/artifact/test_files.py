@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import align
+from align._files.tensors import digest_of
 from align.adapters.adapter import Adapter
 from align.adapters.artifact.files import FILES, json_digest, sealed
 from align.adapters.card import Card
@@ -68,7 +69,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
     assert set(digests) == {"weights", "card", "config"}
     assert all(len(bytes.fromhex(digest)) == 32 for digest in digests.values())
     assert config == {
-        "schema": "isthmus-adapter-2",
+        "schema": "isthmus-adapter-2.1",
         "source_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "target_map": {"kind": "linear", "d_in": 6, "dim": 6, "root": False, "parts": None},
         "reference": {
@@ -78,6 +79,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
         },
         "preference": None,
         "training_items": {"pairs": 80, "d_source": 6, "d_target": 6},
+        "calibration": None,
     }
 
 
@@ -149,14 +151,17 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
     assert align.load(saved).source(square[0]).isfinite().all()
 
 
+DOMAINS = ("source_domain", "target_domain")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
             lambda c: c.update(schema="isthmus-adapter-9"),
-            "schema 'isthmus-adapter-2'; got 'isth",
+            "schema 'isthmus-adapter-2.1'; got 'isth",
         ),
-        (lambda c: c.pop("schema"), "schema 'isthmus-adapter-2'; got None"),
+        (lambda c: c.pop("schema"), "schema 'isthmus-adapter-2.1'; got None"),
         (lambda c: c.update(colour=1), r"config.json must have exactly.*unknown: \['colour'\]"),
         (
             lambda c: c.pop("reference"),
@@ -205,6 +210,16 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
             r"training_items must be of at most the widths .*\[6, 6\]; got \[1073741824, 6\]",
         ),
         (lambda c: c["training_items"].pop("d_target"), r"missing: \['d_target'\]"),
+        (
+            lambda c: c.update(calibration={"source_domain": {}, "target_domain": {}}),
+            r"calibration.source_domain must have exactly the fields \['a', 'd_in', 'kept'\]",
+        ),
+        (
+            lambda c: c.update(
+                calibration={side: {"a": 1, "d_in": 7, "kept": 9} for side in DOMAINS}
+            ),
+            r"calibration must be of items of the widths .*\[6, 6\]; got \[7, 7\]",
+        ),
         (
             lambda c: c["reference"]["hubness"].update(kind="qb"),
             "reference.hubness.kind must be nnn, csls or",
@@ -335,9 +350,11 @@ def test_fields_that_a_newer_minor_version_added_are_ignored(saved, square):
     card.update(schema="isthmus-card-1.2", more=1)
     (saved / "card.json").write_text(json.dumps(card))
     config = json.loads((saved / "config.json").read_text())
-    config.update(schema="isthmus-adapter-2.1", more={"a": [1]})
+    config.update(schema="isthmus-adapter-2.2", more={"a": [1]})
     config["source_map"]["more"] = None
-    config["digests"].update(card=json_digest(card))
+    tensors = {**load_file(saved / "model.safetensors"), "more.numbers": torch.ones(2)}
+    save_file(tensors, saved / "model.safetensors", {"format": "pt"})
+    config["digests"].update(card=json_digest(card), weights=digest_of(tensors))
     del config["sha256"]
     (saved / "config.json").write_text(sealed(config))
     assert align.load(saved).gallery(square[1]).equal(expected)
