@@ -31,6 +31,7 @@ from .fitting.losses.modality_aware import mamcl as mamcl
 from .fitting.migration.upgrade import upgrade as upgrade
 from .fitting.model_selection.fit import fit as fit
 from .fitting.multi_vector.fit import fit_meta_tokens as fit_meta_tokens
+from .fitting.scouting.search import scout as scout
 from .fitting.training.config import TrainConfig as TrainConfig
 from .fitting.training.objectives import Batch as Batch
 from .fitting.training.stages import Stage as Stage

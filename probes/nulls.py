@@ -33,18 +33,6 @@ def upper_p(value: float, under_null: Tensor) -> float:
     return (int((under_null >= value).sum()) + 1) / (len(under_null) + 1)
 
 
-def random_pairings(codes: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Target row that each source row is paired with in random pairings, ``(draws, n)`` int64.
-
-    Groups are put in a random order and keep the order of their rows, so that groups of one size
-    are exchanged whole: the captions of a photo do not pass for independent evidence.
-    """
-    keys = torch.rand(draws, int(codes.max()) + 1, generator=generator, dtype=torch.float64)
-    drawn = torch.empty(draws, len(codes), dtype=torch.int64)
-    drawn[:, codes.argsort(stable=True)] = keys[:, codes].argsort(dim=1, stable=True)
-    return drawn
-
-
 def matrix_products(a: Tensor, b: Tensor, pairings: Tensor) -> Tensor:
     """Sum of ``a`` times ``b`` entry by entry, ``b`` paired anew; ``(draws,)`` float64.
 

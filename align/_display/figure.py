@@ -73,6 +73,17 @@ _STYLE = {
 }
 
 
+def check_matplotlib() -> None:
+    """Raise ``ImportError`` unless figures can be drawn."""
+    try:
+        import matplotlib  # noqa: F401  # only whether it is there
+    except ImportError as error:
+        raise ImportError(
+            "figures need matplotlib, which is not installed. Run "
+            "`pip install 'isthmus[report]'`, or leave the figure out."
+        ) from error
+
+
 @contextmanager
 def own_style() -> Iterator[None]:
     """The style of our figures; the reader's own neither shows in them nor is changed by them.

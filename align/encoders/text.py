@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from align.encoders.pretrained.network import (
     Dtype,
     TextPooling,
     check_options,
+    inner_layers,
     load_config,
     load_network,
     load_pipeline,
@@ -53,6 +54,7 @@ class TextEncoder:
         model: Local folder, id on the Hugging Face hub, or ``"minilm"``, all-MiniLM-L6-v2 from
             the packages of ``isthmus[encoders]``; a folder of that name is ``"./minilm"``.
         pooling: ``"mean"`` of all tokens, ``"cls"`` for the first, ``"last"`` for the last token,
+            ``"max"`` over tokens or ``"gem"``, the generalised mean of power 3, by dimension;
             special tokens counted; or ``None``, above.
         prompt: Put before each text; ``None`` is the folder's own default, mostly empty.
         max_length: Tokens kept per text, special tokens counted; ``None`` is the model's own.
@@ -177,6 +179,56 @@ class TextEncoder:
         """
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
 
+    def variants(self) -> tuple[Self, ...]:
+        """This encoder first, then others of the same network: further layers and poolings.
+
+        Up to seven layers, evenly apart, each through the mean, the maximum, the generalised mean,
+        and the first token, or the last where the tokenizer has no ``[CLS]``. An encoder that was
+        given a pooling or a layer is the only one.
+        """
+        if self.pooling is not None or self.layer != -1:
+            return (self,)
+        token: TextPooling = "last" if self._tokenizer.cls_token is None else "cls"
+        over_all: tuple[TextPooling, ...] = ("mean", "max", "gem")
+        made = [self]
+        for layer in (-1, *reversed(inner_layers(int(self._text_config.num_hidden_layers)))):
+            # At layer 0 a token has not seen its text.
+            poolings = (token, *over_all) if layer != 0 else over_all
+            given = (pooling for pooling in poolings if (layer, pooling) != (-1, self._pooling))
+            made += [replace(self, layer=layer, pooling=pooling) for pooling in given]
+        return tuple(made)
+
+    def encode_variants(
+        self, items: Sequence[str], variants: Sequence[Self], *, progress: bool | None = None
+    ) -> list[Tensor]:
+        """What each of some ``variants()`` gives of ``items``, by one pass through the network.
+
+        Args:
+            items: ``n`` texts, at least one.
+            variants: Encoders that ``variants`` gave.
+            progress: Whether to draw a progress bar; by default in a terminal or notebook.
+
+        Raises:
+            TypeError: An item is no string.
+            ValueError: There are no items, or a text has no tokens.
+        """
+
+        def forward(texts: list[str], rows: list[int]) -> Tensor:
+            inputs, mask = self._inputs(texts, rows)
+            output = self._tower(**inputs, output_hidden_states=True)
+            return torch.cat(
+                [
+                    self._vectors(texts, rows)
+                    if each._pooling == "own"
+                    else each._pooled(pick_layer(output, each.layer).float(), mask)
+                    for each in variants
+                ],
+                dim=1,
+            )
+
+        together = torch.stack(self._run(items, forward, progress=progress))
+        return list(torch.split(together, [each.dim for each in variants], dim=1))
+
     def _run(self, items: Sequence[str], forward: Any, *, progress: bool | None) -> list[Tensor]:
         return run_batches(
             checked_items(items, (str,), "a string"),
@@ -186,6 +238,10 @@ class TextEncoder:
             progress=progress,
             label=self.modality,
         )
+
+    @property
+    def _pooling(self) -> str:
+        return self._recipe.pooling
 
     @cached_property
     def _config(self) -> Any:
@@ -283,9 +339,15 @@ class TextEncoder:
             features = self._network.get_text_features(**inputs)
             vectors = getattr(features, "pooler_output", features)
         else:
-            vectors = pool_text(*self._states(texts, rows), recipe.pooling)
+            return self._pooled(*self._states(texts, rows))
+        return self._finished(vectors)
+
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
+        return self._finished(pool_text(states, mask, self._pooling))
+
+    def _finished(self, vectors: Tensor) -> Tensor:
         vectors = vectors.float().cpu()
-        return torch.nn.functional.normalize(vectors) if recipe.normalize else vectors
+        return torch.nn.functional.normalize(vectors) if self._recipe.normalize else vectors
 
     def _tokens(self, texts: list[str], rows: list[int]) -> Iterator[Tensor]:
         states, mask = self._states(texts, rows)

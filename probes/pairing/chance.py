@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from probes.nulls import random_pairings
+from align.data.random_pairings import random_pairings
 from probes.space import Space, once_per_space
 
 DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200

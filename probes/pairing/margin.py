@@ -12,9 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from align.data.random_pairings import random_pairings
 from probes.estimates import Measured, Null, Replicate, mean_of, pairs_apart, sums_of_groups
 from probes.inputs import Matrix, paired_directions
-from probes.nulls import random_pairings, upper_p
+from probes.nulls import upper_p
 from probes.space import Probe, Space
 
 _DRAWS = 199  # random pairings behind a p-value, whose floor is 1 / 200

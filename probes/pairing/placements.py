@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from align.data.random_pairings import random_pairings
 from align.scoring.inner_products import inner_products
 from probes.estimates import Measured, Null, Replicate, sizes_of_others, sums_of_groups
 from probes.inputs import Matrix, paired_directions
-from probes.nulls import random_pairings, upper_p
+from probes.nulls import upper_p
 from probes.pairing.chance import partner_groups
 from probes.space import Probe, Space
 

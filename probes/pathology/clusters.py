@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_k, check_length
+from align.data.random_pairings import random_pairings
 from align.data.splits import group_codes
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, common_space, near_one
-from probes.nulls import random_pairings, upper_p
+from probes.nulls import upper_p
 from probes.space import SAMPLE, Probe, Space
 
 _DRAWS = 199  # permutations of the labels under the null

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from align._checks import check_positive
+from align.data.random_pairings import random_pairings
 from probes.estimates import Measured, Null, SmoothEstimate, linearised
 from probes.inputs import Matrix, announce, codes_of, each_near_one, pairs
 from probes.medians import median_of
-from probes.nulls import matrix_products, random_pairings, upper_p
+from probes.nulls import matrix_products, upper_p
 from probes.space import SAMPLE, Probe, Sample, Space
 from probes.structure.components import deviations
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align.data.random_pairings import random_pairings
 from probes.inputs import folds_of
-from probes.nulls import random_pairings
 
 FOLDS = 5
 

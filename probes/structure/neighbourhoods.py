@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from align._checks import check_k
-from align.scoring.inner_products import inner_products
-from align.scoring.ties import PRODUCTS, largest_first
+from align.data.random_pairings import random_pairings
+from align.scoring.neighbourhoods import neighbours, shared, shared_under
 from probes.estimates import Measured, Null, SmoothEstimate, sizes_of_others
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.nulls import random_pairings, upper_p
+from probes.nulls import upper_p
 from probes.space import SAMPLE, K, Probe, Space
 
 _DRAWS = 199  # random pairings behind a p-value
-_SCORES = 2**24  # cosines held at a time
-
-
-def neighbours(unit: Tensor, codes: Tensor, k: int) -> Tensor:
-    """The ``k`` rows of other groups that are closest in cosine, best first, ``(n, k)`` int64.
-
-    Rows are of unit norm. Of those equally close, up to 1e-6, the lower index comes first.
-    """
-    largest = int(torch.bincount(codes).max())
-    check_k(k, len(unit) - largest, of="the pairs outside the largest group")
-    nearest = []
-    for rows in torch.split(torch.arange(len(unit)), max(1, _SCORES // len(unit))):
-        scores = inner_products(unit[rows], unit)
-        scores.masked_fill_(codes[rows, None] == codes, -torch.inf)
-        nearest.append(largest_first(scores, k, within=PRODUCTS))
-    return torch.cat(nearest)
 
 
 def neighbour_overlaps(
@@ -63,7 +45,7 @@ def neighbour_overlaps(
     x, y = pairs(source, target)
     codes = codes_of(groups, len(x))
     x, y = directions("source", x), directions("target", y)
-    return _shared(neighbours(x, codes, k), neighbours(y, codes, k)).double() / k
+    return shared(neighbours(x, codes, k), neighbours(y, codes, k)).double() / k
 
 
 def mutual_knn(
@@ -114,11 +96,6 @@ def mutual_knn(
     return neighbour_overlaps(source, target, k=k, groups=groups).mean().item()
 
 
-def _shared(x: Tensor, y: Tensor) -> Tensor:
-    """Size of the intersection of two neighbour sets of each row, ``(n,)`` int64."""
-    return (x[:, :, None] == y[:, None, :]).sum(dim=(1, 2))
-
-
 def _influence(x: Tensor, y: Tensor) -> Tensor:
     """What leaving a pair out takes from the sum of overlaps, up to a constant; ``(n,)`` float64.
 
@@ -140,18 +117,16 @@ def _influence(x: Tensor, y: Tensor) -> Tensor:
 
 def _measure_mutual_knn(space: Space) -> Measured:
     drawn, rows = space.sample(SAMPLE)
-    n, codes = drawn.n, drawn.codes
+    codes = drawn.codes
     x, y = neighbours(drawn.source, codes, K + 1), neighbours(drawn.target, codes, K + 1)
     influence = _influence(x, y) / K
     x, y = x[:, :K], y[:, :K]
-    shared = _shared(x, y)
-    estimate = SmoothEstimate(shared.double().mean().item() / K, influence)
+    agreed = shared(x, y)
+    estimate = SmoothEstimate(agreed.double().mean().item() / K, influence)
     expected = (K / sizes_of_others(codes).double()).mean().item()
     pairings = random_pairings(codes, _DRAWS, space.generator("mutual_knn"))
-    # Row i keeps its source neighbours; a pairing says under which target rows they are looked up.
-    near = torch.zeros(n, n, dtype=torch.bool).scatter_(1, y, True).flatten()
-    under_null = near[pairings[:, :, None] * n + pairings[:, x]].sum(dim=(1, 2))
-    return estimate.measured(Null(expected, upper_p(float(shared.sum()), under_null)), rows=rows)
+    under_null = shared_under(x, y, pairings)
+    return estimate.measured(Null(expected, upper_p(float(agreed.sum()), under_null)), rows=rows)
 
 
 MUTUAL_KNN = Probe(

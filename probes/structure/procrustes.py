@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align.data.random_pairings import random_pairings
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, announce, each_near_one, pairs
-from probes.nulls import random_pairings, upper_p
+from probes.nulls import upper_p
 from probes.space import SAMPLE, Probe, Space
 from probes.structure.components import deviations
 

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from align.data.random_pairings import random_pairings
 from align.scoring.inner_products import inner_products
 from probes.estimates import Measured, Null, SmoothEstimate
 from probes.inputs import Matrix, codes_of, directions, pairs
-from probes.nulls import matrix_products, random_pairings, upper_p
+from probes.nulls import matrix_products, upper_p
 from probes.space import SAMPLE, Probe, Space
 
 _DRAWS = 99  # random pairings behind a p-value; the cost grows with the square of the pairs

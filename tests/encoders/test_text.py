@@ -280,8 +280,8 @@ def test_items_of_a_wrong_kind_are_refused_by_position_and_type(bert):
 
 
 def test_options_out_of_range_are_refused(bert, sentence_folder):
-    with pytest.raises(ValueError, match=r"pooling must be .* got 'max'"):
-        TextEncoder(bert, pooling="max")
+    with pytest.raises(ValueError, match=r"pooling must be .* got 'median'"):
+        TextEncoder(bert, pooling="median")
     with pytest.raises(ValueError, match=r"dtype must be .* got 'int8'"):
         TextEncoder(bert, dtype="int8")
     with pytest.raises(ValueError, match="batch_size must be finite and at least 1; got 0"):

@@ -122,6 +122,20 @@ def tuned(folder: Path) -> Any:
     return align.tune(embedded(), study=folder / "journal", trials=2)
 
 
+@cache
+def scouted() -> Any:
+    texts = tuple(f"{HOSTILE}{row}" for row in range(60))
+    pairs = Pairs(texts, texts, texts, texts)
+    rows = {text: row for row, text in enumerate(texts)}
+
+    def named(name: str) -> align.CallableEncoder:
+        return align.CallableEncoder(
+            lambda items: vectors()[[rows[item] for item in items]], name=name, dim=6
+        )
+
+    return align.scout(pairs, sources=[named(HOSTILE), named(LONG)], targets=[named("target")])
+
+
 EACH: dict[str, Maker] = {
     "Adapter": lambda _: adapter(),
     "Batch": batch,
@@ -139,6 +153,7 @@ EACH: dict[str, Maker] = {
     "EmbeddingStore": lambda folder: align.EmbeddingStore(folder / "<script>"),
     "Embeddings": lambda _: align.Embeddings(vectors(2), LONG, (LONG, HOSTILE), HOSTILE),
     "Estimate": lambda _: Estimate(0.4, 0.3, 0.5),
+    "EncoderPair": lambda _: scouted().best,
     "Evaluation": evaluation,
     "FDE": lambda _: align.FDE(8, 4, 3),
     "Hit": lambda _: hits()[0],
@@ -155,6 +170,7 @@ EACH: dict[str, Maker] = {
     "PairedEmbeddings": lambda _: embedded(),
     "Pairs": pairs,
     "Retriever": lambda folder: align.Retriever(index(folder), source=encoder()),
+    "Scouting": lambda _: scouted(),
     "SearchResults": lambda _: SearchResults([hits()] * 100, queries=[LONG] * 100),
     "Stage": lambda _: align.Stage("retrieval", pairs=embedded()),
     "StoredItems": lambda folder: index(folder).get([f"{HOSTILE}1"]),

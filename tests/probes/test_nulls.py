@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from probes.nulls import matrix_products, random_pairings, random_signs, upper_p
+from align.data.random_pairings import random_pairings
+from probes.nulls import matrix_products, random_signs, upper_p
 from tests.probes.paired_clouds import UNEVEN
 
 

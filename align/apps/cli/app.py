@@ -22,6 +22,7 @@ from align.apps.cli.gap import gap
 from align.apps.cli.index import index
 from align.apps.cli.info import info
 from align.apps.cli.printing import complain, plain_streams, say
+from align.apps.cli.scout import scout
 from align.apps.cli.search import search
 from align.apps.cli.serve import serve
 from align.apps.cli.store import prune, stat, verify
@@ -54,7 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    curate, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, export, info,
+    curate, scout, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, export, info,
 ):  # fmt: skip
     app.command(cls=Command)(_interruptible(command))
 

@@ -64,7 +64,8 @@ def tune(
     --target-encoder image:facebook/dinov2-small --study pairs.journal --max-bytes 512
     -o my-adapter`
     """
-    from align.fitting.tuning.figures import check_matplotlib, save_figures
+    from align._display.figure import check_matplotlib
+    from align.fitting.tuning.figures import save_figures
     from align.fitting.tuning.study import tune as search
 
     check_adapter_folder(out)

@@ -18,7 +18,7 @@ from align._checks import as_list, check_at_least, check_one_of
 from align._display.interruption import saying_what_is_stored
 from align._display.panel import render
 from align._display.progress import progress_bar
-from align.data.encoding import CompositeEncoder, Encoder, TokenEncoder
+from align.data.encoding import CompositeEncoder, Encoder, LayeredEncoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance
 from align.encoders.cache.database import (
@@ -130,6 +130,43 @@ class EmbeddingStore:
         )
         return _vectors([stored[key] for key in keys], label)
 
+    def encode_variants(
+        self,
+        encoder: LayeredEncoder,
+        variants: Sequence[Encoder],
+        items: Sequence[Any],
+        *,
+        progress: bool | None = None,
+    ) -> list[Tensor]:
+        """Vectors of ``items`` by each of some ``encoder.variants()``, as ``encode`` gives them.
+
+        What any of them lacks is encoded by one pass through the network for all, and each keeps
+        its vectors under its own fingerprint, where ``encode`` finds them.
+        """
+        items = as_list("items", items)
+        keys = [item_key(item, encoder.modality) for item in items]
+        labels = [Label(each.fingerprint, "pooled", self.dtype, each.dim) for each in variants]
+        known = [set(self._read(label, keys)) for label in labels]
+        missing = {
+            key: item
+            for key, item in zip(keys, items, strict=True)
+            if any(key not in each for each in known)
+        }
+
+        def encode_batch(some: Sequence[bytes]) -> None:
+            vectors = encoder.encode_variants([missing[key] for key in some], variants)
+            each = [
+                list(zip(some, _bytes_of(one, None, len(some), label), strict=True))
+                for label, one in zip(labels, vectors, strict=True)
+            ]
+            with self._file.opened(create=True) as db:
+                assert db is not None
+                for label, rows in zip(labels, each, strict=True):
+                    write(db, label, rows)
+
+        self._in_batches(list(missing), len(set(keys)), encode_batch, progress)
+        return [self.encode(each, items, progress=progress) for each in variants]
+
     def encode_tokens(
         self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool | None = None
     ) -> MultiVector:
@@ -202,28 +239,15 @@ class EmbeddingStore:
             )
         missing = [key for key in items if stored.get(key) is None]
         if missing:
-            known = len(items) - len(missing)
 
-            def stored_so_far() -> str:
-                return (
-                    f"{known + written:,} of {len(items):,} items are stored in {self.root}; run "
-                    "it again to go on from there."
-                )
+            def encode_batch(keys: Sequence[bytes]) -> None:
+                vectors, offsets = encode([items[key] for key in keys])
+                rows = zip(keys, _bytes_of(vectors, offsets, len(keys), label), strict=True)
+                with self._file.opened(create=True) as db:
+                    assert db is not None
+                    write(db, label, rows, damaged=damaged.intersection(keys))
 
-            written = 0
-            with (
-                saying_what_is_stored(stored_so_far),
-                progress_bar(progress, total=len(missing), unit="item") as bar,
-            ):
-                for start in range(0, len(missing), self.batch):
-                    keys = missing[start : start + self.batch]
-                    vectors, offsets = encode([items[key] for key in keys])
-                    rows = zip(keys, _bytes_of(vectors, offsets, len(keys), label), strict=True)
-                    with self._file.opened(create=True) as db:
-                        assert db is not None
-                        write(db, label, rows, damaged=damaged.intersection(keys))
-                    written += len(keys)
-                    bar.update(len(keys))
+            self._in_batches(missing, len(items), encode_batch, progress)
             # What another process wrote first is what every process reads.
             stored |= self._read(label, missing)
         complete = {key: vectors for key, vectors in stored.items() if vectors is not None}
@@ -234,6 +258,32 @@ class EmbeddingStore:
                 "vectors are gone already. Check the disk, and that nobody empties the store."
             )
         return complete
+
+    def _in_batches(
+        self,
+        missing: Sequence[bytes],
+        total: int,
+        encode_batch: Callable[[Sequence[bytes]], None],
+        progress: bool | None,
+    ) -> None:
+        """Encode and write what is missing of ``total`` items, a batch of keys at a time."""
+        done = total - len(missing)
+
+        def stored_so_far() -> str:
+            return (
+                f"{done:,} of {total:,} items are stored in {self.root}; run it again to go on "
+                "from there."
+            )
+
+        with (
+            saying_what_is_stored(stored_so_far),
+            progress_bar(progress, total=len(missing), unit="item") as bar,
+        ):
+            for start in range(0, len(missing), self.batch):
+                keys = missing[start : start + self.batch]
+                encode_batch(keys)
+                done += len(keys)
+                bar.update(len(keys))
 
     def _read(self, label: Label, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """What the store has of these items; ``None`` where it is damaged."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ from align.encoders.presets.efficientnet_network import (
     torch_runner,
     weights_file,
 )
+from align.encoders.pretrained.network import pool
 from align.encoders.pretrained.weights import weights_digest
 
 Variant = Literal["lite0", "lite2"]
+GridPooling = Literal["mean", "max", "gem"]
 
 # Input side in pixels for each variant: Liu 2020, "Higher accuracy on vision models with
 # EfficientNet-Lite", TensorFlow blog. The grid is 7 x 7 for lite0 and 9 x 9 for lite2.
@@ -43,10 +45,10 @@ _SIZES = {"lite0": 224, "lite2": 260}
 class EfficientNetLite:
     """The presets ``image:efficientnet-lite0`` and ``image:efficientnet-lite2``.
 
-    An ImageNet classifier without its last layer. A picture becomes the mean of a grid of 1280-d
-    states: 7 x 7 for lite0, 9 x 9 for lite2. Items are those of ``ImageEncoder``, turned upright
-    and laid over white likewise; then resized to a square by bicubic interpolation whatever their
-    shape, and scaled to ``(value / 255 - 0.5) / 0.5``.
+    An ImageNet classifier without its last layer. A picture becomes a grid of 1280-d states, 7 x 7
+    for lite0 and 9 x 9 for lite2, and these become one vector. Items are those of ``ImageEncoder``,
+    turned upright and laid over white likewise; then resized to a square by bicubic interpolation
+    whatever their shape, and scaled to ``(value / 255 - 0.5) / 0.5``.
 
     On a CPU with ``onnx`` and ``onnxruntime`` installed the network runs through ONNX Runtime,
     about six times faster than torch; the exported network is kept in the cache folder. The two
@@ -55,12 +57,13 @@ class EfficientNetLite:
 
     Attributes:
         variant: ``"lite0"`` or ``"lite2"``.
+        pooling: ``"mean"`` over the grid, ``"max"``, or ``"gem"``, the generalised mean of power 3.
         device: Where the network runs, as for ``ImageEncoder``.
         batch_size: Images per call of the network, >= 1.
 
     Raises:
         ModuleNotFoundError: The package of the weights is missing.
-        ValueError: There is no such variant or device, or ``batch_size`` is below 1.
+        ValueError: There is no such variant, pooling or device, or ``batch_size`` is below 1.
     """
 
     modality: ClassVar[str] = "image"
@@ -69,28 +72,32 @@ class EfficientNetLite:
 
     variant: Variant = "lite0"
     _: KW_ONLY
+    pooling: GridPooling = "mean"
     device: str | torch.device = "auto"
     batch_size: int = 32
 
     def __post_init__(self) -> None:
         check_one_of("variant", self.variant, get_args(Variant), "Pass one of those.")
+        advice = "This network shows its last layer alone: leave pooling out if in doubt."
+        check_one_of("pooling", self.pooling, get_args(GridPooling), advice)
         check_at_least("batch_size", self.batch_size, 1)
         _ = self._device, weights_file(self.variant)  # what is missing shows here
 
     @property
     def spec(self) -> str:
         """How to build this encoder again, for ``load_encoder``."""
-        return f"image:efficientnet-{self.variant}"
+        options = "" if self.pooling == "mean" else f"?pooling={self.pooling}"
+        return f"image:efficientnet-{self.variant}{options}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with the weights."""
+        """Changes with the weights and the pooling."""
         digest = weights_digest(weights_file(self.variant))[:16]
         pixels = f"upright,over-white,bicubic-{self._size},half-range"
-        return f"efficientnet-{self.variant}:{digest}:{pixels}:mean-grid"
+        return f"efficientnet-{self.variant}:{digest}:{pixels}:{self.pooling}-grid"
 
     def encode(self, items: Sequence[ImageItem], *, progress: bool | None = None) -> Tensor:
-        """The mean over the grid of each image, ``(n, 1280)`` float32 on the CPU.
+        """The vector of each image, ``(n, 1280)`` float32 on the CPU.
 
         Args:
             items: ``n`` images, at least one.
@@ -100,7 +107,22 @@ class EfficientNetLite:
             TypeError: An item is neither a path, a Pillow image nor an array.
             ValueError: There are no items, or one cannot be read.
         """
-        return torch.cat([grid.mean(1) for grid in self._grids(items, progress=progress)])
+        return self.encode_variants(items, [self], progress=progress)[0]
+
+    def variants(self) -> tuple[Self, ...]:
+        """This encoder, and where its pooling is the mean those with the other poolings."""
+        others: tuple[GridPooling, ...] = ("max", "gem") if self.pooling == "mean" else ()
+        return self, *(replace(self, pooling=pooling) for pooling in others)
+
+    def encode_variants(
+        self, items: Sequence[ImageItem], variants: Sequence[Self], *, progress: bool | None = None
+    ) -> list[Tensor]:
+        """What each of some ``variants()`` gives of ``items``, by one pass through the network."""
+        batches = []
+        for grid in self._grids(items, progress=progress):
+            every = torch.ones(grid.shape[:2], dtype=torch.bool)
+            batches.append([pool(grid, every, each.pooling) for each in variants])
+        return [torch.cat(vectors) for vectors in zip(*batches, strict=True)]
 
     def encode_tokens(
         self, items: Sequence[ImageItem], *, progress: bool | None = None

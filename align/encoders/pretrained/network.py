@@ -14,7 +14,8 @@ from align._checks import check_at_least, check_one_of
 from align._display.progress import import_tqdm_auto
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-TextPooling = Literal["mean", "cls", "last"]
+TextPooling = Literal["mean", "cls", "last", "max", "gem"]
+INNER = 6  # layers before the last that are offered, evenly apart: neighbours are alike
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -158,11 +159,33 @@ def pool_text(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """One vector per text, ``(n, d)``, from token states ``(n, t, d)`` padded on the right.
 
     ``mask``, ``(n, t)`` bool, is true where a token is real, at least one per row. ``pooling`` is
-    ``"mean"`` of the real tokens, ``"cls"`` for the first, ``"last"`` for the last.
+    ``"cls"`` for the first real token, ``"last"`` for the last, any other as ``pool``.
     """
-    lengths = mask.sum(1)
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), lengths - 1]
-    return states.masked_fill(~mask[:, :, None], 0).sum(1) / lengths[:, None]
+        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    return pool(states, mask, pooling)
+
+
+def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """One vector per item, ``(n, d)``, from all its states ``(n, t, d)`` where ``mask`` is true.
+
+    Dimension by dimension: ``"mean"``; ``"max"``; or ``"gem"``, the generalised mean of power 3,
+    ``(mean x^3)^(1/3)``, which lies between the two where states are not negative. Those of a
+    transformer may be; an odd power and its root keep the sign.
+
+    Reference:
+        Radenovic et al. 2019, arXiv:1711.02512, eq. 3, for ``"gem"``; its power is learned there.
+    """
+    outside = ~mask[:, :, None]
+    if pooling == "max":
+        return states.masked_fill(outside, -torch.inf).amax(1)
+    powers = states.pow(3) if pooling == "gem" else states
+    mean = powers.masked_fill(outside, 0).sum(1) / mask.sum(1)[:, None]
+    return mean.sign() * mean.abs().pow(1 / 3) if pooling == "gem" else mean
+
+
+def inner_layers(depth: int) -> list[int]:
+    """Up to ``INNER`` of the layers ``0 .. depth - 1`` before the last, evenly apart, rising."""
+    return sorted({step * depth // INNER for step in range(INNER)})

@@ -23,8 +23,8 @@ def packaged_folder(preset: str, revision: str | None) -> Path:
     if preset != "minilm":
         kind = "text" if preset == "use" else "image"
         raise ValueError(
-            f"the preset {preset!r} is a network of its own, without options; it came with some, "
-            "or where a folder or a hub id was expected. "
+            f"the preset {preset!r} is a network of its own; it came with options that it does not "
+            "take, or where a folder or a hub id was expected. "
             f"Write {kind}:{preset} on the command line, align.load_encoder('{kind}:{preset}') in "
             f"Python, or ./{preset} for a folder of that name."
         )

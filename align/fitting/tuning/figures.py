@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from align._display.figure import COLOURS, empty_figure, own_style
+from align._display.figure import COLOURS, check_matplotlib, empty_figure, own_style
 from align.fitting.tuning.result import Trial, Tuning
 
 if TYPE_CHECKING:
@@ -19,17 +19,6 @@ COLUMNS = 4
 LOGARITHMIC = (
     "source_ridge", "target_ridge", "dim", "nnn_k", "sharpness", "expansion_sharpness",
 )  # fmt: skip
-
-
-def check_matplotlib() -> None:
-    """Raise ``ImportError`` unless figures can be drawn."""
-    try:
-        import matplotlib  # noqa: F401  # only whether it is there
-    except ImportError as error:
-        raise ImportError(
-            "figures need matplotlib, which is not installed. Run "
-            "`pip install 'isthmus[report]'`, or tune without figures."
-        ) from error
 
 
 def save_figures(tuning: Tuning, folder: Path, *, chosen: Trial | None = None) -> list[Path]:

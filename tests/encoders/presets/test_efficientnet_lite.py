@@ -103,6 +103,21 @@ def test_the_pooled_vector_is_the_mean_of_the_grid(encoder, photos):
     torch.testing.assert_close(torch.stack([tokens.mean(0) for tokens in grid]), pooled)
 
 
+def test_other_poolings_of_the_grid_come_from_one_pass_and_from_their_names(encoder, photos):
+    variants = encoder.variants()
+    assert [each.pooling for each in variants] == ["mean", "max", "gem"]
+    assert variants[1].variants() == (variants[1],)
+    grids = torch.stack([states for states in encoder.encode_tokens(photos)])
+    expected = [grids.mean(1), grids.amax(1), grids.pow(3).mean(1).pow(1 / 3)]
+    together = encoder.encode_variants(photos, variants)
+    for each, vectors, wanted in zip(variants, together, expected, strict=True):
+        torch.testing.assert_close(vectors, wanted)
+        assert load_encoder(each.spec).fingerprint == each.fingerprint
+    assert len({each.fingerprint for each in variants}) == 3
+    with pytest.raises(ValueError, match=r"pooling must be .* got 'cls'"):
+        load_encoder("image:efficientnet-lite0?pooling=cls")
+
+
 def test_batches_do_not_change_vectors_or_order(network, photos):
     items = [*photos, *photos[::-1]]
     one, all_at_once = EfficientNetLite(batch_size=1), EfficientNetLite(batch_size=32)

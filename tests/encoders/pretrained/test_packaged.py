@@ -68,7 +68,7 @@ def test_a_revision_of_a_preset_is_refused():
 @pytest.mark.parametrize(
     ("spec", "right"),
     [
-        ("image:efficientnet-lite0?layer=1", "image:efficientnet-lite0"),
+        ("code:efficientnet-lite0?layer=1", "image:efficientnet-lite0"),
         ("text:efficientnet-lite2", "image:efficientnet-lite2"),
         ("code:use", "text:use"),
     ],

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.nulls import random_pairings
+from align.data.random_pairings import random_pairings
 from probes.structure.neighbourhoods import MUTUAL_KNN, SAMPLE, mutual_knn, neighbour_overlaps
 from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
