@@ -1,6 +1,8 @@
 from .distribution.clouds import centred as centred
 from .distribution.discrepancy import energy_distance as energy_distance
 from .distribution.discrepancy import mmd as mmd
+from .distribution.drift import Drift as Drift
+from .distribution.drift import drift as drift
 from .distribution.gaussian import gaussian_wasserstein as gaussian_wasserstein
 from .distribution.sinkhorn import sinkhorn_divergence as sinkhorn_divergence
 from .distribution.sliced import sliced_wasserstein as sliced_wasserstein

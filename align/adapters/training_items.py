@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from align._checks import check_matrix, check_no_zero_rows
 from align.adapters.maps.linear import directions
 from align.data.embeddings import PairedEmbeddings
+from align.data.sides import Side
 
 PER_ITEM = 8  # numbers stored of each item: 32 bytes
 
@@ -60,6 +62,31 @@ class TrainingItems(nn.Module):
         """
         widths = source.shape[1], target.shape[1]
         return cls(_numbers(source, widths[0]), _numbers(target, widths[1]), widths)
+
+    def numbers(self, side: Side, x: Tensor) -> Tensor:
+        """What would be stored of raw vectors of a side, ``(n, d)`` as for ``of``; ``(n, 8)``."""
+        width = self.d_source if side == "source" else self.d_target
+        check_matrix(f"{side} embeddings", x, d=width if x.shape[1] < width else None)
+        check_no_zero_rows(f"{side} embeddings", x)
+        return _numbers(x, width)
+
+    def independent(self, side: Side, generator: torch.Generator) -> Tensor:
+        """What is stored of a side, one item for each of the other, in random order; ``(r, 8)``.
+
+        The captions of one photo are no independent draws of captions. An item of the other side
+        that more than ``COMMON`` pairs share, as a class label, says nothing of that.
+        """
+        own, other = self.source.cpu(), self.target.cpu()
+        if side == "target":
+            own, other = other, own
+        order = torch.randperm(self.pairs, generator=generator)
+        rounded = (other[order] / TOLERANCE).round().int().numpy()
+        _, first, codes, sizes = np.unique(
+            rounded, axis=0, return_index=True, return_inverse=True, return_counts=True
+        )
+        kept = torch.from_numpy((sizes > COMMON)[codes.ravel()])
+        kept[first] = True
+        return own[order[kept]]
 
     def with_pairs(self, source: Tensor, target: Tensor) -> TrainingItems:
         """These and the pairs of raw vectors that are not among them."""

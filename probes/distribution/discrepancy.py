@@ -199,6 +199,11 @@ def _gaussians(distances: _Distances) -> _RadialKernel:
             f"than half of the distances between the {2 * len(distances.across)} items are 0. "
             "Drop repeated items."
         )
+    return gaussians(median)
+
+
+def gaussians(median: float) -> _RadialKernel:
+    """The mean of five Gaussian kernels around a median squared distance, as ``mmd`` says."""
 
     def mean(t: Tensor, power: int) -> Tensor:
         # Each kernel is the square of the next wider one, so one exponential serves all.

@@ -121,7 +121,7 @@ def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_
     for i, (others, inside) in enumerate(folds_of(codes, folds, seed=seed)):
         mine, rest = (items[torch.cat([rows, rows + len(x)])] for rows in (inside, others))
         # What is left of the scatter after taking a fold away costs a quarter of summing it again.
-        covariance = _shrunk_covariance(rest, scatter - mine.T @ mine)
+        covariance = shrunk_covariance(rest, scatter - mine.T @ mine)
         if covariance.trace() <= torch.finfo(x.dtype).eps ** 2 * power:
             raise ValueError(
                 "the items of each training set must vary for a classifier to learn from them; "
@@ -134,7 +134,7 @@ def _tests(x: Tensor, y: Tensor, codes: Tensor, folds: int, seed: int) -> list[_
     return tests
 
 
-def _shrunk_covariance(items: Tensor, scatter: Tensor) -> Tensor:
+def shrunk_covariance(items: Tensor, scatter: Tensor) -> Tensor:
     """Covariance of items shrunk towards a sphere, ``(d, d)``; scatter is ``items' items``."""
     n, d = items.shape
     mean = items.mean(dim=0)
@@ -185,13 +185,18 @@ def _swapped_areas(tests: Sequence[_FoldTest], signs: Tensor) -> Tensor:
     for test in tests:
         m = len(test.held_out)
         scores = test.scores(signs)
-        in_order = scores.sort(dim=1).values
-        below, upto = (torch.searchsorted(in_order, scores, right=end) for end in (False, True))
-        first, second = ((below + upto).double() / 2).tensor_split(2, dim=1)
+        first, second = numbers_below(scores).tensor_split(2, dim=1)
         own = torch.where(signs[:, test.held_out] > 0, first, second)
         # Rank sum of Mann and Whitney; the fold counts by its pairs.
         areas += own.sum(dim=1) / m - m / 2
     return areas / signs.shape[1]
+
+
+def numbers_below(scores: Tensor) -> Tensor:
+    """How many of a row are below each of its scores, ``(b, n)`` float64; ties count a half."""
+    in_order = scores.sort(dim=1).values
+    below, upto = (torch.searchsorted(in_order, scores, right=end) for end in (False, True))
+    return (below + upto).double() / 2
 
 
 def _measure_modality_classifier_auc(space: Space) -> Measured:

@@ -20,7 +20,9 @@ LENGTHS = torch.rand(N, 1, generator=RNG, dtype=torch.float64) + 0.5
 ONE_SIDE = {
     "uniformity", "participation_ratio", "effective_rank", "two_nn", "mean_cosine", "iso_score"
 }  # fmt: skip
-NOT_PROBES = {"about", "compare", "compare_similarities", "cluster_probe", "report"}
+NOT_PROBES = {
+    "about", "compare", "compare_similarities", "cluster_probe", "drift", "report"
+}  # fmt: skip
 PROBES = sorted(name for name in probes.__all__ if name[0].islower() and name not in NOT_PROBES)
 SAID = {
     "unit": "Norms: 1; rows of any other are refused.",

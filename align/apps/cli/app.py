@@ -15,6 +15,7 @@ import typer
 from align._display.interruption import notes_of
 from align.apps.cli.compare import compare
 from align.apps.cli.curate import curate
+from align.apps.cli.drift import drift
 from align.apps.cli.evaluate import evaluate
 from align.apps.cli.export import export
 from align.apps.cli.fit import fit
@@ -48,14 +49,15 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 app = typer.Typer(
     help="Align two frozen encoders from a few thousand pairs, and search across them.",
     epilog="Exit codes: 0 done, 1 an error in the data or the files, 2 an error in the words of "
-    "the command, 130 interrupted.",
+    "the command, 3 a drift by `align drift --exit-code`, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    curate, scout, fit, evaluate, compare, gap, index, search, serve, tune, upgrade, export, info,
+    curate, scout, fit, evaluate, compare, gap, index, search, serve, drift, tune, upgrade,
+    export, info,
 ):  # fmt: skip
     app.command(cls=Command)(_interruptible(command))
 

@@ -14,10 +14,10 @@ from probes.nulls import random_signs
 from probes.offset.gap import gap_energy_share
 from probes.offset.separability import (
     MODALITY_CLASSIFIER_AUC,
-    _shrunk_covariance,
     _swapped_areas,
     _tests,
     modality_classifier_auc,
+    shrunk_covariance,
 )
 from tests.helpers.planted import rotation
 from tests.probes.paired_clouds import (
@@ -73,7 +73,7 @@ def test_the_shrinkage_is_that_of_ledoit_and_wolf(rng):
         plain = torch.cov(items.T, correction=0)
         sphere = plain.trace() / d * torch.eye(d, dtype=torch.float64)
         expected = (1 - weight) * plain + weight * sphere
-        found = _shrunk_covariance(items, items.T @ items)
+        found = shrunk_covariance(items, items.T @ items)
         torch.testing.assert_close(found, expected)
         assert mean.abs().min() > 1
 
