@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from align.adapters.calibration.calibration import calibrate
 from align.adapters.closed_form.centering import centering
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import PairedEmbeddings
@@ -40,9 +41,9 @@ ALARMS: Mapping[str, tuple[str, Side]] = {
     "photos": ("flickr8k", "target"),
     "emoji names": ("emoji", "source"),
     "docstrings": ("stdlib_code", "source"),
-    "sentences": ("en_fr", "source"),
+    "other captions": ("en_fr", "source"),
 }
-WHOLE = ("captions", "sentences")
+WHOLE = ("captions", "other captions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _power(config: Config) -> Iterator[dict[str, Any]]:
             "emoji names": emoji,
             "docstrings": load_task("stdlib_code").pool,
             "questions on code": load_task("conala").pool,
-            "sentences": load_task("en_fr").pool,
+            "other captions": load_task("en_fr").pool,
         }),
         ("photos", "target", {"emoji pictures": emoji}),
     )  # fmt: skip
@@ -138,13 +139,18 @@ def _power(config: Config) -> Iterator[dict[str, Any]]:
                     "noticed": fmean(each.drifted for each in found),
                     "refit": fmean(each.action == "refit" for each in found),
                     "auc": round(fmean(each.test.auc for each in found), 3),
+                    "out of domain": round(fmean(each.outside.share for each in found), 3),
                     "mmd": round(fmean(each.test.mmd for each in found), 4),
                     "splits": len(found),
                 }
 
 
 def _asked(known: Tensor, new: Tensor, *, whole: bool) -> Drift:
-    adapter = centering(known, known).replaced(training_items=TrainingItems.of(known, known))
+    names = [str(row) for row in range(len(known))]
+    adapter = centering(known, known).replaced(
+        training_items=TrainingItems.of(known, known),
+        calibration=calibrate(known, known, names, seed=0),
+    )
     return drift(adapter, new, reference=known if whole else None)
 
 

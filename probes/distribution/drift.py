@@ -5,14 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from align._checks import check_side
-from align._display.lines import count, one_line, rounded
+from align._display.lines import count, one_line, percent, rounded
 from align._display.panel import Panel, Tile, render
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from align.data.sides import Side
@@ -24,9 +24,12 @@ Action = Literal["nothing", "watch", "refit"]
 LEAST = 20  # items of each sample
 MOST = 1_000  # items of each sample that are compared: what more would show is too small to act on
 
-PLAIN = 0.025
-"""MMD² from which a drift calls for pairs of the new kind: about that of a stream of which a
-quarter to a half was replaced by another topic (experiments/results/drift.json)."""
+PLAIN = 0.01
+"""MMD² from which a drift calls for pairs of the new kind: that of a stream of which about half was
+replaced by another topic (experiments/results/drift-power.json)."""
+
+FLAGS = 0.05  # share of items like those of training that are flagged as unlike them
+MANY = 0.25  # share of flagged items from which a drift calls for pairs of the new kind
 
 
 class RemembersItems(Protocol):
@@ -37,9 +40,30 @@ class RemembersItems(Protocol):
         """What is remembered of the training pairs, or ``None``."""
         ...
 
+    @property
+    def calibration(self) -> Any:
+        """What training items look like, or ``None``."""
+        ...
+
+    def typicality(self, x: Tensor, /, *, side: Side) -> Tensor:
+        """Conformal p-values of items, ``(n,)``, where there is a calibration."""
+        ...
+
     def check_fingerprint(self, side: Side, fingerprint: str | None, /) -> None:
         """Raise ``ValueError`` for vectors of another encoder."""
         ...
+
+
+class OutOfDomain(NamedTuple):
+    """How many new items are unlike those of training, one by one.
+
+    Attributes:
+        share: Of the new items that ``adapter.out_of_domain`` flags; 0.05 where nothing moved.
+        p: How often as many are flagged where nothing moved.
+    """
+
+    share: float
+    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +73,7 @@ class Drift:
     Attributes:
         side: The side of the items.
         test: A classifier and a kernel that were to tell new items from training items.
+        outside: How many new items are out of domain; ``None`` of an adapter without a calibration.
         given: New vectors that came.
         items: New items that were compared, one of each group, repeats left out.
         known: Training items that they were compared with, likewise.
@@ -70,6 +95,7 @@ class Drift:
 
     side: Side
     test: TwoSamples
+    outside: OutOfDomain | None
     given: int
     items: int
     known: int
@@ -80,7 +106,9 @@ class Drift:
     @property
     def p(self) -> float:
         """How often new items as different come from a stream that has not moved."""
-        return self.test.p
+        if self.outside is None:
+            return self.test.p
+        return min(1.0, 2 * min(self.test.p, self.outside.p))
 
     @property
     def drifted(self) -> bool:
@@ -92,7 +120,8 @@ class Drift:
         """What to do: ``"nothing"``, ``"watch"`` it, or add pairs and ``"refit"``."""
         if not self.drifted:
             return "nothing"
-        return "refit" if self.test.mmd >= PLAIN else "watch"
+        many = self.outside is not None and self.outside.share >= MANY
+        return "refit" if many or self.test.mmd >= PLAIN else "watch"
 
     @property
     def recommendation(self) -> str:
@@ -132,6 +161,8 @@ class Drift:
             Tile("AUC", rounded(self.test.auc), f"by chance up to {self.test.auc_by_chance:.2f}"),
             Tile(_MMD, f"{self.test.mmd:.2g}", f"refit from {PLAIN:g}"),
         ]
+        if self.outside is not None:
+            tiles.append(Tile("out of domain", percent(self.outside.share), _EXPECTED))
         return render(Panel("Drift", self.recommendation, tiles=tiles, facts=self._facts))
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,16 +174,21 @@ class Drift:
     def _facts(self) -> dict[str, str | int]:
         test = self.test
         told = f"AUC {rounded(test.auc)}, p {test.auc_p:.3g}"
+        outside = "not known: the adapter has no calibration"
+        if self.outside is not None:
+            outside = f"{percent(self.outside.share)}, p {self.outside.p:.3g}; {_EXPECTED}"
         return {
-            "p of both": f"{self.p:.3g}, at a level of {self.level:g}",
+            "p of all": f"{self.p:.3g}, at a level of {self.level:g}",
             "classifier": f"{told}; up to {rounded(test.auc_by_chance)} by chance",
             "kernel": f"{_MMD} {test.mmd:.2g}, p {test.mmd_p:.3g}",
+            "out of domain": outside,
             "new items": f"{self.items:,} of {count(self.given, 'vector')}",
             "training items": f"{self.known:,}",
             "compared by": f"{self.columns:,} numbers each",
         }
 
 
+_EXPECTED = "5.0 % where nothing moved"
 _MMD = "MMD\N{SUPERSCRIPT TWO}"
 
 
@@ -169,8 +205,10 @@ def drift(
     """Whether a stream of queries or documents has moved since training, and what to do about it.
 
     A linear classifier and a kernel, as in ``modality_classifier_auc`` and ``mmd``, are to tell the
-    new items from the training items. Labels are permuted 499 times, for both alike: ``p`` is that
-    of the smaller of the two, so that one level holds for the whole.
+    new items from the training items. Labels are permuted 499 times, for both alike, so that the
+    smaller p of the two has a law of its own. A third test counts the items that
+    ``adapter.out_of_domain`` flags, where the adapter has a calibration: a few items of another
+    kind move no mean, but are seen one by one. ``p`` is that of all, so that one level holds.
 
     An adapter remembers eight numbers of each training item, random projections of its direction.
     They show what moves much of the cloud: another topic, a part of the stream replaced, the
@@ -211,7 +249,8 @@ def drift(
     Reference:
         Rabanser et al. 2019, arXiv:1810.11953, compare such detectors; the tests are of Lopez-Paz
         and Oquab 2017, arXiv:1610.06545, and Gretton et al. 2012, JMLR 13:723-773, under one set
-        of permutations as in Westfall and Young 1993.
+        of permutations as in Westfall and Young 1993; that of conformal p-values is twice the
+        smaller p (Bonferroni) beside them.
 
     Examples:
         >>> import numpy as np, align, probes
@@ -231,6 +270,7 @@ def drift(
     rows = matrix("new_vectors", new_vectors)
     generator = torch.Generator().manual_seed(seed)
     new = rows[_one_of_each(codes_of(groups, len(rows)), generator)]
+    outside = _outside(adapter, new, side)
     if reference is None:
         items = adapter.training_items
         if items is None:
@@ -258,7 +298,24 @@ def drift(
             )
     test = TwoSamples.of(new, known, seed=seed)
     sizes = len(rows), len(new), len(known), new.shape[1]
-    return Drift(side, test, *sizes, fingerprint, level)
+    return Drift(side, test, outside, *sizes, fingerprint, level)
+
+
+def _outside(adapter: RemembersItems, new: Tensor, side: Side) -> OutOfDomain | None:
+    """How many items are flagged, beside how many are where all distances are of one law.
+
+    Items share the distances that they are compared with, so that their number is beta-binomial
+    and varies more than binomial.
+    """
+    if adapter.calibration is None:
+        return None
+    from scipy.stats import betabinom
+
+    flagged = int((adapter.typicality(new, side=side) <= FLAGS).sum())
+    known = adapter.calibration.domain(side).kept + 1
+    edge = int(FLAGS * known + 1e-9)  # ranks of a flagged item among the known distances
+    p = float(betabinom.sf(flagged - 1, len(new), edge, known - edge)) if edge else 1.0
+    return OutOfDomain(flagged / len(new), p)
 
 
 def _reference(

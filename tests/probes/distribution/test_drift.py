@@ -10,9 +10,11 @@ import torch.nn.functional as F
 
 import probes
 from align._display.lines import LONGEST
+from align.adapters.calibration.calibration import calibrate
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings
+from probes.distribution.drift import _outside
 
 D, WIDE = 12, 16
 
@@ -66,7 +68,7 @@ def test_half_of_a_stream_replaced_is_noticed_and_a_little_calls_for_no_pairs(ad
     part = torch.cat([draw(100, rng), draw(100, rng, shift=4.0)])
     assert probes.drift(adapter, part).action == "refit"
     little = probes.drift(adapter, draw(1_000, rng, shift=0.5))
-    assert little.action == "watch" and little.test.mmd < 0.025
+    assert little.action == "watch" and little.test.mmd < 0.01
 
 
 def test_a_change_of_spread_that_no_plane_separates_is_noticed_by_the_kernel(adapter, train, rng):
@@ -75,6 +77,31 @@ def test_a_change_of_spread_that_no_plane_separates_is_noticed_by_the_kernel(ada
     fresh = F.normalize(draw(300, rng), dim=1)
     found = probes.drift(adapter, middle + 0.4 * (fresh - middle), reference=train)
     assert found.test.mmd_p < 0.01
+
+
+def test_a_few_items_of_another_kind_are_noticed_one_by_one(train, rng):
+    calibrated = adapter_on(train).replaced(
+        calibration=calibrate(train, train, [str(row) for row in range(len(train))], seed=0)
+    )
+    strange = -draw(12, rng) + torch.randn(12, D, generator=rng)
+    few = probes.drift(calibrated, torch.cat([draw(140, rng), strange]))
+    assert few.test.p > 0.05 and few.outside.share > 0.08 and few.drifted
+    assert few.p == 2 * few.outside.p and few.action == "watch"
+    none = probes.drift(calibrated, draw(150, rng))
+    assert none.outside.share < 0.1 and none.action == "nothing"
+    assert "out of domain" in str(none) and "5.0 % where nothing moved" in none._repr_html_()
+
+
+def test_the_number_of_flagged_items_has_the_level_that_is_stated(rng):
+    """Items share the distances they are compared with: their number is more than binomial."""
+    alarms = 0
+    for seed in range(150):
+        known = draw(60, rng)
+        names = [str(row) for row in range(60)]
+        adapter = adapter_on(known).replaced(calibration=calibrate(known, known, names, seed=seed))
+        outside = _outside(adapter, draw(200, rng), "source")
+        alarms += outside.p <= 0.1
+    assert 3 <= alarms <= 26  # 15 on average
 
 
 def test_norms_do_not_count(adapter, rng):
