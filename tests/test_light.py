@@ -241,7 +241,7 @@ def test_a_newer_minor_version_is_read_without_what_it_added(saved, square):
     expected = light.load(saved).gallery(square[1])
 
     def newer(config):
-        config["schema"] = "isthmus-adapter-2.1"
+        config["schema"] = "isthmus-adapter-2.2"
         config["source_map"]["added"] = [1]
 
     resealed(saved, newer)

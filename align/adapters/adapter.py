@@ -21,7 +21,9 @@ from align.adapters.export.files import export
 from align.adapters.maps.linear import SideMap
 from align.adapters.maps.one_row import map_one_row
 from align.adapters.panels import adapter_line, adapter_panel
+from align.adapters.recipes.statistics import SufficientStatistics
 from align.adapters.training_items import TrainingItems
+from align.adapters.updating import updated
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
 from align.data.paired_arguments import as_pairs
 from align.data.sides import Side, other_side
@@ -42,6 +44,7 @@ class Adapter(nn.Module):
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
         calibration: What tells items unlike those of training, or ``None`` where that is not known.
+        statistics: What ``update`` needs of the pairs so far, or ``None``.
         card: How this adapter came to be.
 
     Raises:
@@ -67,6 +70,7 @@ class Adapter(nn.Module):
         preference: Preference | None = None,
         training_items: TrainingItems | None = None,
         calibration: Calibration | None = None,
+        statistics: SufficientStatistics | None = None,
     ) -> None:
         super().__init__()
         self.source_map = source_map
@@ -75,6 +79,7 @@ class Adapter(nn.Module):
         self.preference = preference
         self.training_items = training_items
         self.calibration = calibration
+        self.statistics = statistics
         self.card = card
         self.components()  # checks that they fit together
 
@@ -91,10 +96,13 @@ class Adapter(nn.Module):
     def replaced(self, *, card: Card | None = None, **modules: nn.Module | None) -> Adapter:
         """Another adapter with these in place of its own card or modules, all others shared.
 
-        A calibration is of scores, so it is left out where the maps or corrections are others.
+        A calibration is of scores, so it is left out where the maps or corrections are others, and
+        so are statistics where the maps are.
         """
         if set(modules) & {"source_map", "target_map", "reference", "preference"}:
             modules = {"calibration": None, **modules}
+        if set(modules) & {"source_map", "target_map"}:
+            modules = {"statistics": None, **modules}
         return _adapter(replace(self.components(), **modules), card or self.card)  # type: ignore[arg-type]  # by name
 
     @property
@@ -265,6 +273,46 @@ class Adapter(nn.Module):
                 f"false_flags must lie in (0, 1); got {false_flags}. Pass 0.05 for one item in 20."
             )
         return self.typicality(x, side=side) <= false_flags
+
+    def update(self, pairs: PairedEmbeddings | Vectors, target: Vectors | None = None) -> Adapter:
+        """Another adapter, of the pairs so far and these, without the old ones.
+
+        Second moments add up: the maps are those that the same closed form gives on all pairs
+        together, to rounding (1e-6). That needs an adapter of ``align.fit(..., updatable=True)``.
+
+        Kept from the first fit: which closed form it is, with its ridges, powers and blend; shares
+        of parts; which correction and expansion of galleries; both centres, the mean directions
+        that are subtracted before moments are taken; and the held-out numbers of the card, which
+        counts the pairs that they are of. None of these is chosen or estimated anew, so where many
+        pairs have come since, or of another kind, fit all of them again. Renewed: maps, training
+        items, and the reference set of the correction, which is of all pairs up to 8,192 and of a
+        random sample beyond, each pair as likely as another. Left out: the calibration, which
+        is of the old maps.
+
+        Args:
+            pairs: New pairs of the same encoders, of which none is in training yet; or their
+                sources, in any form that ``PairedEmbeddings.from_arrays`` takes.
+            target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
+
+        Raises:
+            ValueError: The adapter has no statistics: it was fitted without ``updatable``, it is
+                the identity, or its maps were trained, tuned or given instructions. Or the pairs
+                are of other encoders or widths, have a zero row, or are in training already.
+
+        Examples:
+            >>> import numpy as np, align
+            >>> rng = np.random.default_rng(0)
+            >>> captions = rng.standard_normal((300, 8))
+            >>> photos = captions @ rng.standard_normal((8, 12)) + rng.standard_normal((300, 12))
+            >>> adapter = align.fit(captions[:200], photos[:200], updatable=True)
+            >>> adapter.update(captions[200:], photos[200:]).card.n_pairs
+            300
+        """
+        pairs = as_pairs(pairs, target)
+        self.check_fingerprint("source", pairs.source_fingerprint)
+        self.check_fingerprint("target", pairs.target_fingerprint)
+        with torch.no_grad():
+            return _adapter(*updated(self.components(), self.card, pairs))
 
     def save(self, folder: str | Path) -> None:
         """Write ``folder`` whole or not at all; see ``align.adapters.artifact.files.save``."""

@@ -96,6 +96,8 @@ class Card:
         encoders: How to build the encoders again, by ``"source"``, ``"target"`` and
             ``"instruction"``, of those that one line can name (``align.encoders.spec``).
         side_names: What people call the sides, such as ``("caption", "image")``.
+        n_before_updates: Pairs of the fit that chose the settings and gave the held-out numbers,
+            where ``Adapter.update`` added others since; 0 where nothing was added.
     """
 
     method: Text
@@ -116,6 +118,7 @@ class Card:
     versions: Mapping[str, Text] = field(default_factory=dict)
     encoders: Mapping[str, Text] = field(default_factory=dict)
     side_names: tuple[Text, Text] = field(default=SIDE_NAMES, metadata=ADDED)
+    n_before_updates: Count = field(default=0, metadata=ADDED)
 
     def __repr__(self) -> str:
         return one_line(
@@ -225,6 +228,11 @@ def card_facts(card: Card) -> dict[str, str | int]:
     if card.folds[0]:
         seed = "" if card.seed is None else f" from seed {card.seed}"
         facts["chosen on"] = f"{count(card.folds[0], 'fold')}, drawn {card.folds[1]}x{seed}"
+    if card.n_before_updates:
+        facts["updated"] = (
+            f"from {count(card.n_before_updates, 'pair')}: settings, centres and held-out numbers "
+            "are of that fit"
+        )
     if any(card.n_unpaired):
         source, target = card.n_unpaired
         facts["unpaired items"] = (

@@ -10,6 +10,7 @@ from align.adapters.calibration.calibration import Calibration
 from align.adapters.corrections.preference import Preference
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import SideMap
+from align.adapters.recipes.statistics import SufficientStatistics
 from align.adapters.training_items import TrainingItems
 
 
@@ -27,6 +28,7 @@ class Components:
     preference: Preference | None = None
     training_items: TrainingItems | None = None
     calibration: Calibration | None = None
+    statistics: SufficientStatistics | None = None
 
     def __post_init__(self) -> None:
         if self.source_map.dim != self.target_map.dim:

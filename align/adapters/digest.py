@@ -20,9 +20,9 @@ def adapter_digest(components: Components, **words: str | None) -> str:
     Raises:
         TypeError: A map is none of those in ``align.adapters.maps``.
     """
-    plain = replace(components, training_items=None, calibration=None)
+    plain = replace(components, training_items=None, calibration=None, statistics=None)
     parts = describe(plain)
-    del parts["training_items"], parts["calibration"]
+    del parts["training_items"], parts["calibration"], parts["statistics"]
     texts = {name: json.dumps(word) for name, word in words.items()}
     texts["architecture"] = json.dumps(parts, sort_keys=True)
     return digest_of(plain.module().state_dict(), texts)

@@ -99,6 +99,12 @@ class TrainingItems(nn.Module):
         both = torch.cat([self.source, x[new]]), torch.cat([self.target, y[new]])
         return TrainingItems(*both, self.widths)
 
+    def hold(self, source: Tensor, target: Tensor) -> Tensor:
+        """Which pairs of raw vectors were themselves in training; bool ``(n,)``, CPU."""
+        x, y = _numbers(source, self.widths[0]), _numbers(target, self.widths[1])
+        known = torch.cat([self.source, self.target], dim=1)
+        return _occurrences(torch.cat([x, y], dim=1), known) > 0
+
     def include(self, source: Tensor, target: Tensor) -> Tensor:
         """Which pairs of raw vectors, as for ``of``, hold an item of training; bool ``(n,)``, CPU.
 

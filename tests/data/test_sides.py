@@ -59,7 +59,7 @@ def test_cards_keep_the_names_and_the_first_names_stay(tmp_path):
 def test_a_card_of_an_older_version_has_the_usual_names(tmp_path):
     align.fit(NAMED, effort="fast").save(tmp_path / "adapter")
     card = json.loads((tmp_path / "adapter" / "card.json").read_text())
-    assert card.pop("schema") == "isthmus-card-1.1" and card.pop("side_names") == list(NAMES)
+    assert card.pop("schema") == "isthmus-card-1.2" and card.pop("side_names") == list(NAMES)
     assert align.adapters.card.Card.from_dict(card).side_names == ("source", "target")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from align._files.codec import read_fields
 from align.adapters.artifact.schema import (
     AGAIN,
+    Count,
     Number,
     Numbers,
     Object,
@@ -40,6 +41,19 @@ from align.adapters.maps.linear import (
 from align.adapters.maps.networks import LinearHead, ProjectionMap
 from align.adapters.maps.parts import Parts
 from align.adapters.maps.residual import LinearDelta, LowRankDelta, MLPDelta, ResidualMap
+from align.adapters.recipes.formulas import Direction
+from align.adapters.recipes.recipe import (
+    PLS,
+    RCCA,
+    Blend,
+    Centering,
+    Procrustes,
+    QueryOnly,
+    RawCosine,
+    Recipe,
+    Ridge,
+)
+from align.adapters.recipes.statistics import SufficientStatistics
 from align.adapters.training_items import PER_ITEM, TrainingItems
 
 Config = dict[str, Any]
@@ -120,9 +134,44 @@ def _domain(a: int, d_in: int, kept: int) -> Domain:
     return Domain(_shape(d_in), _shape(a, d_in), _shape(a + 1), _shape(kept))
 
 
+def _rcca(ridge: list[float], power: float) -> RCCA:
+    first, second = ridge
+    return RCCA((first, second), power)
+
+
+def _statistics(
+    d_source: int,
+    d_target: int,
+    rows: int,
+    pairs: int,
+    sources: int,
+    targets: int,
+    sampled: int,
+    source_root: bool,
+    target_root: bool,
+    source_parts: Parts | None,
+    target_parts: Parts | None,
+    recipe: Recipe,
+) -> SufficientStatistics:
+    widths = d_source, d_target
+    factor = _shape(rows, sum(widths)), _shape(rows, sum(widths))
+    return SufficientStatistics(
+        recipe,
+        (_shape(d_source), _shape(d_target)),
+        factor,
+        (_shape(sampled, d_source), _shape(sampled, d_target)),
+        roots=(source_root, target_root),
+        parts=(source_parts, target_parts),
+        counts=(pairs, sources, targets),
+    )
+
+
 def _components(source_map: SideMap, reference: Made | None, **others: Any) -> Components:
     built = None if reference is None else reference(source_map.dim)
-    return Components(source_map, reference=built, **others)
+    try:
+        return Components(source_map, reference=built, **others)
+    except ValueError as error:
+        raise ValueError(f"{error} If config.json was not edited by you: {AGAIN}.") from error
 
 
 _IN_OUT = {"d_in": Size, "dim": Size}
@@ -156,12 +205,31 @@ _EXPANSION = {"weight": Number, "sharpness": Number}
 _REFERENCE = {"rows": Size, "expansion": Object | None, "hubness": Object | None}
 _PREFERENCE = {"d_instruction": Size, "widths": Sizes}
 _ITEMS = {"pairs": Size, "d_source": Size, "d_target": Size}
+_RECIPES = {
+    "rcca": Kind(RCCA, {"ridge": Numbers, "power": Number}, _rcca),
+    "ridge": Kind(Ridge, {"ridge": Number, "direction": Direction}, Ridge),
+    "pls": Kind(PLS, {"power": Number}, PLS),
+    "procrustes": Kind(Procrustes, {}, Procrustes),
+    "centering": Kind(Centering, {}, Centering),
+    "raw_cosine": Kind(RawCosine, {}, RawCosine),
+    "blend": Kind(Blend, {"first": Object, "second": Object, "weight": Share}, Blend),
+    "query_only": Kind(QueryOnly, {"recipe": Object}, QueryOnly),
+}
+_STATISTICS = {
+    **dict.fromkeys(("d_source", "d_target", "rows", "pairs", "sources", "targets"), Size),
+    "sampled": Count,
+    **dict.fromkeys(("source_root", "target_root"), bool),
+    **dict.fromkeys(("source_parts", "target_parts"), Object | None),
+    "recipe": Object,
+}
 _SIDES = {"source_map": Object, "target_map": Object}
 _DOMAIN = {"a": Size, "d_in": Size, "kept": Size}
 _DOMAINS = {"source_domain": Object, "target_domain": Object}
-_ADDED = ("calibration",)
+_ADDED = ("calibration", "statistics")
 _EXTRAS = dict.fromkeys(("reference", "preference", "training_items", *_ADDED), Object | None)
 _WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components, _ADDED)}
+_WIDTHS = {"parts": "d_in", "source_parts": "d_source", "target_parts": "d_target"}
+_PARTS = {"": Kind(Parts, {"widths": Sizes, "shares": Numbers}, _parts)}
 _INSIDE = {
     "source_map": _MAPS,
     "target_map": _MAPS,
@@ -169,7 +237,9 @@ _INSIDE = {
     "maps": _MAPS,
     "delta": _DELTAS,
     "hubness": _HUBNESS,
-    "parts": {"": Kind(Parts, {"widths": Sizes, "shares": Numbers}, _parts)},
+    **dict.fromkeys(("parts", "source_parts", "target_parts"), _PARTS),
+    **dict.fromkeys(("recipe", "first", "second"), _RECIPES),
+    "statistics": {"": Kind(SufficientStatistics, _STATISTICS, _statistics)},
     "expansion": {"": Kind(GalleryExpansion, _EXPANSION, GalleryExpansion)},
     "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference)},
     "preference": {"": Kind(Preference, _PREFERENCE, _preference)},
@@ -209,6 +279,12 @@ def build(config: Mapping[str, Any], card: Card, *, newer: bool = False) -> Comp
             "the maps must take the widths that card.json names, "
             f"{[card.d_source, card.d_target]}; they take {widths}. "
             "If card.json and config.json come from two adapters, save or download one again."
+        )
+    statistics = components.statistics
+    if statistics is not None and list(statistics.widths) != widths:
+        raise ValueError(
+            f"statistics must be of the widths that the maps take, {widths}; got "
+            f"{list(statistics.widths)}. The file is damaged or was edited: {AGAIN}."
         )
     items = components.training_items
     if items is not None and (items.d_source > widths[0] or items.d_target > widths[1]):
@@ -262,10 +338,11 @@ def _built(config: Mapping[str, Any], at: str, kinds: Mapping[str, Kind], newer:
                 _built(one, f"{inside}{each}.{i}", within, newer) for i, one in enumerate(value)
             ]
     made = kind.build(**values)
-    parts = values.get("parts")
-    if parts is not None and sum(parts.widths) != made.d_in:
-        raise ValueError(
-            f"{at}.parts.widths must sum to {made.d_in}, the width of the map; got "
-            f"{list(parts.widths)}. The file is damaged or was edited: {AGAIN}."
-        )
+    for each, of in _WIDTHS.items():
+        parts = values.get(each)
+        if parts is not None and sum(parts.widths) != getattr(made, of):
+            raise ValueError(
+                f"{at}.{each}.widths must sum to {getattr(made, of)}, the width of the vectors; "
+                f"got {list(parts.widths)}. The file is damaged or was edited: {AGAIN}."
+            )
     return made

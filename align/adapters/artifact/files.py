@@ -27,7 +27,7 @@ from align.adapters.components import Components
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.json", "card.json", "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, README)
 CONFIG_SCHEMA = Schema("isthmus-adapter", 2, 1)
-CARD_SCHEMA = Schema("isthmus-card", 1, 1)
+CARD_SCHEMA = Schema("isthmus-card", 1, 2)
 AGAIN = f"{_AGAIN.capitalize()}."
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)

@@ -219,8 +219,8 @@ def _results(card: Card) -> str:
         "model-index:", "- name: isthmus-adapter", "  results:", "  - task:",
         "      type: feature-extraction", "      name: Cross-modal retrieval", "    dataset:",
         "      type: held-out-folds",
-        f"      name: Held-out folds of {card.n_pairs} training pairs, gallery of "
-        f"{card.fold_gallery}",
+        f"      name: Held-out folds of {card.n_before_updates or card.n_pairs} training pairs, "
+        f"gallery of {card.fold_gallery}",
         "    metrics:",
     ]  # fmt: skip
     for kind, (name, value) in metrics.items():
@@ -281,8 +281,9 @@ def _held_out(card: Card) -> str:
     if held is None or not card.folds[0]:
         return _NOT_HELD_OUT
     folds, times = card.folds
+    chosen_on = card.n_before_updates or card.n_pairs
     return _HELD_OUT.format(
-        folds=f"{folds} folds of {card.n_pairs} pairs" + (f", drawn {times} times" * (times > 1)),
+        folds=f"{folds} folds of {chosen_on} pairs" + (f", drawn {times} times" * (times > 1)),
         gallery=card.fold_gallery,
         mrr=held.mrr,
         low=held.low,
@@ -315,6 +316,11 @@ def _data(card: Card) -> str:
         source, target = card.n_unpaired
         parts.append(f", with {source} unpaired source and {target} unpaired target items")
     parts.append(".")
+    if card.n_before_updates:
+        parts.append(
+            f" A fit of the first {card.n_before_updates} chose the settings and gave the numbers; "
+            "the others were added to its maps."
+        )
     if card.folds[0]:
         parts.append(f" Chosen on {card.folds[0]} folds, drawn {card.folds[1]} times")
         parts.append("." if card.seed is None else f" from seed {card.seed}.")

@@ -20,6 +20,7 @@ _FILLED = Rule("a list with an entry", lambda value: isinstance(value, list) and
 
 Slot = Literal[0, 1]
 Size = Annotated[int, whole_number(1, LARGEST)]
+Count = Annotated[int, whole_number(0, LARGEST)]
 Sizes = Annotated[list[Size], _FILLED]
 Number = Annotated[Any, Rule("a finite number", _is_number)]
 Numbers = Annotated[list[Number], _FILLED]

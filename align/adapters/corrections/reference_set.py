@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from align._checks import check_at_least
 from align.adapters.corrections.hubness import Hubness
 
+MOST_PAIRS = 8192  # of a set: a bound on memory, not a tuned number
 ROWS = 256  # a block of similarities to a whole reference set is 8 MiB
 
 

@@ -13,6 +13,7 @@ from align._checks import check_k, check_matrix, check_no_zero_rows, check_paire
 from align.adapters.maps.linear import LinearMap, centred, directions
 from align.adapters.maps.parts import Parts
 
+WIDEST = 1280  # directions of a wider side, which costs the cube of its width
 ROWS = 4096  # rows at a time of what is too large to be held twice
 
 
@@ -29,6 +30,15 @@ class Spectrum:
         """Eigendecomposition of a symmetric ``(d, d)`` matrix, in its dtype."""
         values, vectors = torch.linalg.eigh(covariance)
         return cls(values.clamp_min(0), vectors, covariance.diagonal().mean())
+
+    @classmethod
+    def within(
+        cls, covariance: Tensor, basis: Tensor, *, dtype: torch.dtype = torch.float64
+    ) -> Spectrum:
+        """That of a ``(d, d)`` matrix in the span of a ``basis`` ``(d, b)``, in ``dtype``."""
+        inside = cls.of_covariance((basis.T @ covariance @ basis).to(dtype))
+        mean = covariance.diagonal().mean().to(dtype)
+        return cls(inside.values, basis.to(dtype) @ inside.vectors, mean)
 
     @classmethod
     def of_rows(cls, x: Tensor, *, dtype: torch.dtype = torch.float64) -> Spectrum:
@@ -104,6 +114,12 @@ def second_moment(x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64) -
         wide = a.to(dtype)
         total += wide.T @ (wide if x is y else b.to(dtype))
     return total
+
+
+def widest_directions(covariance: Tensor) -> Tensor:
+    """``WIDEST`` directions of most variance of a ``(d, d)`` matrix, columns in float64."""
+    vectors: Tensor = torch.linalg.eigh(covariance.float()).eigenvectors
+    return vectors[:, -WIDEST:].double()
 
 
 def prepare(x: Tensor, *, root: bool = False, parts: Parts | None = None) -> tuple[Tensor, Tensor]:

@@ -102,11 +102,11 @@ class Blend:
 class QueryOnly:
     """A recipe whose target map is folded into the source, so that targets stay untouched."""
 
-    inner: Recipe
+    recipe: Recipe
 
     def __call__(self, moments: Paired) -> MapPair:
         """The two maps."""
-        return folded(self.inner(moments))
+        return folded(self.recipe(moments))
 
 
 def folded(maps: MapPair) -> MapPair:

@@ -28,6 +28,7 @@ from align.apps.cli.search import search
 from align.apps.cli.serve import serve
 from align.apps.cli.store import prune, stat, verify
 from align.apps.cli.tune import tune
+from align.apps.cli.update import update
 from align.apps.cli.upgrade import upgrade
 from align.apps.cli.usage import Command
 
@@ -56,8 +57,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    curate, scout, fit, evaluate, compare, gap, index, search, serve, drift, tune, upgrade,
-    export, info,
+    curate, scout, fit, update, evaluate, compare, gap, index, search, serve, drift, tune,
+    upgrade, export, info,
 ):  # fmt: skip
     app.command(cls=Command)(_interruptible(command))
 

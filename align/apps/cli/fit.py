@@ -32,6 +32,12 @@ def fit(
     query_only: Annotated[
         bool, typer.Option("--query-only", help="Leave target vectors, and their index, as is.")
     ] = False,
+    updatable: Annotated[
+        bool,
+        typer.Option(
+            "--updatable", help="Keep what `align update` needs to add pairs later; closed forms."
+        ),
+    ] = False,
     vectors: Annotated[
         int | None,
         typer.Option(
@@ -65,6 +71,11 @@ def fit(
     from align.fitting.model_selection.fit import fit as fit_adapter
     from align.fitting.multi_vector.fit import fit_meta_tokens
 
+    if updatable and (vectors is not None or instruction is not None):
+        raise ValueError(
+            "--updatable is for closed forms, which have neither --vectors nor --instruction; got "
+            "both. Leave one of them out."
+        )
     check_adapter_folder(out)
     columns = {
         "source": source, "target": target, "id": id, "group": group,
@@ -92,7 +103,7 @@ def fit(
             )
         return
     _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad)
-    adapter = fit_adapter(data, side=side, effort=effort, seed=seed)
+    adapter = fit_adapter(data, side=side, effort=effort, updatable=updatable, seed=seed)
     check_better(adapter, require_better_than_chance, out)
     if instruction is not None:
         fold_fit = partial(fit_adapter, side=side, effort="fast", seed=seed)

@@ -11,16 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from align.adapters.corrections.reference_set import MOST_PAIRS
 from align.adapters.maps.linear import BlendMap, LinearMap, directions
 from align.adapters.maps.parts import Parts
 from align.adapters.maps.residual import ResidualMap
-from align.adapters.recipes.moments import Paired, Spectrum, prepare, second_moment
+from align.adapters.recipes.moments import (
+    WIDEST,
+    Paired,
+    Spectrum,
+    prepare,
+    second_moment,
+    widest_directions,
+)
+from align.adapters.recipes.recipe import Recipe
+from align.adapters.recipes.statistics import SufficientStatistics
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import deal, group_codes
 
-WIDEST = 1280  # directions of a wider side, which costs the cube of its width per fold
 GALLERY = 1000  # held-out pairs per fold: recall depends on it, and 1,000 is what papers report
-REFERENCE = 8192  # training pairs that serve the gallery: a bound on memory, not a tuned number
+REFERENCE = MOST_PAIRS  # training pairs that serve the gallery
 MAP_REFERENCE = 512  # rows while maps are compared; the correction is chosen with the whole set
 WANTED_QUERIES = 1000  # small data is folded again until this many queries were held out
 SCREENING_QUERIES = 600  # maps are compared on as many folds as hold out this many queries
@@ -108,17 +117,11 @@ class PreparedSide:
         covariance = moment / (n + len(self.extra))
         if len(covariance) <= WIDEST:
             return Spectrum.of_covariance(covariance.to(dtype))
-        basis = self._widest
-        inside = Spectrum.of_covariance((basis.T @ covariance @ basis).to(dtype))
-        mean = covariance.diagonal().mean().to(dtype)
-        return Spectrum(inside.values, basis.to(dtype) @ inside.vectors, mean)
+        return Spectrum.within(covariance, self._widest, dtype=dtype)
 
     @cached_property
     def _widest(self) -> Tensor:
-        """The ``WIDEST`` directions of most variance over all rows, ``(d, WIDEST)`` float64."""
-        whole = self.total / (len(self.rows) + len(self.extra))
-        vectors: Tensor = torch.linalg.eigh(whole.float()).eigenvectors
-        return vectors[:, -WIDEST:].double()
+        return widest_directions(self.total / (len(self.rows) + len(self.extra)))
 
 
 class CrossValidation:
@@ -191,6 +194,27 @@ class CrossValidation:
         if fold is not None:
             fold.moments[roots] = moments
         return moments
+
+    def statistics(
+        self, recipe: Recipe, roots: tuple[bool, bool], *, sampled: bool
+    ) -> SufficientStatistics:
+        """Statistics of all rows, and of the pairs of the reference set where it is ``sampled``."""
+        x, y = self.prepared(0, roots[0]), self.prepared(1, roots[1])
+        rows = self.sample() if sampled else torch.zeros(0, dtype=torch.int64)
+        return SufficientStatistics.of(
+            recipe,
+            (x.mean, y.mean),
+            (x.rows, y.rows),
+            self.raw_rows(rows),
+            roots=roots,
+            parts=self.parts,
+            unpaired=(x.extra, y.extra),
+        )
+
+    def sample(self) -> Tensor:
+        """Rows of the final reference set: all, or ``REFERENCE`` at random; rising int64."""
+        rows = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(self.seed))
+        return rows[:REFERENCE].sort().values
 
     def keep_only(self, roots: tuple[bool, bool]) -> None:
         """Give up the rows and moments of other roots, which are as large as the data.

@@ -84,6 +84,7 @@ def fit(
     refine: bool | Literal["auto"] = "auto",
     unpaired_source: Vectors | None = None,
     unpaired_target: Vectors | None = None,
+    updatable: bool = False,
     folds: int = 5,
     seed: int = 0,
     progress: bool | None = None,
@@ -117,6 +118,10 @@ def fit(
         unpaired_source: More source embeddings, ``(u, d_source)``, for means and covariances;
             used only if cross-validation is better with them.
         unpaired_target: More target embeddings, ``(v, d_target)``, likewise.
+        updatable: Whether to keep what ``Adapter.update`` needs to add pairs later: second moments,
+            at most ``(d_source + d_target)`` squared numbers of 8 bytes, and the raw vectors of up
+            to 8,192 pairs where the gallery is corrected. What is trained cannot be updated, so
+            ``refine`` is not tried; and where the identity comes back nothing is kept.
         folds: Parts that the groups are dealt into, >= 2. Below 1,000 pairs they are redrawn
             several times.
         seed: Seeds folds and samples.
@@ -135,7 +140,7 @@ def fit(
         TypeError: There is one side alone, or a side does not hold numbers.
         ValueError: The sides do not fit together, there are under 20 pairs or fewer groups
             than folds, a row is zero or not finite, the unpaired widths do not fit, or ``refine``
-            is true with two folds.
+            is true with two folds or with ``updatable``.
 
     Examples:
         >>> import numpy as np, align
@@ -157,6 +162,11 @@ def fit(
         raise ValueError(
             f"a refinement needs at least {FEWEST_FOLDS} folds, to be evaluated on one and learned "
             f"on maps without another; got {folds}. Raise folds, or leave refine out."
+        )
+    if refine is True and updatable:
+        raise ValueError(
+            "an adapter that can be updated is a closed form, since what is trained cannot be; got "
+            "refine=True and updatable=True. Leave one of them out."
         )
     warn_of_repeats((train.source, train.target), train.group_key, "fit", stacklevel=3)
     unpaired = Unpaired(
@@ -200,6 +210,7 @@ def fit(
         wanted = refine is True
         if refine == "auto":
             wanted = effort == "best" and len(train) >= ENOUGH and folds >= FEWEST_FOLDS
+            wanted = wanted and not updatable
         if wanted:
             # A blend has twice the coordinates, and takes several times as long to train.
             single = search.single
@@ -242,7 +253,17 @@ def fit(
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
     calibration = calibrate(train.source, train.target, train.group_key, seed=seed)
-    return Adapter(*maps, card, reference=reference, training_items=items, calibration=calibration)
+    statistics = None
+    if updatable and not harmful:
+        statistics = cv.statistics(base.build, base.roots, sampled=reference is not None)
+    return Adapter(
+        *maps,
+        card,
+        reference=reference,
+        training_items=items,
+        calibration=calibration,
+        statistics=statistics,
+    )
 
 
 def check_enough(pairs: PairedEmbeddings, folds: int, what: str) -> None:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-import torch
-
 from align.adapters.corrections.hubness import CSLS, NNN, Hubness, InvertedSoftmax
 from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
 from align.adapters.recipes.recipe import MapPair
 from align.fitting.model_selection.cross_validation import (
-    REFERENCE,
     CrossValidation,
     Projected,
     Projection,
@@ -76,8 +73,7 @@ class GalleryChoice:
         """All training pairs through the final maps, or a random sample of ``REFERENCE``."""
         if self.is_plain:
             return None
-        rows = torch.randperm(len(cv.data), generator=torch.Generator().manual_seed(cv.seed))
-        return self._reference(cv.project(maps, rows[:REFERENCE].sort().values))
+        return self._reference(cv.project(maps, cv.sample()))
 
     def _reference(self, projected: Projected) -> ReferenceSet | None:
         if self.is_plain:

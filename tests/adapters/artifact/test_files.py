@@ -80,6 +80,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
         "preference": None,
         "training_items": {"pairs": 80, "d_source": 6, "d_target": 6},
         "calibration": None,
+        "statistics": None,
     }
 
 
@@ -270,7 +271,7 @@ def test_a_config_that_was_changed_is_refused(saved, change, message):
     [
         (
             lambda c: c.update(schema="isthmus-card-9"),
-            "schema 'isthmus-card-1.1'; got 'isthmus-card-9",
+            "schema 'isthmus-card-1.2'; got 'isthmus-card-9",
         ),
         (lambda c: c.update(colour=1), r"a card must have exactly .* unknown: \['colour'\]"),
         (lambda c: c.pop("seed"), r"a card must have exactly .* missing: \['seed'\]"),
@@ -347,7 +348,7 @@ def test_a_linear_map_of_a_strided_weight_gives_the_same_bits(tmp_path, rng):
 def test_fields_that_a_newer_minor_version_added_are_ignored(saved, square):
     expected = align.load(saved).gallery(square[1])
     card = json.loads((saved / "card.json").read_text())
-    card.update(schema="isthmus-card-1.2", more=1)
+    card.update(schema="isthmus-card-1.3", more=1)
     (saved / "card.json").write_text(json.dumps(card))
     config = json.loads((saved / "config.json").read_text())
     config.update(schema="isthmus-adapter-2.2", more={"a": [1]})
