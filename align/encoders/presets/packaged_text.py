@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -34,6 +36,18 @@ class TextPackage:
     distribution: str
     module: str
     load: Callable[[Any], Callable[[list[str]], Any]]
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """The root logger keeps its level and handlers: wordllama sets both when it is imported."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _load_e5(module: Any) -> Callable[[list[str]], Any]:
@@ -95,7 +109,8 @@ class PackagedTextEncoder:
 
     def __init__(self, package_: TextPackage) -> None:
         self._package = package_
-        self._module = package(package_.module, package_.distribution)
+        with _logging_as_it_was():
+            self._module = package(package_.module, package_.distribution)
 
     @property
     def dim(self) -> int:

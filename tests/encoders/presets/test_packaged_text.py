@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,17 @@ def test_a_package_that_is_there_puts_a_paraphrase_nearer_than_another_subject(p
     assert torch.cosine_similarity(a, b, dim=0) > torch.cosine_similarity(a, c, dim=0) + 0.05
     alone = text.encode(["a puppy is running"])[0]
     torch.testing.assert_close(alone, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_package_that_sets_up_logging_when_it_is_imported_changes_nobodys(monkeypatch):
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+
+    def imported(module, requirement):
+        root.setLevel(logging.DEBUG)
+        root.addHandler(logging.NullHandler())
+        return Module
+
+    monkeypatch.setattr(packaged_text, "package", imported)
+    load_encoder("text:wordllama")
+    assert (root.level, list(root.handlers)) == before
