@@ -46,6 +46,8 @@ from .metrics.multi_vector import evaluate_meta_tokens as evaluate_meta_tokens
 from .retrieval.cascade import candidates_for as candidates_for
 from .retrieval.cascade import cascade as cascade
 from .retrieval.embedder import Embedder as Embedder
+from .retrieval.explanation.explain import explain as explain
+from .retrieval.explanation.values import Explanation as Explanation
 from .retrieval.first_stages import first_stage as first_stage
 from .retrieval.fusion import reciprocal_rank_fusion as reciprocal_rank_fusion
 from .retrieval.fusion import z_score_fusion as z_score_fusion

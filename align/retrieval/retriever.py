@@ -12,13 +12,16 @@ from torch import Tensor
 from align._checks import as_list, check_length
 from align._display.interruption import saying_what_is_kept
 from align._display.panel import render
+from align.data.embeddings import PairedEmbeddings
 from align.data.encoding import Cache, Encoder
 from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
+from align.retrieval.explanation.hits import explain_hit
+from align.retrieval.explanation.values import Explanation
 from align.retrieval.first_stages import Budget
-from align.retrieval.hits import SearchResults
+from align.retrieval.hits import Hit, SearchResults
 from align.retrieval.index.changes import Changes
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
@@ -210,6 +213,48 @@ class Retriever:
         )
         found = self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
         return SearchResults(found, queries=items)
+
+    def explain(
+        self,
+        query: Any,
+        hit: Hit | str,
+        *,
+        modality: str | None = None,
+        instruction: str | None = None,
+        pairs: PairedEmbeddings | None = None,
+        names: Sequence[str] | None = None,
+        top: int = 10,
+    ) -> Explanation:
+        """Why an item was found for a query: terms that add up to its score; see ``align.explain``.
+
+        The item is encoded again from its ``text`` or ``path`` in the metadata, so that what the
+        expansion added is told from its directions; where neither is there any more, the stored
+        vector is explained as it is.
+
+        Args:
+            query: What was searched with, such as ``hits.query``.
+            hit: The hit, or its id.
+            modality: As for ``search``.
+            instruction: Likewise.
+            pairs: The training pairs, to name those behind the score; as for ``align.explain``.
+            names: A text for each of ``pairs``; their ids if left out.
+            top: Directions, and pairs, to list.
+
+        Raises:
+            KeyError: There is no such item.
+            ValueError: As for ``search`` and ``align.explain``, or the item has several vectors.
+        """
+        return explain_hit(
+            self.index,
+            self.embedder,
+            query,
+            str(hit.id if isinstance(hit, Hit) else hit),
+            modality=modality,
+            instruction=instruction,
+            pairs=pairs,
+            names=names,
+            top=top,
+        )
 
 
 def _none_is_in() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,14 @@ def evaluated() -> Any:
     return align.evaluate(held_out, adapter())
 
 
+def explained(folder: Path) -> Any:
+    names = [f"{HOSTILE}{row}" + "x" * 10**4 for row in range(60)]
+    x, y = vectors()[:1], vectors(seed=1)[:1]
+    pairs = align.PairedEmbeddings.from_arrays(vectors(), vectors(seed=1))
+    made = align.explain(adapter(), x, y, pairs=pairs, names=names, top=60)
+    return replace(made, query=LONG, item=folder / "gone.png")
+
+
 def evaluation(_: Path) -> Any:
     return evaluated()
 
@@ -155,6 +164,7 @@ EACH: dict[str, Maker] = {
     "Estimate": lambda _: Estimate(0.4, 0.3, 0.5),
     "EncoderPair": lambda _: scouted().best,
     "Evaluation": evaluation,
+    "Explanation": explained,
     "FDE": lambda _: align.FDE(8, 4, 3),
     "Hit": lambda _: hits()[0],
     "Hits": lambda _: hits(),

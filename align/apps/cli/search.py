@@ -11,7 +11,7 @@ import typer
 
 from align.apps.cli import options
 from align.apps.cli.inputs import taken_instruction
-from align.apps.cli.printing import console, print_json, table
+from align.apps.cli.printing import console, print_json, say, table
 
 
 def search(
@@ -33,6 +33,9 @@ def search(
         typer.Option(help="FIELD=VALUE that items must have, such as modality=image; repeatable."),
     ] = None,
     budget: options.VectorBudget = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why the first hit was found.")
+    ] = False,
     encoder: options.MaybeSpec = None,
     instruction_encoder: options.InstructionSpec = None,
     device: options.Device = "auto",
@@ -72,8 +75,14 @@ def search(
         instruction=instruction,
         budget=budget,
     )
+    why = None
+    if explain and hits:
+        why = retriever.explain(item, hits[0], modality=modality, instruction=instruction)
     if as_json:
-        print_json([{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits])
+        found = [{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits]
+        if why is not None:
+            found[0]["explanation"] = why.to_dict()
+        print_json(found)
         return
     grid = table("", "", "score", "modality", "item")
     for rank, hit in enumerate(hits, start=1):
@@ -85,6 +94,8 @@ def search(
             name = f"{name}: {content}"
         grid.add_row(str(rank), f"{hit.score:.3f}", hit.modality or "", name)
     console().print(grid)
+    if why is not None:
+        say(*str(why).split("\n"))
 
 
 def filter_of(words: Sequence[str]) -> dict[str, list[str] | Callable[[Any], bool]]:

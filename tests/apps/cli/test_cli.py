@@ -91,6 +91,10 @@ def test_the_commands_evaluate_index_and_search(run):
     assert {hit["modality"] for hit in hits} == {"image"}
     assert all(hit["metadata"]["path"].endswith(hit["id"]) for hit in hits)
     assert "31.png" in run("search", "idx", "a dog 31", "-k", 30).stdout
+    why = json.loads(run("search", "idx", "a dog 31", "--explain", "--json").stdout)
+    assert why[0]["explanation"]["score"] == pytest.approx(why[0]["score"], abs=1e-5)
+    assert "explanation" not in why[1]
+    assert "directions add" in run("search", "idx", "a dog 31", "--explain").stdout
     path = hits[2]["metadata"]["path"]
     only = run("search", "idx", "a dog 31", "--where", f"path={path}", "--json")
     assert json.loads(only.stdout) == [hits[2]]
