@@ -18,6 +18,7 @@ from align.encoders.cache.store import EmbeddingStore
 from align.encoders.spec import load_encoder
 from experiments.datasets import (
     conala,
+    cosqa,
     django_pseudocode,
     flickr8k,
     multi30k,
@@ -130,6 +131,12 @@ def _conala() -> _Raw:
     return _Raw(pool, gallery, MINILM)
 
 
+def _cosqa() -> _Raw:
+    """Web queries and the functions that answer them; two in five held out."""
+    pool, gallery = cosqa().pairs.split(test=0.4, seed=SPLIT_SEED)
+    return _Raw(pool, gallery, MINILM)
+
+
 def _stdlib_code() -> _Raw:
     """Docstrings and functions; a fifth, whole modules at a time, held out.
 
@@ -218,6 +225,7 @@ TASKS: Mapping[str, Callable[[], _Raw]] = {
     "emoji": _emoji,
     "django_pseudocode": _django_pseudocode,
     "conala": _conala,
+    "cosqa": _cosqa,
     "stdlib_code": _stdlib_code,
     "flickr8k_parts": _flickr8k_parts,
     "stdlib_code_two": _stdlib_code_two,
