@@ -14,11 +14,10 @@ from align.adapters.recipes.moments import Paired, Spectrum, second_moment
 from align.adapters.recipes.recipe import (
     PLS,
     RCCA,
-    Blend,
+    Average,
     Centering,
     Procrustes,
     QueryOnly,
-    RawCosine,
     Ridge,
 )
 from align.adapters.recipes.statistics import SufficientStatistics
@@ -31,9 +30,8 @@ RECIPES = [
     Ridge(3.0, "both"),
     PLS(0.25),
     Procrustes(),
-    Blend(RCCA((3.0, 3.0), 1.0), Procrustes(), 0.25),
-    Blend(RCCA((3.0, 3.0), 1.0), Centering(), 0.25),
-    Blend(RCCA((3.0, 3.0), 1.0), RawCosine(), 0.5),
+    Average(Procrustes(), RCCA((3.0, 3.0), 1.0), 0.75),
+    Average(Centering(), RCCA((3.0, 3.0), 1.0), 0.25),
     QueryOnly(RCCA((1.0, 1.0), 1.0)),
 ]
 

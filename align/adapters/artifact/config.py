@@ -45,7 +45,7 @@ from align.adapters.recipes.formulas import Direction
 from align.adapters.recipes.recipe import (
     PLS,
     RCCA,
-    Blend,
+    Average,
     Centering,
     Procrustes,
     QueryOnly,
@@ -212,7 +212,7 @@ _RECIPES = {
     "procrustes": Kind(Procrustes, {}, Procrustes),
     "centering": Kind(Centering, {}, Centering),
     "raw_cosine": Kind(RawCosine, {}, RawCosine),
-    "blend": Kind(Blend, {"first": Object, "second": Object, "weight": Share}, Blend),
+    "average": Kind(Average, {"first": Object, "second": Object, "weight": Share}, Average),
     "query_only": Kind(QueryOnly, {"recipe": Object}, QueryOnly),
 }
 _STATISTICS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,6 +12,8 @@ from align.adapters.maps.linear import BlendMap, LinearMap, SideMap
 from align.adapters.recipes.moments import Paired
 
 Direction = Literal["forward", "backward", "both"]
+
+NEGLIGIBLE = 1e-6  # share of the largest singular value that float32 cannot tell from none
 
 
 def canonical(moments: Paired, ridge: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,3 +86,56 @@ def procrustes_maps(moments: Paired) -> tuple[LinearMap, LinearMap]:
     u, _, vt = moments.singular
     rotation = moments.source.vectors @ u @ vt @ moments.target.vectors.T
     return moments.maps(rotation, moments.eyes()[1])
+
+
+def averaged_maps(
+    moments: Paired, forms: Sequence[tuple[float, Tensor, Tensor]], *, identity: float = 0.0
+) -> tuple[LinearMap, LinearMap]:
+    """Maps under which the inner product of two prepared rows is a weighted mean of bilinear forms.
+
+    Each of ``forms`` is a weight and what two maps multiply rows by, ``A`` ``(d_source, r)`` and
+    ``B`` ``(d_target, r)`` in the span of the pairs; it stands for ``A @ B.T`` over its typical
+    size, ``sqrt(tr(A.T C_x A) tr(B.T C_y B))``. ``identity`` is the weight of the cosine of
+    centred rows, for sides of one width. With ``U S V.T`` the singular value decomposition of the
+    mean ``M``, the maps are ``U S^1/2`` and ``V S^1/2``: no wider than one of the forms, or than
+    the rows if they have a share.
+    """
+    x, y = moments.source, moments.target
+    u, v = x.vectors, y.vectors
+    inside = moments.cross.new_zeros(moments.cross.shape)  # M = u @ inside @ v.T, but for identity
+    for weight, a, b in forms:
+        left, right = u.T @ a.to(u.dtype), v.T @ b.to(v.dtype)
+        size = _energy(left, x.values) * _energy(right, y.values)
+        inside += (weight / size) * (left @ right.T)
+    if not identity:
+        a, b = _halves(inside)
+        return moments.maps(u @ a, v @ b)
+    share = identity / (x.values.sum() * y.values.sum()).sqrt()
+    spanned = u.shape[1] + v.shape[1]
+    # Outside of what the pairs span there is nothing but the identity, which needs no solving.
+    basis = torch.eye(len(u), dtype=u.dtype, device=u.device)
+    if spanned < len(u):
+        basis = torch.linalg.qr(torch.cat([u, v], dim=1), mode="complete").Q
+    within, beyond = basis[:, :spanned], basis[:, spanned:]
+    whole = (within.T @ u) @ inside @ (v.T @ within)
+    whole.diagonal().add_(share)
+    a, b = (torch.cat([within @ half, share.sqrt() * beyond], dim=1) for half in _halves(whole))
+    return moments.maps(a, b)
+
+
+def _energy(coordinates: Tensor, values: Tensor) -> Tensor:
+    """Root of the mean squared length of mapped rows, from their map in the eigenbasis."""
+    return (values @ coordinates.square()).sum().sqrt()
+
+
+def _halves(m: Tensor) -> tuple[Tensor, Tensor]:
+    """``U S^1/2`` and ``V S^1/2`` of a matrix, from an eigenproblem of its narrower side."""
+    if m.shape[0] > m.shape[1]:
+        b, a = _halves(m.T)
+        return a, b
+    wide = m.double()  # its square has half of the digits
+    squares, u = torch.linalg.eigh(wide @ wide.T)
+    values = squares.clamp_min(0).sqrt()
+    found = values > NEGLIGIBLE * values[-1]
+    values, u = values[found].sqrt(), u[:, found]
+    return (u * values).to(m.dtype), (wide.T @ (u / values)).to(m.dtype)

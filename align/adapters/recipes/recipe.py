@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap, SideMap
+from align.adapters.maps.linear import IdentityMap, LinearMap, SideMap
 from align.adapters.recipes.formulas import (
     Direction,
+    averaged_maps,
     pls_maps,
     procrustes_maps,
     rcca_maps,
@@ -31,6 +32,9 @@ class RCCA:
         """The two maps."""
         return rcca_maps(moments, self.ridge, self.power)
 
+    def __str__(self) -> str:
+        return f"rcca(ridge=({self.ridge[0]:g}, {self.ridge[1]:g}), power={self.power:g})"
+
 
 @dataclass(frozen=True, slots=True)
 class Ridge:
@@ -43,6 +47,9 @@ class Ridge:
         """The two maps."""
         return ridge_maps(moments, self.ridge, self.direction)
 
+    def __str__(self) -> str:
+        return f"ridge({self.direction}, ridge={self.ridge:g})"
+
 
 @dataclass(frozen=True, slots=True)
 class PLS:
@@ -54,6 +61,9 @@ class PLS:
         """The two maps."""
         return pls_maps(moments, self.power)
 
+    def __str__(self) -> str:
+        return f"pls(power={self.power:g})"
+
 
 @dataclass(frozen=True, slots=True)
 class Procrustes:
@@ -63,6 +73,9 @@ class Procrustes:
         """The two maps."""
         return procrustes_maps(moments)
 
+    def __str__(self) -> str:
+        return "procrustes"
+
 
 @dataclass(frozen=True, slots=True)
 class Centering:
@@ -71,6 +84,9 @@ class Centering:
     def __call__(self, moments: Paired) -> MapPair:
         """The two maps."""
         return moments.maps(*moments.eyes())
+
+    def __str__(self) -> str:
+        return "centering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +98,44 @@ class RawCosine:
         source, target = (IdentityMap(width) for width in moments.widths)
         return source, target
 
+    def __str__(self) -> str:
+        return "raw cosine"
+
 
 @dataclass(frozen=True, slots=True)
-class Blend:
-    """Two recipes side by side; ``weight`` is that of the second, in (0, 1)."""
+class Average:
+    """Two linear recipes as one, their bilinear forms averaged; ``weight`` of the second, (0, 1).
+
+    Beside the centred cosine this shrinks what was learned towards the encoders as they are: the
+    fewer the pairs, the more of them is noise.
+    """
 
     first: Recipe
     second: Recipe
     weight: float
 
+    def __post_init__(self) -> None:
+        for recipe in (self.first, self.second):
+            if not isinstance(recipe, RCCA | PLS | Procrustes | Centering):
+                raise ValueError(
+                    "an average needs recipes that make one linear map a side: RCCA, PLS, "
+                    f"Procrustes or Centering; got {recipe}. Average those, or use it alone."
+                )
+
     def __call__(self, moments: Paired) -> MapPair:
         """The two maps."""
-        pairs = zip(self.first(moments), self.second(moments), strict=True)
-        source, target = (BlendMap(maps, (1 - self.weight, self.weight)) for maps in pairs)
-        return source, target
+        forms, identity = [], 0.0
+        for recipe, weight in ((self.first, 1 - self.weight), (self.second, self.weight)):
+            if isinstance(recipe, Centering):
+                identity += weight
+                continue
+            source, target = recipe(moments)
+            assert isinstance(source, LinearMap) and isinstance(target, LinearMap)
+            forms.append((weight, source.weight, target.weight))
+        return averaged_maps(moments, forms, identity=identity)
+
+    def __str__(self) -> str:
+        return f"{1 - self.weight:g} {self.first} + {self.weight:g} {self.second}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ FitAdapter = Callable[[PairedEmbeddings], Adapter]
 log = logging.getLogger(__name__)
 
 MIN_PAIRS = 20
+WORTH = 0.5  # standard errors of gain over the raw cosine
 
 
 class _Timed:
@@ -96,11 +97,12 @@ def fit(
     vectors, ``Embeddings``. Where captions share an image, say so as ``groups`` there.
 
     Closed-form maps (regularised CCA with power weights, ridge both ways, PLS, Procrustes, and the
-    raw and centred cosine where the widths agree) and blends of two are compared on folds that keep
-    groups whole. The best is refitted on all pairs; a hubness correction and a gallery expansion
-    are added where they gain more than a standard error, and a shift trained on top
+    raw and centred cosine where the widths agree) and averages of two are compared on folds that
+    keep groups whole. The best is refitted on all pairs; a hubness correction and a gallery
+    expansion are added where they gain more than a standard error, and a shift trained on top
     (``align.fitting.model_selection.stacked_residual``) where it gains two. If nothing beats the
-    raw cosine of encoders of equal width by two, the identity comes back and the card says so.
+    raw cosine of encoders of equal width by half of one, or held-out pairs are found no more often
+    than by chance, the identity comes back and the card says so.
 
     The gallery of a fold holds at most 1,000 held-out pairs, one per group. Nothing outside
     ``train`` is looked at. The same data and seed give the same adapter.
@@ -212,15 +214,11 @@ def fit(
             wanted = effort == "best" and len(train) >= ENOUGH and folds >= FEWEST_FOLDS
             wanted = wanted and not updatable
         if wanted:
-            # A blend has twice the coordinates, and takes several times as long to train.
-            single = search.single
             with timed.stage("refine", "refinement", refinement_steps(cv)) as step:
-                refinement = judge(cv, single, gallery, query_only=query_only, step=step)
+                refinement = judge(cv, search.best, gallery, query_only=query_only, step=step)
             if refinement.improves:
-                base, gallery = single, refinement.gallery
+                gallery = refinement.gallery
                 with timed.stage("refined", "final refinement", cv.k + 1) as step:
-                    if base is not search.best:
-                        maps = base.build(cv.moments(base.roots))
                     maps = refine_maps(cv, base, maps, step=step)
         steps = [
             *tried_shares,
@@ -231,22 +229,21 @@ def fit(
             name = f"residual of {HIDDEN} hidden units"
             steps.append(Step("refine", name, refinement.gallery.outcome, refinement.improves))
         outcome, raw = gallery.outcome, score_raw(cv)
+        with timed.stage("chance", "comparison with chance"):
+            chance = against_chance(cv, outcome, raw)
         gain = None if raw is None else outcome.gain_over(raw.first(len(outcome.reciprocal_ranks)))
-        harmful = gain is not None and not gain.exceeds(2)
-        if harmful:
-            method, maps, reference = "identity", identity_maps(*cv.widths), None
-            verdict = f"nothing beat the raw cosine by two standard errors ({gain})"
+        why_not = None if gain is None else _why_not(gain, chance)
+        if why_not is not None:
+            assert raw is not None
+            method, maps, reference, verdict = "identity", identity_maps(*cv.widths), None, why_not
+            steps, chance = [s._replace(chosen=False) for s in steps], against_chance(cv, raw, raw)
         else:
             method, reference = base.name, gallery.reference(cv, maps)
             if refinement is not None and refinement.improves:
                 method += " + mlp residual"
             verdict = _verdict(search, gallery, gain, refinement)
         if raw is not None:
-            if harmful:
-                steps, outcome = [step._replace(chosen=False) for step in steps], raw
-            steps.append(Step("identity", "raw cosine", raw, harmful))
-        with timed.stage("chance", "comparison with chance"):
-            chance = against_chance(cv, outcome, raw)
+            steps.append(Step("identity", "raw cosine", raw, why_not is not None))
     candidates = [s.outcome.candidate(s.stage, s.name, chosen=s.chosen) for s in steps]
     card = card_of(cv, method, verdict, chance, candidates, timed.seconds)
     log.info("%s", card.verdict)
@@ -254,7 +251,7 @@ def fit(
     items = TrainingItems.of(train.source, train.target)
     calibration = calibrate(train.source, train.target, train.group_key, seed=seed)
     statistics = None
-    if updatable and not harmful:
+    if updatable and why_not is None:
         statistics = cv.statistics(base.build, base.roots, sampled=reference is not None)
     return Adapter(
         *maps,
@@ -313,6 +310,20 @@ def card_of(
     )
 
 
+def _why_not(gain: HeldOutGain, chance: AgainstChance) -> str | None:
+    """Why encoders of equal width are better left as they are, or ``None`` if they are not.
+
+    A gain over the raw cosine need not be more than a standard error: averages with the centred
+    cosine lie so near to it that little is lost where the gain was luck, and much is where a real
+    gain cannot be told in a small gallery. What nothing was learned for is another matter.
+    """
+    if not chance.better:
+        return "nothing was learned from these pairs, so the encoders are left as they are"
+    if not gain.exceeds(WORTH):
+        return f"nothing beat the raw cosine by half a standard error ({gain})"
+    return None
+
+
 def _verdict(
     search: MapSearchResult,
     gallery: GalleryChoice,
@@ -326,10 +337,9 @@ def _verdict(
     if steps:
         verdict += f"; gallery: {' and '.join(steps)}"
     if refinement is not None:
-        on = "it" if search.best is search.single else search.single.name
         kept = "is" if refinement.improves else "was not"
         seen = "" if refinement.whole else " on the first fold"
-        verdict += f"; training on top of {on} gained {refinement.gain} MRR{seen} and {kept} kept"
+        verdict += f"; training on top of it gained {refinement.gain} MRR{seen} and {kept} kept"
     return verdict
 
 

@@ -12,7 +12,7 @@ from align.adapters.recipes.formulas import Direction, canonical, power_weights
 from align.adapters.recipes.recipe import (
     PLS,
     RCCA,
-    Blend,
+    Average,
     Centering,
     MapPair,
     Procrustes,
@@ -46,7 +46,8 @@ POWERS = (0.5, 1.0, 1.5)
 FINE_POWERS = (0.25, 0.75, 2.0)
 FINALISTS = 4
 MAPS_TRIED = 45  # about so many: the median of recorded searches
-BLEND_WEIGHTS = (0.25, 0.5)
+SHARES = (0.25, 0.5, 0.75)  # of RCCA in an average with another closed form
+BOLDER = 3  # ridges at which RCCA is averaged: its own and the next smaller ones
 
 Roots = tuple[bool, bool]
 Ridges = tuple[float, float]
@@ -57,7 +58,7 @@ NO_ROOTS: Roots = (False, False)
 class MapChoice:
     """A recipe for a pair of maps, and what it scored on held-out pairs.
 
-    ``stage`` is ``"map"`` on the screening folds; ``"final"`` or ``"blend"`` on all folds.
+    ``stage`` is ``"map"`` on the screening folds; ``"final"`` or ``"average"`` on all folds.
     """
 
     name: str  # method and settings, in words
@@ -67,17 +68,15 @@ class MapChoice:
     roots: Roots = NO_ROOTS  # which sides go through the signed square root
     ridge: Ridges | None = None
     power: float | None = None  # of the weights of directions
-    blended: tuple[MapChoice, MapChoice] | None = None
     stage: str = "map"
 
 
 @dataclass(frozen=True, slots=True)
 class MapSearchResult:
-    """Everything tried, in order, the best of it, and the best that is no blend."""
+    """Everything tried, in order, and the best of it."""
 
     tried: Sequence[MapChoice]
     best: MapChoice
-    single: MapChoice
     projections: Sequence[Projection]  # every fold through its own maps, made as ``best``
 
 
@@ -94,23 +93,18 @@ class MapSearch:
         self._projections: dict[tuple[int, Roots], CanonicalProjections] = {}  # by number of fold
 
     def run(self) -> MapSearchResult:
-        """Screen families in turn on some folds, then compare the finalists on all of them.
-
-        A blend widens the space, so it must beat the best single map by two standard errors.
-        """
+        """Screen families in turn on some folds, then compare the finalists on all of them."""
         best = self._with_roots(self._search_rcca())
-        others = [self._best(choices) for choices in self._families(best)]
+        self._families(best)
         eligible = [c for c in self.tried if c.roots in (best.roots, NO_ROOTS)]
         scores = torch.tensor([choice.outcome.mrr for choice in eligible], dtype=torch.float64)
         finalists = falling_order(scores, within=MEANS)[:FINALISTS].tolist()
-        single = self._best(self._on_all_folds([eligible[at] for at in finalists]))
+        found = self._best(self._on_all_folds([eligible[at] for at in finalists]))
+        if not self.query_only:
+            found = self._best([found, *self._averaged(best, found)])
         self._projections.clear()
-        self.cv.keep_only(single.roots)
-        projected = self._projected(single)
-        best = single if self.query_only else self._blended(single, others, projected)
-        if best is not single:
-            projected = self._projected(best)
-        return MapSearchResult(self.tried, best, single, projected)
+        self.cv.keep_only(found.roots)
+        return MapSearchResult(self.tried, found, self._projected(found))
 
     def _projected(self, choice: MapChoice) -> list[Projection]:
         folds = self.cv.folds
@@ -179,8 +173,8 @@ class MapSearch:
         choices = []
         by_power = self._canonical_outcomes(ridge, powers, roots, folds)
         for power, by_fold in zip(powers, by_power, strict=True):
-            name = f"rcca(ridge=({ridge[0]:g}, {ridge[1]:g}), power={power:g}){_after(roots)}"
-            build = self._formed(RCCA(ridge, power))
+            recipe = RCCA(ridge, power)
+            name, build = f"{recipe}{_after(roots)}", self._formed(recipe)
             outcome = Outcome.pooled(by_fold, k=self.cv.k)
             choice = MapChoice(name, build, by_fold, outcome, roots, ridge=ridge, power=power)
             choices.append(self._noted(choice))
@@ -200,11 +194,16 @@ class MapSearch:
                 each = [folded(moments.maps(a * weight, b * weight)) for weight in weights]
                 by_fold.append([self._screen(maps, fold) for maps in each])
                 continue
-            if (number, roots) not in self._projections:
-                self._projections[number, roots] = CanonicalProjections(self.cv, roots, fold)
-            projected = self._projections[number, roots].at(ridge, powers)
+            projected = self._canonical_projections(number, roots).at(ridge, powers)
             by_fold.append([screen(held_out, reference) for held_out, reference in projected])
         return [list(outcomes) for outcomes in zip(*by_fold, strict=True)]
+
+    def _canonical_projections(self, number: int, roots: Roots) -> CanonicalProjections:
+        """What RCCA at all ridges shares on the fold of this number, computed once."""
+        if (number, roots) not in self._projections:
+            fold = self.cv.folds[number]
+            self._projections[number, roots] = CanonicalProjections(self.cv, roots, fold)
+        return self._projections[number, roots]
 
     def _with_roots(self, plain: MapChoice) -> MapChoice:
         """The same map after signed square roots, if that gains more than a standard error."""
@@ -219,76 +218,67 @@ class MapSearch:
             gaining.append(rooted((True, True)))
         return self._best([plain, *gaining])
 
-    def _families(self, best: MapChoice) -> list[list[MapChoice]]:
-        """Other closed forms on the same roots."""
+    def _families(self, best: MapChoice) -> None:
+        """Try other closed forms on the same roots, and the cosines where they are defined."""
         direction: Direction = "forward" if self.query_only else "both"
-
-        def pls(power: float) -> MapChoice:
-            return self._try(f"pls(power={power:g})", PLS(power), best.roots, power=power)
-
-        def ridge(k: float) -> MapChoice:
-            build = Ridge(k, direction)
-            return self._try(f"ridge({direction}, ridge={k:g})", build, best.roots, (k, k))
-
-        families = [
-            [self._try("procrustes", Procrustes(), best.roots)],
-            [pls(power) for power in (0.25, 0.5)],
-            [ridge(k) for k in (1.0, 3.0, 10.0)],
-        ]
+        self._try(Procrustes(), best.roots)
+        for power in (0.25, 0.5):
+            self._try(PLS(power), best.roots, power=power)
+        for k in (1.0, 3.0, 10.0):
+            self._try(Ridge(k, direction), best.roots, (k, k))
         if self.cv.is_comparable:
-            raw = self._try("raw cosine", RawCosine(), NO_ROOTS)
-            centred = self._try("centering", Centering(), NO_ROOTS)
-            families.append([raw, centred])
-        return families
+            self._try(RawCosine(), NO_ROOTS)
+            self._try(Centering(), NO_ROOTS)
 
-    def _blended(
-        self, best: MapChoice, others: Sequence[MapChoice], projected: Sequence[Projection]
-    ) -> MapChoice:
-        """The best map with a share of the best other family, if that gains two standard errors."""
-        suitable = [c for c in others if c.roots == best.roots and c.build is not best.build]
-        winner = best
-        if not suitable:
-            return winner
-        other = self._best(suitable)
-        by_weight = self._blend_outcomes(projected, other)
-        for weight, by_fold in zip(BLEND_WEIGHTS, by_weight, strict=True):
-            name = f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
-            outcome = Outcome.pooled(by_fold, k=self.cv.k)
-            build, pair = Blend(best.build, other.build, weight), (best, other)
-            blend = self._noted(
-                MapChoice(name, build, by_fold, outcome, best.roots, blended=pair, stage="blend")
-            )
-            if outcome.improves_on(best.outcome) and outcome.mrr > winner.outcome.mrr + MEANS:
-                winner = blend
-        return winner
+    def _averaged(self, best: MapChoice, found: MapChoice) -> list[MapChoice]:
+        """RCCA averaged with a form that learns less, on all folds, if the screening prefers it.
 
-    def _blend_outcomes(
-        self, best: Sequence[Projection], other: MapChoice
-    ) -> list[tuple[Outcome, ...]]:
-        """Outcomes on all folds of ``BLEND_WEIGHTS`` of ``other``, whose cosines serve them all."""
+        ``best`` is the best RCCA and ``found`` the best map so far. In an average RCCA may be
+        bolder, so smaller ridges are tried too. The screening takes the mean of two cosines for the
+        cosine under the average, which differs only in how rows are normalised and needs no
+        decomposition for each.
+        """
+        roots = found.roots
+        assert best.ridge is not None and best.power is not None
+        at = [RIDGES.index(ridge) for ridge in best.ridge]
+        lower = [(RIDGES[max(0, at[0] - i)], RIDGES[max(0, at[1] - i)]) for i in range(BOLDER)]
+        members = [RCCA(ridge, best.power) for ridge in dict.fromkeys(lower)]
+        anchor = Centering() if self.cv.is_comparable else Procrustes()
+        recipes = [Average(anchor, member, share) for member in members for share in SHARES]
         by_fold = []
-        for fold, (held_out, reference) in zip(self.cv.folds, best, strict=True):
-            few = reference[0][:MAP_REFERENCE], reference[1][:MAP_REFERENCE]
-            one = Similarities.of(held_out, few)
-            two = self._similarities(other.build(self.cv.moments(other.roots, fold)), fold)
-            blends = [one.blended(two, weight) for weight in BLEND_WEIGHTS]
-            by_fold.append([blend.outcome(SCREENING) for blend in blends])
-        return list(zip(*by_fold, strict=True))
+        for number, fold in enumerate(self.cv.screening_folds):
+            one = self._similarities(anchor(self.cv.moments(roots, fold)), fold)
+            canonical = self._canonical_projections(number, roots)
+            blends = []
+            for member in members:
+                (projected,) = canonical.at(member.ridge, (member.power,))
+                two = Similarities.of(*projected)
+                blends += [one.blended(two, share).outcome(SCREENING) for share in SHARES]
+            by_fold.append(blends)
+        screened = [Outcome.pooled(each, k=self.cv.k) for each in zip(*by_fold, strict=True)]
+        at_best = first_best([outcome.mrr for outcome in screened])
+        so_far = Outcome.pooled(found.by_fold[: len(by_fold)], k=self.cv.k)
+        if screened[at_best].mrr <= so_far.mrr + MEANS:
+            return []
+        recipe = recipes[at_best]
+        on_all = self._outcomes(recipe, roots, self.cv.folds)
+        outcome = Outcome.pooled(on_all, k=self.cv.k)
+        name = f"{recipe}{_after(roots)}"
+        return [self._noted(MapChoice(name, recipe, on_all, outcome, roots, stage="average"))]
 
     def _try(
         self,
-        name: str,
-        build: Recipe,
+        recipe: Recipe,
         roots: Roots,
         ridge: Ridges | None = None,
         power: float | None = None,
-    ) -> MapChoice:
-        """Screen one recipe under a name that says which sides are rooted."""
-        formed = self._formed(build)
+    ) -> None:
+        """Screen one recipe; its name says which sides are rooted."""
+        formed = self._formed(recipe)
         by_fold = self._outcomes(formed, roots, self.cv.screening_folds)
         outcome = Outcome.pooled(by_fold, k=self.cv.k)
-        name += _after(roots)
-        return self._noted(MapChoice(name, formed, by_fold, outcome, roots, ridge, power))
+        name = f"{recipe}{_after(roots)}"
+        self._noted(MapChoice(name, formed, by_fold, outcome, roots, ridge, power))
 
     def _formed(self, build: Recipe) -> Recipe:
         return QueryOnly(build) if self.query_only else build

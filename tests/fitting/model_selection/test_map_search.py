@@ -2,17 +2,25 @@ import pytest
 import torch
 
 from align.adapters.maps.linear import IdentityMap
+from align.adapters.recipes.recipe import RCCA, Average, Centering, Procrustes
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.cross_validation import MAP_REFERENCE, CrossValidation, Unpaired
 from align.fitting.model_selection.map_search import (
-    BLEND_WEIGHTS,
+    BOLDER,
     FINALISTS,
     NO_ROOTS,
     POWERS,
     RIDGES,
+    SHARES,
     MapSearch,
 )
-from align.fitting.model_selection.outcome import Outcome, score, screen
+from align.fitting.model_selection.outcome import (
+    SCREENING,
+    Outcome,
+    Similarities,
+    score,
+    screen,
+)
 from tests.helpers.planted import shared_factors, unit
 
 
@@ -74,18 +82,15 @@ def test_the_four_best_maps_meet_on_all_folds_and_the_best_of_them_leads(kind, r
     by_score = sorted(screened, key=lambda choice: -choice.outcome.mrr)
     assert [f.name for f in finals] == [choice.name for choice in by_score[:FINALISTS]]
     assert {len(f.outcome.reciprocal_ranks) for f in finals} == {60 * cv.repeats}
-    best = max(finals, key=lambda choice: choice.outcome.mrr)
-    blends = [choice for choice in search.tried if choice.stage == "blend"]
-    better = [choice for choice in blends if choice.outcome.improves_on(best.outcome)]
-    assert search.best is max(better, key=lambda choice: choice.outcome.mrr, default=best)
+    averages = [choice for choice in search.tried if choice.stage == "average"]
+    assert search.best is max(finals + averages, key=lambda choice: choice.outcome.mrr)
 
 
 def test_where_all_folds_screen_there_is_no_second_round():
     cv, search = searched(*shared_factors(30, (6, 5), shared=3, noise=0.5), folds=2)
     assert cv.screening_folds == cv.folds
     assert "final" not in {choice.stage for choice in search.tried}
-    screened = [choice for choice in search.tried if choice.stage == "map"]
-    assert search.best is max(screened, key=lambda choice: choice.outcome.mrr)
+    assert search.best is max(search.tried, key=lambda choice: choice.outcome.mrr)
 
 
 def test_the_search_over_ridges_ends_where_no_neighbour_is_better(both):
@@ -125,7 +130,7 @@ def test_a_query_only_search_leaves_every_target_as_it_is(query_only, rng):
     for choice in search.tried:
         source, target = choice.build(cv.moments(choice.roots))
         torch.testing.assert_close(target(y), unit(y))
-        assert source.dim == 10 and choice.stage != "blend", choice.name
+        assert source.dim == 10 and choice.stage != "average", choice.name
 
 
 def test_a_query_only_map_is_the_two_maps_in_a_row(both, query_only):
@@ -152,33 +157,38 @@ def test_a_signed_root_is_taken_where_an_encoder_squared_its_values():
     assert straight.best.roots == (False, False)
 
 
-def test_a_blend_mixes_the_cosines_of_its_parts(both):
+def test_the_average_of_rcca_with_another_form_is_the_best_of_those_screened(both):
     cv, search = both
-    blends = [choice for choice in search.tried if choice.stage == "blend"]
-    assert len(blends) == len(BLEND_WEIGHTS)
-    finals = [choice for choice in search.tried if choice.stage == "final"]
-    best = max(finals, key=lambda choice: choice.outcome.mrr)
-    moments, rows = cv.moments((False, False)), torch.arange(9)
-    for blend, weight in zip(blends, BLEND_WEIGHTS, strict=True):
-        assert blend.blended[0] is best
-        other = blend.blended[1]
-        assert blend.name == f"{1 - weight:g} {best.name} + {weight:g} {other.name}"
+    (average,) = [choice for choice in search.tried if choice.stage == "average"]
+    plain = [c for c in search.tried if c.stage == "map" and "rcca" in c.name]
+    best = max((c for c in plain if c.roots == search.best.roots), key=lambda c: c.outcome.mrr)
+    at = [RIDGES.index(ridge) for ridge in best.ridge]
+    lower = [tuple(RIDGES[max(0, i - step)] for i in at) for step in range(BOLDER)]
 
-        def cosines(choice):
-            x, y = cv.project(choice.build(moments), rows)
-            return x @ y.T
+    def cosines(recipe, fold):
+        maps = recipe(cv.moments(average.roots, fold))
+        held_out = cv.project(maps, fold.held_out)
+        return Similarities.of(held_out, cv.project(maps, fold.reference[:MAP_REFERENCE]))
 
-        expected = (1 - weight) * cosines(best) + weight * cosines(other)
-        torch.testing.assert_close(cosines(blend), expected)
+    scores = {}
+    for ridge in lower:
+        for share in SHARES:
+            by_fold = []
+            for fold in cv.screening_folds:
+                one, two = cosines(Procrustes(), fold), cosines(RCCA(ridge, best.power), fold)
+                by_fold.append(one.blended(two, share).outcome(SCREENING))
+            scores[ridge, share] = Outcome.pooled(by_fold, k=cv.k).mrr
+    (ridge, share) = max(scores, key=scores.get)
+    assert average.build == Average(Procrustes(), RCCA(ridge, best.power), share)
+    assert average.name.startswith(f"{1 - share:g} procrustes + {share:g} rcca(")
 
 
-def test_a_blend_that_gains_less_than_two_errors_is_not_taken():
-    _, search = searched(*shared_factors(60, (12, 10), shared=6, noise=1.0, seed=1), folds=2)
-    blends = [choice for choice in search.tried if choice.stage == "blend"]
-    best = max(blends, key=lambda choice: choice.outcome.mrr)
-    gain, error = best.outcome.gain_over(search.best.outcome)
-    assert 0 < gain < 2 * error
-    assert search.best.stage != "blend"
+def test_few_pairs_of_one_space_are_averaged_with_the_centred_cosine(rng):
+    shared = torch.randn(60, 24, generator=rng)
+    sides = (shared + 0.8 * torch.randn(60, 24, generator=rng) + 0.3 for _ in range(2))
+    _, search = searched(*sides)
+    (average,) = [choice for choice in search.tried if choice.stage == "average"]
+    assert average.build.first == Centering()
 
 
 def test_a_root_that_gains_less_than_an_error_is_not_taken():

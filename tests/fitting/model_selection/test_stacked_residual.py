@@ -1,13 +1,12 @@
 """Training on top of a closed form: beside vectors of pairs it has not seen, behind a gate."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 import align
-from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
+from align.adapters.maps.linear import IdentityMap, LinearMap
 from align.adapters.maps.residual import ResidualMap
+from align.adapters.recipes.recipe import RCCA, Average, Procrustes
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection import stacked_residual as refining
 from align.fitting.model_selection.cross_validation import CrossValidation, Unpaired
@@ -16,7 +15,7 @@ from align.fitting.model_selection.gallery_correction import (
     GalleryChoice,
     choose_gallery,
 )
-from align.fitting.model_selection.map_search import MapSearch, _blend
+from align.fitting.model_selection.map_search import MapSearch
 from align.fitting.model_selection.outcome import HeldOutGain, Outcome
 from align.fitting.training.config import TrainConfig
 from tests.helpers.planted import mean_reciprocal_rank, rotation, shared_factors
@@ -185,24 +184,21 @@ def test_a_query_only_refinement_leaves_targets_alone():
 
 
 @pytest.mark.usefixtures("given_to_training")
-def test_training_starts_from_the_best_map_that_is_no_blend(monkeypatch):
-    """A blend is kept where training gains nothing, and given up where it does."""
+def test_training_starts_from_the_best_map_also_where_that_is_an_average(monkeypatch):
 
-    def blended(search, best, others, projected):
-        blend = replace(best, name="a blend", build=_blend(best, others[0], 0.25))
-        search.tried.append(blend)
-        return blend
+    def averaged(search, best, found):
+        recipe = Average(Procrustes(), RCCA(best.ridge, best.power), 0.5)
+        perfect = replace(found.outcome, reciprocal_ranks=torch.ones(120).double())
+        average = replace(found, name="an average", build=recipe, outcome=perfect)
+        return [search._noted(average)]
 
-    monkeypatch.setattr(MapSearch, "_blended", blended)
-    data = PairedEmbeddings.from_arrays(*shared_factors(120, (12, 10), shared=6, noise=0.7))
-    kept = fit(data, folds=3, refine=True)
-    assert isinstance(kept.source_map, BlendMap) and kept.card.method == "a blend"
+    monkeypatch.setattr(MapSearch, "_averaged", averaged)
     monkeypatch.setattr(refining.Refinement, "improves", property(lambda refinement: True))
+    data = PairedEmbeddings.from_arrays(*shared_factors(120, (12, 10), shared=6, noise=0.7))
     trained = fit(data, folds=3, refine=True)
     assert isinstance(trained.source_map.inner, LinearMap)
-    (name,) = [c.name for c in trained.card.candidates if c.chosen and c.stage in ("map", "final")]
-    assert trained.card.method == f"{name} + mlp residual" and name != "a blend"
-    assert f"training on top of {name} gained" in trained.card.verdict
+    assert trained.card.method == "an average + mlp residual"
+    assert "training on top of it gained" in trained.card.verdict
 
 
 def test_few_pairs_are_not_refined_unless_asked():
