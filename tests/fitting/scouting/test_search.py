@@ -82,10 +82,11 @@ def test_encoders_that_each_show_half_are_put_side_by_side(numbered, looked_up, 
 
 
 def test_no_part_is_added_that_only_luck_speaks_for(numbered, looked_up, drawn, monkeypatch):
-    factors = drawn(6, 0)
-    best = looked_up("clear", factors + 0.3 * drawn(6, 1))
-    others = [looked_up(f"noise {seed}", drawn(6, seed)) for seed in range(20, 28)]
-    target = looked_up("target", factors + 0.3 * drawn(6, 2))
+    clear = drawn(6, 0) + 0.3 * drawn(6, 1)
+    best = looked_up("clear", clear)
+    # Of many that tell nothing new, one seems to by luck.
+    others = [looked_up(f"copy {seed}", clear + 0.1 * drawn(6, seed)) for seed in range(20, 28)]
+    target = looked_up("target", drawn(6, 0) + 0.3 * drawn(6, 2))
     widths = []
     keep = search._Search._keep_if_wider_is_better
 
@@ -212,6 +213,16 @@ def test_an_interruption_says_that_vectors_are_kept_and_scores_are_not(
     with pytest.raises(KeyboardInterrupt) as caught:
         scout(numbered, sources=sources, targets=[target], store=store)
     assert "Vectors are kept in the store; scores are not." in caught.value.__notes__[0]
+
+
+def test_intervals_widen_with_the_number_of_candidates(planted, numbered):
+    sources, target = planted
+    compared = [sources[0], sources[2]], [sources[0], sources[2], sources[1]]
+    few, many = (
+        scout(numbered, sources=some, targets=[target], most_parts=1).pairs[1] for some in compared
+    )
+    assert (few.source.name, many.mrr) == ("blurred", few.mrr)
+    assert many.margin / few.margin == pytest.approx(errors_for(2) / errors_for(1))
 
 
 def test_more_comparisons_ask_for_more_standard_errors():
