@@ -1,5 +1,7 @@
 """Training on top of a closed form: beside vectors of pairs it has not seen, behind a gate."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
