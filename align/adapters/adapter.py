@@ -13,6 +13,7 @@ from align._checks import check_matrix, check_no_zero_rows, check_side
 from align._display.panel import render
 from align.adapters.artifact import files
 from align.adapters.calibration.calibration import Calibration
+from align.adapters.calibration.held_out import calibration_of
 from align.adapters.card import Card
 from align.adapters.components import Components
 from align.adapters.corrections.preference import Preference
@@ -43,7 +44,8 @@ class Adapter(nn.Module):
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
-        calibration: What tells items unlike those of training, or ``None`` where that is not known.
+        calibration: What turns scores into probabilities and tells items unlike those of training,
+            or ``None`` where that is not known.
         statistics: What ``update`` needs of the pairs so far, or ``None``.
         card: How this adapter came to be.
 
@@ -214,6 +216,46 @@ class Adapter(nn.Module):
         self.check_fingerprint("source", pairs.source_fingerprint)
         self.check_fingerprint("target", pairs.target_fingerprint)
         return items.include(pairs.source, pairs.target)
+
+    def calibrated(
+        self, held_out: PairedEmbeddings | Vectors, target: Vectors | None = None
+    ) -> Adapter:
+        """The same adapter with a calibration from pairs that it was not fitted on.
+
+        ``align.fit`` calibrates by itself, from pairs that it holds out. Call this for an adapter
+        of another origin or trained further, and where queries have changed since training.
+
+        Args:
+            held_out: 20 pairs or more, better some hundreds; or their sources, ``(n, d_source)``.
+            target: Their targets, ``(n, d_target)``, unless ``held_out`` holds both sides.
+
+        Raises:
+            ValueError: There are fewer pairs or only one group, some were trained on, they are of
+                other encoders or widths, or have a zero row.
+
+        Examples:
+            >>> import numpy as np, align
+            >>> from align.adapters.closed_form.rcca import rcca
+            >>> rng = np.random.default_rng(0)
+            >>> x = rng.standard_normal((400, 8)).astype("f4")
+            >>> pairs = align.PairedEmbeddings.from_arrays(x, x @ rng.standard_normal((8, 12)))
+            >>> train, held_out = pairs.split(test=0.5)
+            >>> adapter = rcca(train.source, train.target).calibrated(held_out)
+            >>> adapter.calibration.confidence("source").gallery
+            200
+        """
+        pairs = as_pairs(held_out, target)
+        self.check_fingerprint("source", pairs.source_fingerprint)
+        self.check_fingerprint("target", pairs.target_fingerprint)
+        if self.training_items is not None:
+            known = int(self.trained_on(pairs).sum())
+            if known:
+                raise ValueError(
+                    "a calibration needs pairs that the adapter was not fitted on; it was fitted "
+                    f"on {known:,} of these {len(pairs):,}, or holds an item of theirs. Keep those "
+                    "apart: held_out.take(~adapter.trained_on(held_out))."
+                )
+        return self.replaced(calibration=calibration_of(pairs, self.queries, self.gallery))
 
     @torch.inference_mode()
     def typicality(self, x: Vectors, *, side: Side = "source") -> Tensor:

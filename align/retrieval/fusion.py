@@ -165,7 +165,10 @@ def _fused(
             merged[hit.id] = known._replace(modality=kind, metadata=known.metadata or hit.metadata)
         # Added up exactly, so that a tie does not depend on the order of the rankings.
         items = [
-            item._replace(score=math.fsum(own.get(item.id, lacking) for own, lacking in worth))
+            item._replace(
+                score=math.fsum(own.get(item.id, lacking) for own, lacking in worth),
+                confidence=None,
+            )
             for item in merged.values()
         ]
         fused.append(of_same_query(sorted(items, key=lambda hit: -hit.score), answers))

@@ -33,6 +33,8 @@ class Hit(NamedTuple):
             included, or MaxSim of several vectors; higher is better.
         modality: Kind of the item, such as ``"image"``, or ``None`` where nobody said.
         metadata: What was stored beside the item.
+        confidence: The probability that this is the right item, given that the right one is in the
+            index; in [0, 1]. ``None`` where scores are not calibrated.
 
     Examples:
         >>> from align import Hit
@@ -45,6 +47,7 @@ class Hit(NamedTuple):
     score: float
     modality: str | None = None
     metadata: Mapping[str, Any] = NOTHING
+    confidence: float | None = None
 
     def __repr__(self) -> str:
         return hit_line(self)

@@ -24,6 +24,8 @@ class _Hit(Protocol):
     def modality(self) -> str | None: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def confidence(self) -> float | None: ...
 
 
 class _Hits(Protocol):
@@ -35,9 +37,10 @@ class _Hits(Protocol):
 
 
 def hit_line(hit: _Hit) -> str:
-    """``Hit('42', 0.713, image, path='a.jpg')``."""
+    """``Hit('42', 0.713, 41 % sure, image, path='a.jpg')``."""
+    sure = "" if hit.confidence is None else f"{sureness(hit.confidence)} sure"
     fields = (f"{shortened(name, 20)}={_value(held, 40)}" for name, held in hit.metadata.items())
-    return one_line("Hit", _id(hit), _score(hit), hit.modality or "", *fields)
+    return one_line("Hit", _id(hit), _score(hit), sure, hit.modality or "", *fields)
 
 
 def hits_line(hits: Sequence[_Hit], *, query: Any) -> str:
@@ -52,7 +55,7 @@ def hits_text(hits: Sequence[_Hit], *, query: Any) -> str:
     if not hits:
         return head
     shown = [
-        [f"{rank:>4}", f"{_score(hit)}  {shortened(hit.id, 30)}  {_words(hit)}".rstrip()]
+        [f"{rank:>4}", f"{_scores(hit)}  {shortened(hit.id, 30)}  {_words(hit)}".rstrip()]
         for rank, hit in enumerate(hits, start=1)
     ]
     return "\n".join([head, *("  ".join(row) for row in shown)])
@@ -127,13 +130,16 @@ def _title(number: int, hits: _Hits) -> str:
 
 def _table(hits: Sequence[_Hit], folder: Path | None, *, title: str = "", of: int = 0) -> Table:
     kinds = {hit.modality for hit in hits}
+    known = any(hit.confidence is not None for hit in hits)
     fields = [_fields(hit) for hit in hits]
     rows: list[list[Cell]] = []
     for rank, (hit, held) in enumerate(zip(hits, fields, strict=True), start=1):
         row: list[Cell] = [rank, _score(hit), _item(hit, folder), shortened(hit.id, 60)]
+        if known:
+            row.append("" if hit.confidence is None else sureness(hit.confidence))
         row += [hit.modality or ""] if len(kinds) > 1 else []
         rows.append([*row, held] if any(fields) else row)
-    columns = ["", "score", "item", "id"]
+    columns = ["", "score", "item", "id", *(["confidence"] if known else [])]
     columns += ["modality"] if len(kinds) > 1 else []
     columns += ["metadata"] if any(fields) else []
     note = f"the best {len(hits)} of {of:,}" if of > len(hits) else ""
@@ -183,6 +189,16 @@ def _score(hit: _Hit) -> str:
         return f"{float(hit.score):.3f}"
     except (TypeError, ValueError):  # of a searcher that is not ours
         return shortened(hit.score, 12)
+
+
+def _scores(hit: _Hit) -> str:
+    """The score, and the confidence where there is one."""
+    return _score(hit) + ("" if hit.confidence is None else f"  {sureness(hit.confidence):>6}")
+
+
+def sureness(confidence: float) -> str:
+    """A probability in per cent; ``"< 1 %"`` below one of them."""
+    return "< 1 %" if confidence < 0.01 else f"{100 * confidence:.0f} %"
 
 
 def _id(hit: _Hit) -> str:

@@ -66,7 +66,9 @@ def rescore_hits(
     pairs = [(row, row_of[hit.id]) for row, ranking in enumerate(hits) for hit in ranking]
     with torch.no_grad():
         scores = iter(maxsim_pairs(queries, items, pairs).tolist())
-    rescored = [[hit._replace(score=next(scores)) for hit in ranking] for ranking in hits]
+    rescored = [
+        [hit._replace(score=next(scores), confidence=None) for hit in ranking] for ranking in hits
+    ]
     for ranking in rescored:
         ranking.sort(key=lambda hit: hit.score, reverse=True)  # equal ones keep their order
     paired = zip(rescored, hits, strict=True)

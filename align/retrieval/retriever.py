@@ -12,6 +12,7 @@ from torch import Tensor
 from align._checks import as_list, check_length
 from align._display.interruption import saying_what_is_kept
 from align._display.panel import render
+from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.data.encoding import Cache, Encoder
 from align.data.modality import Modality
@@ -206,11 +207,7 @@ class Retriever:
         items = as_list("items", items)
         if not items:
             return SearchResults()
-        queries = packed(
-            self.embedder.queries(
-                items, side=self.query_side, modality=modality, instruction=instruction
-            )
-        )
+        queries = self._queries(items, modality, instruction)
         found = self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
         return SearchResults(found, queries=items)
 
@@ -255,6 +252,38 @@ class Retriever:
             names=names,
             top=top,
         )
+
+    def search_set(
+        self,
+        items: Sequence[Any],
+        *,
+        coverage: float = 0.9,
+        where: Where | None = None,
+        modality: str | Sequence[str] | None = None,
+        instruction: str | None = None,
+    ) -> SearchResults:
+        """For each query the items that may be right, as many as that takes; see the index.
+
+        ``coverage`` and ``where`` are those of ``Index.search_set``, the others those of
+        ``Embedder.queries``, and so are the errors.
+        """
+        items = as_list("items", items)
+        if not items:
+            return SearchResults()
+        queries = self._queries(items, modality, instruction)
+        found = self.index.search_set(queries, coverage=coverage, where=where)  # type: ignore[arg-type]  # which refuses packed ones
+        return SearchResults(found, queries=items)
+
+    def _queries(
+        self, items: Sequence[Any], modality: str | Sequence[str] | None, instruction: str | None
+    ) -> Tensor | MultiVector:
+        """Encoded queries for the adapter of the index to map, or packed by its head."""
+        encoded = self.embedder.encode(
+            items, side=self.query_side, modality=modality, instruction=instruction
+        )
+        if isinstance(self.index.adapter, Adapter):
+            return encoded.vectors
+        return packed(self.embedder.to_queries(encoded))
 
 
 def _none_is_in() -> str:

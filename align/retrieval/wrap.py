@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from align._checks import as_list, check_at_least, check_length, check_matrix, check_unique
 from align._display.panel import render
 from align.adapters.adapter import Adapter
+from align.adapters.calibration.confidence import CONSIDERED, Confidence
 from align.data.embeddings import Vectors, as_tensor
 from align.data.encoding import Encoder
 from align.data.sides import Side, other_side
@@ -34,6 +37,7 @@ def wrap(
     encoder: Encoder | None = None,
     *,
     side: Side = "source",
+    size: int | None = None,
     stored: tuple[Sequence[Any], Vectors] | None = None,
     stored_encoder: Encoder | None = None,
 ) -> Wrapped:
@@ -50,13 +54,16 @@ def wrap(
         adapter: Maps queries into the space of the stored vectors.
         encoder: Encoder of the queries; built from the adapter's card if left out.
         side: The side of the queries.
+        size: About how many items the index holds. Hits then have a confidence, where the adapter
+            is calibrated and scores are inner products; the retriever is asked for 50 hits or more.
         stored: Items that the index holds and the vectors stored for them, ``(n, d)``. They are
             encoded anew and compared, so that an index of another encoder is refused; some tens
             are enough.
         stored_encoder: Encoder of the stored items; built from the adapter's card if left out.
 
     Raises:
-        ValueError: The stored vectors are not those that the adapter expects.
+        ValueError: The stored vectors are not those that the adapter expects, or there is a size
+            below 1, or one without a calibration.
 
     Examples:
         >>> import numpy as np, align
@@ -79,16 +86,34 @@ def wrap(
     if stored is not None:
         items, vectors = as_list("the items of stored", stored[0]), stored[1]
         check_stored(vectors, embedder.gallery(items, side=other))
-    return Wrapped(search, embedder, side)
+    return Wrapped(search, embedder, side, size=size)
 
 
 class Wrapped:
     """What ``wrap`` gives: the running retriever, searched with raw items."""
 
-    def __init__(self, search: SearchFunction, embedder: Embedder[Tensor], side: Side) -> None:
+    def __init__(
+        self,
+        search: SearchFunction,
+        embedder: Embedder[Tensor],
+        side: Side,
+        *,
+        size: int | None = None,
+    ) -> None:
         self._search = search
         self._embedder = embedder
         self._side = side
+        self._size = size
+        self._confidence: Confidence | None = None
+        if size is not None:
+            check_at_least("size", size, 1)
+            calibration = embedder.adapter.calibration
+            if calibration is None:
+                raise ValueError(
+                    f"a confidence needs an adapter that is calibrated; got size={size} and one "
+                    "that is not. Call adapter.calibrated(held_out) first, or leave size out."
+                )
+            self._confidence = calibration.confidence(side)
 
     def __repr__(self) -> str:
         return wrapped_line(self._search, self._asking, self._embedder)
@@ -128,7 +153,7 @@ class Wrapped:
         queries = self._embedder.queries(
             items, side=self._side, modality=modality, instruction=instruction
         )
-        answer = self._search(np.ascontiguousarray(queries.cpu().numpy()), k)
+        answer = self._search(np.ascontiguousarray(queries.cpu().numpy()), self._wanted(k))
         ids, scores, metadata = _three(answer)
         check_length("ids that search returned", ids, len(items))
         check_length("scores that search returned", scores, len(items))
@@ -139,11 +164,49 @@ class Wrapped:
         names, numbers = _plain(ids), _plain(scores)
         return SearchResults(
             Hits(
-                _hits(names[row], numbers[row], None if held is None else held[row], k=k),
+                self._hits(names[row], numbers[row], None if held is None else held[row], k=k),
                 query=item,
             )
             for row, item in enumerate(items)
         )
+
+    def _hits(
+        self, ids: list[Any], scores: list[Any], metadata: list[Any] | None, *, k: int
+    ) -> list[Hit]:
+        """The hits of one query, of which the retriever may have given more to be sure of them."""
+        check_length("scores of one query", scores, len(ids))
+        if metadata is None:
+            metadata = [None] * len(ids)
+        check_length("metadata of one query", metadata, len(ids))
+        given = [
+            (name, as_score(name, score), held)
+            for name, score, held in zip(ids, scores, metadata, strict=True)
+            if name is not None and name != -1
+        ]
+        wanted = self._wanted(k)
+        if len(given) > wanted:
+            raise ValueError(
+                f"search must return at most k ids for each query, {wanted}; got {len(given)}. "
+                "Cut its rows to k."
+            )
+        sure = self._probabilities([score for _, score, _ in given])
+        hits = [
+            Hit(_id(name), score, None, NOTHING if held is None else _held(name, held), known)
+            for (name, score, held), known in zip(given[:k], sure, strict=False)
+        ]
+        check_unique("the ids of one ranking", [hit.id for hit in hits])
+        return hits
+
+    def _wanted(self, k: int) -> int:
+        return k if self._confidence is None else max(k, CONSIDERED)
+
+    def _probabilities(self, scores: list[float]) -> Iterable[float | None]:
+        """The confidence of each hit; none of a retriever whose scores do not fall."""
+        if self._confidence is None or self._size is None or not scores:
+            return repeat(None)
+        if not math.isfinite(scores[0] - scores[-1]) or scores != sorted(scores, reverse=True):
+            return repeat(None)
+        return self._confidence.probabilities(scores, max(self._size, len(scores)))
 
 
 def check_stored(stored: Vectors, expected: Tensor) -> None:
@@ -190,25 +253,6 @@ def _plain(rows: Any) -> list[list[Any]]:
         for row in rows
     ]
     return [[each.tolist() if hasattr(each, "tolist") else each for each in row] for row in lists]
-
-
-def _hits(ids: list[Any], scores: list[Any], metadata: list[Any] | None, *, k: int) -> list[Hit]:
-    check_length("scores of one query", scores, len(ids))
-    if metadata is None:
-        metadata = [None] * len(ids)
-    check_length("metadata of one query", metadata, len(ids))
-    hits = [
-        Hit(_id(name), as_score(name, score), None, NOTHING if held is None else _held(name, held))
-        for name, score, held in zip(ids, scores, metadata, strict=True)
-        if name is not None and name != -1
-    ]
-    if len(hits) > k:
-        raise ValueError(
-            f"search must return at most k ids for each query, {k}; got {len(hits)}. "
-            "Cut its rows to k."
-        )
-    check_unique("the ids of one ranking", [hit.id for hit in hits])
-    return hits
 
 
 def _id(name: Any) -> Id:

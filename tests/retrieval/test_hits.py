@@ -85,3 +85,12 @@ def test_fused_hits_know_the_query_and_the_folder_that_all_agree_on(tmp_path) ->
     elsewhere = SearchResults([TEXTS[:2]], folder=tmp_path / "b")
     [fused] = reciprocal_rank_fusion([one, elsewhere])
     assert fused.folder is None
+
+
+def test_a_hit_shows_how_sure_it_is():
+    hits = Hits([Hit("a", 0.9, confidence=0.412), Hit("b", 0.5, confidence=0.004), Hit("c", 0.4)])
+    assert repr(hits[0]) == "Hit('a', 0.900, 41 % sure)"
+    assert str(hits).splitlines()[1:3] == ["   1  0.900    41 %  a", "   2  0.500   < 1 %  b"]
+    page = hits._repr_html_()
+    assert "confidence" in page and "41 %" in page and "&lt; 1 %" in page
+    assert "confidence" not in Hits([Hit("a", 0.9)])._repr_html_()

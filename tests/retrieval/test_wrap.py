@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align import fit, upgrade, wrap
+from align import Index, fit, upgrade, wrap
+from align.adapters.calibration.confidence import CONSIDERED
 from align.adapters.corrections.hubness import CSLS
 from align.adapters.corrections.reference_set import ReferenceSet
 from tests.helpers.lookups import lookup, planted_pairs
@@ -230,3 +231,39 @@ def test_a_query_costs_few_operators_and_calls(both, corrected):
 def test_k_below_one_is_refused(both):
     with pytest.raises(ValueError, match="k must be finite and at least 1; got 0"):
         wrap(inner_product(own_vectors()), both, SOURCE).search(["s0"], k=0)
+
+
+def test_a_wrapped_retriever_of_known_size_is_as_sure_as_an_index(both, tmp_path):
+    index = Index.create(tmp_path, both)
+    index.add(ITEMS, PAIRS.target)
+    asked = []
+
+    def search(queries, k):
+        asked.append(k)
+        return inner_product(both.gallery(PAIRS.target), ITEMS)(queries, k)
+
+    found = wrap(search, both, SOURCE, size=len(ITEMS)).search(["s3", "s4"], k=3)
+    expected = index.search(PAIRS.source[3:5], k=3)
+    assert asked == [CONSIDERED] and [len(hits) for hits in found] == [3, 3]
+    for hits, others in zip(found, expected, strict=True):
+        assert [hit.id for hit in hits] == [hit.id for hit in others]
+        assert [hit.confidence for hit in hits] == pytest.approx(
+            [hit.confidence for hit in others], abs=1e-4
+        )
+    assert wrap(search, both, SOURCE).search(["s3"], k=3)[0][0].confidence is None
+    assert asked[1:] == [3]
+
+
+def test_scores_that_do_not_fall_are_no_inner_products_to_be_sure_of(both):
+    def distances(queries, k):
+        return [["a", "b"]] * len(queries), [[0.1, 0.4]] * len(queries)
+
+    [hits] = wrap(distances, both, SOURCE, size=2).search(["s3"], k=2)
+    assert [hit.confidence for hit in hits] == [None, None]
+
+
+def test_a_size_needs_a_calibration(both):
+    with pytest.raises(ValueError, match=r"an adapter that is calibrated; got size=9"):
+        wrap(inner_product(own_vectors()), both.replaced(calibration=None), SOURCE, size=9)
+    with pytest.raises(ValueError, match="size must be finite and at least 1; got 0"):
+        wrap(inner_product(own_vectors()), both, SOURCE, size=0)

@@ -22,6 +22,7 @@ from align.adapters.artifact.schema import (
     Slot,
 )
 from align.adapters.calibration.calibration import Calibration
+from align.adapters.calibration.confidence import Confidence
 from align.adapters.calibration.domain import Domain
 from align.adapters.card import Card
 from align.adapters.components import Components
@@ -134,6 +135,10 @@ def _domain(a: int, d_in: int, kept: int) -> Domain:
     return Domain(_shape(d_in), _shape(a, d_in), _shape(a + 1), _shape(kept))
 
 
+def _confidence(kept: int, **rest: Any) -> Confidence:
+    return Confidence(_shape(kept), **rest)
+
+
 def _rcca(ridge: list[float], power: float) -> RCCA:
     first, second = ridge
     return RCCA((first, second), power)
@@ -224,7 +229,9 @@ _STATISTICS = {
 }
 _SIDES = {"source_map": Object, "target_map": Object}
 _DOMAIN = {"a": Size, "d_in": Size, "kept": Size}
+_CONFIDENCE = {"kept": Size, "sharpness": Number, "spread": Number, "gallery": Size}
 _DOMAINS = {"source_domain": Object, "target_domain": Object}
+_CONFIDENCES = {"source_confidence": Object, "target_confidence": Object}
 _ADDED = ("calibration", "statistics")
 _EXTRAS = dict.fromkeys(("reference", "preference", "training_items", *_ADDED), Object | None)
 _WHOLE = {"": Kind(Components, _SIDES | _EXTRAS, _components, _ADDED)}
@@ -244,8 +251,9 @@ _INSIDE = {
     "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference)},
     "preference": {"": Kind(Preference, _PREFERENCE, _preference)},
     "training_items": {"": Kind(TrainingItems, _ITEMS, _training_items)},
-    "calibration": {"": Kind(Calibration, _DOMAINS, Calibration)},
+    "calibration": {"": Kind(Calibration, _DOMAINS | _CONFIDENCES, Calibration)},
     **{name: {"": Kind(Domain, _DOMAIN, _domain)} for name in _DOMAINS},
+    **{name: {"": Kind(Confidence, _CONFIDENCE, _confidence)} for name in _CONFIDENCES},
 }
 """What may stand in a field of objects, by the name of the field and then by kind; ``""`` is the
 only kind of a field, which is not written."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from align.adapters.calibration.thinned import thinned
 from align.adapters.maps.linear import directions
 from align.data.splits import deal
 
 AXES = 16  # directions of most variance that are told apart; the rest counts as one
 FOLDS = 5  # each item is measured by what the others are like
 ITEMS = 4096  # items looked at, at most: their law is known well enough
-KEPT = 999  # distances kept at most, so that a p-value is at least 0.001
 FLOOR = 1e-3  # least variance of a direction, in shares of the mean: below it lies rounding
 
 _OVERSAMPLED = 8  # directions more than are wanted while these are sought
@@ -64,11 +64,7 @@ class Domain(nn.Module):
                 for rest, own in deal(inside, folds, seed=seed)
             ]
         )
-        distances = distances.sort().values
-        if len(distances) > KEPT:  # the order statistics that stand for equal shares
-            shares = torch.arange(1, KEPT + 1, dtype=torch.float64) / (KEPT + 1)
-            distances = distances[(shares * len(distances)).long()]
-        return cls(*_components(rows, generator), distances)
+        return cls(*_components(rows, generator), thinned(distances.sort().values))
 
     def p_values(self, x: Tensor) -> Tensor:
         """Share of items of this kind that lie at least as far out as each row of raw ``x``.

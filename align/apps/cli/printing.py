@@ -54,7 +54,9 @@ def table(title: str, *columns: str) -> Table:
 
     grid = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
-        numeric = column in ("score", "gallery", "MRR", "items", "MB") or "@" in column
+        numeric = (
+            column in ("score", "confidence", "gallery", "MRR", "items", "MB") or "@" in column
+        )
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     return grid
 

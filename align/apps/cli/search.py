@@ -50,6 +50,7 @@ def search(
     from align.data.picture_names import names_picture
     from align.data.sides import other_side
     from align.encoders.spec import load_encoder
+    from align.retrieval.hits_panel import sureness
     from align.retrieval.index.index import Index
     from align.retrieval.picture_paths import FIELD, picture_path
     from align.retrieval.retriever import Retriever
@@ -84,7 +85,8 @@ def search(
             found[0]["explanation"] = why.to_dict()
         print_json(found)
         return
-    grid = table("", "", "score", "modality", "item")
+    known = any(hit.confidence is not None for hit in hits)
+    grid = table("", "", "score", *(["confidence"] if known else []), "modality", "item")
     for rank, hit in enumerate(hits, start=1):
         name = str(hit.id)
         content = hit.metadata.get("text") or name
@@ -92,7 +94,8 @@ def search(
             content = str(picture_path(path, opened.folder))
         if content != name:
             name = f"{name}: {content}"
-        grid.add_row(str(rank), f"{hit.score:.3f}", hit.modality or "", name)
+        sure = [] if hit.confidence is None else [sureness(hit.confidence)]
+        grid.add_row(str(rank), f"{hit.score:.3f}", *sure, hit.modality or "", name)
     console().print(grid)
     if why is not None:
         say(*str(why).split("\n"))

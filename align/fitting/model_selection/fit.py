@@ -15,7 +15,6 @@ from align._checks import check_at_least, check_matrix, check_no_zero_rows, chec
 from align._display.interruption import saying_what_is_kept
 from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
-from align.adapters.calibration.calibration import calibrate
 from align.adapters.card import Candidate, Card, installed_versions
 from align.adapters.recipes.moments import check_pairs
 from align.adapters.training_items import TrainingItems
@@ -28,6 +27,7 @@ from align.fitting.model_selection.gallery_correction import (
     Step,
     choose_gallery,
 )
+from align.fitting.model_selection.held_out_scores import calibrate_on_folds
 from align.fitting.model_selection.map_search import (
     MAPS_TRIED,
     MapSearch,
@@ -244,12 +244,16 @@ def fit(
             verdict = _verdict(search, gallery, gain, refinement)
         if raw is not None:
             steps.append(Step("identity", "raw cosine", raw, why_not is not None))
+        with timed.stage("calibration", "calibration"):
+            projected = search.projections
+            if refinement is not None and refinement.improves:
+                projected = refinement.projected
+            calibration = calibrate_on_folds(cv, None if why_not else projected, gallery)
     candidates = [s.outcome.candidate(s.stage, s.name, chosen=s.chosen) for s in steps]
     card = card_of(cv, method, verdict, chance, candidates, timed.seconds)
     log.info("%s", card.verdict)
     chance.warn("this adapter", stacklevel=3)
     items = TrainingItems.of(train.source, train.target)
-    calibration = calibrate(train.source, train.target, train.group_key, seed=seed)
     statistics = None
     if updatable and why_not is None:
         statistics = cv.statistics(base.build, base.roots, sampled=reference is not None)

@@ -91,6 +91,7 @@ class Refinement(NamedTuple):
     gallery: GalleryChoice
     gain: HeldOutGain
     whole: bool  # whether all of FOLDS were evaluated, or the first showed that it is no use
+    projected: Sequence[Projection]  # folds that were evaluated, through the maps of each
 
     @property
     def improves(self) -> bool:
@@ -125,9 +126,9 @@ def judge(
             screened = replace(closed, outcome=closed.evaluated(projected, k=cv.k), tried=())
             gain = over_closed(screened.outcome)
             if not gain.may_exceed(2, share=1 / FOLDS):
-                return Refinement(screened, gain, whole=False)
+                return Refinement(screened, gain, whole=False, projected=projected)
     gallery = choose_gallery(cv, projected, query_only=query_only)
-    return Refinement(gallery, over_closed(gallery.outcome), whole=True)
+    return Refinement(gallery, over_closed(gallery.outcome), whole=True, projected=projected)
 
 
 def refinement_steps(cv: CrossValidation) -> int:

@@ -14,6 +14,7 @@ from align.data.multi_vector import MultiVector
 from align.data.sides import Side
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import SearchResults
+from align.retrieval.index.calibrated import check_calibrated, confidence_in
 from align.retrieval.index.candidates import First, StageCache
 from align.retrieval.index.changes import Changes, appended, put, split_saved
 from align.retrieval.index.exact import Queries
@@ -28,7 +29,7 @@ from align.retrieval.index.lookup import (
     without,
 )
 from align.retrieval.index.panel import index_line, index_panel
-from align.retrieval.index.search import check_options, check_size, search
+from align.retrieval.index.search import check_options, check_size, search, search_set
 from align.retrieval.storage.adapter_files import AnyAdapter, load_adapter
 from align.retrieval.storage.commit import first_manifest, words_of_kept, write_commit
 from align.retrieval.storage.folder import check_new, remove_others
@@ -286,6 +287,9 @@ class Index:
     ) -> SearchResults:
         """The ``k`` best items for each query, best first; of equal scores the one added first.
 
+        Hits of embeddings have a ``confidence`` where the adapter is calibrated, the search is
+        exact, and items have one vector each.
+
         Args:
             queries: Embeddings from the encoder of the other side, ``(q, d_other)``; or ``q``
                 packed queries in the index's own space. Without an adapter, matrices are too.
@@ -322,6 +326,38 @@ class Index:
             candidates=candidates,
             first=(1, 1) if first is None else first,
             stages=self._stages,
+            folder=self.folder,
+            confidence=confidence_in(self._segments, queries, self.adapter, self.side),
+        )
+
+    def search_set(
+        self, queries: Vectors, *, coverage: float = 0.9, where: Where | None = None
+    ) -> SearchResults:
+        """For each query the items that may be right, best first; none where nothing fits.
+
+        The right item of a query like those of training is among them with probability
+        ``coverage``, whatever the size of the index: they are all that score as high as that share
+        of right items did for held-out queries (``adapters.calibration``).
+
+        Args:
+            queries: Embeddings from the encoder of the other side, ``(q, d_other)``.
+            coverage: That probability, in (0, 1).
+            where: As for ``search``.
+
+        Raises:
+            ValueError: As for ``search``; the adapter is not calibrated, or not for so high a
+                coverage; or items have several vectors.
+        """
+        check_size(1, len(self))
+        check_rows("queries", queries)
+        packed = as_packed("queries", queries, self.adapter, self.side, self.dim)
+        known = confidence_in(self._segments, queries, self.adapter, self.side)
+        return search_set(
+            self._segments,
+            Queries(packed, None),
+            check_calibrated(known),
+            coverage=coverage,
+            where=where,
             folder=self.folder,
         )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from align._advice import Advised
 from align._checks import check_k
+from align.adapters.calibration.confidence import CONSIDERED, Confidence
 from align.retrieval.cascade import check_candidates
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit, SearchResults
@@ -81,8 +83,12 @@ def search(
     first: First,
     stages: StageCache,
     folder: Path,
+    confidence: Confidence | None = None,
 ) -> SearchResults:
-    """Up to ``k`` hits of each query, as ``Index.search`` has it; ``folder`` is of the index."""
+    """Up to ``k`` hits of each query, as ``Index.search`` has it; ``folder`` is of the index.
+
+    With a ``confidence``, which is of exact scores of one vector each, hits have theirs.
+    """
     size = sum(map(len, segments))
     if candidates is not None:
         check_candidates(k, candidates, size)
@@ -93,12 +99,40 @@ def search(
     k = min(k, count)
     if standardize:
         best = best_standardized(queries, among, k=k)
+    elif candidates is None and confidence is not None:
+        best = exact(queries, among, k=min(count, max(k, CONSIDERED)))
+        return _hits_of(segments, best, folder, k=k, sure=(confidence, count))
     elif candidates is None:
         best = exact(queries, among, k=k)
     else:
         n = min(candidates, count)
         best = coarse_to_fine(queries, among, k=k, candidates=n, first=first, stages=stages)
-    return _hits_of(segments, best, folder)
+    return _hits_of(segments, best, folder, k=k)
+
+
+def search_set(
+    segments: Sequence[LiveSegment],
+    queries: Queries,
+    confidence: Confidence,
+    *,
+    coverage: float,
+    where: Where | None,
+    folder: Path,
+) -> SearchResults:
+    """All hits of each query from the line of a coverage on, as ``Index.search_set`` has it."""
+    line = confidence.line(coverage)
+    among = searchable(segments, where)
+    count = sum(part.count for part in among)
+    if not count or not len(queries):
+        return SearchResults([] for _ in range(len(queries)))
+    k = min(count, CONSIDERED)
+    best = exact(queries, among, k=k)
+    while k < count and bool((best.values[:, -1] >= line).any()):
+        k = min(count, 8 * k)
+        best = exact(queries, among, k=k)
+    found = _hits_of(segments, best, folder, k=k, sure=(confidence, count))
+    sizes = (best.values >= line).sum(dim=1).tolist()
+    return SearchResults(hits[:size] for hits, size in zip(found, sizes, strict=True))
 
 
 def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbours:
@@ -111,15 +145,28 @@ def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbour
     return merge_neighbours(best, k=k)
 
 
-def _hits_of(segments: Sequence[LiveSegment], best: Neighbours, folder: Path) -> SearchResults:
+def _hits_of(
+    segments: Sequence[LiveSegment],
+    best: Neighbours,
+    folder: Path,
+    *,
+    k: int,
+    sure: tuple[Confidence, int] | None = None,
+) -> SearchResults:
+    """The first ``k`` of each query as hits; ``sure`` by a confidence, among so many items."""
     starts = starts_of(segments)
 
-    def hit(through: int, score: float) -> Hit:
+    def hit(through: int, score: float, probability: float | None) -> Hit:
         at = bisect_right(starts, through) - 1
         segment, row = segments[at].segment, through - starts[at]
         modality = modality_name(int(segment.records.modality[row]))
-        return Hit(segment.ids[row], score, modality, segment.records[row])
+        return Hit(segment.ids[row], score, modality, segment.records[row], probability)
+
+    def hits(rows: list[int], scores: list[float]) -> Iterator[Hit]:
+        known: Iterable[float | None] = repeat(None)
+        if sure is not None:
+            known = sure[0].probabilities(scores, sure[1])
+        return map(hit, rows[:k], scores, known)
 
     ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    each = ([hit(*found) for found in zip(rows, scores, strict=True)] for rows, scores in ranked)
-    return SearchResults(each, folder=folder)
+    return SearchResults((hits(*row) for row in ranked), folder=folder)

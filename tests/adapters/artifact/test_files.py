@@ -153,6 +153,10 @@ def test_the_readme_is_for_people_and_may_be_missing(saved, square):
 
 
 DOMAINS = ("source_domain", "target_domain")
+CONFIDENCES = {
+    f"{side}_confidence": {"kept": 9, "sharpness": 1.0, "spread": 0.1, "gallery": 9}
+    for side in ("source", "target")
+}
 
 
 @pytest.mark.parametrize(
@@ -212,12 +216,19 @@ DOMAINS = ("source_domain", "target_domain")
         ),
         (lambda c: c["training_items"].pop("d_target"), r"missing: \['d_target'\]"),
         (
-            lambda c: c.update(calibration={"source_domain": {}, "target_domain": {}}),
-            r"calibration.source_domain must have exactly the fields \['a', 'd_in', 'kept'\]",
+            lambda c: c.update(calibration={**CONFIDENCES, **dict.fromkeys(DOMAINS, 3)}),
+            r"calibration.source_domain must be an object; got 3",
+        ),
+        (
+            lambda c: c.update(calibration={}),
+            r"calibration must have exactly .*missing: \['source_confidence', 'source_domain'",
         ),
         (
             lambda c: c.update(
-                calibration={side: {"a": 1, "d_in": 7, "kept": 9} for side in DOMAINS}
+                calibration={
+                    **CONFIDENCES,
+                    **{side: {"a": 1, "d_in": 7, "kept": 9} for side in DOMAINS},
+                }
             ),
             r"calibration must be of items of the widths .*\[6, 6\]; got \[7, 7\]",
         ),

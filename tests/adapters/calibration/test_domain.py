@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import align
-from align.adapters.calibration.domain import AXES, FLOOR, KEPT, Domain
+from align.adapters.calibration.domain import AXES, FLOOR, Domain
+from align.adapters.calibration.thinned import KEPT
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from tests.adapters.every_kind import METHODS
 

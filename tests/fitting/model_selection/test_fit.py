@@ -134,7 +134,7 @@ def test_the_card_tells_what_was_fitted_on(shared):
     # 20 groups in 2 folds, one row of each held out, dealt five times.
     assert (card.folds, card.fold_gallery, card.seed) == ((2, 5), 10, 3)
     assert card.versions == installed_versions()
-    assert list(card.seconds) == ["parts", "map", "gallery", "refit", "chance"]
+    assert list(card.seconds) == ["parts", "map", "gallery", "refit", "chance", "calibration"]
     assert all(seconds >= 0 for seconds in card.seconds.values())
     assert card.method == chosen(shared, "map", "final", "average")[0].name
     assert f"; {card.method} scored best of " in card.verdict
