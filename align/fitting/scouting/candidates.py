@@ -40,13 +40,14 @@ class Candidate:
 
     Attributes:
         encoder: Ready for ``encode``.
-        vectors: Of the items, ``(n, d)`` float32.
+        parts: Vectors of the items, ``(n, d)`` float32 each, which stand side by side; the tensors
+            of one candidate serve all others that it is a part of.
         seconds: Seconds that encoding an item takes on this machine, in batches.
         as_given: Whether the caller named it, as it is.
     """
 
     encoder: Encoder
-    vectors: Tensor
+    parts: tuple[Tensor, ...]
     seconds: float
     as_given: bool = False
 
@@ -56,6 +57,11 @@ class Candidate:
         return spec_of(self.encoder) or encoder_words(self.encoder)
 
     @property
+    def vectors(self) -> Tensor:
+        """Of the items, ``(n, d)`` float32."""
+        return self.parts[0] if len(self.parts) == 1 else torch.cat(self.parts, dim=1)
+
+    @property
     def widths(self) -> tuple[int, ...] | None:
         """Widths of the parts, where there are several."""
         return parts_of(self.encoder)
@@ -63,22 +69,19 @@ class Candidate:
     def beside(self, other: Candidate) -> Candidate:
         """Both side by side; where one is made of several, its parts are."""
         encoder = ConcatEncoder(*_parts(self.encoder), *_parts(other.encoder))
-        vectors = torch.cat([self.vectors, other.vectors], dim=1)
-        return Candidate(encoder, vectors, self.seconds + other.seconds)
+        parts = (*self.parts, *other.parts)
+        return Candidate(encoder, parts, self.seconds + other.seconds)
 
-    def may_join(self, other: Candidate) -> bool:
-        """Whether ``other`` can stand beside it and is no part of it yet."""
+    def may_join(self, other: Candidate, *, most: int) -> bool:
+        """Whether ``other`` can stand beside it, as no part of it yet, in ``most`` parts in all."""
         mine, theirs = _parts(self.encoder), _parts(other.encoder)
+        if len(mine) + len(theirs) > most:
+            return False
         if any(isinstance(part, CompositeEncoder) for part in (*mine, *theirs)):
             return False  # of several modalities, each of which has its own columns
         known = {part.fingerprint for part in mine}
         same_kind = self.encoder.modality == other.encoder.modality
         return same_kind and known.isdisjoint(part.fingerprint for part in theirs)
-
-    @property
-    def n_parts(self) -> int:
-        """Encoders side by side in it."""
-        return len(_parts(self.encoder))
 
 
 def named_encoders(side: Side, encoders: Sequence[str | Encoder]) -> list[Encoder]:
@@ -133,7 +136,7 @@ def candidates_of(
     seconds = seconds_per_item(encoder, items)
     found, left_out = [], []
     for at, (each, rows) in enumerate(zip(variants, vectors, strict=True)):
-        candidate = Candidate(each, rows.float(), seconds, as_given=at == 0)
+        candidate = Candidate(each, (rows.float(),), seconds, as_given=at == 0)
         if says_something(candidate.vectors):
             found.append(candidate)
         elif at == 0:

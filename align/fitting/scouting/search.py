@@ -95,7 +95,7 @@ def scout(
         ``scouting.cheapest`` hold encoders ready for ``pairs.encode``.
 
     Raises:
-        TypeError: ``sources`` or ``targets`` is one string.
+        TypeError: ``pairs`` are no ``Pairs``, or ``sources`` or ``targets`` is one string.
         ValueError: A side has no encoder, an encoder does not suit its items or gives all of them
             one vector, or there are under 20 pairs or fewer than five groups.
 
@@ -112,6 +112,11 @@ def scout(
         >>> scouting.best.source.spec, scouting.best.dims
         ('text:minilm', (384, 1280))
     """
+    if not isinstance(pairs, Pairs):
+        raise TypeError(
+            "encoders are compared on items, as align.Pairs holds them; got "
+            f"{type(pairs).__name__}. Read them by Pairs.read, or make them by Pairs.from_lists."
+        )
     check_at_least("most_parts", most_parts, 1)
     check_at_least("most_pairs", most_pairs, 20)
     named: dict[Side, list[Encoder]] = {
@@ -138,8 +143,11 @@ def scout(
                 found[side] += candidates
                 left_out += not_these
         with staged(progress) as stages:
-            search = _Search(some, found["source"], found["target"], seed, stages.step)
-            for shown, steps, stage in search.plan(most_parts):
+            search = _Search(
+                some, found["source"], found["target"],
+                most_parts=most_parts, seed=seed, step=stages.step,
+            )  # fmt: skip
+            for shown, steps, stage in search.plan():
                 stages.begin(shown, steps)
                 stage()
             scouting = search.result(len(pairs), tuple(left_out))
@@ -157,11 +165,13 @@ class _Search:
         pairs: Pairs,
         sources: Sequence[Candidate],
         targets: Sequence[Candidate],
+        *,
+        most_parts: int,
         seed: int,
         step: Callable[[], None],
     ) -> None:
         self.pairs, self.sources, self.targets = pairs, sources, targets
-        self.seed, self.step = seed, step
+        self.most_parts, self.seed, self.step = most_parts, seed, step
         data = _paired(pairs, sources[0], targets[0])
         check_enough(data, FOLDS, "scout")
         self.cv = CrossValidation(data, folds_wanted=FOLDS, seed=seed)
@@ -171,7 +181,7 @@ class _Search:
         self.scored: dict[tuple[str, str], _Scored] = {}
         self.neighbours: dict[tuple[Side, str], Tensor] = {}
 
-    def plan(self, most_parts: int) -> list[tuple[str, int, Callable[[], None]]]:
+    def plan(self) -> list[tuple[str, int, Callable[[], None]]]:
         """What is shown of each stage, about how many pairs it scores, and what does it."""
         named = sum(c.as_given for c in self.sources) * sum(c.as_given for c in self.targets)
         stages: list[tuple[str, int, Callable[[], None]]] = [
@@ -179,7 +189,7 @@ class _Search:
             ("source layers", len(self.sources), self._sources),
             ("target layers", len(self.targets), self._targets),
         ]
-        for _ in range(most_parts - 1):
+        for _ in range(self.most_parts - 1):
             stages.append(("source parts", len(self.sources), self._source_parts))
             stages.append(("target parts", len(self.targets), self._target_parts))
         return stages
@@ -201,14 +211,15 @@ class _Search:
         self.best = _highest([self.best, *self._with_source(self.best.source, self.targets)])
 
     def _source_parts(self) -> None:
-        own = self.best.source
-        wider = [own.beside(each) for each in self.sources if own.may_join(each)]
+        wider = self._beside(self.best.source, self.sources)
         self._keep_if_wider_is_better(self._with_target(wider, self.best.target))
 
     def _target_parts(self) -> None:
-        own = self.best.target
-        wider = [own.beside(each) for each in self.targets if own.may_join(each)]
+        wider = self._beside(self.best.target, self.targets)
         self._keep_if_wider_is_better(self._with_source(self.best.source, wider))
+
+    def _beside(self, own: Candidate, others: Iterable[Candidate]) -> list[Candidate]:
+        return [own.beside(each) for each in others if own.may_join(each, most=self.most_parts)]
 
     def _keep_if_wider_is_better(self, wider: Sequence[_Scored]) -> None:
         """Go on from the best of some wider pairs, if it gains more than so many would by luck."""

@@ -92,11 +92,28 @@ def test_no_part_is_added_that_only_luck_speaks_for(numbered, looked_up, drawn, 
 
     def watched(own, wider):
         keep(own, wider)
-        widths.append(own.best.source.n_parts)
+        widths.append(len(own.best.source.parts))
 
     monkeypatch.setattr(search._Search, "_keep_if_wider_is_better", watched)
     scout(numbered, sources=[best, *others], targets=[target], most_parts=3)
     assert set(widths) == {1}
+
+
+def test_no_more_parts_stand_side_by_side_than_are_allowed(numbered, looked_up, drawn):
+    factors = drawn(9, 0)
+    thirds = [
+        looked_up(name, each + 0.2 * drawn(3, 5 + at))
+        for at, (name, each) in enumerate(zip("abc", factors.split(3, dim=1), strict=True))
+    ]
+    target = looked_up("target", factors + 0.2 * drawn(9, 9))
+    both = align.ConcatEncoder(*thirds[:2])
+    two, three = (
+        scout(numbered, sources=[both, thirds[2]], targets=[target], most_parts=most)
+        for most in (2, 3)
+    )
+    assert two.best.dims == (6, 9)
+    assert three.best.dims == (9, 9)
+    assert len(three.best.source.encoders) == 3
 
 
 def test_unrelated_sides_are_said_to_be_no_better_than_chance(numbered, looked_up, drawn):
@@ -115,7 +132,7 @@ def test_held_out_recall_is_that_of_a_cross_validated_regularised_cca(planted, n
     x, y = (each.encode(numbered.source) for each in (sources[2], target))
     cv = CrossValidation(PairedEmbeddings.from_arrays(x, y), folds_wanted=5, seed=0)
     sides = (
-        FoldedSide(Candidate(encoder, rows, 0.0), cv.folds)
+        FoldedSide(Candidate(encoder, (rows,), 0.0), cv.folds)
         for encoder, rows in ((sources[2], x), (target, y))
     )
     each = []
@@ -189,6 +206,8 @@ def test_what_cannot_be_looked_at_is_refused(planted, numbered, looked_up):
     sources, target = planted
     with pytest.raises(ValueError, match="at least one source encoder to look at; got none"):
         scout(numbered, sources=[], targets=[target])
+    with pytest.raises(TypeError, match=r"as align\.Pairs holds them; got PairedEmb"):
+        scout(numbered.encode(target, target), sources=sources, targets=[target])
     with pytest.raises(TypeError, match="sources must be a list"):
         scout(numbered, sources="text:minilm", targets=[target])
     constant = looked_up("constant", torch.ones(240, 3))
