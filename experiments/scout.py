@@ -1,10 +1,11 @@
 """What ``align.scout`` picks on training pairs, and what a held-out gallery says of it.
 
-    python -m experiments.scout --data flickr8k --n 1000 [--seed 0] [--judged 12]
+    python -m experiments.scout --data flickr8k --n 1000 [--seed 0] [--judged 10]
 
 ``align.scout`` sees ``n`` pairs of the training pool and no other. Then ``align.fit`` at the fast
-effort is fitted on the same pairs with some of its candidates: those that were named, the best and
-the cheapest within the noise, and others evenly over its order; and each is judged on the gallery.
+effort is fitted on the same pairs with some of its candidates: the best, the cheapest within the
+noise, the best of those that were named and the first that was, and others evenly over its order;
+and each is judged on the gallery.
 Reported are the rank correlation of scout's scores, and of the agreement of nearest neighbours,
 with reciprocal rank in the gallery, and the regret of each choice: what the best of the judged
 candidates reaches there above it. Nothing is chosen on the gallery. The record is
@@ -28,7 +29,6 @@ from align.data.pairs import Pairs
 from align.encoders.cache.store import EmbeddingStore
 from align.fitting.model_selection.fit import fit
 from align.fitting.scouting.encoder_pair import EncoderPair
-from align.fitting.scouting.result import Scouting
 from align.fitting.scouting.search import scout
 from align.metrics.evaluation import evaluate
 from experiments.record import write_record
@@ -58,7 +58,7 @@ class Config:
     data: str
     n: int
     seed: int = 0
-    judged: int = 12
+    judged: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +120,24 @@ def run(config: Config) -> Result:
     train = raw.pool.take(order[: config.n].numpy())
     store = EmbeddingStore(cache_folder() / "store")
     found = scout(train, sources=TEXTS, targets=TARGETS[config.data], store=store, seed=config.seed)
+    first = (TEXTS[0], TARGETS[config.data][0])
+    choices = {
+        "best": found.best,
+        "cheapest within the noise": found.cheapest,
+        "best as named": next(pair for pair in found.pairs if pair.as_named),
+        "first named": next(pair for pair in found.pairs if pair.names == first),
+    }
     judged = tuple(
         _judge(pair, train, raw.gallery, store, config.seed)
-        for pair in chosen_for_judging(found, config.judged)
+        for pair in evenly(found.pairs, config.judged, also=tuple(choices.values()))
     )
     ranks = [each.reciprocal_rank for each in judged]
     correlation = {
         "score": float(spearmanr([each.score for each in judged], ranks).statistic),
         "overlap": float(spearmanr([each.overlap for each in judged], ranks).statistic),
     }
-    choices = {
-        "best": found.best.names,
-        "cheapest within the noise": found.cheapest.names,
-        "best as named": next(pair.names for pair in found.pairs if pair.as_named),
-        "first named": (TEXTS[0], TARGETS[config.data][0]),
-    }
     by_name = {(each.source, each.target): each for each in judged}
-    chosen = {name: by_name[names] for name, names in choices.items()}
+    chosen = {name: by_name[pair.names] for name, pair in choices.items()}
     chosen["most agreement of neighbours"] = max(judged, key=lambda each: each.overlap)
     top = max(judged, key=lambda each: each.reciprocal_rank)
     regret = {
@@ -148,15 +149,12 @@ def run(config: Config) -> Result:
     )
 
 
-def chosen_for_judging(found: Scouting, spread: int) -> list[EncoderPair]:
-    """Candidates that were named, the best, the cheapest, and some evenly over the order."""
-    last = len(found.pairs) - 1
-    places = {round(last * step / max(1, spread - 1)) for step in range(spread)}
-    return [
-        pair
-        for at, pair in enumerate(found.pairs)
-        if at in places or pair.as_named or pair is found.cheapest
-    ]
+def evenly(
+    pairs: Sequence[EncoderPair], n: int, *, also: Sequence[EncoderPair]
+) -> list[EncoderPair]:
+    """``n`` of them from first to last, evenly apart, and some others ``also``, in order."""
+    places = {round((len(pairs) - 1) * step / max(1, n - 1)) for step in range(n)}
+    return [pair for at, pair in enumerate(pairs) if at in places or pair in also]
 
 
 def _judge(
@@ -199,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", choices=tuple(TARGETS), default="flickr8k")
     parser.add_argument("--n", type=int, default=1000, help="training pairs")
     parser.add_argument("--seed", type=int, default=0, help="of the draw, the folds and the fits")
-    parser.add_argument("--judged", type=int, default=12, help="candidates over scout's order")
+    parser.add_argument("--judged", type=int, default=10, help="candidates over scout's order")
     told: Any = parser.parse_args(arguments)
     config = Config(told.data, told.n, told.seed, told.judged)
     result = run(config)
