@@ -47,6 +47,8 @@ from .retrieval.cascade import candidates_for as candidates_for
 from .retrieval.cascade import cascade as cascade
 from .retrieval.embedder import Embedder as Embedder
 from .retrieval.explanation.explain import explain as explain
+from .retrieval.explanation.tokens import TokenExplanation as TokenExplanation
+from .retrieval.explanation.tokens import explain_tokens as explain_tokens
 from .retrieval.explanation.values import Explanation as Explanation
 from .retrieval.first_stages import first_stage as first_stage
 from .retrieval.fusion import reciprocal_rank_fusion as reciprocal_rank_fusion

@@ -76,6 +76,24 @@ class TokenEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
+class WordEncoder(TokenEncoder, Protocol):
+    """An encoder of texts that says of which word each token is."""
+
+    def words(self, item: Any) -> tuple[str, ...]:
+        """The word of each token of an item; ``""`` if special, ``"##"`` where a word goes on."""
+        ...
+
+
+@runtime_checkable
+class PatchEncoder(TokenEncoder, Protocol):
+    """An encoder of pictures whose tokens are a grid, row by row."""
+
+    def seen(self, item: Any) -> Any:
+        """The Pillow picture that the grid covers."""
+        ...
+
+
+@runtime_checkable
 class LayeredEncoder(Encoder, Protocol):
     """An encoder of whose network other layers and poolings can be read, all by one pass."""
 

@@ -229,6 +229,13 @@ class ImageEncoder:
         """
         return MultiVector.pack(self._run(items, self._patches, progress=progress))
 
+    def seen(self, item: ImageItem) -> Image.Image:
+        """What the network sees of a picture, resized and cropped: the patches cover it."""
+        pixels = self._pixels([item], [0])[0].float().cpu()
+        low, high = pixels.aminmax()  # colours are shifted and scaled; the places are what counts
+        scaled = (pixels - low) / (high - low).clamp_min(1e-6) * 255
+        return Image.fromarray(scaled.permute(1, 2, 0).byte().numpy())
+
     def variants(self) -> tuple[Self, ...]:
         """This encoder first, then others of the same network: further layers and poolings.
 

@@ -33,6 +33,7 @@ from align.encoders.pretrained.network import (
 )
 from align.encoders.pretrained.recipe import TEXT_FILES, Recipe, read_recipe
 from align.encoders.pretrained.weights import files_digests, fingerprint
+from align.encoders.pretrained.words import words_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +179,13 @@ class TextEncoder:
             ValueError: There are no items, or a text has no tokens.
         """
         return MultiVector.pack(self._run(items, self._tokens, progress=progress))
+
+    def words(self, item: str) -> tuple[str, ...]:
+        """The word of each token of ``encode_tokens([item])``, to show what a token stands for.
+
+        ``""`` for special tokens, and ``"##"`` where the word of the token before goes on.
+        """
+        return words_of(self._tokenizer, item, prompt=self._recipe.prompt, limit=self._limit)
 
     def variants(self) -> tuple[Self, ...]:
         """This encoder first, then others of the same network: further layers and poolings.

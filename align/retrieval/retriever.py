@@ -19,7 +19,8 @@ from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
-from align.retrieval.explanation.hits import explain_hit
+from align.retrieval.explanation.hits import explain_hit, explain_words_of_hit
+from align.retrieval.explanation.tokens import TokenExplanation
 from align.retrieval.explanation.values import Explanation
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit, SearchResults
@@ -284,6 +285,29 @@ class Retriever:
         if isinstance(self.index.adapter, Adapter):
             return encoded.vectors
         return packed(self.embedder.to_queries(encoded))
+
+    def explain_words(
+        self, query: Any, hit: Hit | str, *, modality: str | None = None
+    ) -> TokenExplanation:
+        """Which words of a query go with which patches or words of an item.
+
+        What the words add makes up the match, the cosine of both in the shared space, exactly; see
+        ``explain`` for the other terms of a score. In a notebook each word has a heat map over the
+        picture. It takes encoders that pool by the mean of their tokens and linear maps, and the
+        item itself, by the ``text`` or ``path`` in its metadata.
+
+        Args:
+            query: What was searched with, such as ``hits.query``.
+            hit: The hit, or its id.
+            modality: As for ``search``.
+
+        Raises:
+            KeyError: There is no such item.
+            ValueError: The text or picture of the item is gone, an encoder gives no tokens or does
+                not pool by their mean, or a map is not linear.
+        """
+        id = str(hit.id if isinstance(hit, Hit) else hit)
+        return explain_words_of_hit(self.index, self.embedder, query, id, modality=modality)
 
 
 def _none_is_in() -> str:

@@ -184,6 +184,9 @@ EACH: dict[str, Maker] = {
     "SearchResults": lambda _: SearchResults([hits()] * 100, queries=[LONG] * 100),
     "Stage": lambda _: align.Stage("retrieval", pairs=embedded()),
     "StoredItems": lambda folder: index(folder).get([f"{HOSTILE}1"]),
+    "TokenExplanation": lambda _: align.explain_tokens(
+        vectors(12), vectors(9), words=[LONG] * 12, picture=Image.new("RGB", (200, 100))
+    ),
     "TokenPairs": lambda _: align.TokenPairs(
         embedded(4), align.MultiVector.from_equal(vectors(8).view(4, 2, 6))
     ),

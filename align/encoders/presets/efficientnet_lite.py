@@ -139,6 +139,10 @@ class EfficientNetLite:
         """
         return MultiVector.from_equal(torch.cat(list(self._grids(items, progress=progress))))
 
+    def seen(self, item: ImageItem) -> Image.Image:
+        """The whole picture, upright: the grid covers it, whatever its shape."""
+        return open_rgb(item, 0)
+
     @property
     def _size(self) -> int:
         return _SIZES[self.variant]

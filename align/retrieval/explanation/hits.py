@@ -12,10 +12,13 @@ from torch import Tensor
 
 from align.data.embeddings import PairedEmbeddings
 from align.data.multi_vector import MultiVector
+from align.data.picture_names import route_picture_names
 from align.data.sides import other_side
 from align.retrieval.embedder import Embedder
 from align.retrieval.explanation.explain import explain_vectors, in_shared_space, known_pairs
+from align.retrieval.explanation.tokens import TokenExplanation
 from align.retrieval.explanation.values import Explanation
+from align.retrieval.explanation.words import explain_words
 from align.retrieval.index.index import Index
 from align.retrieval.picture_paths import FIELD, picture_path
 
@@ -65,6 +68,33 @@ def explain_hit(
         top=top,
     )
     return replace(explained, query=query, item=id if item is None else item)
+
+
+def explain_words_of_hit(
+    index: Index,
+    embedder: Embedder[Tensor | MultiVector],
+    query: Any,
+    id: str,
+    *,
+    modality: str | None = None,
+) -> TokenExplanation:
+    """``Retriever.explain_words``, which says more."""
+    stored = index.get([id])
+    item = raw_item(stored.metadata[0], stored.modality[0], index.folder)
+    if item is None:
+        raise ValueError(
+            f"words are looked up in the item itself, by text or path in its metadata; {id!r} has "
+            "neither, or its picture is gone. Add items with their text or as paths."
+        )
+    side = other_side(index.side)
+    encoders = embedder.encoder(side), embedder.encoder(index.side)
+    named = (
+        route_picture_names(encoder, [each], None if kind is None else [kind], side=own)[0][0]
+        for encoder, each, kind, own in zip(
+            encoders, (query, item), (modality, stored.modality[0]), (side, index.side), strict=True
+        )
+    )
+    return explain_words(embedder.adapter, encoders, tuple(named), side=side)
 
 
 def raw_item(metadata: Mapping[str, Any], modality: str | None, folder: Path) -> Any:
