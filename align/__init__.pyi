@@ -24,6 +24,7 @@ from .encoders.spec import load_encoder as load_encoder
 from .encoders.text import CodeEncoder as CodeEncoder
 from .encoders.text import TextEncoder as TextEncoder
 from .fitting.instructions.fit import instruct as instruct
+from .fitting.learning_curve.measure import learning_curve as learning_curve
 from .fitting.losses.contrastive import info_nce as info_nce
 from .fitting.losses.contrastive import n_pairs as n_pairs
 from .fitting.losses.modality_aware import mac as mac

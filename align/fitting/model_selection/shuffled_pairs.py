@@ -42,11 +42,11 @@ def against_chance(cv: CrossValidation, outcome: Outcome, raw: Outcome | None) -
         alone = 0.0
         if raw is not None and raw.held_out is not None:
             alone = raw.held_out.standard_errors(raw.rounds)
-        better = alone > CERTAIN or _beats_shuffled(cv)
+        better = alone > CERTAIN or beats_shuffled(cv)
     return outcome.held_out.against_chance(better=better)
 
 
-def _beats_shuffled(cv: CrossValidation) -> bool:
+def beats_shuffled(cv: CrossValidation) -> bool:
     """Whether a fixed map does better on the true pairs than on shuffled ones, on held-out folds.
 
     One pair of each group is looked at. Partners are exchanged inside a fold, so that each side of
