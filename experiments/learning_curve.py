@@ -29,9 +29,10 @@ from align._files.codec import Schema
 from align._files.tensors import read_tensors, write_tensors
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes
-from align.fitting.learning_curve.curve import METRICS, LearningCurve
+from align.fitting.learning_curve.curve import LearningCurve
 from align.fitting.learning_curve.extrapolation import LEVEL, Predicted
 from align.fitting.learning_curve.measure import learning_curve
+from align.fitting.learning_curve.point import METRICS
 from align.fitting.model_selection.cross_validation import first_of_each
 from align.fitting.model_selection.fit import fit
 from align.metrics.bootstrap import resamples, weighted_mean

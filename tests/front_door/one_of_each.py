@@ -145,6 +145,12 @@ def scouted() -> Any:
     return align.scout(pairs, sources=[named(HOSTILE), named(LONG)], targets=[named("target")])
 
 
+@cache
+def learned() -> Any:
+    rows = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
+    return align.learning_curve(rows, rows + 1, folds=3)
+
+
 EACH: dict[str, Maker] = {
     "Adapter": lambda _: adapter(),
     "Batch": batch,
@@ -170,6 +176,10 @@ EACH: dict[str, Maker] = {
     "Hits": lambda _: hits(),
     "Hits of a picture": lambda folder: hits(query=pairs(folder).source[2]),
     "Index": index,
+    "CurvePoint": lambda _: learned().points[0],
+    "Extrapolation": lambda _: learned().extrapolation,
+    "LearningCurve": lambda _: learned(),
+    "Predicted": lambda _: learned().at(300)["recall_at_10"],
     "LowBitVectors": lambda _: align.LowBitVectors.of(
         align.MultiVector.from_equal(vectors(12).view(4, 3, 6)), bits=2
     ),

@@ -14,7 +14,10 @@ from tests.front_door.one_of_each import EACH, index, pairs
 from tests.helpers.html_tags import Tags
 
 # An exception is its message; a Protocol is what others must have; Estimates stand in panels.
-WITHOUT_PANEL = {"Candidate", "Duplicates", "Estimate", "Mismatches", "Trial"}
+WITHOUT_PANEL = {
+    "Candidate", "CurvePoint", "Duplicates", "Estimate", "Extrapolation", "Mismatches",
+    "Predicted", "Trial",
+}  # fmt: skip
 FORBIDDEN = {"script", "iframe", "link", "object", "embed", "form", "input"}
 
 

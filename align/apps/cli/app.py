@@ -22,6 +22,7 @@ from align.apps.cli.fit import fit
 from align.apps.cli.gap import gap
 from align.apps.cli.index import index
 from align.apps.cli.info import info
+from align.apps.cli.learning_curve import learning_curve
 from align.apps.cli.printing import complain, plain_streams, say
 from align.apps.cli.scout import scout
 from align.apps.cli.search import search
@@ -57,8 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    curate, scout, fit, update, evaluate, compare, gap, index, search, serve, drift, tune,
-    upgrade, export, info,
+    curate, scout, learning_curve, fit, update, evaluate, compare, gap, index, search, serve,
+    drift, tune, upgrade, export, info,
 ):  # fmt: skip
     app.command(cls=Command)(_interruptible(command))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,34 +11,17 @@ from align._checks import check_positive
 from align._display.lines import aligned, count, one_line, percent
 from align._display.panel import Panel, Table, Tile, render
 from align.fitting.learning_curve.extrapolation import Extrapolation, Predicted
+from align.fitting.learning_curve.point import LABELS, METRICS, CurvePoint
 from align.metrics.chance import SMALL_GALLERY
 from align.metrics.evaluation import Estimate
 
 if TYPE_CHECKING:
     from align._display.figure import Figure
 
-METRICS = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
-LABELS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mean_reciprocal_rank": "MRR"}
 WORDS = {"recall_at_1": "recall at 1", "recall_at_10": "recall at 10"}
 AHEAD = (1, 2, 4)  # times as many pairs as there are
+_WIDTH = 100  # columns
 LITTLE = 0.01  # a gain that is not worth as many pairs again
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """What was found after a fit on so many pairs, mean of both directions, with 95 % intervals.
-
-    Attributes:
-        n_pairs: Pairs that were fitted on; the mean over folds.
-        metrics: Those of ``METRICS``, by name.
-    """
-
-    n_pairs: int
-    metrics: Mapping[str, Estimate]
-
-    def __repr__(self) -> str:
-        shown = (f"{LABELS[name]} {each.value:.3f}" for name, each in self.metrics.items())
-        return one_line("CurvePoint", count(self.n_pairs, "pair"), *shown)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -84,7 +68,12 @@ class LearningCurve:
         )
 
     def __str__(self) -> str:
-        return "\n\n".join([f"{self.verdict}.", aligned(_rows(self)), _NOTE.format(self=self)])
+        parts = (
+            _wrapped(f"{self.verdict}."),
+            aligned(_rows(self)),
+            _wrapped(_NOTE.format(self=self)),
+        )
+        return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         return render(curve_panel(self))
@@ -154,7 +143,7 @@ class LearningCurve:
         """
         from align.fitting.learning_curve.figure import draw
 
-        return draw(self)
+        return draw(self.points, self.at, n_pairs=self.n_pairs, chance=self.chance, raw=self.raw)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers, ready for JSON."""
@@ -228,6 +217,10 @@ def _cells(metrics: Mapping[str, Estimate] | Mapping[str, Predicted]) -> list[st
 
 def _range(found: Estimate | Predicted) -> str:
     return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False)
 
 
 def _points(share: float) -> str:

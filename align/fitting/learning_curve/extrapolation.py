@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align._display.lines import count, one_line
 from align.metrics.bootstrap import resamples, weighted_mean
 
 DRAWS = 1000
 LEVEL = 0.9  # of prediction intervals
 DAMPING = 0.6  # how much sooner a curve flattens near 1, see Extrapolation
 DAMPING_SPREAD = 0.4
-STRAY, STRAY_PER_LOG = 0.1, 0.18  # logits that a curve is off, and per e-fold of pairs beyond
+STRAY, STRAY_PER_LOG = 0.04, 0.07  # how far a curve is off, and per e-fold of pairs beyond
+NEAREST = 0.02  # to 0 and 1 that recall counts as, where one hit changes many logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +31,21 @@ class Predicted:
         return f"Predicted({self.value:.4g} [{self.low:.4g}, {self.high:.4g}])"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Extrapolation:
     """Many curves that could have given what was measured; each column is one metric.
 
     ``logit p(n) = level + slope (1 - (n / last)^-c) / c`` with ``c = damping p(last)``: straight in
     the logarithm of ``n`` while recall is low, and flatter the nearer it comes to 1. Each draw
     resamples the held-out pairs, whole groups at a time, fits level and slope by least squares in
-    which larger samples weigh more, and takes a damping of its own. Beyond the data it may stray.
+    which larger samples weigh more, and takes a damping of its own. Each is a little off, and more
+    so beyond the data.
 
     Reference:
         Viering and Loog 2022, arXiv:2103.10948, for curves that were tried elsewhere. Of logit and
         probit lines in log n, power laws with and without an end, a parabola and a straight line,
         this one extrapolated best on the data sets of ``experiments/learning_curve.py``, on which
-        its four constants were set, with a closed form of fixed settings.
+        its constants were set, with a closed form of fixed settings.
     """
 
     last: float  # pairs of the largest sample
@@ -50,6 +53,11 @@ class Extrapolation:
     slope: Tensor  # per e-fold of pairs there, not negative
     damping: Tensor  # (draws, 1)
     stray: Tensor  # standard normal, (draws, 1)
+
+    def __repr__(self) -> str:
+        return one_line(
+            "Extrapolation", count(len(self.level), "curve"), f"from {self.last:,.0f} pairs"
+        )
 
     @classmethod
     def of(
@@ -89,20 +97,23 @@ class Extrapolation:
         near = c.abs() < 1e-6  # where the limit is the logarithm
         flattened = -torch.expm1(-c * ratio) / c.masked_fill(near, 1)
         gain = self.slope * torch.where(near, ratio, flattened)
-        if ratio <= 0:
-            return (self.level + gain).sigmoid()
-        return (self.level + gain + STRAY_PER_LOG * ratio * self.stray).sigmoid()
+        return (self.level + gain + self._off(STRAY_PER_LOG * max(ratio, 0))).sigmoid()
 
     def at(self, n: float) -> list[Predicted]:
         """Each metric at ``n`` pairs: what another such data set would give, on average."""
-        spread = STRAY * torch.randn(
-            DRAWS, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-        )
-        return _predicted((self.shares(n).logit() + spread).sigmoid())
+        return _predicted((self.shares(n).logit() + self._off(STRAY).flip(0)).sigmoid())
 
     def gain(self, n: float, more: float) -> list[Predicted]:
         """By how much each metric is higher with ``more`` pairs than with ``n``."""
         return _predicted(self.shares(n + more) - self.shares(n))
+
+    def _off(self, amount: float) -> Tensor:
+        """Logits by which the curves are off: more where recall is near 0 or 1 and logits are many.
+
+        ``amount`` is in units in which a binomial share has the same spread everywhere.
+        """
+        share = self.level.sigmoid().clamp(NEAREST, 1 - NEAREST)
+        return amount * self.stray / (share * (1 - share)).sqrt()
 
 
 def _predicted(drawn: Tensor) -> list[Predicted]:

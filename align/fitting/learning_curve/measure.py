@@ -14,8 +14,9 @@ from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import as_pairs
 from align.data.repeats import warn_of_repeats
 from align.data.splits import group_codes
-from align.fitting.learning_curve.curve import METRICS, CurvePoint, LearningCurve
+from align.fitting.learning_curve.curve import LearningCurve
 from align.fitting.learning_curve.extrapolation import Extrapolation
+from align.fitting.learning_curve.point import METRICS, CurvePoint
 from align.fitting.learning_curve.readings import Readings
 from align.fitting.learning_curve.rounds import Round, deal_rounds
 from align.fitting.model_selection.cross_validation import CrossValidation
@@ -28,6 +29,7 @@ from align.metrics.evaluation import Estimate, Maps
 from align.metrics.ranks import ranks_of_partners
 
 FEWEST = 100  # pairs, of which a fold leaves enough for three points
+FEWEST_GROUPS = 50  # of which an eighth can be dealt into folds
 
 
 @torch.no_grad()
@@ -53,8 +55,8 @@ def learning_curve(
     5,000 pairs of usual encoders on two cores.
 
     Args:
-        train: Pairs, 100 or more; or their sources, ``(n, d_source)``, in any form that
-            ``PairedEmbeddings.from_arrays`` takes.
+        train: Pairs, 100 or more in 50 groups or more; or their sources, ``(n, d_source)``, in any
+            form that ``PairedEmbeddings.from_arrays`` takes.
         target: Their targets, ``(n, d_target)``, unless ``train`` holds both sides.
         folds: Parts that the groups are dealt into, >= 3. More folds reach closer to all pairs, in
             a smaller gallery.
@@ -69,8 +71,8 @@ def learning_curve(
 
     Raises:
         TypeError: There is one side alone, or a side does not hold numbers.
-        ValueError: There are under 100 pairs, under 3 folds or fewer groups than folds, the sides
-            do not fit together, or the file to resume from is of another call.
+        ValueError: There are under 100 pairs, 50 groups or 3 folds, the sides do not fit together,
+            or the file to resume from is of another call.
 
     Warns:
         RepeatedItems: Many pairs share an item and no groups say so.
@@ -93,6 +95,12 @@ def learning_curve(
             f"a learning curve needs at least {FEWEST} pairs, to fit on an eighth of them; got "
             f"{len(pairs)}. Add pairs, or fit on these and look at the card."
         )
+    groups = len(set(pairs.group_key))
+    if groups < FEWEST_GROUPS:
+        raise ValueError(
+            f"a learning curve needs at least {FEWEST_GROUPS} groups, which are fitted on or held "
+            f"out whole; got {groups}. Add pairs of other groups."
+        )
     warn_of_repeats((pairs.source, pairs.target), pairs.group_key, "learning_curve", stacklevel=3)
     rounds = deal_rounds(pairs, folds=folds, seed=seed)
     readings = Readings(resume, pairs, folds=folds, seed=seed)
@@ -108,7 +116,7 @@ def learning_curve(
     sizes = [sum(len(each.samples[at]) for each in rounds) / len(rounds) for at in samples]
     gallery = len(rounds[0].held_out)
     last = HeldOutRanks(by_sample[-1], torch.full((len(held_out),), gallery))
-    repeats = len(held_out) / len(held_out.unique())
+    repeats = len(held_out) / len(torch.unique(held_out))
     raw = None
     if pairs.source.shape[1] == pairs.target.shape[1]:
         raw = torch.cat([_ranks(RawCosine(), pairs.take(each.held_out)) for each in rounds])

@@ -15,6 +15,7 @@ from align.fitting.model_selection.fit import MIN_PAIRS
 
 SHARES = (0.125, 0.25, 0.5)  # of all pairs; the last sample is all that a fold leaves
 QUERIES = 2000  # held-out pairs that are enough: further folds are left out
+FEWEST_UNITS = 10  # groups of a sample, which the folds of its fit share
 SMALL = 500  # groups below which the folds are dealt twice
 
 
@@ -50,10 +51,10 @@ def deal_rounds(train: PairedEmbeddings, *, folds: int, seed: int) -> list[Round
 
 
 def _samples(ordered: Tensor, units: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """The first rows of an order, as many as ``sizes`` ask for and the rest of the last group."""
+    """The first whole groups of an order that hold ``sizes`` rows, at least ``FEWEST_UNITS``."""
+    ends = torch.unique_consecutive(units[ordered], return_counts=True)[1].cumsum(0)
     samples = []
     for size in sizes:
-        last = units[ordered[size - 1]]
-        until = size + int((units[ordered[size:]] == last).sum())
-        samples.append(ordered[:until].sort().values)
+        at = max(int(torch.searchsorted(ends, size)), FEWEST_UNITS - 1)
+        samples.append(ordered[: ends[at]].sort().values)
     return samples
