@@ -73,6 +73,34 @@ class Budgets:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """What something adds to a score."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a word of a query adds to the match, and where in the item it goes best."""
+
+    word: str
+    value: float
+    best: str
+    heat: str | None  # the picture under a heat map, as a data address
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why an item was found for a text: terms that add up to its score, and words to the match."""
+
+    score: float
+    terms: tuple[Term, ...]
+    words: tuple[Word, ...]
+    no_words: str | None  # why the match is not taken apart into words
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Hits of one query, best first."""
 

@@ -24,7 +24,7 @@ from align.apps.serving.gallery import Gallery, Question, Scope, View
 from align.apps.serving.guards import ASGI, guarded
 from align.apps.serving.pictures import EDGE, LARGE, Thumbnails, version_of
 
-SCRIPTS = ("page.js", "address.js", "cards.js", "dom.js", "map.js", "viewer.js")
+SCRIPTS = ("page.js", "address.js", "cards.js", "dom.js", "map.js", "reasons.js", "viewer.js")
 
 FILES = {
     "/": ("page.html", "text/html"),
@@ -88,13 +88,17 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
             )
         if "item" in params:
             return answer(Question("item", params["item"]), params)
-        text = params["q"]
-        if not text.strip() or len(text) > limits.most_characters:
+        return answer(Question("text", _text(params["q"], limits)), params)
+
+    def explanation(request: Request) -> Response:
+        params = request.query_params
+        _check_names(params, {"q", "item"})
+        if not {"q", "item"} <= set(params):
             raise ValueError(
-                f"a text query must have 1 to {limits.most_characters} characters, not all blank; "
-                f"got {len(text)}. Shorten it, or type something."
+                "an explanation needs q, a text, and item, the id of a hit; got "
+                f"{sorted(params)}. Send both."
             )
-        return answer(Question("text", text), params)
+        return JSONResponse(asdict(gallery.reasons(_text(params["q"], limits), params["item"])))
 
     async def search_by_picture(request: Request) -> Response:
         _check_names(request.query_params, _OPTIONS)
@@ -157,6 +161,7 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
         Route("/api/about", about),
         Route("/api/sample", sample),
         Route("/api/budgets", budgets),
+        Route("/api/explanation", explanation),
         Route("/api/search", search_either_way, methods=["GET", "POST"]),
         # An id may hold slashes, as those of photos in folders do.
         Route("/api/items/{id:path}/thumbnail", thumbnail),
@@ -195,6 +200,16 @@ def _check_names(params: QueryParams, known: set[str]) -> None:
             f"parameters must be among {sorted(known)}, each once but for modality; got "
             f"{unknown or repeated}. See /openapi.json."
         )
+
+
+def _text(text: str, limits: Limits) -> str:
+    """A text query; ``ValueError`` if it is blank or too long."""
+    if not text.strip() or len(text) > limits.most_characters:
+        raise ValueError(
+            f"a text query must have 1 to {limits.most_characters} characters, not all blank; "
+            f"got {len(text)}. Shorten it, or type something."
+        )
+    return text
 
 
 def _number(name: str, text: str, *, least: int = 1, most: int) -> int:

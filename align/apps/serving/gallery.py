@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,15 @@ from torch import Tensor
 
 from align._display.escaping import plain
 from align.adapters.multi_vector.meta_tokens import MetaTokens
-from align.apps.serving.answers import About, Answer, Budgets, Sample, ShownItem, shown_item
+from align.apps.serving.answers import (
+    About,
+    Answer,
+    Budgets,
+    Reasons,
+    Sample,
+    ShownItem,
+    shown_item,
+)
 from align.apps.serving.budget_costs import QUERIES, budget_costs
 from align.apps.serving.changes import IndexChangedError, Watch
 from align.apps.serving.contents import Contents, Shown, contents_of
@@ -31,6 +40,7 @@ from align.apps.serving.queries import (
     query_of_item,
     query_routes,
 )
+from align.apps.serving.reasons import reasons_of
 from align.apps.serving.weak_matches import line_of, random_texts
 from align.data.picture_names import names_picture
 from align.retrieval.hits import Hit, SearchResults
@@ -171,6 +181,30 @@ class Gallery:
                 f"a thumbnail needs an item with a path; {id!r} has none. Show its text instead."
             )
         return contents.find(path)
+
+    def reasons(self, text: str, id: str) -> Reasons:
+        """Why an item is found for a text, in the aligned view and with all vectors.
+
+        Raises:
+            IndexChangedError: As for ``search``.
+            KeyError: There is no such item.
+            PermissionError: The file of the item lies outside the roots.
+            ValueError: Texts ask for items of their own side here, or items have several vectors.
+        """
+        with self._lock:
+            contents = self._now()
+            route = self._routes.get("text")
+            if route is None or route.side != self._retriever.query_side:
+                raise ValueError(
+                    "a score is explained for texts of the side that asks; here texts are of the "
+                    "indexed side or not taken. Search with a text across the sides."
+                )
+            path = self._retriever.index.get([id]).metadata[0].get(FIELD)
+            file = None
+            if isinstance(path, str):
+                with suppress(FileNotFoundError):  # explained by its stored vector
+                    file = contents.find(path)
+            return reasons_of(self._retriever, text, id, file)
 
     def budgets(self) -> Budgets:
         """What the budgets cost; nothing yet before ``measure_budgets`` was called."""

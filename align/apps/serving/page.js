@@ -91,15 +91,23 @@ async function search(signal, current) {
 
 function listOf(answer, named) {
   const title = named ? VIEWS[answer.view] : "Results";
-  const list = newList(title, { named, id: named ? `results-${answer.view}` : "results", more: () => next(list, answer.view) });
+  const id = named ? `results-${answer.view}` : "results";
+  const list = newList(title, { named, id, more: () => next(list, answer.view), why: whyOf(answer.view) });
   list.add(answer.hits, answer);
   return list;
 }
 
-function newList(title, { named, id, more }) {
+// How to ask why an item was found; only the ranking of texts by one vector can be explained.
+function whyOf(viewOf) {
+  const { text } = state;
+  if (text === null || viewOf !== "aligned" || about.budgets.length) return null;
+  return (item) => answerOf(fetch(`/api/explanation?${new URLSearchParams({ q: text, item: item.id })}`));
+}
+
+function newList(title, { named, id, more, why = null }) {
   const calls = {
     kinds: Object.keys(about.modalities).length,
-    open: view,
+    open: (items, place) => view(items, place, why),
     like,
     light: (place) => (list.light(place), light(place)),
   };

@@ -12,16 +12,16 @@ from align._display.lines import shortened
 from align._display.parts import Picture
 from align.data.thumbnails import NEUTRAL, thumbnail
 
-EDGE = 88  # longest side in pixels
+EDGE = 88  # longest side in pixels, in a panel
 _RED, _BLUE = np.array([220.0, 40.0, 20.0]), np.array([30.0, 80.0, 220.0])
 _COVER = 0.75  # of the picture where the heat is largest
 
 
-def heat_map(picture: Any, heat: Tensor, caption: str) -> Picture:
+def heat_map(picture: Any, heat: Tensor, caption: str, *, edge: int = EDGE) -> Picture:
     """A small grey picture, red where ``heat`` ``(rows, columns)`` is near 1, blue near -1."""
     from PIL import Image
 
-    jpeg = thumbnail(picture, shortened(caption, 40), edge=EDGE, ground=NEUTRAL).jpeg
+    jpeg = thumbnail(picture, shortened(caption, 40), edge=edge, ground=NEUTRAL).jpeg
     with Image.open(io.BytesIO(jpeg)) as small:
         grey = np.asarray(small.convert("L"), dtype=np.float32)
         size = small.size
@@ -31,4 +31,4 @@ def heat_map(picture: Any, heat: Tensor, caption: str) -> Picture:
     colour = np.where(strength >= 0, _RED, _BLUE)
     mixed = (1 - cover) * (0.85 * grey[..., None] + 25) + cover * colour
     shown = Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
-    return Picture(thumbnail(shown, "heat map", edge=EDGE).address, shortened(caption, 80))
+    return Picture(thumbnail(shown, "heat map", edge=edge).address, shortened(caption, 80))

@@ -38,8 +38,9 @@ def explain_hit(
     pairs: PairedEmbeddings | None = None,
     names: Sequence[str] | None = None,
     top: int = 10,
+    item: Any = None,
 ) -> Explanation:
-    """``Retriever.explain``, which says more."""
+    """``Retriever.explain``, which says more; ``item`` is the raw one, looked up if left out."""
     stored = index.get([id])
     vectors = stored.vectors.to(dtype=torch.float32)
     if len(vectors.tokens) != 1:
@@ -51,7 +52,8 @@ def explain_hit(
     asked = embedder.encode([query], side=side, modality=modality, instruction=instruction)
     found = embedder.to_queries(asked)
     assert isinstance(found, Tensor), "an item of one vector is of an adapter"
-    item = raw_item(stored.metadata[0], stored.modality[0], index.folder)
+    if item is None:
+        item = raw_item(stored.metadata[0], stored.modality[0], index.folder)
     own = None
     if item is not None:
         own = _own(embedder, item, vectors.tokens[0], index, stored.modality[0])
@@ -77,10 +79,12 @@ def explain_words_of_hit(
     id: str,
     *,
     modality: str | None = None,
+    item: Any = None,
 ) -> TokenExplanation:
-    """``Retriever.explain_words``, which says more."""
+    """``Retriever.explain_words``, which says more; ``item`` is as for ``explain_hit``."""
     stored = index.get([id])
-    item = raw_item(stored.metadata[0], stored.modality[0], index.folder)
+    if item is None:
+        item = raw_item(stored.metadata[0], stored.modality[0], index.folder)
     if item is None:
         raise ValueError(
             f"words are looked up in the item itself, by text or path in its metadata; {id!r} has "

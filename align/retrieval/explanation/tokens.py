@@ -13,10 +13,10 @@ from torch import Tensor
 from align._checks import check_length
 from align._display.lines import aligned, one_line, shortened
 from align._display.panel import render
-from align._display.parts import Cell, Panel, Table, Tile
+from align._display.parts import Cell, Panel, Picture, Table, Tile
 from align.data.arrays import dense_tensor
 from align.data.multi_vector import MultiVector, Tokens
-from align.retrieval.explanation.heat import heat_map
+from align.retrieval.explanation.heat import EDGE, heat_map
 from align.scoring.pair_scores import best_tokens
 
 _PICTURES = 9  # words with a heat map, those that add or take away most
@@ -74,17 +74,12 @@ class TokenExplanation:
         """What a notebook shows: a row for each word, with a heat map over the picture."""
         rows: list[list[Cell]] = [list(row) for row in self._rows(60)]
         head, note = ["word", "adds", "goes best with"], ""
-        if self.picture is not None and self.grid is not None:
+        if self.picture is not None:
             head, note = [*head, "where"], "Red goes with the word, blue against it."
             largest = self.values.abs().argsort(descending=True, stable=True)[:_PICTURES].tolist()
-            most = self.heat.abs().max().clamp_min(_FLOOR)
             for at, row in enumerate(rows):
-                shown = (self.heat[at] / most).view(self.grid)
-                row.append(heat_map(self.picture, shown, self.words[at]) if at in largest else "")
-            whole = self.heat.sum(dim=0)
-            whole = (whole / whole.abs().max().clamp_min(_FLOOR)).view(self.grid)
-            together = heat_map(self.picture, whole, "all words")
-            rows.insert(0, ["all words", f"{self.score:+.3f}", "", together])
+                row.append(self.heat_map(at) if at in largest else "")
+            rows.insert(0, ["all words", f"{self.score:+.3f}", "", self.heat_map()])
         table = Table(head, rows, title="Words", numeric=(1,), note=note)
         tiles = [Tile("score", f"{self.score:.3f}")]
         return Panel(
@@ -93,6 +88,17 @@ class TokenExplanation:
             tiles=tiles,
             tables=[table],
         )
+
+    def heat_map(self, word: int | None = None, *, edge: int = EDGE) -> Picture:
+        """The picture under the heat of a word, by its number, or of all words together.
+
+        Words are on one scale. There must be a picture.
+        """
+        assert self.grid is not None, "there is a grid where there is a picture"
+        heat = self.heat.sum(dim=0) if word is None else self.heat[word]
+        most = (heat if word is None else self.heat).abs().max().clamp_min(_FLOOR)
+        caption = "all words" if word is None else self.words[word]
+        return heat_map(self.picture, (heat / most).view(self.grid), caption, edge=edge)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and words, ready for JSON; without the picture."""

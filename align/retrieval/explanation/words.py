@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from align.adapters.adapter import Adapter
-from align.adapters.maps.linear import AffineMap, IdentityMap, LinearMap, SideMap, directions
+from align.adapters.maps.linear import (
+    AffineMap,
+    BlendMap,
+    IdentityMap,
+    LinearMap,
+    SideMap,
+    WeightedMap,
+    directions,
+)
 from align.data.encoding import Encoder, PatchEncoder, TokenEncoder, WordEncoder
 from align.data.sides import Side, other_side
 from align.retrieval.explanation.tokens import TokenExplanation, of_heat
@@ -26,8 +35,9 @@ def explain_words(
     Where an encoder pools by the mean and the map is linear, a vector in the shared space is a sum
     over tokens, ``z = sum_t ((h_t / |m|) - mean) W / (n L)`` with ``m`` the mean of the states and
     ``L`` the norm that is divided by last; so the cosine of two is a sum over pairs of tokens.
-    Nothing is approximated. The state of a token knows of its neighbours, so a word is where the
-    network put what it says, which need not be where a person would look for it.
+    A signed root is shared among tokens as they share its coordinate, and a blend of such maps is a
+    sum of sums. Nothing is approximated. The state of a token knows of its neighbours, so a word is
+    where the network put what it says, which need not be where a person would look for it.
 
     Args:
         adapter: Whose maps are linear.
@@ -54,19 +64,11 @@ def explain_words(
 
 
 def _terms(side_map: SideMap, encoder: Encoder, item: Any, side: Side) -> Tensor:
-    """What each token adds to the unit vector of an item in the shared space, ``(t, dim)``."""
+    """What each token adds to an item in the shared space, ``(t, dim)``."""
     if not isinstance(encoder, TokenEncoder):
         raise ValueError(
             f"words and patches are tokens of an encoder; {encoder.fingerprint} of the {side} side "
             "gives none. Use an encoder with encode_tokens, such as TextEncoder."
-        )
-    if not isinstance(side_map, LinearMap | AffineMap | IdentityMap) or (
-        isinstance(side_map, LinearMap) and (side_map.root or side_map.parts is not None)
-    ):
-        raise ValueError(
-            "a cosine is a sum over tokens where the maps are linear in one encoder's vector; that "
-            f"of the {side} side is {type(side_map).__name__} with roots, parts or a network. Use "
-            "explain, which takes any adapter, or fit one with effort='fast' to look at words."
         )
     states = encoder.encode_tokens([item], progress=False)[0].double()
     pooled = encoder.encode([item], progress=False)
@@ -78,13 +80,48 @@ def _terms(side_map: SideMap, encoder: Encoder, item: Any, side: Side) -> Tensor
             f"{encoder.fingerprint} of the {side} side does not. Use explain, or an encoder with "
             "pooling='mean' and an adapter fitted on it."
         )
-    rows = states / torch.linalg.vector_norm(mean)
-    if not isinstance(side_map, IdentityMap):
-        rows = (rows - side_map.mean.double()) @ side_map.weight.double()
-    if isinstance(side_map, AffineMap):
-        rows = rows + side_map.offset.double()
-    terms: Tensor = rows / (len(rows) * torch.linalg.vector_norm(rows.mean(dim=0)))
+    terms = _mapped(side_map, states)
+    if terms is None:
+        raise ValueError(
+            "a cosine is a sum over tokens where the maps are linear in the vector of one encoder; "
+            f"{type(side_map).__name__} of the {side} side is not. Use explain, which takes any "
+            "adapter, or look at words through one that was fitted with effort='fast'."
+        )
     return terms
+
+
+def _mapped(side_map: SideMap, states: Tensor) -> Tensor | None:
+    """Rows that sum to the map of their mean, ``(t, dim)``; ``None`` where that is no sum.
+
+    The columns that a ``WeightedMap`` adds are left at 0: the other side holds zeros there.
+    """
+    if isinstance(side_map, BlendMap):
+        parts = [_mapped(each, states) for each in side_map.maps]  # type: ignore[arg-type]  # a ModuleList
+        found = [part for part in parts if part is not None]
+        return side_map.join(found) if len(found) == len(parts) else None
+    if isinstance(side_map, WeightedMap):
+        inner = _mapped(side_map.inner, states)
+        if inner is None:
+            return None
+        return F.pad(inner * side_map.weight.double().sqrt(), (0, 2))
+    if isinstance(side_map, LinearMap) and side_map.parts is None:
+        # A root is a product with what is known of the whole, shared as the tokens share the mean.
+        mean = states.mean(dim=0).abs()
+        states = states * mean.rsqrt().where(mean > 0, 0.0) if side_map.root else states
+        rows = (_over_mean(states) - side_map.mean.double()) @ side_map.weight.double()
+    elif isinstance(side_map, AffineMap):
+        rows = (_over_mean(states) - side_map.mean.double()) @ side_map.weight.double()
+        rows = rows + side_map.offset.double()
+    elif isinstance(side_map, IdentityMap):
+        rows = states
+    else:
+        return None
+    return _over_mean(rows) / len(rows)
+
+
+def _over_mean(rows: Tensor) -> Tensor:
+    """Rows divided by the length of their mean."""
+    return rows / torch.linalg.vector_norm(rows.mean(dim=0))
 
 
 def _by_word(rows: Tensor, words: Sequence[str] | None) -> tuple[Tensor, list[str] | None]:

@@ -44,6 +44,7 @@ def test_the_document_names_every_call_and_its_limits(client):
         ("/api/about", "get"),
         ("/api/sample", "get"),
         ("/api/budgets", "get"),
+        ("/api/explanation", "get"),
         ("/api/search", "get"),
         ("/api/search", "post"),
         ("/api/items/{id}/thumbnail", "get"),

@@ -12,7 +12,14 @@ from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.closed_form.procrustes import procrustes
 from align.adapters.closed_form.rcca import rcca
-from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap
+from align.adapters.maps.linear import (
+    AffineMap,
+    BlendMap,
+    IdentityMap,
+    LinearMap,
+    RelativeMap,
+    WeightedMap,
+)
 from align.retrieval.explanation.words import explain_words
 
 TEXT = "a dog runs under the bridge beaches"
@@ -56,14 +63,24 @@ def test_the_other_way_pictures_ask_and_words_are_found(encoders, picture):
     assert back.grid is None and back.score == pytest.approx(there.score)
 
 
-@pytest.mark.parametrize("kind", ["identity", "affine"])
+@pytest.mark.parametrize("kind", ["identity", "affine", "root", "weighted", "blend"])
 def test_other_linear_maps_add_up_too(encoders, kind):
     text = encoders[0]
-    made = {
-        "identity": lambda: IdentityMap(text.dim),
-        "affine": lambda: AffineMap(torch.rand(D) / 9, torch.eye(D), torch.rand(D)),
-    }[kind]
-    adapter = Adapter(made(), IdentityMap(text.dim), Card("test", 0, text.dim, text.dim))
+    rng = torch.Generator().manual_seed(0)
+    mean, weight, share = (torch.rand(*shape, generator=rng) for shape in ((D,), (D, D), (D,)))
+    root = LinearMap(mean / 9, weight, root=True)
+
+    def both(kind):
+        plain = IdentityMap(D)
+        return {
+            "identity": lambda: (plain, plain),
+            "affine": lambda: (AffineMap(mean / 9, weight, share), plain),
+            "root": lambda: (root, plain),
+            "weighted": lambda: tuple(WeightedMap(root, share, slot=slot) for slot in (0, 1)),
+            "blend": lambda: (BlendMap([root, plain], [0.3, 0.7]),) * 2,
+        }[kind]()
+
+    adapter = Adapter(*both(kind), Card("test", 0, D, D))
     found = explain_words(adapter, (text, text), (TEXT, "a cat sits"), side="source")
     z, w = adapter.source(text.encode([TEXT])), adapter.target(text.encode(["a cat sits"]))
     assert found.score == pytest.approx((z @ w.T).item(), abs=2e-6)
@@ -78,11 +95,10 @@ def test_what_is_no_sum_over_tokens_is_refused(encoders, vit, sbert, picture):
     first = align.TextEncoder(sbert, pooling="cls")
     with pytest.raises(ValueError, match="of the source side does not"):
         explain_words(adapter, (first, encoders[1]), (TEXT, picture), side="source")
-    blend = BlendMap([adapter.source_map, adapter.source_map], [0.5, 0.5])
-    wide = BlendMap([adapter.target_map, adapter.target_map], [0.5, 0.5])
-    blended = Adapter(blend, wide, adapter.card)
-    with pytest.raises(ValueError, match="is BlendMap with roots, parts or a network"):
-        explain_words(blended, encoders, (TEXT, picture), side="source")
+    anchors = RelativeMap(torch.zeros(D), torch.eye(D), k=3, power=1.0)
+    relative = Adapter(anchors, anchors, adapter.card)
+    with pytest.raises(ValueError, match="RelativeMap of the source side is not"):
+        explain_words(relative, (encoders[0],) * 2, (TEXT, TEXT), side="source")
 
 
 def test_a_retriever_finds_the_item_behind_a_hit(encoders, picture, tmp_path):
