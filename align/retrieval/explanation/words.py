@@ -121,7 +121,8 @@ def _mapped(side_map: SideMap, states: Tensor) -> Tensor | None:
 
 def _over_mean(rows: Tensor) -> Tensor:
     """Rows divided by the length of their mean."""
-    return rows / torch.linalg.vector_norm(rows.mean(dim=0))
+    length: Tensor = torch.linalg.vector_norm(rows.mean(dim=0))
+    return rows / length
 
 
 def _by_word(rows: Tensor, words: Sequence[str] | None) -> tuple[Tensor, list[str] | None]:
