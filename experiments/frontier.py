@@ -49,6 +49,7 @@ FEW, MORE, MANY = 300, 1000, 5000
 SETTINGS: Mapping[str, tuple[int, ...]] = {
     "flickr8k": (FEW, MORE, MANY),
     "flickr8k_parts": (FEW, MORE, MANY),
+    "flickr8k_packaged": (FEW, MORE, MANY),
     "django_pseudocode": (100, FEW, MORE),
     "conala": (100, FEW, MORE),
     "cosqa": (FEW,),

