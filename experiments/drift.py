@@ -25,7 +25,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from align.adapters.calibration.calibration import calibrate
+from align.adapters.calibration.calibration import Calibration
+from align.adapters.calibration.confidence import Confidence
+from align.adapters.calibration.domain import Domain
 from align.adapters.closed_form.centering import centering
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import PairedEmbeddings
@@ -146,10 +148,11 @@ def _power(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def _asked(known: Tensor, new: Tensor, *, whole: bool) -> Drift:
-    names = [str(row) for row in range(len(known))]
+    domain = Domain.of(known, [str(row) for row in range(len(known))])
+    unused = Confidence(known.new_zeros(1), sharpness=1.0, spread=1.0, gallery=1)
     adapter = centering(known, known).replaced(
         training_items=TrainingItems.of(known, known),
-        calibration=calibrate(known, known, names, seed=0),
+        calibration=Calibration(domain, domain, unused, unused),
     )
     return drift(adapter, new, reference=known if whole else None)
 

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 
 import probes
 from align._display.lines import LONGEST
-from align.adapters.calibration.calibration import calibrate
+from align.adapters.calibration.calibration import Calibration
+from align.adapters.calibration.confidence import Confidence
+from align.adapters.calibration.domain import Domain
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings
@@ -33,6 +35,13 @@ def adapter_on(source, target=None):
         target = source @ torch.randn(D, WIDE, generator=torch.Generator().manual_seed(9))
     plain = rcca(source, target)
     return plain.replaced(training_items=TrainingItems.of(source, target))
+
+
+def calibration_of(items, seed=0):
+    """Of adapters that only tell what their items look like."""
+    domain = Domain.of(items, [str(row) for row in range(len(items))], seed=seed)
+    scores = Confidence(torch.arange(9.0), sharpness=1.0, spread=1.0, gallery=9)
+    return Calibration(domain, domain, scores, scores)
 
 
 @pytest.fixture
@@ -80,9 +89,7 @@ def test_a_change_of_spread_that_no_plane_separates_is_noticed_by_the_kernel(ada
 
 
 def test_a_few_items_of_another_kind_are_noticed_one_by_one(train, rng):
-    calibrated = adapter_on(train).replaced(
-        calibration=calibrate(train, train, [str(row) for row in range(len(train))], seed=0)
-    )
+    calibrated = adapter_on(train).replaced(calibration=calibration_of(train))
     strange = draw(20, rng)
     strange[:, -1] += 4  # where items hardly vary
     few = probes.drift(calibrated, torch.cat([draw(180, rng), strange]))
@@ -98,8 +105,7 @@ def test_the_number_of_flagged_items_has_the_level_that_is_stated(rng):
     alarms = 0
     for seed in range(150):
         known = draw(60, rng)
-        names = [str(row) for row in range(60)]
-        adapter = adapter_on(known).replaced(calibration=calibrate(known, known, names, seed=seed))
+        adapter = adapter_on(known).replaced(calibration=calibration_of(known, seed=seed))
         outside = _outside(adapter, draw(200, rng), "source")
         alarms += outside.p <= 0.1
     assert 3 <= alarms <= 26  # 15 on average
