@@ -25,6 +25,8 @@ _OUTSIDE = 0.2
 """Part of the level that goes to the count of items out of domain. It notices strange items by far,
 and is cautious where nothing moved: what more it had would be lost to the other two tests."""
 
+_REPEATED = 0.05  # share of items that repeat others from which a stream has frequent ones
+
 LEAST = 20  # items of each sample
 MOST = 1_000  # items of each sample that are compared: what more would show is too small to act on
 
@@ -351,11 +353,11 @@ def _distinct(new: Tensor, known: Tensor, generator: torch.Generator) -> tuple[T
     """At most ``MOST`` items of both, repeats left out.
 
     A long sample has seen most frequent items and goes on to rare ones, so that its distinct items
-    are of another law than those of a short one. Where items repeat, both are cut to one length.
+    are of another law than those of a short one. Where many repeat, both are cut to one length.
     """
     samples = [x[torch.randperm(len(x), generator=generator)[:MOST]] for x in (new, known)]
     kept = [_first_of_each(x) for x in samples]
-    if any(len(rows) < len(x) for rows, x in zip(kept, samples, strict=True)):
+    if any(len(rows) < (1 - _REPEATED) * len(x) for rows, x in zip(kept, samples, strict=True)):
         least = min(map(len, samples))
         samples = [x[:least] for x in samples]
         kept = [_first_of_each(x) for x in samples]

@@ -12,7 +12,7 @@ import probes
 from align._display.lines import LONGEST
 from align.adapters.calibration.calibration import Calibration
 from align.adapters.calibration.confidence import Confidence
-from align.adapters.calibration.domain import Domain
+from align.adapters.calibration.domain import Domain, _distances
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings
@@ -102,13 +102,16 @@ def test_a_few_items_of_another_kind_are_noticed_one_by_one(train, rng):
 
 def test_the_number_of_flagged_items_has_the_level_that_is_stated(rng):
     """Items share the distances they are compared with: their number is more than binomial."""
-    alarms = 0
-    for seed in range(150):
-        known = draw(60, rng)
-        adapter = adapter_on(known).replaced(calibration=calibration_of(known, seed=seed))
-        outside = _outside(adapter, draw(200, rng), "source")
-        alarms += outside.p <= 0.1
-    assert 3 <= alarms <= 26  # 15 on average
+    law = Domain.of(draw(2_000, rng), [str(row) for row in range(2_000)])
+    parts = law.mean, law.axes, law.precisions
+    scores = Confidence(torch.arange(9.0), sharpness=1.0, spread=1.0, gallery=9)
+    adapter, alarms = adapter_on(draw(60, rng)), 0
+    for _ in range(150):
+        distances = _distances(F.normalize(draw(40, rng), dim=1), *parts).sort().values
+        domain = Domain(*parts, distances)
+        known = adapter.replaced(calibration=Calibration(domain, domain, scores, scores))
+        alarms += _outside(known, draw(200, rng), "source").p <= 0.1
+    assert 4 <= alarms <= 27  # 15 on average; binomial gives 37
 
 
 def test_norms_do_not_count(adapter, rng):
