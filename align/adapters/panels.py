@@ -115,6 +115,12 @@ def _parts(parts: Components) -> dict[str, str | int]:
         if parts.training_items is None
         else f"{count(parts.training_items.pairs, 'training pair')}, to say what is not held out"
     )
+    known = parts.calibration
+    facts["calibrated"] = (
+        "no: hits have no confidence"
+        if known is None
+        else f"on held-out pairs, asked of {count(known.source_confidence.gallery, 'item')}"
+    )
     module = parts.module()
     facts["weights"] = size(sum(each.nbytes for each in (*module.parameters(), *module.buffers())))
     return facts

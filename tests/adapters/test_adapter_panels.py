@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+import align
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, card_facts
+from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import InvertedSoftmax
 from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.maps.linear import LinearMap
@@ -108,3 +110,10 @@ def test_a_head_names_its_vectors_and_the_adapter_behind_them() -> None:
     assert (
         "No verdict" in MetaTokens(adapter(), None, None, mix=0.3, asking=1, card={})._repr_html_()
     )
+
+
+def test_a_panel_says_what_an_adapter_was_calibrated_on():
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    page = align.fit(x, x, effort="fast")._repr_html_()
+    assert "on held-out pairs, asked of 12 items" in page
+    assert "no: hits have no confidence" in rcca(x, x)._repr_html_()

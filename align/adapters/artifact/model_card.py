@@ -135,6 +135,11 @@ _ITEMS = (
     "can be read back: `adapter.trained_on(pairs)` tells which pairs are no test."
 )
 _NO_ITEMS = "Which pairs it was fitted on is not recorded: keep test pairs apart yourself."
+_CALIBRATION = (
+    " They also hold a mean and the directions of most variance of each side's vectors, and scores "
+    "of held-out pairs: `hit.confidence` says how sure a hit is, and "
+    "`adapter.out_of_domain(vectors)` which items are unlike those of training."
+)
 _TRIED = (
     "Mean reciprocal rank (MRR) with its 95 % interval, and recall at 10, both in [0, 1], over "
     "held-out training pairs. They depend on the size of the gallery, here {gallery} items; chance "
@@ -178,7 +183,8 @@ def model_card(components: Components, card: Card) -> str:
         method=f"Method: {_line(card.method)}.\n\n",
         verdict=_line(card.verdict) or "No verdict was recorded.",
         reference="" if reference is None else _REFERENCE.format(rows=reference.rows),
-        items=_NO_ITEMS if items is None else _ITEMS.format(rows=items.pairs),
+        items=(_NO_ITEMS if items is None else _ITEMS.format(rows=items.pairs))
+        + ("" if components.calibration is None else _CALIBRATION),
         limits=_limits(card),
         candidates=_candidates(card),
         paths=_paths(sides),
