@@ -21,7 +21,7 @@ class Confidence(nn.Module):
     The probability that a hit is right, given that the right item is in the gallery, is
     ``exp(sharpness * score)`` over its sum over the gallery: a softmax whose sharpness has the
     greatest likelihood for held-out queries. It falls with the scores of others and with their
-    number, so it holds for a gallery of another size than those. Of a sum over more than
+    number, so that it carries over to galleries of other sizes. Of a sum over more than
     ``CONSIDERED`` items the best are summed, and the others taken for normal, with the ``spread``
     that scores of wrong items had among held-out queries.
 
