@@ -84,15 +84,18 @@ class Adapter:
         """
         side_map = self._map(side)
 
+        reference = self._reference
+
         def block(rows: Array) -> Array:
-            columns = [side_map.run(rows)]
-            if self._reference is not None and self._reference.hubness is not None:
-                columns.append(np.ones((len(rows), 1), np.float32))
+            z = side_map.run(rows)
+            columns = [z] if reference is None else reference.queries(z, side)
             if self._preference is not None and side == "source":
                 columns.append(self._preference.queries(rows))
             return _beside(columns)
 
-        return _by_blocks(block, _checked(x, f"{side} embeddings", side_map.d_in), _ROWS)
+        expanding = reference is not None and reference.query_expansion is not None
+        checked = _checked(x, f"{side} embeddings", side_map.d_in)
+        return _by_blocks(block, checked, self._at_once() if expanding else _ROWS)
 
     def gallery(self, y: npt.ArrayLike, *, side: Literal["source", "target"] = "target") -> Array:
         """Gallery vectors for any inner-product index, expansion and correction included.
@@ -118,9 +121,14 @@ class Adapter:
                 columns.append(self._preference.gallery(rows))
             return _beside(columns)
 
-        at_once = _ROWS if reference is None else _SIMILARITIES // len(reference.source)
         checked = _checked(y, f"{side} embeddings", side_map.d_in)
-        return _by_blocks(block, checked, min(_ROWS, max(1, at_once)))
+        return _by_blocks(block, checked, self._at_once())
+
+    def _at_once(self) -> int:
+        """Items that are compared with the whole reference set at a time."""
+        if self._reference is None:
+            return _ROWS
+        return min(_ROWS, max(1, _SIMILARITIES // len(self._reference.source)))
 
     def _map(self, side: str) -> SideMap:
         if side not in ("source", "target"):
@@ -372,18 +380,33 @@ class _ReferenceSet(NamedTuple):
     target: Array
     expansion: Config | None
     hubness: Config | None
+    query_expansion: Config | None
+    handicaps: tuple[Array, Array] | None  # of the sources and targets as reference queries
+
+    def queries(self, z: Array, side: str) -> list[Array]:
+        """Columns of query vectors: expanded items and, if there is a bias, a one for it."""
+        z = self._expanded(z, side, self.query_expansion)
+        return [z] if self.hubness is None else [z, np.ones((len(z), 1), np.float32)]
 
     def gallery(self, z: Array, side: str) -> list[Array]:
         """Columns of gallery vectors: expanded items and, if there is one, minus the bias."""
+        z = self._expanded(z, side, self.expansion)
+        if self.hubness is None:
+            return [z]
+        similarities = z @ (self.target if side == "source" else self.source).T
+        if self.handicaps is not None:
+            similarities -= self.handicaps[1 if side == "source" else 0]
+        return [z, -_bias(self.hubness, similarities)[:, None]]
+
+    def _expanded(self, z: Array, side: str, expansion: Config | None) -> Array:
+        if expansion is None:
+            return z
         own, other = self.source, self.target
         if side == "target":
             own, other = other, own
-        if self.expansion is not None:
-            near = z @ own.T
-            weights, _ = _exponentials(near, self.expansion["sharpness"])
-            partner = (weights @ other) / weights.sum(axis=1, keepdims=True)
-            z = _unit(z + self.expansion["weight"] * _unit(partner))
-        return [z] if self.hubness is None else [z, -_bias(self.hubness, z @ other.T)[:, None]]
+        weights, _ = _exponentials(z @ own.T, expansion["sharpness"])
+        partner = (weights @ other) / weights.sum(axis=1, keepdims=True)
+        return _unit(z + expansion["weight"] * _unit(partner))
 
 
 def _reference_set(config: Config, tensors: _Tensors, dim: int) -> _ReferenceSet:
@@ -392,16 +415,21 @@ def _reference_set(config: Config, tensors: _Tensors, dim: int) -> _ReferenceSet
     source, target = (
         tensors.get(f"{side}_reference", config["rows"], dim) for side in ("source", "target")
     )
-    return _ReferenceSet(source, target, config["expansion"], config["hubness"])
+    handicaps = None
+    if config["hubness"] is not None and config["hubness"]["kind"] == "balanced_softmax":
+        asking = (tensors.get(f"{side}_handicaps", config["rows"]) for side in ("source", "target"))
+        handicaps = next(asking), next(asking)
+    expansions = config["expansion"], config.get("query_expansion")
+    return _ReferenceSet(source, target, expansions[0], config["hubness"], expansions[1], handicaps)
 
 
-_BIASES = ("nnn", "csls", "inverted_softmax")
+_BIASES = ("nnn", "csls", "inverted_softmax", "balanced_softmax")
 
 
 def _bias(hubness: Config, similarities: Array) -> Array:
     """What is subtracted of every score of a gallery item, ``(m,)``."""
     rows = similarities.shape[1]
-    if hubness["kind"] == "inverted_softmax":
+    if hubness["kind"] in ("inverted_softmax", "balanced_softmax"):
         sharpness: float = hubness["sharpness"]
         weights, largest = _exponentials(similarities, sharpness)
         excess: Array = np.log(weights.sum(axis=1)) - math.log(rows)

@@ -242,7 +242,7 @@ def best_of(
         projections.append(
             Projection(project(fitted, fold.held_out), project(fitted, fold.reference))
         )
-    gallery = choose_gallery(cv, projections, query_only=False)
+    gallery = choose_gallery(cv, projections, query_only=False, expand_queries=False)
     every = torch.arange(len(pairs))
     fitted = maps(every)
     reference = ReferenceSet(

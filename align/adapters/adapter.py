@@ -40,7 +40,8 @@ class Adapter(nn.Module):
     Attributes:
         source_map: ``(n, d_source)`` to unit-norm ``(n, dim)``.
         target_map: ``(n, d_target)`` to unit-norm ``(n, dim)``.
-        reference: Expansion and hubness correction of gallery vectors, or ``None``.
+        reference: Expansion and hubness correction of gallery vectors, expansion of queries, or
+            ``None``.
         preference: Kinds of target that the instruction of a source prefers, or ``None``.
         training_items: What is remembered of the items of the pairs that this was fitted on, or
             ``None`` where nobody knows them, as for maps that were put together by hand.
@@ -149,8 +150,12 @@ class Adapter(nn.Module):
             ValueError: As for ``source``, or ``side`` is neither ``"source"`` nor ``"target"``.
         """
         reference, preference = self.reference, self.preference
-        corrected = reference is not None and reference.hubness is not None
-        z = self._map(side, x, ones=int(corrected))
+        if reference is None or reference.query_expansion is None:
+            corrected = reference is not None and reference.hubness is not None
+            z = self._map(side, x, ones=int(corrected))
+        else:
+            with torch.inference_mode():
+                z = reference.queries(self._map(side, x), side=side)
         if preference is None or side != "source":
             return z
         with torch.inference_mode():

@@ -39,8 +39,8 @@ class Candidate:
 
     Attributes:
         stage: ``"shares"`` (of parts), ``"map"`` (some folds), ``"final"`` or ``"average"`` (all
-            folds), ``"hubness"``, ``"expansion"``, ``"refine"``, ``"identity"``,
-            ``"instructions"`` or ``"tuned"``.
+            folds), ``"hubness"``, ``"expansion"``, ``"query expansion"``, ``"refine"``,
+            ``"identity"``, ``"instructions"`` or ``"tuned"``.
         name: The method and its settings, in words.
         mrr: Mean reciprocal rank over held-out queries of both directions, in [0, 1].
         low: Lower end of its 95 % interval (normal approximation over groups).

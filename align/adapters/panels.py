@@ -108,6 +108,8 @@ def _parts(parts: Components) -> dict[str, str | int]:
         facts["gallery correction"] = (
             f"{' and '.join(used) or 'none'}, from {count(reference.rows, 'training pair')}"
         )
+        if reference.query_expansion is not None:
+            facts["queries"] = f"{reference.query_expansion}, by the same pairs at each query"
     if parts.preference is not None:
         facts["instructions"] = f"prefer some of {parts.preference.dim} kinds of target"
     facts["remembers"] = (

@@ -9,7 +9,7 @@ import torch
 from align._checks import check_matrix, check_no_zero_rows
 from align.adapters.card import Card, installed_versions
 from align.adapters.components import Components
-from align.adapters.corrections.reference_set import MOST_PAIRS, ReferenceSet
+from align.adapters.corrections.reference_set import MOST_PAIRS
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import PairedEmbeddings
 
@@ -42,11 +42,8 @@ def updated(components: Components, card: Card, pairs: PairedEmbeddings) -> tupl
     source_map, target_map = (each.to(device) for each in whole.recipe(whole.moments()))
     reference = components.reference
     if reference is not None:
-        reference = ReferenceSet(
-            source_map(whole.source_rows),
-            target_map(whole.target_rows),
-            hubness=reference.hubness,
-            expansion=reference.expansion,
+        reference = reference.of_other_pairs(
+            source_map(whole.source_rows), target_map(whole.target_rows)
         )
     added = TrainingItems.of(source, target)
     remembered = TrainingItems(

@@ -74,6 +74,12 @@ def to_sentence_transformers(
             "drop_correction=True to leave that out, or make gallery vectors with align.Embedder "
             "and export the side of the queries alone."
         )
+    if corrected and queries in towers and adapter.reference.query_expansion is not None:
+        raise ValueError(
+            "built-in modules can express the maps of an adapter, but not how it expands queries "
+            f"besides; this one expands those of the {queries} side. Pass drop_correction=True to "
+            'leave that out, fit with effort="fast", or use the adapter by align.Embedder.'
+        )
     layers = {}
     for side, model in towers.items():
         part: Any = adapter.source_map if side == "source" else adapter.target_map

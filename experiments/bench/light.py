@@ -34,7 +34,7 @@ from align import light
 from align.adapters.adapter import Adapter
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.trainable import residual
 from align.encoders.presets.efficientnet_network import quiet_onnxruntime
 from experiments.bench.fit_cost import Spread, spread, synthetic_pairs
@@ -159,7 +159,7 @@ def adapters(config: Config) -> dict[str, Adapter]:
         adapter.reference = ReferenceSet(
             adapter.source(pairs.source),
             adapter.target(pairs.target),
-            expansion=GalleryExpansion(0.3, 20.0),
+            expansion=Expansion(0.3, 20.0),
             hubness=InvertedSoftmax(20.0),
         )
     return made

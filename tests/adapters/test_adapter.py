@@ -8,7 +8,7 @@ from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import IdentityMap
 from align.data.embeddings import Embeddings
 
@@ -55,7 +55,7 @@ def test_queries_end_in_ones_and_galleries_in_minus_the_bias(plain, pairs):
 def test_without_a_correction_no_column_is_added(plain, pairs):
     assert plain.queries(pairs[0]).equal(plain.source(pairs[0]))
     assert plain.gallery(pairs[1]).equal(plain.target(pairs[1]))
-    expanded = with_reference(plain, pairs, expansion=GalleryExpansion(0.3, 20.0))
+    expanded = with_reference(plain, pairs, expansion=Expansion(0.3, 20.0))
     assert expanded.queries(pairs[0]).shape == expanded.gallery(pairs[1]).shape == (80, 6)
     assert not expanded.gallery(pairs[1]).equal(plain.target(pairs[1]))
     assert expanded.target(pairs[1]).equal(plain.target(pairs[1]))

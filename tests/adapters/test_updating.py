@@ -7,7 +7,7 @@ import torch
 
 import align
 from align.adapters.corrections.hubness import InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import centred, directions
 from align.adapters.maps.parts import Parts
 from align.adapters.recipes.moments import Paired, Spectrum, second_moment
@@ -159,7 +159,7 @@ def test_the_reference_set_takes_new_pairs_in_through_the_new_maps(fitted):
         fitted.source(x[:60]),
         fitted.target(y[:60]),
         hubness=InvertedSoftmax(10.0),
-        expansion=GalleryExpansion(0.3, 20.0),
+        expansion=Expansion(0.3, 20.0),
     )
     kept = SufficientStatistics.of(
         fitted.statistics.recipe,

@@ -21,7 +21,7 @@ from align.adapters.card import Card
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import CSLS
 from align.adapters.corrections.preference import Preference
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import LinearMap
 from align.adapters.maps.parts import Parts
 from align.adapters.multi_vector.aspects import Heads, Reduction, Resampler, TokenAspects
@@ -34,9 +34,7 @@ def corrected(adapter: Adapter) -> Adapter:
     """The same with a correction of galleries."""
     data = pairs()
     sides = adapter.source(data.source[:6]), adapter.target(data.target[:6])
-    adapter.reference = ReferenceSet(
-        *sides, expansion=GalleryExpansion(0.25, 10.0), hubness=CSLS(3)
-    )
+    adapter.reference = ReferenceSet(*sides, expansion=Expansion(0.25, 10.0), hubness=CSLS(3))
     return adapter
 
 

@@ -12,7 +12,7 @@ from align.adapters.card import Card
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import InvertedSoftmax
 from align.adapters.corrections.preference import Preference
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import AffineMap, BlendMap, IdentityMap, LinearMap, RelativeMap
 from align.adapters.maps.networks import ProjectionMap
 from align.adapters.trainable import projection_network, residual
@@ -165,7 +165,7 @@ def corrected_adapter(rng, *, expansion=None):
 
 
 def test_queries_alone_search_a_gallery_with_its_correction(exporter, text_model, rng, tmp_path):
-    adapter = corrected_adapter(rng, expansion=GalleryExpansion(0.5, 5.0))
+    adapter = corrected_adapter(rng, expansion=Expansion(0.5, 5.0))
     model = saved_and_loaded(exporter(adapter, source=text_model), tmp_path)
     asked = model.encode_query(TEXTS, convert_to_tensor=True)
     torch.testing.assert_close(asked, adapter.queries(encoded(text_model, TEXTS)))

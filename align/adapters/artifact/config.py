@@ -26,9 +26,9 @@ from align.adapters.calibration.confidence import Confidence
 from align.adapters.calibration.domain import Domain
 from align.adapters.card import Card
 from align.adapters.components import Components
-from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
+from align.adapters.corrections.hubness import CSLS, NNN, BalancedSoftmax, InvertedSoftmax
 from align.adapters.corrections.preference import Preference
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.instructed import InstructedMap
 from align.adapters.maps.linear import (
     AffineMap,
@@ -119,7 +119,11 @@ def _parts(widths: list[int], shares: list[float]) -> Parts:
 
 
 def _reference(rows: int, **rest: Any) -> Made:
-    return lambda dim: ReferenceSet(_shape(rows, dim), _shape(rows, dim), **rest)
+    balanced = isinstance(rest["hubness"], BalancedSoftmax)
+    handicaps = (_shape(rows), _shape(rows)) if balanced else None
+    return lambda dim: ReferenceSet(
+        _shape(rows, dim), _shape(rows, dim), handicaps=handicaps, **rest
+    )
 
 
 def _preference(d_instruction: int, widths: list[int]) -> Preference:
@@ -205,9 +209,11 @@ _HUBNESS = {
     "nnn": Kind(NNN, {"k": Size, "alpha": Number}, NNN),
     "csls": Kind(CSLS, {"k": Size}, CSLS),
     "inverted_softmax": Kind(InvertedSoftmax, {"sharpness": Number}, InvertedSoftmax),
+    "balanced_softmax": Kind(BalancedSoftmax, {"sharpness": Number}, BalancedSoftmax),
 }
-_EXPANSION = {"weight": Number, "sharpness": Number}
-_REFERENCE = {"rows": Size, "expansion": Object | None, "hubness": Object | None}
+_EXPANSION = {"": Kind(Expansion, {"weight": Number, "sharpness": Number}, Expansion)}
+_CORRECTIONS = dict.fromkeys(("expansion", "hubness", "query_expansion"), Object | None)
+_REFERENCE = {"rows": Size} | _CORRECTIONS
 _PREFERENCE = {"d_instruction": Size, "widths": Sizes}
 _ITEMS = {"pairs": Size, "d_source": Size, "d_target": Size}
 _RECIPES = {
@@ -247,8 +253,8 @@ _INSIDE = {
     **dict.fromkeys(("parts", "source_parts", "target_parts"), _PARTS),
     **dict.fromkeys(("recipe", "first", "second"), _RECIPES),
     "statistics": {"": Kind(SufficientStatistics, _STATISTICS, _statistics)},
-    "expansion": {"": Kind(GalleryExpansion, _EXPANSION, GalleryExpansion)},
-    "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference)},
+    **dict.fromkeys(("expansion", "query_expansion"), _EXPANSION),
+    "reference": {"": Kind(ReferenceSet, _REFERENCE, _reference, added=("query_expansion",))},
     "preference": {"": Kind(Preference, _PREFERENCE, _preference)},
     "training_items": {"": Kind(TrainingItems, _ITEMS, _training_items)},
     "calibration": {"": Kind(Calibration, _DOMAINS | _CONFIDENCES, Calibration)},

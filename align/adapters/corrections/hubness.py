@@ -18,6 +18,10 @@ from torch import Tensor
 
 from align._checks import check_at_least, check_positive
 
+ROUNDS = 3  # of scaling: ten change the ranking little
+SHARERS = 2048  # reference items that queries share: a bound on memory and time
+FARTHEST = 60.0  # exponents below minus this count as this
+
 
 @dataclass(frozen=True, slots=True)
 class NNN:
@@ -84,7 +88,51 @@ class InvertedSoftmax:
         return (total - math.log(similarities.shape[1])) / self.sharpness
 
 
-Hubness = NNN | CSLS | InvertedSoftmax
+@dataclass(frozen=True, slots=True)
+class BalancedSoftmax:
+    """``InvertedSoftmax`` over reference queries that first share the reference items fairly.
+
+    A query that is near to everything speaks for too many items, and one that is far from
+    everything for none. ``handicaps`` says by how much each is nearer than its share; what this is
+    called with are similarities to the reference queries less their handicaps.
+
+    Reference:
+        Pan et al. 2025, "Hubness Reduction with Dual Bank Sinkhorn Normalization for Cross-Modal
+        Retrieval", arXiv:2508.02538; of the two banks only queries bear on one query's ranking.
+    """
+
+    sharpness: float
+
+    def __post_init__(self) -> None:
+        check_positive("sharpness", self.sharpness)
+
+    def __call__(self, similarities: Tensor) -> Tensor:
+        return InvertedSoftmax(self.sharpness)(similarities)
+
+    def handicaps(self, queries: Tensor, items: Tensor) -> Tensor:
+        """How much nearer to items each query is than its share, ``(n,)``.
+
+        ``ROUNDS`` of Sinkhorn and Knopp's scaling give weights, under which all queries weigh the
+        same among the items and all items the same among the queries. A handicap is minus the
+        logarithm of the weight, over the sharpness.
+
+        Args:
+            queries: Unit-norm reference queries, ``(n, d)``.
+            items: Unit-norm reference items of the other side, ``(n, d)``; at most ``SHARERS`` are
+                looked at, evenly spaced.
+        """
+        some = items[:: -(-len(items) // SHARERS)]
+        # In the range of float32 for any sharpness: what is so far away does not count.
+        kernel = (queries @ some.T).sub_(1).mul_(self.sharpness).clamp_(min=-FARTHEST).exp_()
+        of_queries = kernel.new_ones(len(queries))
+        for _ in range(ROUNDS):
+            of_items = (of_queries @ kernel).reciprocal()
+            of_queries = (kernel @ of_items).reciprocal()
+            of_queries /= of_queries.mean()
+        return of_queries.log().div(-self.sharpness)
+
+
+Hubness = NNN | CSLS | InvertedSoftmax | BalancedSoftmax
 
 
 def biases(similarities: Tensor, corrections: Sequence[Hubness]) -> list[Tensor]:

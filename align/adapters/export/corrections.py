@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import math
 
-from align.adapters.corrections.hubness import Hubness, InvertedSoftmax
+from align.adapters.corrections.hubness import BalancedSoftmax, Hubness, InvertedSoftmax
 from align.adapters.corrections.preference import Preference
-from align.adapters.corrections.reference_set import ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.export.graph import Graph
+from align.data.sides import Side, other_side
 
 
-def expanded_and_corrected(graph: Graph, reference: ReferenceSet, z: str, side: str) -> list[str]:
+def gallery_columns(graph: Graph, reference: ReferenceSet, z: str, side: Side) -> list[str]:
     """Columns of the gallery vectors of items ``z`` of a side: themselves, and minus the bias."""
-    names = ["source_reference", "target_reference"]
-    own, other = names if side == "source" else names[::-1]
-
-    def similarities(name: str) -> str:
-        rows = getattr(reference, name)
-        return graph.product(z, graph.tensor(f"reference.{name}.T", rows.T))
-
-    if (expansion := reference.expansion) is not None:
-        weights = graph.add("Softmax", graph.scaled(similarities(own), expansion.sharpness), axis=1)
-        partners = graph.tensor(f"reference.{other}", getattr(reference, other))
-        partner = graph.unit(graph.product(weights, partners))
-        z = graph.unit(graph.add("Add", z, graph.scaled(partner, expansion.weight)))
+    if reference.expansion is not None:
+        z = _expanded(graph, reference, z, side, reference.expansion)
     if reference.hubness is None:
         return [z]
-    bias = _bias(graph, reference.hubness, similarities(other), reference.rows)
-    return [z, graph.add("Neg", bias)]
+    asking = other_side(side)
+    similarities = _similarities(graph, reference, z, asking)
+    handicaps = getattr(reference, f"{asking}_handicaps")
+    if handicaps is not None:
+        held = graph.tensor(f"reference.{asking}_handicaps", handicaps)
+        similarities = str(graph.add("Sub", similarities, held))
+    return [z, graph.add("Neg", _bias(graph, reference.hubness, similarities, reference.rows))]
+
+
+def query_columns(graph: Graph, reference: ReferenceSet, z: str, side: Side) -> list[str]:
+    """Columns of the query vectors of items ``z`` of a side: themselves, and ones for the bias."""
+    if reference.query_expansion is not None:
+        z = _expanded(graph, reference, z, side, reference.query_expansion)
+    return [z] if reference.hubness is None else [z, graph.ones(z)]
+
+
+def _expanded(
+    graph: Graph, reference: ReferenceSet, z: str, side: Side, expansion: Expansion
+) -> str:
+    near = graph.scaled(_similarities(graph, reference, z, side), expansion.sharpness)
+    partners, name = reference.pairs_of(side)[1], f"reference.{other_side(side)}_reference"
+    weights = graph.add("Softmax", near, axis=1)
+    partner = graph.unit(graph.product(weights, graph.tensor(name, partners)))
+    return graph.unit(graph.add("Add", z, graph.scaled(partner, expansion.weight)))
+
+
+def _similarities(graph: Graph, reference: ReferenceSet, z: str, side: Side) -> str:
+    """Of items ``z`` with the reference items of a side, ``(m, rows)``."""
+    rows = reference.pairs_of(side)[0]
+    return graph.product(z, graph.tensor(f"reference.{side}_reference.T", rows.T))
 
 
 def _bias(graph: Graph, hubness: Hubness, similarities: str, rows: int) -> str:
     """``(m, 1)``."""
-    if isinstance(hubness, InvertedSoftmax):
+    if isinstance(hubness, InvertedSoftmax | BalancedSoftmax):
         scaled = graph.scaled(similarities, hubness.sharpness)
         total = graph.add("ReduceLogSumExp", scaled, graph.whole(1))
         mean = graph.add("Sub", total, graph.number(math.log(rows)))

@@ -97,7 +97,12 @@ def _packages() -> Any:
 
 def _columns(components: Components, part: str, side: Side) -> tuple[Any, list[str]]:
     """A graph, and the values in it that stand side by side in the vectors of this part."""
-    from align.adapters.export.corrections import expanded_and_corrected, kinds, preferred_kinds
+    from align.adapters.export.corrections import (
+        gallery_columns,
+        kinds,
+        preferred_kinds,
+        query_columns,
+    )
     from align.adapters.export.graph import Graph
     from align.adapters.export.maps import mapped
 
@@ -106,10 +111,9 @@ def _columns(components: Components, part: str, side: Side) -> tuple[Any, list[s
     reference, preference = components.reference, components.preference
     z = mapped(graph, side_map, INPUT, f"{side}_map")
     columns = [z]
-    if reference is not None and part == "gallery":
-        columns = expanded_and_corrected(graph, reference, z, side)
-    elif reference is not None and reference.hubness is not None:
-        columns.append(graph.ones(z))
+    if reference is not None:
+        columns_of = gallery_columns if part == "gallery" else query_columns
+        columns = columns_of(graph, reference, z, side)
     if preference is not None and (part, side) == ("queries", "source"):
         columns.append(preferred_kinds(graph, preference, INPUT, side_map.d_in))
     elif preference is not None and (part, side) == ("gallery", "target"):
@@ -119,8 +123,10 @@ def _columns(components: Components, part: str, side: Side) -> tuple[Any, list[s
 
 def _tolerance(components: Components) -> float:
     """How far rows may lie apart: sharpness multiplies the rounding of similarities."""
-    expansion = None if components.reference is None else components.reference.expansion
-    return TOLERANCE * max(1.0, 0.0 if expansion is None else expansion.sharpness / SHARP)
+    reference = components.reference
+    both = () if reference is None else (reference.expansion, reference.query_expansion)
+    sharpness = max((each.sharpness for each in both if each is not None), default=0.0)
+    return TOLERANCE * max(1.0, sharpness / SHARP)
 
 
 def _check(

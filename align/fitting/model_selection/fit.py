@@ -16,6 +16,7 @@ from align._display.interruption import saying_what_is_kept
 from align._display.progress import Stages, staged
 from align.adapters.adapter import Adapter
 from align.adapters.card import Candidate, Card, installed_versions
+from align.adapters.corrections.reference_set import ReferenceSet
 from align.adapters.recipes.moments import check_pairs
 from align.adapters.training_items import TrainingItems
 from align.data.embeddings import Embeddings, PairedEmbeddings, Vectors, as_tensor
@@ -99,8 +100,9 @@ def fit(
     Closed-form maps (regularised CCA with power weights, ridge both ways, PLS, Procrustes, and the
     raw and centred cosine where the widths agree) and averages of two are compared on folds that
     keep groups whole. The best is refitted on all pairs; a hubness correction and a gallery
-    expansion are added where they gain more than a standard error, and a shift trained on top
-    (``align.fitting.model_selection.stacked_residual``) where it gains two. If nothing beats the
+    expansion are added where they gain more than a standard error; an expansion of the queries,
+    which costs time at each of them, and a shift trained on top
+    (``align.fitting.model_selection.stacked_residual``) where they gain two. If nothing beats the
     raw cosine of encoders of equal width by half of one, or held-out pairs are found no more often
     than by chance, the identity comes back and the card says so.
 
@@ -113,7 +115,7 @@ def fit(
         side: ``"both"``, or ``"source"`` for a query-only adapter that leaves target vectors as
             they are, so that an index of them needs no change; it has no gallery correction.
         effort: ``"fast"`` for closed forms with even part weights; ``"best"`` also weighs the
-            parts and tries ``refine``.
+            parts, and tries ``refine`` and an expansion of the queries.
         refine: Whether to try a trained shift on top of the closed form, used only if it gains two
             standard errors on held-out folds. ``"auto"`` tries from 2,000 pairs on with the best
             effort and three folds or more, which it needs.
@@ -205,7 +207,9 @@ def fit(
                 if helped[1].best.outcome.mrr > search.best.outcome.mrr + MEANS:
                     cv, search = helped
         with timed.stage("gallery", "gallery correction"):
-            gallery = choose_gallery(cv, search.projections, query_only=query_only)
+            gallery = choose_gallery(
+                cv, search.projections, query_only=query_only, expand_queries=effort == "best"
+            )
         with timed.stage("refit", "refit on all pairs"):
             maps = search.best.build(cv.moments(search.best.roots))
         base, refinement = search.best, None
@@ -215,7 +219,14 @@ def fit(
             wanted = wanted and not updatable
         if wanted:
             with timed.stage("refine", "refinement", refinement_steps(cv)) as step:
-                refinement = judge(cv, search.best, gallery, query_only=query_only, step=step)
+                refinement = judge(
+                    cv,
+                    search.best,
+                    gallery,
+                    query_only=query_only,
+                    expand_queries=effort == "best",
+                    step=step,
+                )
             if refinement.improves:
                 gallery = refinement.gallery
                 with timed.stage("refined", "final refinement", cv.k + 1) as step:
@@ -241,7 +252,7 @@ def fit(
             method, reference = base.name, gallery.reference(cv, maps)
             if refinement is not None and refinement.improves:
                 method += " + mlp residual"
-            verdict = _verdict(search, gallery, gain, refinement)
+            verdict = _verdict(search, gallery, gain, refinement, reference)
         if raw is not None:
             steps.append(Step("identity", "raw cosine", raw, why_not is not None))
         with timed.stage("calibration", "calibration"):
@@ -333,6 +344,7 @@ def _verdict(
     gallery: GalleryChoice,
     gain: HeldOutGain | None,
     refinement: Refinement | None,
+    reference: ReferenceSet | None,
 ) -> str:
     verdict = f"{search.best.name} scored best of {len(search.tried)} maps"
     if gain is not None:
@@ -340,6 +352,9 @@ def _verdict(
     steps = [str(step) for step in (gallery.hubness, gallery.expansion) if step is not None]
     if steps:
         verdict += f"; gallery: {' and '.join(steps)}"
+    if reference is not None and gallery.query_expansion is not None:
+        size = " x ".join(f"{each:,}" for each in reference.source_reference.shape)
+        verdict += f"; each query: {gallery.query_expansion}, two products with {size} numbers"
     if refinement is not None:
         kept = "is" if refinement.improves else "was not"
         seen = "" if refinement.whole else " on the first fold"

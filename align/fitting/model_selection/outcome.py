@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from align.adapters.card import Candidate
 from align.adapters.corrections.hubness import Hubness, InvertedSoftmax, biases
-from align.adapters.corrections.reference_set import ROWS, GalleryExpansion, ReferenceSet, expanded
+from align.adapters.corrections.reference_set import ROWS, Expansion, ReferenceSet, expanded
+from align.data.sides import Side, other_side
 from align.fitting.model_selection.cross_validation import CrossValidation, Projected
 from align.metrics.chance import HeldOutRanks
 from align.metrics.ranks import ranks_of_partners
@@ -154,6 +155,13 @@ class Similarities(NamedTuple):
         """Those of a blend with this ``weight`` of what gave ``other``."""
         return Similarities(*(torch.lerp(*two, weight) for two in zip(self, other, strict=True)))
 
+    def less(self, handicaps: tuple[Tensor, Tensor]) -> Similarities:
+        """Those with the reference less what its sources and its targets are handicapped by."""
+        of_sources, of_targets = handicaps
+        return Similarities(
+            self.between, self.of_sources - of_targets, self.of_targets - of_sources
+        )
+
     def outcome(self, correction: Hubness) -> Outcome:
         """Of ranking each pair among the others under a hubness correction."""
         return self.outcomes((correction,))[0]
@@ -180,33 +188,57 @@ def score(held_out: Projected, reference: ReferenceSet | None) -> Outcome:
     if reference is None:
         between = mutual_products(*held_out)
         return Outcome.of_ranks([ranks_of_partners(between), ranks_of_partners(between.T)])
-    own = reference.source_reference, reference.target_reference
-    if reference.expansion is not None:
-        return score_expanded(held_out, own, reference.hubness, (reference.expansion,))[0]
-    assert reference.hubness is not None  # it would serve nothing
-    return Similarities.of(held_out, own).outcome(reference.hubness)
+    return score_expanded(held_out, reference, (reference.expansion,))[0]
 
 
 def score_expanded(
-    held_out: Projected,
-    reference: Projected,
-    hubness: Hubness | None,
-    expansions: Sequence[GalleryExpansion],
+    held_out: Projected, reference: ReferenceSet, expansions: Sequence[Expansion | None]
 ) -> list[Outcome]:
-    """Outcome with each expansion of the gallery and one correction, which may be ``None``."""
+    """Outcome with each of several expansions of the gallery in place of the one of the set."""
     by_side = []
-    for queries, gallery, own, other in (
-        (*held_out, *reversed(reference)),
-        (*reversed(held_out), *reference),
-    ):
+    for asking, queries, gallery in _directions(held_out):
+        asked = other_side(asking)
+        asks = reference.expanded_queries(queries, side=asking)
         found = []
-        for vectors in expanded(gallery, own, other, expansions):
-            scores = inner_products(queries, vectors)
-            if hubness is not None:
-                scores -= hubness(vectors @ other.T)
+        for vectors in _each_expanded(gallery, reference.pairs_of(asked), expansions):
+            scores = inner_products(asks, vectors)
+            if reference.hubness is not None:
+                scores -= reference.bias(vectors, side=asked)
             found.append(ranks_of_partners(scores))
         by_side.append(found)
     return [Outcome.of_ranks(both) for both in zip(*by_side, strict=True)]
+
+
+def score_expanded_queries(
+    held_out: Projected, reference: ReferenceSet, expansions: Sequence[Expansion]
+) -> list[Outcome]:
+    """Outcome with each of several expansions of the queries in place of the one of the set."""
+    by_side = []
+    for asking, queries, gallery in _directions(held_out):
+        vectors = reference.gallery(gallery, side=other_side(asking))
+        ones = queries.new_ones(len(queries), vectors.shape[1] - queries.shape[1])
+        by_side.append(
+            [
+                ranks_of_partners(inner_products(torch.cat([asks, ones], dim=1), vectors))
+                for asks in expanded(queries, *reference.pairs_of(asking), expansions)
+            ]
+        )
+    return [Outcome.of_ranks(both) for both in zip(*by_side, strict=True)]
+
+
+def _directions(held_out: Projected) -> Iterator[tuple[Side, Tensor, Tensor]]:
+    """The side that asks, its held-out items, and those of the other side; each side in turn."""
+    source, target = held_out
+    yield "source", source, target
+    yield "target", target, source
+
+
+def _each_expanded(
+    z: Tensor, pairs: Projected, expansions: Sequence[Expansion | None]
+) -> list[Tensor]:
+    wanted = [each for each in expansions if each is not None]
+    found = iter(expanded(z, *pairs, wanted) if wanted else ())
+    return [z if each is None else next(found) for each in expansions]
 
 
 def score_raw(cv: CrossValidation) -> Outcome | None:

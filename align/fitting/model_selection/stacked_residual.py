@@ -105,6 +105,7 @@ def judge(
     closed: GalleryChoice,
     *,
     query_only: bool,
+    expand_queries: bool,
     step: Callable[[], None] = lambda: None,
 ) -> Refinement:
     """What refining ``best`` gains on held-out pairs over the closed form with gallery ``closed``.
@@ -127,7 +128,7 @@ def judge(
             gain = over_closed(screened.outcome)
             if not gain.may_exceed(2, share=1 / FOLDS):
                 return Refinement(screened, gain, whole=False, projected=projected)
-    gallery = choose_gallery(cv, projected, query_only=query_only)
+    gallery = choose_gallery(cv, projected, query_only=query_only, expand_queries=expand_queries)
     return Refinement(gallery, over_closed(gallery.outcome), whole=True, projected=projected)
 
 

@@ -103,9 +103,6 @@ def projected_reference(
     def mapped(side_map: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([side_map(piece) for piece in torch.split(x, ROWS)])
 
-    return ReferenceSet(
-        mapped(adapter.source_map, sample.source),
-        mapped(adapter.target_map, sample.target),
-        expansion=reference.expansion,
-        hubness=reference.hubness,
+    return reference.of_other_pairs(
+        mapped(adapter.source_map, sample.source), mapped(adapter.target_map, sample.target)
     )

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from align.adapters.corrections.hubness import NNN, Hubness, InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, LinearMap
 from align.adapters.maps.parts import Parts
 from align.adapters.recipes.formulas import rcca_maps
@@ -46,7 +46,7 @@ class Setting:
     roots: tuple[bool, bool]  # which sides go through the signed square root
     weights: tuple[tuple[float, ...], tuple[float, ...]]  # of parts beside the first of a side
     hubness: Hubness | None
-    expansion: GalleryExpansion | None
+    expansion: Expansion | None
 
     @classmethod
     def of(cls, params: Params) -> Self:
@@ -61,7 +61,7 @@ class Setting:
             (params["source_root"], params["target_root"]),
             (_weights(params, "source"), _weights(params, "target")),
             _hubness(params),
-            GalleryExpansion(params["expansion_weight"], params["expansion_sharpness"])
+            Expansion(params["expansion_weight"], params["expansion_sharpness"])
             if params["expansion"]
             else None,
         )
@@ -98,7 +98,7 @@ class Setting:
                 words.append(f"InvertedSoftmax({sharpness:.3g})")
         if self.expansion is not None:
             weight, sharpness = self.expansion.weight, self.expansion.sharpness
-            words.append(f"GalleryExpansion({weight:.2g}, {sharpness:.3g})")
+            words.append(f"Expansion({weight:.2g}, {sharpness:.3g})")
         return " + ".join(words)
 
 

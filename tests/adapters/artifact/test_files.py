@@ -76,6 +76,7 @@ def test_the_folder_holds_four_files_that_others_may_read(saved):
             "rows": 80,
             "expansion": {"weight": 0.15, "sharpness": 20.0},
             "hubness": {"kind": "csls", "k": 10},
+            "query_expansion": None,
         },
         "preference": None,
         "training_items": {"pairs": 80, "d_source": 6, "d_target": 6},
@@ -234,7 +235,7 @@ CONFIDENCES = {
         ),
         (
             lambda c: c["reference"]["hubness"].update(kind="qb"),
-            "reference.hubness.kind must be nnn, csls or",
+            "reference.hubness.kind must be nnn, csls, inverted_softmax or",
         ),
         (
             lambda c: c["reference"]["hubness"].update(k=1.5),

@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax, biases
+from align.adapters.corrections import hubness
+from align.adapters.corrections.hubness import CSLS, NNN, BalancedSoftmax, InvertedSoftmax, biases
 
 
 @pytest.fixture
@@ -85,3 +87,55 @@ def test_biases_that_share_a_search_are_those_of_each_correction(columns, rng):
 def test_a_sharp_inverted_softmax_does_not_overflow():
     found = InvertedSoftmax(1e4)(torch.tensor([[0.5, 1.0], [-1.0, -1.0]]))
     torch.testing.assert_close(found, torch.tensor([1 - math.log(2) / 1e4, -1.0]))
+
+
+def scaled_by_loop(kernel, rounds):
+    """Weights of queries under which they and the items weigh the same, one at a time."""
+    queries, items = [1.0] * len(kernel), [1.0] * len(kernel[0])
+    for _ in range(rounds):
+        for j in range(len(items)):
+            items[j] = 1 / sum(q * row[j] for q, row in zip(queries, kernel, strict=True))
+        for i, row in enumerate(kernel):
+            queries[i] = 1 / sum(u * each for u, each in zip(items, row, strict=True))
+    return torch.tensor(queries, dtype=torch.float64) / (sum(queries) / len(queries))
+
+
+def test_handicaps_are_those_of_sinkhorn_scaling_in_a_plain_loop(rng):
+    queries, items = (unit(torch.randn(9, 4, generator=rng, dtype=torch.float64)) for _ in "ab")
+    expected = scaled_by_loop(torch.exp(6 * queries @ items.T).tolist(), hubness.ROUNDS)
+    found = BalancedSoftmax(6.0).handicaps(queries, items)
+    torch.testing.assert_close(torch.exp(-6 * found), expected)
+
+
+def test_a_query_that_is_near_to_everything_is_handicapped_most(rng):
+    items = unit(0.3 * torch.randn(30, 8, generator=rng) + torch.eye(8)[0])
+    queries = unit(torch.randn(30, 8, generator=rng))
+    queries[7] = torch.eye(8)[0]
+    found = BalancedSoftmax(10.0).handicaps(queries, items)
+    assert found.argmax() == 7 and found.isfinite().all()
+
+
+def test_equal_handicaps_leave_an_inverted_softmax():
+    """Queries on a ring of items are alike, so that none is nearer than its share."""
+    angles = torch.arange(12, dtype=torch.float64) * torch.pi / 6
+    ring = torch.stack([angles.cos(), angles.sin()], dim=1)
+    balanced = BalancedSoftmax(7.0)
+    found = balanced.handicaps(ring, ring)
+    torch.testing.assert_close(found, torch.zeros(12, dtype=torch.float64))
+    assert balanced(ring @ ring.T).equal(InvertedSoftmax(7.0)(ring @ ring.T))
+
+
+def test_only_some_of_many_items_are_shared(monkeypatch, rng):
+    queries, items = (unit(torch.randn(20, 4, generator=rng)) for _ in "ab")
+    monkeypatch.setattr(hubness, "SHARERS", 8)
+    expected = BalancedSoftmax(5.0).handicaps(queries, items[::3])
+    assert BalancedSoftmax(5.0).handicaps(queries, items).equal(expected)
+
+
+def test_handicaps_are_finite_however_sharp(rng):
+    queries, items = (unit(torch.randn(50, 3, generator=rng)) for _ in "ab")
+    assert BalancedSoftmax(1e6).handicaps(queries, items).isfinite().all()
+
+
+def unit(x):
+    return F.normalize(x, dim=1)

@@ -11,7 +11,7 @@ from torch import nn
 import align
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
-from align.adapters.corrections.reference_set import GalleryExpansion
+from align.adapters.corrections.reference_set import Expansion
 from align.adapters.digest import adapter_digest
 from align.adapters.export import files
 from align.adapters.maps.linear import IdentityMap
@@ -113,7 +113,7 @@ def test_a_disagreement_is_raised_and_nothing_is_written(adapter, tmp_path, monk
 
 
 def test_a_sharp_expansion_may_differ_by_as_much_as_it_magnifies_rounding(square, tmp_path):
-    sharp = GalleryExpansion(1.0, 3000.0), None
+    sharp = Expansion(1.0, 3000.0), None
     adapter = with_reference(EVERY_KIND["blend"](*square), square, sharp)
     assert files._tolerance(adapter.components()) == pytest.approx(3e-4)
     _, gallery = adapter.export(tmp_path / "adapter.onnx")

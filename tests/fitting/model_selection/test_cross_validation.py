@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from align.adapters.corrections.hubness import CSLS, NNN, InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.hubness import CSLS, NNN, BalancedSoftmax, InvertedSoftmax
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import BlendMap, IdentityMap, LinearMap
 from align.adapters.recipes.moments import paired_moments
 from align.data.embeddings import PairedEmbeddings
@@ -18,6 +18,7 @@ from align.fitting.model_selection.outcome import (
     Similarities,
     score,
     score_expanded,
+    score_expanded_queries,
     screen,
 )
 from align.metrics.ranks import ranks
@@ -358,8 +359,9 @@ def test_cosines_of_a_blend_are_those_of_its_parts_side_by_side(rng):
 @pytest.mark.parametrize("hubness", [None, NNN(4, 0.75)], ids=str)
 def test_a_score_after_expansion_is_that_of_the_gallery_of_the_reference_set(hubness, rng):
     x, y, source, target = (unit(torch.randn(n, 4, generator=rng)) for n in (30, 30, 25, 25))
-    expansions = [GalleryExpansion(0.3, 5.0), GalleryExpansion(0.6, 5.0)]
-    found = score_expanded((x, y), (source, target), hubness, expansions)
+    expansions = [Expansion(0.3, 5.0), Expansion(0.6, 5.0)]
+    without = ReferenceSet(source, target, expansion=None, hubness=hubness)
+    found = score_expanded((x, y), without, expansions)
     for expansion, outcome in zip(expansions, found, strict=True):
         reference = ReferenceSet(source, target, expansion=expansion, hubness=hubness)
         galleries = reference.gallery(y, side="target"), reference.gallery(x, side="source")
@@ -370,6 +372,26 @@ def test_a_score_after_expansion_is_that_of_the_gallery_of_the_reference_set(hub
         ]
         assert outcome.reciprocal_ranks.equal(Outcome.of_ranks(each).reciprocal_ranks)
         assert score((x, y), reference).reciprocal_ranks.equal(outcome.reciprocal_ranks)
+
+
+@pytest.mark.parametrize("hubness", [None, BalancedSoftmax(8.0)], ids=str)
+@pytest.mark.parametrize("expansion", [None, Expansion(0.3, 5.0)], ids=str)
+def test_a_score_of_expanded_queries_is_that_of_what_the_reference_set_gives(
+    expansion, hubness, rng
+):
+    x, y, source, target = (unit(torch.randn(n, 4, generator=rng)) for n in (30, 30, 25, 25))
+    settings = {"expansion": expansion, "hubness": hubness}
+    expansions = [Expansion(0.3, 5.0), Expansion(0.6, 5.0)]
+    without = ReferenceSet(source, target, **settings)
+    found = score_expanded_queries((x, y), without, expansions)
+    for each, outcome in zip(expansions, found, strict=True):
+        reference = ReferenceSet(source, target, **settings, query_expansion=each)
+        asked = reference.gallery(y, side="target"), reference.gallery(x, side="source")
+        asking = reference.queries(x, side="source"), reference.queries(y, side="target")
+        both = [ranks(*one_way) for one_way in zip(asking, asked, strict=True)]
+        assert outcome.reciprocal_ranks.equal(Outcome.of_ranks(both).reciprocal_ranks)
+        assert score((x, y), reference).reciprocal_ranks.equal(outcome.reciprocal_ranks)
+        assert not outcome.reciprocal_ranks.equal(score((x, y), without).reciprocal_ranks)
 
 
 def test_only_the_moments_of_the_roots_that_are_kept_stay(pairs):

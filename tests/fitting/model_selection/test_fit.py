@@ -9,7 +9,12 @@ from align.adapters.card import installed_versions
 from align.adapters.closed_form.rcca import cca
 from align.data.embeddings import Embeddings, PairedEmbeddings
 from align.fitting.model_selection.fit import fit
-from align.fitting.model_selection.gallery_correction import CORRECTIONS, EXPANSIONS
+from align.fitting.model_selection.gallery_correction import (
+    BALANCED,
+    EXPANSIONS,
+    NEAREST,
+    QUERY_EXPANSIONS,
+)
 from align.metrics.chance import NoBetterThanChance
 from tests.helpers.planted import (
     chance,
@@ -156,8 +161,9 @@ def test_every_candidate_is_scored_and_the_chosen_ones_are_flagged(hubs):
     assert len(chosen(adapter, "hubness")) == 1 and len(chosen(adapter, "expansion")) <= 1
     assert not chosen(adapter, "identity")
     stages = [candidate.stage for candidate in adapter.card.candidates]
-    assert stages.count("hubness") == 1 + len(CORRECTIONS)
+    assert stages.count("hubness") == 1 + len(NEAREST) + len(BALANCED)
     assert stages.count("expansion") == len(EXPANSIONS)
+    assert stages.count("query expansion") == len(QUERY_EXPANSIONS)
     assert stages.count("identity") == 1  # the widths agree
 
 

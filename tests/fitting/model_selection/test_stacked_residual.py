@@ -150,7 +150,8 @@ def test_a_first_fold_without_a_gain_ends_the_evaluation(monkeypatch):
     """Planted gains of the first fold; whether the second is looked at is the rule of futility."""
     data = folded(120)
     cv, best, _ = closed_form(data)
-    closed = choose_gallery(cv, projections(cv, best), query_only=True)
+    nothing = {"query_only": True, "expand_queries": False}
+    closed = choose_gallery(cv, projections(cv, best), **nothing)
     seen = []
 
     def held_out(cv, best, step):
@@ -163,7 +164,7 @@ def test_a_first_fold_without_a_gain_ends_the_evaluation(monkeypatch):
         seen.clear()
         with monkeypatch.context() as patch:
             patch.setattr(Outcome, "gain_over", lambda outcome, other, gain=gain: gain)
-            judged = refining.judge(cv, best, closed, query_only=True)
+            judged = refining.judge(cv, best, closed, **nothing)
         assert len(seen) == folds and judged.whole == (folds == 2)
         assert not judged.improves
 

@@ -12,7 +12,7 @@ import align
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.corrections.hubness import NNN
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 from align.adapters.maps.linear import IdentityMap
 from align.adapters.maps.residual import ResidualMap
 from align.adapters.trainable import linear_heads, projection_network, residual
@@ -139,14 +139,12 @@ def test_the_average_is_what_is_validated(pairs):
 def test_a_reference_is_worked_out_anew_through_the_trained_maps(pairs):
     start = closed(pairs)
     sides = start.source(pairs.source), start.target(pairs.target)
-    start.reference = ReferenceSet(
-        *sides, expansion=GalleryExpansion(0.3, 20.0), hubness=NNN(5, 0.5)
-    )
+    start.reference = ReferenceSet(*sides, expansion=Expansion(0.3, 20.0), hubness=NNN(5, 0.5))
     found = train(start, pairs, config=QUICK)
     torch.testing.assert_close(found.reference.source_reference, found.source(pairs.source))
     torch.testing.assert_close(found.reference.target_reference, found.target(pairs.target))
     assert (found.reference.expansion, found.reference.hubness) == (
-        GalleryExpansion(0.3, 20.0),
+        Expansion(0.3, 20.0),
         NNN(5, 0.5),
     )
     assert start.reference.source_reference is sides[0]

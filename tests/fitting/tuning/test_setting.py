@@ -6,7 +6,7 @@ import torch
 from align.adapters.closed_form.centering import centering
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN, InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion
+from align.adapters.corrections.reference_set import Expansion
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.outcome import score_raw
 from align.fitting.tuning.setting import Setting, SettingScorer
@@ -52,11 +52,11 @@ def test_parameters_are_read_as_the_values_that_they_name():
         correction="nnn", nnn_k=3, nnn_alpha=0.5, source_part_2=1, source_part_3=-1,
         expansion=True, expansion_weight=0.3, expansion_sharpness=20.0,
     )[1]  # fmt: skip
-    assert setting.hubness == NNN(3, 0.5) and setting.expansion == GalleryExpansion(0.3, 20.0)
+    assert setting.hubness == NNN(3, 0.5) and setting.expansion == Expansion(0.3, 20.0)
     assert setting.weights == ((3.0, pytest.approx(1 / 3)), ())
     assert str(setting) == (
         "rcca(ridge=(1, 0.5), power=1.5, dim=3) + source parts at 1:3:0.33 + NNN(k=3, alpha=0.5) "
-        "+ GalleryExpansion(0.3, 20)"
+        "+ Expansion(0.3, 20)"
     )
 
 
