@@ -66,15 +66,15 @@ def to_sentence_transformers(
             "built-in modules can express an adapter without instructions only; this one prefers "
             "kinds of item by instruction. Use it with its encoders by align.Embedder."
         )
-    corrected = adapter.reference is not None and not drop_correction
-    if corrected and documents in towers:
+    reference = None if drop_correction else adapter.reference
+    if reference is not None and documents in towers:
         raise ValueError(
             "built-in modules can express the maps of an adapter, but not what it does to gallery "
             f"vectors besides; this one corrects or expands those of the {documents} side. Pass "
             "drop_correction=True to leave that out, or make gallery vectors with align.Embedder "
             "and export the side of the queries alone."
         )
-    if corrected and queries in towers and adapter.reference.query_expansion is not None:
+    if reference is not None and queries in towers and reference.query_expansion is not None:
         raise ValueError(
             "built-in modules can express the maps of an adapter, but not how it expands queries "
             f"besides; this one expands those of the {queries} side. Pass drop_correction=True to "
@@ -85,7 +85,7 @@ def to_sentence_transformers(
         part: Any = adapter.source_map if side == "source" else adapter.target_map
         _check_fits(side, model, part.d_in)
         layers[side] = [*model, *_modules(side, part)]
-    if corrected and adapter.d_search > adapter.dim:
+    if reference is not None and adapter.d_search > adapter.dim:
         layers[queries].append(_one_more(adapter.dim))
     one = next(iter(towers.values()))
     prompts = {

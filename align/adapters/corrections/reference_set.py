@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from align._checks import check_at_least
 from align.adapters.corrections.hubness import BalancedSoftmax, Hubness
+from align.adapters.maps.one_row import expand_one_row
 from align.data.sides import Side, other_side
 
 MOST_PAIRS = 8192  # of a set: a bound on memory, not a tuned number
@@ -122,12 +123,16 @@ class ReferenceSet(nn.Module):
 
     def expanded_queries(self, z: Tensor, *, side: Side) -> Tensor:
         """The same without the last column, ``(n, d)``."""
-        if self.query_expansion is None:
+        expansion = self.query_expansion
+        if expansion is None:
             return z
         own, other = self.pairs_of(side)
-        return torch.cat(
-            [self.query_expansion(block, own, other) for block in torch.split(z, ROWS)]
+        alone = expand_one_row(
+            z, own, other, weight=expansion.weight, sharpness=expansion.sharpness
         )
+        if alone is not None:
+            return alone
+        return torch.cat([expansion(block, own, other) for block in torch.split(z, ROWS)])
 
     def gallery(self, z: Tensor, *, side: Side) -> Tensor:
         """Gallery vectors of unit-norm items ``z`` ``(m, d)`` of a side in the shared space.

@@ -57,7 +57,7 @@ class GalleryChoice:
     @property
     def is_plain(self) -> bool:
         """Whether vectors stay as the maps give them."""
-        return self.hubness is self.expansion is self.query_expansion is None
+        return all(each is None for each in (self.hubness, self.expansion, self.query_expansion))
 
     def evaluated(self, folds: Sequence[Projection], *, k: int) -> Outcome:
         """Held-out results of other projections with this correction and these expansions."""

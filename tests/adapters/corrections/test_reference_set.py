@@ -122,3 +122,15 @@ def test_expansions_that_share_similarities_are_those_of_each(sides):
     each = [Expansion(0.2, 6.0), Expansion(0.5, 6.0), Expansion(0.5, 9.0)]
     for expansion, found in zip(each, expanded(z, source, target, each), strict=True):
         assert found.equal(expansion(z, source, target))
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_one_query_alone_moves_as_among_others(sides, side):
+    source, target, z = sides
+    moving = ReferenceSet(
+        source, target, expansion=None, hubness=NNN(3, 0.5), query_expansion=Expansion(0.4, 6.0)
+    )
+    together = moving.queries(z, side=side)
+    for row in range(len(z)):
+        alone = moving.queries(z[row : row + 1], side=side)
+        torch.testing.assert_close(alone, together[row : row + 1])
