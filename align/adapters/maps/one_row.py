@@ -82,7 +82,7 @@ def expand_one_row(
     weights -= weights.max()
     weights *= np.float32(sharpness)
     np.exp(weights, out=weights)
-    # Several threads of NumPy's library wait for each other here, for milliseconds on a busy machine.
+    # Threads of NumPy's library would wait for each other here, long on a busy machine.
     partner = torch.mv(other.T, torch.from_numpy(weights)).numpy()
     partner *= np.float32(weight / max(math.sqrt(partner.dot(partner)), SHORTEST))
     partner += row

@@ -178,6 +178,7 @@ def fit(
         _unpaired("target", unpaired_target, train.target, train.target_fingerprint),
     )
     query_only = side == "source"
+    expand_queries = effort == "best" and not query_only
     with (
         saying_what_is_kept(
             lambda: (
@@ -208,7 +209,7 @@ def fit(
                     cv, search = helped
         with timed.stage("gallery", "gallery correction"):
             gallery = choose_gallery(
-                cv, search.projections, query_only=query_only, expand_queries=effort == "best"
+                cv, search.projections, query_only=query_only, expand_queries=expand_queries
             )
         with timed.stage("refit", "refit on all pairs"):
             maps = search.best.build(cv.moments(search.best.roots))
@@ -224,7 +225,7 @@ def fit(
                     search.best,
                     gallery,
                     query_only=query_only,
-                    expand_queries=effort == "best",
+                    expand_queries=expand_queries,
                     step=step,
                 )
             if refinement.improves:

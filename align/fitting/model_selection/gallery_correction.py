@@ -61,16 +61,17 @@ class GalleryChoice:
 
     def evaluated(self, folds: Sequence[Projection], *, k: int) -> Outcome:
         """Held-out results of other projections with this correction and these expansions."""
-        each = [score(fold.held_out, self._reference(fold.reference)) for fold in folds]
+        each = [score(fold.held_out, self.reference_of(fold.reference)) for fold in folds]
         return Outcome.pooled(each, k=k)
 
     def reference(self, cv: CrossValidation, maps: MapPair) -> ReferenceSet | None:
         """All training pairs through the final maps, or a random sample of ``REFERENCE``."""
         if self.is_plain:
             return None
-        return self._reference(cv.project(maps, cv.sample()))
+        return self.reference_of(cv.project(maps, cv.sample()))
 
-    def _reference(self, projected: Projected) -> ReferenceSet | None:
+    def reference_of(self, projected: Projected) -> ReferenceSet | None:
+        """These pairs with what was selected, or ``None`` if that is nothing."""
         if self.is_plain:
             return None
         return ReferenceSet(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from align.adapters.calibration.calibration import Calibration, calibrate
 from align.adapters.corrections.reference_set import ReferenceSet
+from align.data.sides import Side, other_side
 from align.fitting.model_selection.cross_validation import CrossValidation, Projection
 from align.fitting.model_selection.gallery_correction import GalleryChoice
 from align.scoring.inner_products import inner_products
@@ -35,20 +36,19 @@ def calibrate_on_folds(
 
 def _of_fold(fold: Projection, gallery: GalleryChoice) -> tuple[Tensor, Tensor]:
     """Scores of held-out sources with targets, and of targets with sources."""
-    reference = None
-    if not gallery.is_plain:
-        reference = ReferenceSet(
-            *fold.reference, hubness=gallery.hubness, expansion=gallery.expansion
-        )
+    reference = gallery.reference_of(fold.reference)
     x, y = fold.held_out
     return _scores(x, y, reference, side="target"), _scores(y, x, reference, side="source")
 
 
-def _scores(queries: Tensor, items: Tensor, reference: ReferenceSet | None, *, side: str) -> Tensor:
+def _scores(
+    queries: Tensor, items: Tensor, reference: ReferenceSet | None, *, side: Side
+) -> Tensor:
     """Of queries with a gallery of a side, as the index of an adapter gives them, ``(q, m)``."""
     if reference is None:
         return inner_products(queries, items)
     found = reference.gallery(items, side=side)
     d = queries.shape[1]
+    queries = reference.expanded_queries(queries, side=other_side(side))
     scores = inner_products(queries, found[:, :d].contiguous())
     return scores if found.shape[1] == d else scores + found[:, d]

@@ -14,10 +14,10 @@ from align._display.lines import LONGEST
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import NNN, InvertedSoftmax
 from align.adapters.corrections.preference import Preference
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 
 N, D, WIDE = 80, 6, 9
-EXPANSION, HUBNESS = GalleryExpansion(0.7, 4.0), InvertedSoftmax(8.0)
+EXPANSION, HUBNESS = Expansion(0.7, 4.0), InvertedSoftmax(8.0)
 
 
 def data(seed=0):
@@ -47,7 +47,7 @@ def score(made, x, y, side="source"):
 @settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(1, 10**6),
-    expansion=st.none() | st.builds(GalleryExpansion, st.floats(0, 2), st.floats(0, 40)),
+    expansion=st.none() | st.builds(Expansion, st.floats(0, 2), st.floats(0, 40)),
     hubness=st.none() | st.just(NNN(3, 0.5)) | st.builds(InvertedSoftmax, st.floats(0.5, 30)),
     side=st.sampled_from(["source", "target"]),
     top=st.integers(1, 20),

@@ -9,7 +9,7 @@ import torch
 import align
 from align.adapters.closed_form.rcca import rcca
 from align.adapters.corrections.hubness import InvertedSoftmax
-from align.adapters.corrections.reference_set import GalleryExpansion, ReferenceSet
+from align.adapters.corrections.reference_set import Expansion, ReferenceSet
 
 RNG = np.random.default_rng(0)
 CAPTIONS = RNG.standard_normal((120, 6)).astype("f4")
@@ -32,7 +32,7 @@ def retriever(tmp_path):
     plain = rcca(x, y)
     kept = ReferenceSet(
         plain.source(x), plain.target(y),
-        expansion=GalleryExpansion(0.5, 6.0), hubness=InvertedSoftmax(10.0),
+        expansion=Expansion(0.5, 6.0), hubness=InvertedSoftmax(10.0),
     )  # fmt: skip
     index = align.Index.create(tmp_path / "idx", plain.replaced(reference=kept))
     made = align.Retriever(
