@@ -172,8 +172,8 @@ def test_a_first_fold_without_a_gain_ends_the_evaluation(monkeypatch):
 def test_a_refinement_that_was_stopped_early_is_never_kept():
     gallery = GalleryChoice(None, None, Outcome(torch.ones(2), torch.ones(2)))
     great = HeldOutGain(1.0, 0.01)
-    assert not refining.Refinement(gallery, great, whole=False).improves
-    assert refining.Refinement(gallery, great, whole=True).improves
+    assert not refining.Refinement(gallery, great, whole=False, projected=[]).improves
+    assert refining.Refinement(gallery, great, whole=True, projected=[]).improves
 
 
 @pytest.mark.usefixtures("faster")
