@@ -91,9 +91,9 @@ for name, pair in choices.items():
 align.compare(systems)
 
 # %% [markdown]
-# Scout could not tell these two apart, and it was right not to: what it put first by a little is no
-# better on other pairs, if anything a little worse. A lead within the noise is luck, and the best of
-# many looks better than it is. Among equals take what is plainest or cheapest.
+# Scout could not tell these two apart, and it was right not to: what it put first by a little is
+# no better on other pairs, if anything a little worse. A lead within the noise is luck, and the
+# best of many looks better than it is. Among equals take what is plainest or cheapest.
 #
 # ## How many pairs?
 #
