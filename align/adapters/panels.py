@@ -123,6 +123,8 @@ def _parts(parts: Components) -> dict[str, str | int]:
         if known is None
         else f"on held-out pairs, asked of {count(known.source_confidence.gallery, 'item')}"
     )
+    if parts.statistics is not None:
+        facts["update"] = f"takes further pairs beside {count(parts.statistics.pairs, 'pair')}"
     module = parts.module()
     facts["weights"] = size(sum(each.nbytes for each in (*module.parameters(), *module.buffers())))
     return facts

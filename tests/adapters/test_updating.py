@@ -189,6 +189,8 @@ def test_an_updatable_adapter_survives_being_saved(fitted, tmp_path):
     once.save(tmp_path / "b")
     assert torch.equal(align.load(tmp_path / "b").source(x), once.source(x))
     assert "first 60" in (tmp_path / "b" / "README.md").read_text()
+    assert "adapter.replaced(statistics=None)" in (tmp_path / "b" / "README.md").read_text()
+    assert "takes further pairs beside 90 pairs" in once._repr_html_()
     from align import light
 
     plain = light.load(tmp_path / "b")

@@ -134,6 +134,10 @@ _ITEMS = (
     "The weights hold eight numbers of each of {rows} training pairs and side, from which no item "
     "can be read back: `adapter.trained_on(pairs)` tells which pairs are no test."
 )
+_STATISTICS = (
+    "\n\nFor `adapter.update` the weights also hold second moments of all pairs and raw vectors "
+    "of {rows} of them: `adapter.replaced(statistics=None)` saves without."
+)
 _NO_ITEMS = "Which pairs it was fitted on is not recorded: keep test pairs apart yourself."
 _CALIBRATION = (
     " They also hold a mean and the directions of most variance of each side's vectors, and scores "
@@ -155,6 +159,7 @@ def model_card(components: Components, card: Card) -> str:
     Paths of local folders stay out of it: of those, the last name is shown.
     """
     reference, items = components.reference, components.training_items
+    statistics = components.statistics
     source_map = components.source_map
     sides = {role: models_in(spec) for role, spec in card.encoders.items()}
     instruction = card.encoders.get("instruction")
@@ -184,7 +189,8 @@ def model_card(components: Components, card: Card) -> str:
         verdict=_line(card.verdict) or "No verdict was recorded.",
         reference="" if reference is None else _REFERENCE.format(rows=reference.rows),
         items=(_NO_ITEMS if items is None else _ITEMS.format(rows=items.pairs))
-        + ("" if components.calibration is None else _CALIBRATION),
+        + ("" if components.calibration is None else _CALIBRATION)
+        + ("" if statistics is None else _STATISTICS.format(rows=statistics.sampled)),
         limits=_limits(card),
         candidates=_candidates(card),
         paths=_paths(sides),

@@ -16,7 +16,6 @@ from align.fitting.model_selection.fit import MIN_PAIRS
 SHARES = (0.125, 0.25, 0.5)  # of all pairs; the last sample is all that a fold leaves
 QUERIES = 2000  # held-out pairs that are enough: further folds are left out
 FEWEST_UNITS = 10  # groups of a sample, which the folds of its fit share
-SMALL = 500  # groups below which the folds are dealt twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,12 @@ def deal_rounds(train: PairedEmbeddings, *, folds: int, seed: int) -> list[Round
     generator = torch.Generator().manual_seed(seed)
     sizes = [size for share in SHARES if (size := round(share * len(train))) >= MIN_PAIRS]
     dealt = []
-    for repeat in range(2 if int(codes.max()) < SMALL else 1):
-        for rest, inside in deal(train.group_key, folds, seed=seed + repeat):
-            shuffled = inside[torch.randperm(len(inside), generator=generator)]
-            order = torch.randperm(int(units.max()) + 1, generator=generator)
-            ordered = rest[order[units[rest]].argsort(stable=True)]
-            samples = [*_samples(ordered, units, sizes), rest]
-            dealt.append((first_of_each(codes, shuffled), tuple(samples)))
+    for rest, inside in deal(train.group_key, folds, seed=seed):
+        shuffled = inside[torch.randperm(len(inside), generator=generator)]
+        order = torch.randperm(int(units.max()) + 1, generator=generator)
+        ordered = rest[order[units[rest]].argsort(stable=True)]
+        samples = [*_samples(ordered, units, sizes), rest]
+        dealt.append((first_of_each(codes, shuffled), tuple(samples)))
     gallery = min(GALLERY, *(len(held_out) for held_out, _ in dealt))
     enough = max(2, -(-QUERIES // gallery))
     return [Round(held_out[:gallery], samples) for held_out, samples in dealt[:enough]]

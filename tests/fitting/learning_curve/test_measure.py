@@ -39,7 +39,7 @@ def curve(x, y, **options):
 def test_recall_rises_with_pairs_and_more_would_help(quick):
     found = curve(*planted())
     assert [point.n_pairs for point in found.points] == [30, 60, 120, 192]
-    assert found.gallery_size == 48 and found.rounds == 10 and len(quick) == 40
+    assert found.gallery_size == 48 and found.rounds == 5 and len(quick) == 20
     recall = [point.metrics["recall_at_1"].value for point in found.points]
     assert recall == sorted(recall) and recall[-1] > recall[0] + 0.1
     assert found.better_than_chance and found.raw is None
@@ -85,7 +85,7 @@ def test_an_interrupted_curve_goes_on_and_gives_the_same(quick, tmp_path, monkey
     x, y = planted(120)
     whole = curve(x, y, folds=3)
     quick.clear()
-    fixed, left = measure.fit, [7]
+    fixed, left = measure.fit, [4]
 
     def interrupted(pairs, **options):
         if not left[0]:
@@ -96,11 +96,11 @@ def test_an_interrupted_curve_goes_on_and_gives_the_same(quick, tmp_path, monkey
     monkeypatch.setattr(measure, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt) as stopped:
         curve(x, y, folds=3, resume=tmp_path / "kept")
-    assert "7 of 18 fits are kept" in stopped.value.__notes__[0]
+    assert "4 of 9 fits are kept" in stopped.value.__notes__[0]
     monkeypatch.setattr(measure, "fit", fixed)
     quick.clear()
     again = curve(x, y, folds=3, resume=tmp_path / "kept")
-    assert len(quick) == 11
+    assert len(quick) == 5
     assert again.to_dict() == whole.to_dict()
     with pytest.raises(ValueError, match="it is of others"):
         curve(x, y, folds=4, resume=tmp_path / "kept")

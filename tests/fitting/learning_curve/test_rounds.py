@@ -28,7 +28,7 @@ def pairs(groups, domains=None):
 def test_groups_are_held_out_whole_and_samples_are_nested(groups, folds, seed):
     train = pairs(groups)
     rounds = deal_rounds(train, folds=folds, seed=seed)
-    assert len(rounds) == 2 * folds
+    assert len(rounds) == folds
     assert len({len(each.held_out) for each in rounds}) == 1
     for each in rounds:
         held_out = {groups[row] for row in each.held_out.tolist()}
