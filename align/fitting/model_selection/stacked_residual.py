@@ -45,7 +45,7 @@ ENOUGH = 2000  # pairs from which "auto" tries: with fewer, what it could learn 
 FEWEST_FOLDS = 3  # one is held out, and every other is mapped without both
 HIDDEN = 1024
 BATCH = 1000
-FOLDS = 2  # folds held out to evaluate it: each costs as much as the refinement itself
+FOLDS = 3  # folds held out to evaluate it: each costs as much as the refinement itself
 ANCHOR = 0.3  # weight of the squared distance from where vectors start
 CONFIG = TrainConfig(steps=30, learning_rate=6e-5, weight_decay=0.0)
 
