@@ -268,7 +268,7 @@ def draw_figure(records: dict[tuple[str, int], Any], path: Path) -> None:
 
     figure = Figure(figsize=(10, 10), layout="constrained")
     cells = figure.subplots(3, 3, sharex=True, sharey=True).flat
-    for axes, ((data, n), result) in zip(cells, records.items(), strict=False):
+    for ((data, n), result), axes in zip(records.items(), cells, strict=False):
         for size in ("200", "own", "with unseen others"):
             each = np.array(result["bins"][size])
             count = result["gallery"] if size == "own" else size
@@ -277,6 +277,8 @@ def draw_figure(records: dict[tuple[str, int], Any], path: Path) -> None:
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
         axes.set_title(f"{data}, {n:,} pairs")
         axes.legend(frameon=False, fontsize="small")
+    for axes in cells:
+        axes.set_visible(False)
     figure.supxlabel("confidence of the first hit")
     figure.supylabel("share that is right")
     figure.savefig(path, dpi=110)
