@@ -99,9 +99,9 @@ def fit(
 
     Closed-form maps (regularised CCA with power weights, ridge both ways, PLS, Procrustes, and the
     raw and centred cosine where the widths agree) and averages of two are compared on folds that
-    keep groups whole. The best is refitted on all pairs; a hubness correction and a gallery
-    expansion are added where they gain more than a standard error; an expansion of the queries,
-    which costs time at each of them, and a shift trained on top
+    keep groups whole. The best is refitted on all pairs; a hubness correction is added where it
+    gains anything, a gallery expansion where it gains more than a standard error; an expansion of
+    the queries, which costs time at each of them, and a shift trained on top
     (``align.fitting.model_selection.stacked_residual``) where they gain two. If nothing beats the
     raw cosine of encoders of equal width by half of one, or held-out pairs are found no more often
     than by chance, the identity comes back and the card says so.

@@ -87,9 +87,11 @@ def choose_gallery(
 ) -> GalleryChoice:
     """The hubness correction and the expansions that each gain enough.
 
-    What is done to the gallery must gain more than a standard error. An expansion of the queries,
-    tried last where ``expand_queries``, costs time at each of them and must gain more than two. A
-    query-only adapter leaves the gallery as it is and gets neither correction nor expansion of it.
+    A correction need only gain: a gallery of a fold has fewer hubs than a larger one, where it
+    gains more. An expansion of the gallery must gain more than a standard error. One of the
+    queries, tried last where ``expand_queries``, costs time at each of them and must gain more than
+    two. A query-only adapter leaves the gallery as it is and gets neither correction nor expansion
+    of it.
     """
     outcome = Outcome.pooled([score(fold.held_out, None) for fold in folds], k=cv.k)
     tried: list[Step] = []
@@ -99,7 +101,7 @@ def choose_gallery(
         corrected = [Outcome.pooled(by_fold, k=cv.k) for by_fold in zip(*each, strict=True)]
         corrections = (*NEAREST, *BALANCED)
         plain = outcome
-        hubness, outcome = _gaining(corrections, corrected, plain, errors=1)
+        hubness, outcome = _gaining(corrections, corrected, plain, errors=0)
         tried.append(Step("hubness", "none", plain, hubness is None))
         tried += _steps("hubness", corrections, corrected, hubness)
 

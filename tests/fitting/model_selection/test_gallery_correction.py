@@ -57,6 +57,16 @@ def test_one_pair_that_comes_out_better_is_no_gain_in_whatever_order_sums_are_ta
         assert not Outcome(after, after).improves_on(Outcome(before, before), errors=1)
 
 
+def test_a_correction_of_hubs_is_taken_where_it_gains_less_than_a_standard_error(rng):
+    """A cloud of few pairs, of which the best correction finds one or two more at once."""
+    found = chosen(rng, query_only=False, expand_queries=False)
+    (plain,) = [step for step in found.tried if step.name == "none"]
+    best = max((s for s in found.tried if s.stage == "hubness"), key=lambda s: s.outcome.mrr)
+    gain, error = best.outcome.gain_over(plain.outcome)
+    assert 0 < gain < error
+    assert best.chosen and str(found.hubness) == best.name
+
+
 def test_of_corrections_that_score_equally_the_first_is_taken():
     values = [0.1, 0.2, 0.3, 0.7, 0.9, 0.15] * 7
     orders = [values, values[::-1], sorted(values)]
