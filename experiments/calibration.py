@@ -16,7 +16,8 @@ is right, with one pair of each group, in both directions and for each draw of t
 - *out of domain*: how many queries of the gallery are flagged, and of other tasks by this encoder.
 
 The form (a softmax of one sharpness a direction, and a line on the score of right items) was chosen
-on ``flickr8k`` at 1,000, ``emoji``, ``conala`` and ``stdlib_code``; the others were not looked at.
+on ``flickr8k`` at 1,000, ``emoji``, ``conala`` and ``stdlib_code``. ``flickr8k`` at other sizes and
+``django_pseudocode`` were seen while it was looked for; ``en_fr`` and ``en_ja`` were not.
 """
 
 from __future__ import annotations

@@ -220,14 +220,7 @@ def fit(
             wanted = wanted and not updatable
         if wanted:
             with timed.stage("refine", "refinement", refinement_steps(cv)) as step:
-                refinement = judge(
-                    cv,
-                    search.best,
-                    gallery,
-                    query_only=query_only,
-                    expand_queries=expand_queries,
-                    step=step,
-                )
+                refinement = judge(cv, search.best, gallery, step=step)
             if refinement.improves:
                 gallery = refinement.gallery
                 with timed.stage("refined", "final refinement", cv.k + 1) as step:

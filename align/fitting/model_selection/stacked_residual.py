@@ -30,12 +30,9 @@ from align.fitting.model_selection.cross_validation import (
     Projection,
     others,
 )
-from align.fitting.model_selection.gallery_correction import (
-    GalleryChoice,
-    choose_gallery,
-)
+from align.fitting.model_selection.gallery_correction import GalleryChoice
 from align.fitting.model_selection.map_search import MapChoice
-from align.fitting.model_selection.outcome import HeldOutGain, Outcome
+from align.fitting.model_selection.outcome import HeldOutGain
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.objectives import Batch, contrastive
 from align.fitting.training.train import train
@@ -86,7 +83,7 @@ class Unseen(NamedTuple):
 
 
 class Refinement(NamedTuple):
-    """Training on top: its gallery correction and outcome, and its gain over the closed form."""
+    """Training on top: its outcome with the closed form's gallery, and its gain over that form."""
 
     gallery: GalleryChoice
     gain: HeldOutGain
@@ -104,32 +101,31 @@ def judge(
     best: MapChoice,
     closed: GalleryChoice,
     *,
-    query_only: bool,
-    expand_queries: bool,
     step: Callable[[], None] = lambda: None,
 ) -> Refinement:
-    """What refining ``best`` gains on held-out pairs over the closed form with gallery ``closed``.
+    """What refining ``best`` gains on held-out pairs over the closed form, both with ``closed``.
 
-    It must gain two standard errors over ``FOLDS`` folds, with its own choice for the gallery. The
-    first fold is a screen, with the choice of the closed form: where even the upper 95 % bound of
-    what it lets expect of all folds would not do, the others are not evaluated. A refinement that
-    passes the screen is held to the same gate over all folds, the first included, as it would be
-    without a screen; so the screen passes nothing that the gate would not.
+    It must gain two standard errors over ``FOLDS`` folds, with the gallery correction that was
+    chosen for the closed form: one chosen on these folds would be a gain of its own. The first fold
+    is a screen: where even the upper 95 % bound of what it lets expect of all folds would not do,
+    the others are not evaluated. A refinement that passes the screen is held to the same gate over
+    all folds, the first included, as it would be without a screen; so the screen passes nothing
+    that the gate would not.
     """
-
-    def over_closed(outcome: Outcome) -> HeldOutGain:
-        return outcome.gain_over(closed.outcome.first(len(outcome.reciprocal_ranks)))
-
     projected: list[Projection] = []
+
+    def so_far(*, whole: bool) -> Refinement:
+        outcome = closed.evaluated(projected, k=cv.k)
+        gain = outcome.gain_over(closed.outcome.first(len(outcome.reciprocal_ranks)))
+        return Refinement(replace(closed, outcome=outcome), gain, whole, projected)
+
     for fold in held_out_projections(cv, best, step):
         projected.append(fold)
         if len(projected) == 1 < FOLDS:
-            screened = replace(closed, outcome=closed.evaluated(projected, k=cv.k), tried=())
-            gain = over_closed(screened.outcome)
-            if not gain.may_exceed(2, share=1 / FOLDS):
-                return Refinement(screened, gain, whole=False, projected=projected)
-    gallery = choose_gallery(cv, projected, query_only=query_only, expand_queries=expand_queries)
-    return Refinement(gallery, over_closed(gallery.outcome), whole=True, projected=projected)
+            screened = so_far(whole=False)
+            if not screened.gain.may_exceed(2, share=1 / FOLDS):
+                return screened
+    return so_far(whole=True)
 
 
 def refinement_steps(cv: CrossValidation) -> int:

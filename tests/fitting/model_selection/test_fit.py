@@ -360,7 +360,7 @@ def test_a_side_that_is_the_same_for_all_pairs_is_refused_by_name(side, lengths,
 
 
 def test_an_interrupted_fit_says_that_nothing_of_it_is_kept(monkeypatch):
-    def interrupted(cv, folds, *, query_only):
+    def interrupted(cv, folds, *, query_only, expand_queries):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("align.fitting.model_selection.fit.choose_gallery", interrupted)

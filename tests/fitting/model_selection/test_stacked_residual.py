@@ -150,22 +150,22 @@ def test_a_first_fold_without_a_gain_ends_the_evaluation(monkeypatch):
     """Planted gains of the first fold; whether the second is looked at is the rule of futility."""
     data = folded(120)
     cv, best, _ = closed_form(data)
-    nothing = {"query_only": True, "expand_queries": False}
-    closed = choose_gallery(cv, projections(cv, best), **nothing)
+    folds = projections(cv, best)
+    closed = choose_gallery(cv, folds, query_only=True, expand_queries=False)
     seen = []
 
     def held_out(cv, best, step):
-        for fold in projections(cv, best)[: refining.FOLDS]:
+        for fold in folds[: refining.FOLDS]:
             seen.append(fold)
             yield fold
 
     monkeypatch.setattr(refining, "held_out_projections", held_out)
-    for gain, folds in ((HeldOutGain(-0.005, 0.01), 1), (HeldOutGain(0.01, 0.01), refining.FOLDS)):
+    for gain, looked in ((HeldOutGain(-0.005, 0.01), 1), (HeldOutGain(0.01, 0.01), refining.FOLDS)):
         seen.clear()
         with monkeypatch.context() as patch:
             patch.setattr(Outcome, "gain_over", lambda outcome, other, gain=gain: gain)
-            judged = refining.judge(cv, best, closed, **nothing)
-        assert len(seen) == folds and judged.whole == (folds > 1)
+            judged = refining.judge(cv, best, closed)
+        assert len(seen) == looked and judged.whole == (looked > 1)
         assert not judged.improves
 
 
