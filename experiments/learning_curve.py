@@ -8,8 +8,9 @@ judged on the held-out pairs, in many galleries of the size that the curve used.
 if what was found lies in its interval, which is widened by the standard error of what was found.
 Constants of the curve were set on draws of other seeds of these data, with a closed form of fixed
 settings in place of the recipe, and the width of its intervals once more after a draw of ``en_fr``
-had shown them too narrow near the ends; so other data may be covered less often. The record is ``experiments/results/learning_curve-DATA.json``; what was
-measured is kept in the cache folder, so that a run goes on where it was stopped.
+had shown them too narrow near the ends; so other data may be covered less often. The record is
+``experiments/results/learning_curve-DATA.json``; what was measured is kept in the cache folder, so
+that a run goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ def read_whole(path: Path, read: Callable[[Path], T]) -> T:
     """What ``read`` makes of a folder that a writer may be replacing: of the old or the new one.
 
     The folder is read anew where ``read`` raises ``OSError`` or ``ValueError`` and another one has
-    taken its place meanwhile, so ``read`` must notice files that do not belong together. Where a
-    writer was killed after it had set the folder aside, that one is read.
+    taken its place meanwhile, or it was itself set aside, so ``read`` must notice files that do not
+    belong together. Where a writer was killed after it had set the folder aside, that one is read.
     """
     while True:
         folder = settled(path) or path
@@ -179,8 +179,9 @@ def read_whole(path: Path, read: Callable[[Path], T]) -> T:
             try:
                 return read(folder)
             except (OSError, ValueError):
-                with _identity(settled(path) or path) as after:
-                    if before == after:
+                now = settled(path) or path
+                with _identity(now) as after:
+                    if (folder, before) == (now, after):
                         raise
 
 

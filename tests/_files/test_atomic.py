@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from align._files import atomic
-from align._files.atomic import Layout, atomic_file, atomic_folder
+from align._files.atomic import Layout, atomic_file, atomic_folder, read_whole
 
 LAYOUT = Layout("box", frozenset({"a", "deep/b"}), lambda folder: (folder / "a").exists())
 
@@ -212,3 +212,23 @@ def test_an_error_about_another_file_is_not_blamed_on_the_new_one(tmp_path):
         atomic_file(tmp_path / "file"),
     ):
         (tmp_path / "absent").read_text()
+
+
+def test_a_folder_that_is_set_aside_while_it_is_read_is_read_there(tmp_path):
+    folder, aside = tmp_path / "adapter", tmp_path / f".adapter.{'0' * 32}.old"
+    folder.mkdir()
+    (folder / "card").write_text("whole")
+
+    def read(found):
+        if found == folder:  # the writer is between its two renames
+            folder.rename(aside)
+        return (found / "card").read_text()
+
+    assert read_whole(folder, read) == "whole"
+
+
+def test_a_folder_that_cannot_be_read_where_it_is_says_so(tmp_path):
+    aside = tmp_path / f".adapter.{'0' * 32}.old"
+    aside.mkdir()
+    with pytest.raises(FileNotFoundError, match="card"):
+        read_whole(tmp_path / "adapter", lambda found: (found / "card").read_text())

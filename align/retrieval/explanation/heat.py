@@ -10,6 +10,7 @@ from torch import Tensor
 
 from align._display.lines import shortened
 from align._display.parts import Picture
+from align.data.pictures import opened
 from align.data.thumbnails import NEUTRAL, thumbnail
 
 EDGE = 88  # longest side in pixels, in a panel
@@ -22,7 +23,7 @@ def heat_map(picture: Any, heat: Tensor, caption: str, *, edge: int = EDGE) -> P
     from PIL import Image
 
     jpeg = thumbnail(picture, shortened(caption, 40), edge=edge, ground=NEUTRAL).jpeg
-    with Image.open(io.BytesIO(jpeg)) as small:
+    with opened(io.BytesIO(jpeg), caption) as small:
         grey = np.asarray(small.convert("L"), dtype=np.float32)
         size = small.size
     wide = Image.fromarray(heat.clamp(-1, 1).float().cpu().numpy())
