@@ -67,7 +67,7 @@ scouting.plot()
 
 # %% [markdown]
 # `best` has the highest score; `cheapest` the fewest dimensions of those that cannot be told from
-# it, and of equals the better one. Both hold encoders that are ready to use.
+# it, and of equals one that was named. Both hold encoders that are ready to use.
 
 # %%
 print("best:    ", *scouting.best.specs)

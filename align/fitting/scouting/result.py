@@ -82,8 +82,12 @@ class Scouting:
 
     @property
     def cheapest(self) -> EncoderPair:
-        """Of the best and those within the noise, the one of fewest dimensions on both sides."""
-        return min((self.best, *self.within_noise), key=lambda pair: sum(pair.dims))
+        """Of the best and those within the noise, the one of fewest dimensions on both sides.
+
+        Of equals one that was named, since a lead within the noise is luck; then the better one.
+        """
+        among = (self.best, *self.within_noise)
+        return min(among, key=lambda pair: (sum(pair.dims), not pair.as_named))
 
     @property
     def verdict(self) -> str:
@@ -100,7 +104,7 @@ class Scouting:
         else:
             others = "1 other is" if alike == 1 else f"{alike:,} others are"
             said.append(f"{others} within the noise: more pairs might turn the order.")
-            if cheapest is not best:
+            if sum(cheapest.dims) < sum(best.dims):
                 said.append(
                     f"Cheapest of these: {cheapest.together}, {sum(cheapest.dims):,} "
                     f"dimensions for {sum(best.dims):,}."

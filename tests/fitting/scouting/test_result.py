@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from align.fitting.scouting.agreement import Agreement
@@ -35,6 +37,14 @@ def test_best_within_noise_and_cheapest_are_told_apart(made):
     assert made.best.names[0] == "text:best"
     assert [pair.names[0] for pair in made.within_noise] == ["text:narrow"]
     assert made.cheapest.names[0] == "text:narrow"  # and not the narrowest of all, which is behind
+
+
+def test_of_equally_cheap_candidates_one_that_was_named_is_the_cheapest(made):
+    best, narrow, *rest = made.pairs
+    named = replace(narrow, names=("text:plain", "text:target"), behind=0.015, as_named=True)
+    found = replace(made, pairs=(best, narrow, named, *rest))
+    assert found.cheapest is named
+    assert "Cheapest of these: text:plain with" in found.verdict
 
 
 def test_the_verdict_names_the_best_its_doubt_and_the_cheapest(made):
