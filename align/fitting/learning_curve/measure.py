@@ -51,8 +51,8 @@ def learning_curve(
     the largest is what a fold leaves: four fifths of the pairs with five folds. Where a fold has a
     large gallery, only as many folds are used as hold out 2,000 pairs.
 
-    Nothing outside ``train`` is looked at. It takes some twenty fits: about a minute for 1,000 or
-    5,000 pairs of usual encoders on two cores.
+    Nothing outside ``train`` is looked at. It takes some twenty fits, most of
+    them of fewer pairs.
 
     Args:
         train: Pairs, 100 or more in 50 groups or more; or their sources, ``(n, d_source)``, in any

@@ -84,9 +84,9 @@ def scout(
             that is named with a layer or a pooling is looked at as it is.
         most_parts: Encoders that may stand side by side on one side; 1 for no concatenations.
         most_pairs: Pairs that are looked at, drawn by ``seed`` where there are more: time and
-            memory grow with them, differences between encoders hardly change.
+            memory grow with them.
         store: Where vectors are kept, so that a call that was stopped, or one with a further
-            encoder, encodes only what is new. Scores are computed anew, in a minute or two.
+            encoder, encodes only what is new. Scores are computed anew.
         seed: Seeds the sample, the folds and the random pairings.
         progress: Whether to draw a progress bar; by default in a terminal or notebook.
 
