@@ -8,8 +8,8 @@ queries and one gallery photo.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, overload
 
 import torch
@@ -23,13 +23,8 @@ from align.data.paired_arguments import pairs_and_adapter
 from align.data.repeats import warn_of_repeats
 from align.data.sides import SIDE_NAMES, Side, SideNames
 from align.data.splits import group_codes
-from align.metrics.bootstrap import (
-    Statistic,
-    bootstrap_interval,
-    weighted_mean,
-    weighted_median,
-)
 from align.metrics.chance import RandomOrder
+from align.metrics.estimates import CUT_OFFS, METRICS, Estimate, estimates
 from align.metrics.panels import (
     direction_line,
     direction_panel,
@@ -37,11 +32,8 @@ from align.metrics.panels import (
     evaluation_panel,
     evaluation_text,
 )
-from align.metrics.ranks import hits_at_k, rank_positives, reciprocal_ranks
-
-_CUT_OFFS = (1, 5, 10)
-MEANS = (*(f"recall_at_{k}" for k in _CUT_OFFS), "mean_reciprocal_rank")
-METRICS = (*MEANS, "median_rank")
+from align.metrics.ranks import rank_positives
+from align.metrics.subgroups import RankedQueries, Subgroup, checked_labels, subgroups
 
 
 class NotHeldOut(UserWarning):
@@ -77,26 +69,11 @@ class DistinctItems:
     rows: Tensor  # the row of the pairs that each was taken from, (n,) int64
     embeddings: Embeddings
     codes: Tensor  # group code of each, (n,) int64, shared by both sides
+    of_pairs: Tensor  # the item of each pair, (pairs,) int64
 
 
 Rank = Callable[[DistinctItems, DistinctItems], Tensor]
 """Queries and gallery in, the rank of the best match of each query out, ``(q,)`` int64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A metric on all queries with both bounds of its 95 % bootstrap interval over groups."""
-
-    value: float
-    low: float
-    high: float
-
-    def __repr__(self) -> str:
-        return f"Estimate({self.value:.4g} [{self.low:.4g}, {self.high:.4g}])"
-
-    def to_dict(self) -> dict[str, float]:
-        """The numbers by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +120,7 @@ class Evaluation:
         trained_on: How many of them the adapter was fitted on or holds an item of, as
             ``Adapter.trained_on`` counts; ``None`` where the adapter does not remember.
         side_names: What people call the sides: those of the pairs.
+        subgroups: The pairs of each label of ``by``, the largest first; empty without.
     """
 
     source_to_target: Direction
@@ -151,6 +129,7 @@ class Evaluation:
     pairs: int
     trained_on: int | None = None
     side_names: SideNames = SIDE_NAMES
+    subgroups: tuple[Subgroup, ...] = ()
 
     def __repr__(self) -> str:
         return evaluation_line(self)
@@ -180,14 +159,23 @@ class Evaluation:
             "source_to_target": self.source_to_target.to_dict(),
             "target_to_source": self.target_to_source.to_dict(),
             "mean": _beside_chance(self.mean, self.chance),
+            "subgroups": [each.to_dict() for each in self.subgroups],
         }
 
 
 @overload
-def evaluate(pairs: PairedEmbeddings, adapter: Maps, /, *, seed: int = 0) -> Evaluation: ...
+def evaluate(
+    pairs: PairedEmbeddings, adapter: Maps, /, *, by: Iterable[object] | None = None, seed: int = 0
+) -> Evaluation: ...
 @overload
 def evaluate(
-    source: Vectors, target: Vectors, adapter: Maps, /, *, seed: int = 0
+    source: Vectors,
+    target: Vectors,
+    adapter: Maps,
+    /,
+    *,
+    by: Iterable[object] | None = None,
+    seed: int = 0,
 ) -> Evaluation: ...
 def evaluate(
     pairs: PairedEmbeddings | Vectors,
@@ -195,6 +183,7 @@ def evaluate(
     adapter: Maps | None = None,
     /,
     *,
+    by: Iterable[object] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Recall@1, @5 and @10, mean reciprocal rank and median rank, in both directions.
@@ -211,12 +200,14 @@ def evaluate(
             ones.
         target: Their targets, ``(n, d_target)``, unless ``pairs`` holds both sides.
         adapter: Maps both sides; an ``Adapter``, or anything with ``queries`` and ``gallery``.
+        by: What kind each pair is, ``n`` labels such as a category or a language, 2 to 100
+            different ones: recall of each kind by itself is in ``subgroups``.
         seed: Seeds the bootstrap of the intervals.
 
     Raises:
         TypeError: There is one side alone, or no adapter.
-        ValueError: The sides do not fit together, a mapped vector is not finite, or the adapter
-            refuses an encoder.
+        ValueError: The sides do not fit together, a mapped vector is not finite, the adapter
+            refuses an encoder, or ``by`` is not a label for each pair.
 
     Warns:
         NotHeldOut: The adapter was fitted on some of the pairs.
@@ -232,6 +223,9 @@ def evaluate(
         >>> found = align.evaluate(test, align.fit(train, effort="fast"))
         >>> found.mean["recall_at_10"].value > 5 * found.chance["recall_at_10"]
         True
+        >>> kinds = ["long" if row % 3 else "short" for row in range(len(test))]
+        >>> [kind.label for kind in align.evaluate(test, align.fit(train), by=kinds).subgroups]
+        ['long', 'short']
     """
     paired, maps = pairs_and_adapter(pairs, target, adapter)
     if not (hasattr(maps, "queries") and hasattr(maps, "gallery")):
@@ -249,7 +243,7 @@ def evaluate(
         codes = queries.codes.to(query_vectors.device), gallery.codes.to(gallery_vectors.device)
         return rank_positives(query_vectors, gallery_vectors, *codes).first
 
-    return replace(evaluate_ranks(paired, rank, seed=seed), trained_on=seen)
+    return replace(evaluate_ranks(paired, rank, by=by, seed=seed), trained_on=seen)
 
 
 def seen_in_training(adapter: object, paired: PairedEmbeddings, *, stacklevel: int) -> int | None:
@@ -280,14 +274,26 @@ def not_held_out(seen: int, n: int) -> str:
     return f"{seen:,} of the {n:,} pairs {verb} trained on; these values are not held out"
 
 
-def evaluate_ranks(paired: PairedEmbeddings, rank: Rank, *, seed: int = 0) -> Evaluation:
+def evaluate_ranks(
+    paired: PairedEmbeddings, rank: Rank, *, by: Iterable[object] | None = None, seed: int = 0
+) -> Evaluation:
     """``evaluate`` for anything that can rank the distinct items of both sides."""
+    labels = None if by is None else checked_labels(by, len(paired))
     source, target = _distinct(paired, "source"), _distinct(paired, "target")
     forth = _direction(rank(source, target), source, target, seed)
     back = _direction(rank(target, source), target, source, seed)
     ranks, groups, sizes = stack(forth, back)
-    mean = _estimates(ranks, groups, sizes, seed)
-    return Evaluation(forth, back, mean, len(paired), side_names=paired.side_names)
+    mean = estimates(ranks, groups, sizes, seed)
+    found = Evaluation(forth, back, mean, len(paired), side_names=paired.side_names)
+    if labels is None:
+        return found
+    queries = _queries(forth, source, target), _queries(back, target, source)
+    return replace(found, subgroups=subgroups(labels, *queries, seed=seed))
+
+
+def _queries(found: Direction, queries: DistinctItems, gallery: DistinctItems) -> RankedQueries:
+    right = _right_items(queries, gallery)
+    return RankedQueries(found.ranks, queries.codes, right, found.gallery_size, queries.of_pairs)
 
 
 def _distinct(paired: PairedEmbeddings, side: Side) -> DistinctItems:
@@ -295,26 +301,36 @@ def _distinct(paired: PairedEmbeddings, side: Side) -> DistinctItems:
     vectors = getattr(paired, side)
     codes = group_codes(paired.groups)
     raw = vectors.detach().cpu().contiguous().view(torch.uint8).numpy()
-    seen: dict[tuple[int, bytes], int] = {}
+    seen: dict[tuple[int, bytes], int] = {}  # the place of each item
+    rows: list[int] = []
+    of_pairs: list[int] = []
     for row, code in enumerate(codes.tolist()):
-        seen.setdefault((code, raw[row].tobytes()), row)
-    rows = list(seen.values())
+        place = seen.setdefault((code, raw[row].tobytes()), len(rows))
+        if place == len(rows):
+            rows.append(row)
+        of_pairs.append(place)
     ids = tuple(paired.ids[row] for row in rows)
     embeddings = Embeddings(vectors[rows], getattr(paired, f"{side}_fingerprint"), ids)
-    return DistinctItems(side, torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]))
+    where = torch.tensor(rows), embeddings, torch.from_numpy(codes[rows]), torch.tensor(of_pairs)
+    return DistinctItems(side, *where)
 
 
 def _direction(
     ranks: Tensor, queries: DistinctItems, gallery: DistinctItems, seed: int
 ) -> Direction:
     groups = queries.codes.to(ranks.device)
-    metrics = _estimates(ranks, groups, [len(ranks)], seed)
-    positives = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)
-    order = RandomOrder.of(positives[queries.codes], len(gallery.rows))
-    recalls = (order.recall_at_k(k) for k in _CUT_OFFS)
+    metrics = estimates(ranks, groups, [len(ranks)], seed)
+    order = RandomOrder.of(_right_items(queries, gallery), len(gallery.rows))
+    recalls = (order.recall_at_k(k) for k in CUT_OFFS)
     values = (*recalls, order.mean_reciprocal_rank, order.median_rank)
     chance = dict(zip(METRICS, values, strict=True))
     return Direction(metrics, ranks, groups, queries.embeddings.ids, len(gallery.rows), chance)
+
+
+def _right_items(queries: DistinctItems, gallery: DistinctItems) -> Tensor:
+    """How many items of the gallery each query is right with, ``(q,)`` int64."""
+    counts = torch.bincount(gallery.codes, minlength=int(queries.codes.max()) + 1)
+    return counts[queries.codes]
 
 
 def _beside_chance(
@@ -328,41 +344,3 @@ def stack(*directions: Direction) -> tuple[Tensor, Tensor, list[int]]:
     ranks = torch.cat([direction.ranks for direction in directions])
     groups = torch.cat([direction.groups for direction in directions])
     return ranks, groups, [len(direction.ranks) for direction in directions]
-
-
-def mean_values(ranks: Tensor) -> Tensor:
-    """The per-query values whose means are ``MEANS``, ``(q, c)``."""
-    return torch.stack([*(hits_at_k(ranks, k) for k in _CUT_OFFS), reciprocal_ranks(ranks)], dim=1)
-
-
-def _metrics(ranks: Tensor, weights: Tensor) -> Tensor:
-    """``METRICS`` of ranks ``(q, 1)`` under each row of weights ``(b, q)``."""
-    means = weighted_mean(mean_values(ranks[:, 0]), weights)
-    return torch.cat([means, weighted_median(ranks, weights)], dim=1)
-
-
-def mean_of_parts(sizes: list[int], statistic: Statistic) -> Statistic:
-    """The statistic of each part of the rows, averaged with equal weight."""
-
-    def mean(values: Tensor, weights: Tensor) -> Tensor:
-        parts = zip(torch.split(values, sizes), torch.split(weights, sizes, dim=1), strict=True)
-        return torch.stack([statistic(*part) for part in parts]).mean(dim=0)
-
-    return mean
-
-
-def values_with_bounds(
-    values: Tensor, groups: Tensor, statistic: Statistic, seed: int
-) -> list[tuple[float, float, float]]:
-    """The statistic on all rows and its bounds, ``(value, low, high)`` for each column."""
-    value = statistic(values, torch.ones_like(values[:, :1]).T)[0]
-    generator = torch.Generator(values.device).manual_seed(seed)
-    low, high = bootstrap_interval(values, groups=groups, generator=generator, statistic=statistic)
-    return list(zip(value.tolist(), low.tolist(), high.tolist(), strict=True))
-
-
-def _estimates(ranks: Tensor, groups: Tensor, sizes: list[int], seed: int) -> dict[str, Estimate]:
-    bounds = values_with_bounds(
-        ranks.double()[:, None], groups, mean_of_parts(sizes, _metrics), seed
-    )
-    return {name: Estimate(*bound) for name, bound in zip(METRICS, bounds, strict=True)}

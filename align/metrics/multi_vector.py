@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -32,7 +33,12 @@ class MultiMaps(Protocol):
 
 
 def evaluate_meta_tokens(
-    pairs: TokenPairs, head: MultiMaps, *, budget: tuple[int, int] | None = None, seed: int = 0
+    pairs: TokenPairs,
+    head: MultiMaps,
+    *,
+    budget: tuple[int, int] | None = None,
+    by: Iterable[object] | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """``evaluate`` for late interaction: the same items, ranks and intervals.
 
@@ -41,6 +47,7 @@ def evaluate_meta_tokens(
         head: A head of ``fit_meta_tokens``.
         budget: ``(r_q, r_c)``, the first vectors of queries and of gallery items that count; all
             of them if left out.
+        by: What kind each pair is, as for ``evaluate``.
         seed: Seeds the bootstrap of the intervals.
 
     Raises:
@@ -87,7 +94,7 @@ def evaluate_meta_tokens(
             ranks.append(rank_scores(scores, queries.codes[block], gallery.codes).first)
         return torch.cat(ranks)
 
-    return replace(evaluate_ranks(pooled, rank, seed=seed), trained_on=seen)
+    return replace(evaluate_ranks(pooled, rank, by=by, seed=seed), trained_on=seen)
 
 
 def _tokens(pairs: TokenPairs, items: DistinctItems) -> MultiVector | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from align._display.lines import aligned, count, one_line, percent, rounded
@@ -30,6 +30,21 @@ class _Direction(Protocol):
     def gallery_size(self) -> int: ...
 
 
+class _Subgroup(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def pairs(self) -> int: ...
+    @property
+    def metrics(self) -> Mapping[str, _Estimate]: ...
+    @property
+    def chance(self) -> Mapping[str, float]: ...
+    @property
+    def minus_others(self) -> Mapping[str, _Estimate]: ...
+    @property
+    def stands_out(self) -> bool: ...
+
+
 class _Evaluation(Protocol):
     @property
     def source_to_target(self) -> _Direction: ...
@@ -45,6 +60,8 @@ class _Evaluation(Protocol):
     def trained_on(self) -> int | None: ...
     @property
     def side_names(self) -> SideNames: ...
+    @property
+    def subgroups(self) -> Sequence[_Subgroup]: ...
 
 
 _NAMES = {"mean_reciprocal_rank": "MRR", "median_rank": "median rank"}
@@ -120,6 +137,8 @@ def evaluation_text(evaluation: _Evaluation, *, warning: str) -> str:
         for metric in evaluation.mean
     ]
     lines = [f"{count(evaluation.pairs, 'pair')}, {_seen(evaluation)}", aligned([head, *rows])]
+    if evaluation.subgroups:
+        lines += ["", subgroup_lines(evaluation.subgroups)]
     return "\n".join([*lines, warning] if warning else lines)
 
 
@@ -148,7 +167,10 @@ def evaluation_panel(evaluation: _Evaluation, *, warning: str) -> Panel:
         f"{_searched(f'{columns[0][0]}: ', forth)} {_searched(f'{columns[1][0]}: ', back)}",
         warning=warning,
         tiles=_tiles(evaluation.mean, evaluation.chance),
-        tables=[Table(head, rows, numeric=range(1, len(head)), note=_NOTE)],
+        tables=[
+            Table(head, rows, numeric=range(1, len(head)), note=_NOTE),
+            *([subgroup_table(evaluation.subgroups)] if evaluation.subgroups else []),
+        ],
     )
 
 
@@ -199,3 +221,46 @@ def _tiles(metrics: Mapping[str, _Estimate], chance: Mapping[str, float]) -> lis
         )
         for name, estimate in metrics.items()
     ]
+
+
+SUBGROUPS = (
+    "subgroup", "pairs", "recall@10, % [95 %]", "chance", "MRR [95 %]", "chance",
+    "MRR minus others",
+)  # fmt: skip
+QUERIES_OF_EACH = (
+    "Queries of each label, searched among all pairs; both directions. The last interval is wide "
+    "enough for all labels together; * where it leaves 0 out."
+)
+
+
+def subgroup_cells(found: Sequence[_Subgroup]) -> list[list[str]]:
+    """One row of texts per subgroup, below ``SUBGROUPS``."""
+    return [
+        [
+            each.label,
+            f"{each.pairs:,}",
+            _bounded(each.metrics["recall_at_10"], lambda x: percent(x).removesuffix(" %")),
+            percent(each.chance["recall_at_10"]),
+            _bounded(each.metrics["mean_reciprocal_rank"], rounded),
+            rounded(each.chance["mean_reciprocal_rank"]),
+            _bounded(each.minus_others["mean_reciprocal_rank"], lambda x: f"{x:+.3f}")
+            + (" *" if each.stands_out else ""),
+        ]
+        for each in found
+    ]
+
+
+def subgroup_lines(found: Sequence[_Subgroup]) -> str:
+    """A table for a terminal and what its columns are."""
+    return f"{aligned([SUBGROUPS, *subgroup_cells(found)])}\n{QUERIES_OF_EACH}"
+
+
+def subgroup_table(found: Sequence[_Subgroup]) -> Table:
+    """The same for a notebook."""
+    rows: list[list[Cell]] = [list(row) for row in subgroup_cells(found)]
+    return Table(SUBGROUPS, rows, numeric=range(1, len(SUBGROUPS)), note=QUERIES_OF_EACH)
+
+
+def _bounded(estimate: _Estimate, shown: Callable[[float], str]) -> str:
+    value, low, high = map(shown, (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"

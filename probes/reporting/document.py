@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from align._display.figure import Figure
     from align.data.pairs import Pairs
 
-SCHEMA = Schema("", 2, 1)
+SCHEMA = Schema("", 2, 2)
 """Version of the JSON: the major one is raised whenever a field changes its name or meaning. 2.1
-added the effect of each reading and the names of the sides."""
+added the effect of each reading and the names of the sides, 2.2 the subgroups."""
 
 FORMATS = (".html", ".md", ".json", ".txt")
 FILE_WIDTH = 100  # columns of a report in a .txt file

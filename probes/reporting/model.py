@@ -7,6 +7,7 @@ from typing import Literal
 
 from align._files.codec import ADDED
 from align.data.sides import SIDE_NAMES, SideNames
+from align.metrics.subgroups import Subgroup
 from probes.space import Better, Family, Scale
 
 Column = Literal["raw", "aligned", "corrected", "centred"]
@@ -216,6 +217,8 @@ class ReportValues:
     views: dict[str, View]  # what the figures show, by state
     failures: tuple[Failure, ...]  # of the last state that can be searched, worst first
     hubs: tuple[Hub, ...]  # of that state, most frequent first
+    # The pairs of each label in that state, the largest subgroup first; empty without labels.
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)
 
     @property
     def side_names(self) -> SideNames:

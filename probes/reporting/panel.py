@@ -9,6 +9,7 @@ from typing import TypeVar
 from align._display.parts import Cell, Folded, Panel, Table, Tile
 from align.data.item_cells import item_cell
 from align.data.sides import Side
+from align.metrics.panels import subgroup_table
 from probes.reporting.about import about_or_none
 from probes.reporting.before_after import Headline, headlines
 from probes.reporting.formatting import (
@@ -51,6 +52,7 @@ def report_panel(report: ReportValues, items: ReportItems | None) -> Panel:
         # What is seen comes before what is read.
         tables=listed if items else (),
         folded=[
+            *_subgroups(report),
             *_families(report),
             *(() if items else (Folded(table.title, [table]) for table in listed)),
             Folded("What was measured", [_provenance(report)]),
@@ -64,6 +66,11 @@ def _tile(headline: Headline) -> Tile:
     words += ["" if after.null is None else f"by chance {number(after.null)}"]
     words += [f"effect {effect(after)}" if effect(after) else ""]
     return Tile(name, headline.span, "; ".join(filter(None, words)))
+
+
+def _subgroups(report: ReportValues) -> Iterator[Folded]:
+    if report.subgroups:
+        yield Folded(f"By subgroup ({report.searched})", [subgroup_table(report.subgroups)])
 
 
 def _families(report: ReportValues) -> Iterator[Folded]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from align._version import __version__
 from align.data.embeddings import PairedEmbeddings, Vectors
 from align.data.paired_arguments import pairs_and_adapter
 from align.metrics.bootstrap import resamples
+from align.metrics.subgroups import Subgroup, checked_labels
 from probes.reporting.document import Report
 from probes.reporting.model import (
     CONTROL,
@@ -36,7 +37,7 @@ from probes.reporting.resume import ProbeResult, ResultsFile, key_of
 from probes.reporting.selection import selected
 from probes.reporting.standard import STANDARD
 from probes.reporting.states import CENTRING_FOLDS, AdapterLike, measurable, states, trained_on
-from probes.reporting.summaries import failures, hubs, view
+from probes.reporting.summaries import by_label, failures, hubs, view
 from probes.space import K, Probe, Space
 
 DRAWS = 1_000
@@ -49,6 +50,7 @@ def report(
     /,
     *,
     probes: Sequence[Probe | str] = STANDARD,
+    by: Iterable[object] | None = None,
     seed: int = 0,
     progress: bool | None = None,
     resume: str | Path | None = None,
@@ -61,6 +63,7 @@ def report(
     /,
     *,
     probes: Sequence[Probe | str] = STANDARD,
+    by: Iterable[object] | None = None,
     seed: int = 0,
     progress: bool | None = None,
     resume: str | Path | None = None,
@@ -72,6 +75,7 @@ def report(
     /,
     *,
     probes: Sequence[Probe | str] = STANDARD,
+    by: Iterable[object] | None = None,
     seed: int = 0,
     progress: bool | None = None,
     resume: str | Path | None = None,
@@ -101,6 +105,9 @@ def report(
         probes: What to measure, in that order: names of rows (``"recall_at_10"``), names of public
             functions, which stand for their rows (``"recall_at_k"``), or ``Probe`` objects. The
             verdict says which of its questions were not measured.
+        by: What kind each pair is, a label for each of the pairs, such as a category or a language:
+            the report then shows recall of each kind by itself (``report.subgroups``), in the last
+            state that a search would use.
         seed: Seeds samples, folds, draws and nulls; the same seed gives the same report.
         progress: Whether to draw a progress bar; by default in a terminal or notebook.
         resume: A file to keep readings in while measuring; a run that was interrupted goes on from
@@ -110,7 +117,7 @@ def report(
         TypeError: There is one side alone, or a probe is neither a name nor a ``Probe``.
         ValueError: The sides do not fit together, there are too few groups, a side is constant, a
             row has no direction, a probe is unknown or named twice, or the adapter refuses the
-            vectors.
+            vectors; or there are labels of subgroups and no state that can be searched.
 
     Examples:
         >>> import numpy as np, probes
@@ -128,8 +135,17 @@ def report(
             "an adapter is what has source and target, as align.Adapter; got "
             f"{type(maps).__name__}. Pass two sides as report(source, target, adapter)."
         )
+    labels = None if by is None else checked_labels(by, len(paired))
     measured, rules = measurable(paired, seed=seed)
     spaces = states(measured, maps, seed=seed)
+    # Listed is what the last state that a search would use has retrieved, not the control.
+    used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
+    if labels is not None and not used:
+        raise ValueError(
+            "recall by subgroup needs sides that can be searched; got "
+            f"{paired.source.shape[1]} and {paired.target.shape[1]} dimensions without an adapter. "
+            "Pass an adapter, or leave by out."
+        )
     raw = spaces["raw"]
     weights = torch.cat(list(resamples(raw.codes, DRAWS, raw.generator("bootstrap"))))
     packages = ("torch", "numpy", "scipy", "scikit-learn", "POT")
@@ -177,8 +193,10 @@ def report(
             views[column] = view(spaces[column], spectrum=spectrum)
 
     share_out(iter(spaces), see, alone=False)
-    # Listed is what the last state that a search would use has retrieved, not the control.
-    used = [space for column, space in spaces.items() if column != CONTROL and space.is_common]
+    kinds: tuple[Subgroup, ...] = ()
+    if labels is not None:
+        label_of = dict(zip(paired.ids, labels, strict=True))
+        kinds = by_label([label_of[name] for name in measured.ids], used[-1])
     finished = Report(
         Provenance(
             given=len(paired),
@@ -206,6 +224,7 @@ def report(
         {column: views[column] for column in spaces},
         tuple(failures(used[-1], measured.ids)) if used else (),
         tuple(hubs(used[-1], measured.ids)) if used else (),
+        kinds,
     )
     earlier.close()
     return finished

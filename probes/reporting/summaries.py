@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from align.metrics.subgroups import RankedQueries, Subgroup, checked_labels, subgroups
 from align.scoring.topk import nearest
 from probes.pairing.chance import random_ranks
 from probes.reporting import model
@@ -43,6 +44,17 @@ def failures(space: Space, ids: tuple[str, ...], most: int = 20) -> list[model.F
         for row, rank, score, first, top in zip(*(c.tolist() for c in columns), strict=True):
             listed.append(model.Failure(ids[row], direction, rank, score, ids[first], top))
     return sorted(listed, key=lambda failure: -failure.rank)
+
+
+def by_label(labels: Sequence[str], space: Space) -> tuple[Subgroup, ...]:
+    """Recall of the pairs of each label in a state, beside chance and beside all others."""
+    labels = checked_labels(labels, space.n)  # a sample may have left one kind alone
+    every = torch.arange(space.n)
+    directions = (
+        RankedQueries(ranks.first, space.codes, ranks.positives, space.n, every)
+        for ranks in space.ranks
+    )
+    return subgroups(labels, *directions, seed=space.seed)
 
 
 def hubs(space: Space, ids: tuple[str, ...], most: int = 10) -> list[model.Hub]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from align._display.escaping import in_markdown, plain, plain_lines
 from align._display.lines import aligned, one_line
+from align.metrics.panels import QUERIES_OF_EACH, SUBGROUPS, subgroup_cells
 from probes.reporting.before_after import Headline, headlines
 from probes.reporting.formatting import (
     ARROW,
@@ -73,7 +74,7 @@ def printed_whole(report: ReportValues, width: int) -> str:
     """The same with a table per family, every note and all of the provenance."""
     notes = Notes()
     families = [_family_sheet(report, *each, notes) for each in rows_by_family(report)]
-    tables = _tables([_headline_sheet(report), *families], width)
+    tables = _tables([_headline_sheet(report), _subgroup_sheet(report), *families], width)
     below = (f"{_SIGNS} {_OF_LAST}", *_numbered(notes), *undefined(report), *_provenance(report))
     return _as_text(_page(report, tables, below, width), width)
 
@@ -82,7 +83,7 @@ def renderable(report: ReportValues, width: int, *, rest: str = REST) -> Any:
     """What ``printed`` gives for a rich console of so many columns, which may colour it."""
     width, notes = min(width, WIDTH), Notes()
     few = _few_sheet(report, notes)
-    tables = _tables([_headline_sheet(report), few], width)
+    tables = _tables([_headline_sheet(report), _subgroup_sheet(report), few], width)
     # A family is a row of its own.
     shown = len(headlines(report)) + sum(row[0].startswith(_INDENT) for row in few.rows)
     said, states = list(_numbered(notes)), undefined(report)
@@ -128,6 +129,11 @@ def markdown(report: ReportValues) -> str:
         columns = ("", _states(report), *_ENDS, "besides")
         rows = ((*_headline_cells(each), "; ".join(each.other_states)) for each in listed)
         lines += _table(columns, (map(in_markdown, row) for row in rows))
+    if report.subgroups:
+        lines += ["## By subgroup", "", QUERIES_OF_EACH, ""]
+        lines += _table(
+            SUBGROUPS, (map(in_markdown, row) for row in subgroup_cells(report.subgroups))
+        )
     lines += [_KEY, ""]
     for family, rows_of_family in rows_by_family(report):
         lines += [f"## {family.capitalize()}", ""]
@@ -242,6 +248,21 @@ def _few_sheet(report: ReportValues, notes: Notes) -> _Sheet:
             listed += [(_INDENT + name, *numbers) for name, *numbers in cells]
     title = f"Besides, up to {_FEW} of each family that differ from chance"
     return _Sheet(title, ("", *shown, *_ENDS), listed)
+
+
+def _subgroup_sheet(report: ReportValues) -> _Sheet:
+    """Recall of the pairs of each label, the most frequent first."""
+    rows: list[tuple[str, ...]] = []
+    for each, (name, pairs, *_, minus_others) in zip(
+        report.subgroups, subgroup_cells(report.subgroups), strict=True
+    ):
+        recall = each.metrics["recall_at_10"]
+        span = f"[{number(recall.low)}, {number(recall.high)}]"
+        chance = number(each.chance["recall_at_10"])
+        rows.append((name, pairs, number(recall.value), span, chance, minus_others))
+    columns = ("", "pairs", "recall@10", "95 % interval", "chance", "MRR minus others")
+    title = f"By subgroup ({report.searched}), each searched among all; * where it differs"
+    return _Sheet(title, columns, rows)
 
 
 def _differs(reading: Reading | None) -> bool:

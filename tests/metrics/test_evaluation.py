@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from align.data.embeddings import Embeddings, PairedEmbeddings
-from align.metrics.evaluation import METRICS, evaluate
+from align.metrics.estimates import METRICS
+from align.metrics.evaluation import evaluate
 from align.metrics.ranks import mean_reciprocal_rank, median_rank, ranks, recall_at_k
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from align.metrics.evaluation import Direction, Estimate, Evaluation
+from align.metrics.estimates import Estimate
+from align.metrics.evaluation import Direction, Evaluation
 
 METRICS = {
     "recall_at_1": Estimate(0.412, 0.38, 0.441),

@@ -9,11 +9,12 @@ from align.apps.cli import options
 from align.apps.cli.inputs import (
     EncoderChoice,
     embedded_pairs,
+    labels_of,
     load_adapter,
     note_unknown_training,
     taken_instruction,
 )
-from align.apps.cli.printing import console, percent, print_json, table
+from align.apps.cli.printing import console, percent, print_json, say, table
 from align.apps.cli.token_states import token_pairs
 from align.data.sides import directions_of
 
@@ -30,6 +31,7 @@ def evaluate(
     target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
+    by: options.Subgroups = None,
     source_modality: options.SideModality = None,
     target_modality: options.SideModality = None,
     instruction: options.Instruction = None,
@@ -52,10 +54,13 @@ def evaluate(
     `align evaluate my-adapter test.csv`
 
     `align evaluate my-adapter test.npz --json`
+
+    `align evaluate my-adapter test.csv --by category`
     """
     from align.adapters.multi_vector.meta_tokens import MetaTokens
     from align.metrics.evaluation import evaluate as evaluate_adapter
     from align.metrics.multi_vector import evaluate_meta_tokens
+    from align.metrics.panels import subgroup_lines
 
     found = load_adapter(adapter)
     head = found if isinstance(found, MetaTokens) else None
@@ -75,15 +80,19 @@ def evaluate(
     encoders = EncoderChoice(specs, device, trust)
     if head is None:
         _, data = embedded_pairs(pairs, columns, encoders, store, skip_bad, loaded)
-        evaluation = evaluate_adapter(data, loaded)
+        labels = labels_of(pairs, by, data.ids, id)
+        evaluation = evaluate_adapter(data, loaded, by=labels)
     else:
         tokens = token_pairs(pairs, columns, encoders, store, skip_bad, loaded)
-        evaluation = evaluate_meta_tokens(tokens, head, budget=budget)
+        labels = labels_of(pairs, by, tokens.pooled.ids, id)
+        evaluation = evaluate_meta_tokens(tokens, head, budget=budget, by=labels)
     note_unknown_training(loaded)
     if as_json:
         print_json(evaluation.to_dict())
     else:
         console().print(evaluation_table(evaluation))
+        if evaluation.subgroups:
+            say(*subgroup_lines(evaluation.subgroups).split("\n"))
 
 
 _METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")

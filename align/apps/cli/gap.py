@@ -14,6 +14,7 @@ from align.apps.cli.inputs import (
     EncoderChoice,
     embedded_pairs,
     is_adapter,
+    labels_of,
     note_unknown_training,
     taken_instruction,
 )
@@ -42,6 +43,7 @@ def gap(
     target: options.TargetColumn = None,
     id: options.IdColumn = None,
     group: options.GroupColumn = None,
+    by: options.Subgroups = None,
     source_modality: options.SideModality = None,
     target_modality: options.SideModality = None,
     instruction: options.Instruction = None,
@@ -106,7 +108,8 @@ def gap(
         note_unknown_training(loaded)
         seen_in_training(loaded, data, stacklevel=1)
     partial = out[0].with_name(f".{out[0].name}.partial") if out else None
-    measured = report(data, loaded, probes=chosen, seed=seed, resume=partial)
+    labels = labels_of(pairs, by, data.ids, id)
+    measured = report(data, loaded, probes=chosen, by=labels, seed=seed, resume=partial)
     if items is not None:
         measured = measured.with_items(items)
     for path in out or ():

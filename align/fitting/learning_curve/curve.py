@@ -13,7 +13,7 @@ from align._display.panel import Panel, Table, Tile, render
 from align.fitting.learning_curve.extrapolation import Extrapolation, Predicted
 from align.fitting.learning_curve.point import LABELS, METRICS, CurvePoint
 from align.metrics.chance import SMALL_GALLERY
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 
 if TYPE_CHECKING:
     from align._display.figure import Figure

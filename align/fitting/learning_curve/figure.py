@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from align._display.figure import Figure
     from align.fitting.learning_curve.extrapolation import Predicted
     from align.fitting.learning_curve.point import CurvePoint
-    from align.metrics.evaluation import Estimate
+    from align.metrics.estimates import Estimate
 
 _AHEAD = 4  # times the pairs that there are
 _STEPS = 40

@@ -25,7 +25,8 @@ from align.fitting.model_selection.shuffled_pairs import NEVER, SURE, beats_shuf
 from align.metrics.bootstrap import bootstrap_interval
 from align.metrics.chance import HeldOutRanks, without_chance_warnings
 from align.metrics.comparison.compare import RawCosine
-from align.metrics.evaluation import Estimate, Maps
+from align.metrics.estimates import Estimate
+from align.metrics.evaluation import Maps
 from align.metrics.ranks import ranks_of_partners
 
 FEWEST = 100  # pairs, of which a fold leaves enough for three points

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from align._display.lines import count, one_line
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 
 METRICS = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
 LABELS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mean_reciprocal_rank": "MRR"}

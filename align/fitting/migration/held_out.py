@@ -11,7 +11,7 @@ from torch import Tensor
 from align.data.splits import deal
 from align.fitting.migration.candidate_maps import Build, old_space_moments
 from align.metrics.bootstrap import weighted_mean
-from align.metrics.evaluation import Estimate, values_with_bounds
+from align.metrics.estimates import Estimate, values_with_bounds
 from align.scoring.topk import nearest
 
 K = 10

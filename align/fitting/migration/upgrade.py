@@ -24,7 +24,7 @@ from align.data.splits import group_codes
 from align.fitting.migration.candidate_maps import candidate_maps, old_space_moments
 from align.fitting.migration.held_out import OldIndex
 from align.metrics.chance import NoBetterThanChance
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 from align.scoring.ties import first_best
 
 MIN_ITEMS = 50

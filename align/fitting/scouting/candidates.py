@@ -13,8 +13,8 @@ from torch import Tensor
 from align._checks import as_list
 from align.adapters.maps.linear import directions
 from align.data.encoding import (
-    CompositeEncoder,
     Encoder,
+    JoinedEncoder,
     LayeredEncoder,
     encode_items,
     items_for,
@@ -77,7 +77,7 @@ class Candidate:
         mine, theirs = _parts(self.encoder), _parts(other.encoder)
         if len(mine) + len(theirs) > most:
             return False
-        if any(isinstance(part, CompositeEncoder) for part in (*mine, *theirs)):
+        if any(isinstance(part, JoinedEncoder) for part in (*mine, *theirs)):
             return False  # of several modalities, each of which has its own columns
         known = {part.fingerprint for part in mine}
         same_kind = self.encoder.modality == other.encoder.modality

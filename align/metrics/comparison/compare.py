@@ -21,18 +21,15 @@ from align.metrics.chance import SMALL_GALLERY
 from align.metrics.comparison.document import Comparison
 from align.metrics.comparison.holm import with_adjusted_p
 from align.metrics.comparison.values import ComparisonRow, Difference, Score, check_systems
+from align.metrics.estimates import MEANS, mean_of_parts, mean_values, values_with_bounds
 from align.metrics.evaluation import (
-    MEANS,
     Direction,
     Evaluation,
     Maps,
     NotHeldOut,
     evaluate,
-    mean_of_parts,
-    mean_values,
     not_held_out,
     stack,
-    values_with_bounds,
 )
 from align.metrics.multi_vector import evaluate_meta_tokens
 

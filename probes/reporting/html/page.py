@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from align._display.figure import as_inline_svg, dark_figures
+from align.metrics.panels import QUERIES_OF_EACH, subgroup_cells
 from probes.reporting import formatting
 from probes.reporting.about import about_or_none
 from probes.reporting.before_after import describe_change, headlines
@@ -78,6 +79,8 @@ def render(
         notes=formatting.Notes(),
         not_defined=formatting.undefined(report),
         explained=[words for row in report.rows if (words := about_or_none(row.name))],
+        subgroups=list(zip(report.subgroups, subgroup_cells(report.subgroups), strict=True)),
+        subgroups_note=QUERIES_OF_EACH,
         item=item,
         drawings=drawings,
         style=style,

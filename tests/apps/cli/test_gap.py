@@ -140,3 +140,38 @@ def test_an_archive_that_does_not_hold_pairs_is_refused(tmp_path, arrays, messag
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_npz(tmp_path / "bad.npz")
+
+
+@pytest.fixture
+def kinds(folder):
+    """The test pairs with what each is; ids of their own."""
+    lines = (folder / "test.csv").read_text().splitlines()
+    rows = [f"{line},p{at},{'wet' if at % 3 else 'dry'}" for at, line in enumerate(lines[1:])]
+    (folder / "kinds.csv").write_text("\n".join([f"{lines[0]},name,kind", *rows]))
+    return folder / "kinds.csv"
+
+
+@pytest.mark.parametrize("ids", [(), ("--id", "name")])
+def test_recall_of_each_kind_is_shown(run, kinds, sbert, vit, ids):
+    encoders = ["--source-encoder", f"text:{sbert}", "--target-encoder", f"image:{vit}"]
+    run("fit", "train.csv", *COLUMNS, *encoders, "-o", "adapter")
+    shown = run("evaluate", "adapter", kinds, *ids, "--by", "kind").output
+    assert "wet" in shown and "minus others" in shown
+    told = run("gap", "adapter", kinds, *ids, "--by", "kind", "--probes", "recall_at_10", "--json")
+    found = {each["label"]: each["pairs"] for each in json.loads(told.stdout)["subgroups"]}
+    assert found == {"wet": 16, "dry": 8}
+
+
+def test_a_kind_must_be_a_column_and_filled(run, kinds, sbert, vit):
+    encoders = ["--source-encoder", f"text:{sbert}", "--target-encoder", f"image:{vit}"]
+    run("fit", "train.csv", *COLUMNS, *encoders, "-o", "adapter")
+    with pytest.raises(ValueError, match="Did you mean 'kind'"):
+        run("evaluate", "adapter", kinds, "--by", "kinds")
+    kinds.write_text(kinds.read_text().replace(",wet", ",", 1))
+    with pytest.raises(ValueError, match="1 of 24 cells are empty, the first of pair '1'"):
+        run("evaluate", "adapter", kinds, "--by", "kind")
+
+
+def test_an_archive_has_no_column_of_kinds(run, archive):
+    with pytest.raises(ValueError, match="has no columns"):
+        run("gap", archive, "--by", "kind")

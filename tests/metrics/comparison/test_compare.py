@@ -8,7 +8,8 @@ from scipy import stats
 import align
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.comparison.compare import PARTS, RawCosine, compare
-from align.metrics.evaluation import MEANS, NotHeldOut, evaluate
+from align.metrics.estimates import MEANS
+from align.metrics.evaluation import NotHeldOut, evaluate
 from tests.metrics.comparison.ranked import Noisy, Same, Shuffled, pairs, planted
 
 

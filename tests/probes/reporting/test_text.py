@@ -219,12 +219,12 @@ def test_json_of_schema_2_is_read_with_what_it_did_not_say(report):
 @pytest.mark.parametrize("schema", [0, 1, "2", None])
 def test_json_of_another_schema_is_refused(report, schema):
     data = {**json.loads(report.to_json()), "schema": schema}
-    with pytest.raises(ValueError, match=f"schema '2.1'; got {schema!r}"):
+    with pytest.raises(ValueError, match=f"schema '2.2'; got {schema!r}"):
         Report.from_json(json.dumps(data))
 
 
 def test_json_that_is_no_report_is_refused():
-    with pytest.raises(ValueError, match=r"schema '2\.1'; got None"):
+    with pytest.raises(ValueError, match=r"schema '2\.2'; got None"):
         Report.from_json("[]")
 
 
