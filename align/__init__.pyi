@@ -6,6 +6,7 @@ from .adapters.multi_vector.meta_tokens import MetaTokens as MetaTokens
 from .adapters.multi_vector.meta_tokens import load_meta_tokens as load_meta_tokens
 from .adapters.trainable import projection_network as projection_network
 from .adapters.trainable import residual as residual
+from .data.composite import Composite as Composite
 from .data.embeddings import Embeddings as Embeddings
 from .data.embeddings import PairedEmbeddings as PairedEmbeddings
 from .data.encoding import Encoder as Encoder
@@ -17,12 +18,14 @@ from .data.repeats import RepeatedItems as RepeatedItems
 from .data.token_pairs import TokenPairs as TokenPairs
 from .encoders.cache.store import EmbeddingStore as EmbeddingStore
 from .encoders.callable import CallableEncoder as CallableEncoder
+from .encoders.composite import CompositeEncoder as CompositeEncoder
 from .encoders.composite import ConcatEncoder as ConcatEncoder
 from .encoders.composite import MixedEncoder as MixedEncoder
 from .encoders.image import ImageEncoder as ImageEncoder
 from .encoders.spec import load_encoder as load_encoder
 from .encoders.text import CodeEncoder as CodeEncoder
 from .encoders.text import TextEncoder as TextEncoder
+from .encoders.video import VideoEncoder as VideoEncoder
 from .fitting.instructions.fit import instruct as instruct
 from .fitting.learning_curve.measure import learning_curve as learning_curve
 from .fitting.losses.contrastive import info_nce as info_nce

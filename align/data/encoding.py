@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align._advice import Advised
+from align.data.composite import Composite
 from align.data.multi_vector import MultiVector
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MIXED = "mixed"
 """Modality of an encoder whose items are pairs ``(modality, item)``, as ``MixedEncoder``'s are."""
+
+COMPOSITE = "composite"
+"""Modality of an encoder whose items are ``Composite``, as ``CompositeEncoder``'s are."""
 
 
 class Encoder(Protocol):
@@ -94,6 +98,22 @@ class PatchEncoder(TokenEncoder, Protocol):
 
 
 @runtime_checkable
+class FrameEncoder(TokenEncoder, Protocol):
+    """An encoder of videos whose tokens are vectors of frames, by an encoder of pictures."""
+
+    @property
+    def image_encoder(self) -> Encoder: ...
+    @property
+    def pooling(self) -> str:
+        """``"tokens"`` where an index keeps a vector of each frame."""
+        ...
+
+    def frame_times(self, item: Any) -> list[float]:
+        """The second at which each frame of an item is shown."""
+        ...
+
+
+@runtime_checkable
 class LayeredEncoder(Encoder, Protocol):
     """An encoder of whose network other layers and poolings can be read, all by one pass."""
 
@@ -109,7 +129,7 @@ class LayeredEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
-class CompositeEncoder(Encoder, Protocol):
+class JoinedEncoder(Encoder, Protocol):
     """An encoder made of others, so that a cache can keep the vectors of each by itself."""
 
     @property
@@ -150,9 +170,18 @@ def items_for(
     """The items as an encoder takes them: with the ``modality`` of each where it is one of several.
 
     Raises:
-        ValueError: An image encoder would get texts, or a text encoder files; or the modalities
-            are not known and the encoder needs them.
+        ValueError: An image encoder would get texts, a text encoder files, or one of composite
+            items any other; or the modalities are not known and the encoder needs them.
     """
+    if encoder.modality == COMPOSITE:
+        for row, item in enumerate(items):
+            if not isinstance(item, Composite):
+                raise ValueError(
+                    f"the {side} items must be Composite, as their encoder takes items of several "
+                    f"parts; row {row} is {repr(item)[:60]}. Name its parts: "
+                    "align.Composite({NAME: item, ...})."
+                )
+        return items
     if encoder.modality != MIXED:
         _check_kinds(side, items, [encoder.modality] * len(items))
         return items
@@ -252,19 +281,20 @@ def encode_pairs(
 
 def parts_of(encoder: Encoder) -> tuple[int, ...] | None:
     """Widths of the parts of an encoder made of several."""
-    return encoder.parts if isinstance(encoder, CompositeEncoder) else None
+    return encoder.parts if isinstance(encoder, JoinedEncoder) else None
 
 
-_UNFIT = {"image": str, "text": Path, "code": Path}
+_UNFIT = {"image": str, "video": str, "text": Path, "code": Path}
 
 
 def _check_kinds(side: str, items: Sequence[object], kinds: Sequence[str]) -> None:
     """Raise where plain texts would go to an image encoder, or files to one of text or code."""
     for row, (item, kind) in enumerate(zip(items, kinds, strict=True)):
         unfit = _UNFIT.get(kind)
-        if unfit is not None and isinstance(item, unfit):
+        if isinstance(item, Composite) or (unfit is not None and isinstance(item, unfit)):
             raise ValueError(
                 f"the {side} items must suit the {side} encoder, whose modality is "
                 f"{kind!r}; row {row} is {item!r}. Swap the encoders, or say with "
-                "images= which columns hold image paths; in a list, image files are pathlib.Path."
+                "images= which columns hold image paths; in a list, image files are pathlib.Path. "
+                "Composite items need a CompositeEncoder."
             )

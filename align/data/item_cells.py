@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from align._display.lines import shortened, size
 from align._display.parts import Cell, Picture
 from align.data.pictures import SUFFIXES
 from align.data.thumbnails import NEUTRAL, thumbnail
+from align.data.videos import SUFFIXES as VIDEOS
+from align.data.videos import frame_at
 
 EDGE = 96  # longest side of a thumbnail in pixels: sharp at 72 on most screens
 LETTERS = 200  # of a text
@@ -25,6 +27,8 @@ def item_cell(item: Any) -> Cell:
     """
     if isinstance(item, Path) and item.suffix.lower() in SUFFIXES:
         return picture_cell(item)
+    if isinstance(item, Path) and item.suffix.lower() in VIDEOS:
+        return video_cell(item, 0.0, words=item_words(item))
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
         return item_cell(item[1])  # of an encoder of several modalities
     if hasattr(item, "getpixel"):
@@ -37,6 +41,9 @@ def item_words(item: Any) -> str:
 
     Nothing is read, so that it may stand in a line.
     """
+    if isinstance(item, Mapping):
+        named = (f"{name}: {item_words(part)}" for name, part in item.items())
+        return shortened(", ".join(named), LETTERS)
     if isinstance(item, str):
         return shortened(item, LETTERS)
     if isinstance(item, Path):
@@ -61,9 +68,22 @@ def picture_cell(file: Path) -> Cell:
     return _small(file, name) if os.path.exists(file) else f"missing: {name}"
 
 
+def video_cell(file: Path, second: float, *, words: str) -> Cell:
+    """What a video shows at a second as a thumbnail, or what is wrong with it."""
+    if not os.path.exists(file):
+        return f"missing: {_name(file)}"
+    try:
+        return _small(frame_at(file, second), shortened(words, LETTERS))
+    except (ValueError, ModuleNotFoundError):  # PyAV may be absent where an index is looked at
+        return f"cannot be read: {_name(file)}"
+
+
 def kinds(items: Iterable[Any]) -> str:
     """What items are, in words: ``"text"``, ``"image"``, or several joined by ``|``."""
-    names = {_kind(each) for each in set(map(type, items))}
+    names: set[str] = set()
+    for each in items:
+        parts = each.values() if isinstance(each, Mapping) else (each,)
+        names.update(_kind(type(part)) for part in parts)
     return "|".join(sorted(names)) or "nothing"
 
 

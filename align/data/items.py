@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from align._advice import Advised
-from align.data.pictures import SUFFIXES, picture_problem
+from align.data.composite import Composite
 from align.data.readers import (
     PairsError,
     check_names,
@@ -17,7 +17,8 @@ from align.data.readers import (
     read_table,
     read_text,
 )
-from align.data.validation import Columns, OnError, columns_advice, valid_pairs
+from align.data.validation import Columns, OnError, columns_advice, part_columns, valid_pairs
+from align.data.visual_files import SUFFIXES, file_problem, visual_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,12 @@ class ItemTable:
     """Distinct items with unique ids.
 
     An id is from the column of ids if one was named, else the text itself or the path as it was
-    written. Modalities come from a column of a table; a folder has images, a ``.txt`` texts.
+    written. Modalities come from a column of a table; a folder has images and videos, a ``.txt``
+    texts.
     """
 
     ids: tuple[str, ...]
-    items: tuple[str | Path, ...]
+    items: tuple[str | Path | Composite, ...]
     modality: tuple[str, ...] | None = None  # None where none was named
     kept: tuple[Mapping[str, object], ...] | None = None  # cells of the columns to keep
     repeats: int = 0  # rows that repeated an earlier item and were not taken again
@@ -38,13 +40,13 @@ class ItemTable:
 
 class _NamedItem(NamedTuple):
     id: str
-    item: str | Path
+    item: str | Path | Composite
     modality: str | None
     where: str = ""  # its place in a table, for people
     cells: Mapping[str, object] = {}
 
     @property
-    def key(self) -> tuple[str | Path, str | None]:
+    def key(self) -> tuple[str | Path | Composite, str | None]:
         """What makes two of them the same item."""
         return self.item, self.modality
 
@@ -61,9 +63,9 @@ def read_items(
     """Read what is to be indexed; an item that occurs several times is taken once.
 
     Args:
-        path: A folder, whose images are taken however deep they lie, hidden files and folders
-            aside; a ``.txt`` file with one item per line; or a table as ``Pairs.read`` takes it.
-            For a table, the further arguments name columns.
+        path: A folder, whose images and videos are taken however deep they lie, hidden files and
+            folders aside; a ``.txt`` file with one item per line; or a table as ``Pairs.read``
+            takes it. For a table, the further arguments name columns.
         column: The items.
         id: Their ids.
         modality: The modality of each.
@@ -129,7 +131,15 @@ def read_items(
 def _from_table(
     path: Path, columns: Columns, keep: Sequence[str], on_error: OnError
 ) -> tuple[list[_NamedItem], list[str]]:
-    table = read_table(path, [*columns.named, *keep])
+    table = read_table(path, [*columns.to_read, *keep])
+    if columns.id is None and len(part_columns(columns.source, table.columns)) > 1:
+        raise ValueError(
+            Advised(
+                f"composite items need ids of their own; got {columns.source!r} of {path} without.",
+                python="Name the column of ids by id=.",
+                command="Name the column of ids by --id.",
+            )
+        )
     absent = [name for name in keep if name not in table.columns]
     if absent:
         raise PairsError(
@@ -181,16 +191,17 @@ def _from_folder(folder: Path, on_error: OnError) -> tuple[list[_NamedItem], lis
         if file.suffix.lower() in SUFFIXES and file.is_file() and is_visible(file, folder)
     )
     check_names(files)
-    problems = {file: picture_problem(file) for file in files}
+    problems = {file: file_problem(file) for file in files}
     bad = [f"{file} {problem}" for file, problem in problems.items() if problem]
     if bad and on_error == "raise":
         raise PairsError(
             Advised(
-                f"every image in {folder} must open; {len(bad)} of {len(files)} do not. Mend or "
-                "remove them, or skip them",
+                f"every image or video in {folder} must open; {len(bad)} of {len(files)} do not. "
+                "Mend or remove them, or skip them",
                 python='with on_error="skip":',
                 command="with --skip-bad:",
             ),
             bad,
         )
-    return [_NamedItem(str(file), file, "image") for file in files if not problems[file]], bad
+    good = [file for file in files if not problems[file]]
+    return [_NamedItem(str(file), file, visual_kind(file)) for file in good], bad

@@ -190,7 +190,10 @@ class Pairs:
         """
         columns = Columns(source, target, id, group, source_modality, target_modality, instruction)
         return cls._from_table(
-            readers.read_parquet(Path(path), columns.named), columns, images, on_error
+            readers.read_parquet(Path(path), columns.to_read),
+            columns,
+            images,
+            on_error,
         )
 
     @classmethod
@@ -263,8 +266,9 @@ class Pairs:
 
         Args:
             path: The file or folder. Image paths in its cells are relative to its folder.
-            source: Column of the source items.
-            target: Column of the target items.
+            source: Column of the source items; or several with ``+`` between them, such as
+                ``"title+photo"``, for items of these parts, of which some cells may be empty.
+            target: The same of the target items.
             id: Column of unique names; without one, they are ``"0"``, ``"1"``, ... over the rows
                 of the file, bad ones included.
             group: Column of groups; every pair is its own group if left out. Pairs of one group
@@ -274,7 +278,7 @@ class Pairs:
                 kinds of item: cells of modality image are paths and all others texts.
             target_modality: The same of the targets.
             instruction: Column of what to look for, beside the source; an empty cell is nothing.
-            images: Which of the two columns hold image paths, ``[]`` for none; by default those
+            images: Which of these columns hold image paths, ``[]`` for none; by default those
                 where more than half of the filled cells end like pictures. Refused beside columns
                 of modalities. Headers are checked, and pixels decoded only when encoded.
             on_error: ``"raise"`` reports all bad rows in one error; ``"skip"`` drops them, logs a
@@ -291,7 +295,7 @@ class Pairs:
             columns = replace(columns, id=id or "id", group=group or "image")
             table, images = readers.read_folder(path), ["image"]
         else:
-            table = readers.read_table(path, columns.named)
+            table = readers.read_table(path, columns.to_read)
         return cls._from_table(table, columns, images, on_error)
 
     @classmethod

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from align._display.lines import count, one_line, quoted, shortened, size
 from align._display.parts import Cell, Panel, Table, Tile
-from align.data.item_cells import item_cell, kinds
+from align.data.item_cells import item_cell, item_words, kinds
 from align.data.sides import SIDE_NAMES, RawPairs, SideNames, directions_of
 
 if TYPE_CHECKING:
@@ -103,6 +103,18 @@ def pairs_panel(pairs: _Pairs) -> Panel:
         if pairs.skipped
         else "",
     )
+
+
+def composite_line(item: Mapping[str, Any]) -> str:
+    """``Composite(title: a red shoe, photo: 1.png)``."""
+    named = (f"{shortened(name, 20)}: {shortened(item_words(item[name]), 30)}" for name in item)
+    return one_line("Composite", *named)
+
+
+def composite_panel(item: Mapping[str, Any]) -> Panel:
+    """Its parts: pictures small, texts short."""
+    rows: list[list[Cell]] = [[brief(name), item_cell(part)] for name, part in item.items()]
+    return Panel("Composite", tables=[Table(["part", "item"], rows)])
 
 
 def brief(text: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from align._advice import Advised
 from align._checks import check_length, check_one_of, check_unique
-from align.data.pictures import SUFFIXES, picture_problem
+from align.data.composite import Composite
 from align.data.readers import PairsError, Table, TableRow, in_utf8
 from align.data.repeats import repeated
 from align.data.sides import RawPairs
+from align.data.visual_files import SUFFIXES, file_problem, visual_kind
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,22 @@ class Columns:
         """The columns that are wanted, each once."""
         names = (getattr(self, each.name) for each in fields(self))
         return list(dict.fromkeys(name for name in names if name is not None))
+
+    def wanted(self, there: Collection[str]) -> list[str]:
+        """The same, with each column of the parts of composite items by itself."""
+        parts = [part for side in (self.source, self.target) for part in part_columns(side, there)]
+        others = [name for name in self.named if name not in (self.source, self.target)]
+        return list(dict.fromkeys([*parts, *others]))
+
+    @property
+    def to_read(self) -> list[str]:
+        """What to look for in a file whose columns are not known yet."""
+        return [*self.named, *self.wanted(())]
+
+
+def part_columns(name: str, there: Collection[str]) -> list[str]:
+    """The columns of the parts of composite items, as in ``title+photo``; else the one column."""
+    return [name] if name in there or "+" not in name else name.split("+")
 
 
 def columns_advice(absent: Sequence[str], there: Sequence[str]) -> str:
@@ -72,12 +89,21 @@ def valid_pairs(
             f"{table.path} must hold pairs; it has no rows of data. "
             "Check that it was written whole."
         )
-    absent = [name for name in columns.named if name not in table.columns]
+    absent = [name for name in columns.wanted(table.columns) if name not in table.columns]
     if absent and table.columns:
         raise PairsError(
-            f"{table.path} must have the columns {columns.named}; it lacks {absent}. "
-            f"{columns_advice(absent, table.columns)}"
+            f"{table.path} must have the columns {columns.wanted(table.columns)}; it lacks "
+            f"{absent}. {columns_advice(absent, table.columns)}"
         )
+    sides = (
+        (columns.source, columns.source_modality), (columns.target, columns.target_modality),
+    )  # fmt: skip
+    for side, modality in sides:
+        if modality is not None and len(part_columns(side, table.columns)) > 1:
+            raise ValueError(
+                "a composite item is of no one modality, as each of its parts has its own; got the "
+                f"column {modality!r} beside {side!r}. Leave the column of modalities out."
+            )
     validator = _RowValidator(table, columns, _image_columns(table, columns, images))
     good: list[ValidPair] = []
     bad: list[str] = []
@@ -116,7 +142,11 @@ def _image_columns(
     table: Table, columns: Columns, images: Collection[str] | None
 ) -> frozenset[str]:
     """The columns whose cells are image paths: the ones named, or else by their suffixes."""
-    sides = (columns.source, columns.target)
+    sides = [
+        part
+        for side in (columns.source, columns.target)
+        for part in part_columns(side, table.columns)
+    ]
     if images is not None:
         named = [name for name in (columns.source_modality, columns.target_modality) if name]
         if named:
@@ -126,7 +156,7 @@ def _image_columns(
             )
         if isinstance(images, str) or not set(images) <= set(sides):
             raise ValueError(
-                f"images must be a collection of columns among {list(sides)}; got {images!r}. "
+                f"images must be a collection of columns among {sides}; got {images!r}. "
                 "Name the columns that hold image paths, or [] for none."
             )
         return frozenset(images)
@@ -139,6 +169,10 @@ def _image_columns(
     return frozenset(image_columns)
 
 
+def _is_empty(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
 def _is_text(cell: object) -> bool:
     return isinstance(cell, str) and bool(cell.strip())
 
@@ -148,6 +182,7 @@ class _RowValidator:
 
     def __init__(self, table: Table, columns: Columns, images: frozenset[str]) -> None:
         self._folder = table.folder
+        self._there = table.columns
         self._columns = columns
         self._images = images
         self._where_of_id: dict[str, str] = {}
@@ -162,8 +197,8 @@ class _RowValidator:
         self._problems, columns = [], self._columns
         source_modality = self._modality(row, columns.source_modality)
         target_modality = self._modality(row, columns.target_modality)
-        source = self._item(row, columns.source, source_modality)
-        target = self._item(row, columns.target, target_modality)
+        source = self._side(row, columns.source, source_modality)
+        target = self._side(row, columns.target, target_modality)
         instruction = self._instruction(row, columns.instruction)
         name = row.name or str(place)
         if columns.id is not None:
@@ -184,7 +219,7 @@ class _RowValidator:
         cell = row.cells.get(column)
         if or_number and isinstance(cell, int) and not isinstance(cell, bool):
             return str(cell)
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
+        if _is_empty(cell):
             problem = "is empty"
         elif not isinstance(cell, str):
             wanted = "text or a whole number" if or_number else "text"
@@ -214,15 +249,25 @@ class _RowValidator:
     def _instruction(self, row: TableRow, column: str | None) -> str:
         """The instruction of a row; an empty cell is none."""
         cell = None if column is None else row.cells.get(column)
-        if column is None or cell is None or (isinstance(cell, str) and not cell.strip()):
+        if column is None or _is_empty(cell):
             return ""
         return self._text(row, column).strip()
+
+    def _side(self, row: TableRow, column: str, modality: str) -> Any:
+        """The item of a side: of one column, or of those of its parts, of which some are empty."""
+        names = part_columns(column, self._there)
+        if len(names) == 1:
+            return self._item(row, column, modality)
+        filled = [name for name in names if not _is_empty(row.cells.get(name))]
+        if not filled:
+            self._problems.append(f"every part of {column!r} is empty")
+        return Composite({name: self._item(row, name, "") for name in filled})
 
     def _item(self, row: TableRow, column: str, modality: str) -> Any:
         cell = row.cells.get(column)
         if hasattr(cell, "getpixel"):  # a picture of Pillow
             return cell
-        is_image = modality == "image" if modality else column in self._images
+        is_image = modality in ("image", "video") if modality else column in self._images
         if isinstance(cell, Path):
             is_image = True
         else:
@@ -231,9 +276,11 @@ class _RowValidator:
             return cell
         path = self._folder / cell
         if path not in self._problem_of_image:
-            self._problem_of_image[path] = picture_problem(path)
+            self._problem_of_image[path] = file_problem(path)
         if self._problem_of_image[path]:
-            self._problems.append(f"image {str(cell)!r} {self._problem_of_image[path]}")
+            self._problems.append(
+                f"{visual_kind(path)} {str(cell)!r} {self._problem_of_image[path]}"
+            )
         return path
 
 
@@ -269,6 +316,11 @@ def check_items(source: Sequence[object], target: Sequence[object]) -> None:
 
 def item_problem(item: object) -> str:
     """What is wrong with an item of a list, or ``""``; only texts and paths can be judged."""
+    if isinstance(item, Composite):
+        if not item:
+            return "every part is missing"
+        problems = {name: item_problem(part) for name, part in item.items()}
+        return "; ".join(f"{name}: {problem}" for name, problem in problems.items() if problem)
     if item is None:
         return "there is nothing"
     if isinstance(item, str) and not item.strip():

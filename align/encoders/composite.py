@@ -1,7 +1,8 @@
-"""Several encoders as one: side by side for every item, or each for its own kind of item."""
+"""Several encoders as one: side by side, each for its kind of item, or each for a part of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from align._checks import as_list
 from align._display.panel import render
-from align.data.encoding import Encoder, spec_of
+from align.data.composite import Composite
+from align.data.encoding import COMPOSITE, Encoder, JoinedEncoder, spec_of
 from align.data.modality import Modality
-from align.encoders.panels import concat_line, mixed_line, several_panel
+from align.encoders.panels import concat_line, named_line, several_panel
 from align.encoders.pretrained.weights import fingerprint
 
 EncodePart = Callable[[Encoder, Sequence[Any]], Tensor]
@@ -139,7 +141,7 @@ class MixedEncoder:
             Modality.parse(name)
 
     def __repr__(self) -> str:
-        return mixed_line(self.encoders)
+        return named_line("MixedEncoder", self.encoders)
 
     def _repr_html_(self) -> str:
         return render(several_panel("MixedEncoder", list(self.encoders.items())))
@@ -200,6 +202,110 @@ class MixedEncoder:
             rows = [row for row, (kind, _) in enumerate(items) if kind == name]
             if rows:
                 vectors[rows, start : start + width] = encode(encoder, [items[r][1] for r in rows])
+            start += width
+        return vectors
+
+
+@dataclass(frozen=True, eq=False)
+class CompositeEncoder:
+    """An encoder for each part of a composite item: of its title, of its photo.
+
+    The vectors of the parts stand side by side, zeros where a part is missing. ``align.fit``
+    normalises and centres each part by itself and chooses its share of the squared norm; parts that
+    an item has take over the share of those that it lacks, so every item has length one, whatever
+    it lacks. An ``EmbeddingStore`` keeps each part under its own encoder: a new title encodes no
+    photo again.
+
+    Attributes:
+        encoders: By the name of the part, two or more.
+
+    Raises:
+        ValueError: There are fewer than two.
+
+    Examples:
+        >>> import numpy as np, align
+        >>> def ones(dim):
+        ...     return align.CallableEncoder(
+        ...         lambda items: np.ones((len(items), dim), "f4"), name="ones", dim=dim
+        ...     )
+        >>> encoder = align.CompositeEncoder({"title": ones(2), "photo": ones(3)})
+        >>> encoder.encode([align.Composite({"title": "a red shoe"})]).tolist()
+        [[1.0, 1.0, 0.0, 0.0, 0.0]]
+    """
+
+    encoders: Mapping[str, Encoder]
+
+    modality = COMPOSITE
+
+    def __post_init__(self) -> None:
+        if len(self.encoders) < 2:
+            raise ValueError(
+                "CompositeEncoder needs an encoder of each of two or more parts; got "
+                f"{len(self.encoders)}. Pass {{'title': ..., 'photo': ...}}."
+            )
+
+    def __repr__(self) -> str:
+        return named_line("CompositeEncoder", self.encoders)
+
+    def _repr_html_(self) -> str:
+        return render(several_panel("CompositeEncoder", list(self.encoders.items())))
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Width of each part."""
+        return tuple(encoder.dim for encoder in self.encoders.values())
+
+    @property
+    def dim(self) -> int:
+        """Sum of the widths of the parts."""
+        return sum(self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the names of the parts, their order and their encoders."""
+        names = [[name, encoder.fingerprint] for name, encoder in self.encoders.items()]
+        return fingerprint(self.modality, "composite", str(len(names)), {"parts": names})
+
+    @property
+    def spec(self) -> str | None:
+        """How to build it again, for ``load_encoder``; ``None`` unless every part can be named."""
+        specs = []
+        for name, encoder in self.encoders.items():
+            spec = None if isinstance(encoder, JoinedEncoder) else spec_of(encoder)
+            plain = re.fullmatch(r"\w+", name) is not None
+            specs.append(spec and f"{name}={spec}" if plain else None)
+        return _together(specs, "+")
+
+    def encode(self, items: Sequence[Any], *, progress: bool | None = None) -> Tensor:
+        """The parts of ``Composite`` items side by side, ``(n, dim)`` float32 on the CPU.
+
+        Raises:
+            TypeError: An item is no mapping of names to parts.
+            ValueError: Every part of an item is missing, or one has no encoder.
+        """
+        return self.compose(items, lambda encoder, x: encoder.encode(x, progress=progress))
+
+    def compose(self, items: Sequence[Any], encode: EncodePart) -> Tensor:
+        """The same, each part taken from ``encode(encoder, items)``."""
+        items = as_list("items", items)
+        for row, item in enumerate(items):
+            if not isinstance(item, Composite):
+                raise TypeError(
+                    f"composite items must be align.Composite; item {row} is {repr(item)[:60]}. "
+                    "Name its parts, as in align.Composite({'title': ..., 'photo': ...})."
+                )
+            if not item or not set(item) <= set(self.encoders):
+                raise ValueError(
+                    f"a composite item must have a part or more of {sorted(self.encoders)} and no "
+                    f"other; item {row} has {sorted(item)}. Correct it, or drop it."
+                )
+        vectors = torch.zeros(len(items), self.dim)
+        start = 0
+        for (name, encoder), width in zip(self.encoders.items(), self.parts, strict=True):
+            rows = [row for row, item in enumerate(items) if name in item]
+            if rows:
+                parts = [items[row][name] for row in rows]
+                vectors[rows, start : start + width] = encode(encoder, parts)
             start += width
         return vectors
 

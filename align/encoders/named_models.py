@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from align.encoders.spec import KIND
 
-_MODEL = re.compile(rf"({KIND})(.*?)(?=$|[;+]\s*(?:[\w|]+=)?{KIND})", re.DOTALL)
+_MODEL = re.compile(
+    rf"((?:video(?:\?[\w=&]*)?:)?{KIND})(.*?)(?=$|[;+]\s*(?:[\w|]+=)?{KIND})", re.DOTALL
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -37,17 +39,22 @@ def models_in(spec: str) -> tuple[NamedModel, ...]:
     What could be a hub id or a folder is a folder where one of this name is there now, as it is for
     ``load_encoder``.
     """
-    return tuple(_named(kind.rstrip(":"), rest.strip()) for kind, rest in _MODEL.findall(spec))
+    return tuple(_named(_kind(kind), rest.strip()) for kind, rest in _MODEL.findall(spec))
 
 
 def without_paths(spec: str) -> str:
     """``spec`` with the last name of a folder in the place of the whole path."""
 
     def shortened(match: re.Match[str]) -> str:
-        named = _named(match[1].rstrip(":"), match[2].strip())
+        named = _named(_kind(match[1]), match[2].strip())
         return f"{match[1]}{named.name}" + (f"?{named.options}" if named.options else "")
 
     return _MODEL.sub(shortened, spec)
+
+
+def _kind(written: str) -> str:
+    """The kind of a model; of ``video:image:`` that of the network behind it."""
+    return written.rstrip(":").rpartition(":")[2]
 
 
 def _named(kind: str, rest: str) -> NamedModel:

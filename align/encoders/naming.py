@@ -49,5 +49,5 @@ def model_and_options(kind: type[Any], text: str) -> tuple[str, dict[str, Any]]:
 
 def _options(kind: type[Any]) -> dict[str, Field[Any]]:
     """The fields of an encoder that change its vectors, by name."""
-    others = ("model", "variant", "device", "batch_size")
+    others = ("model", "variant", "device", "batch_size", "image_encoder")
     return {field.name: field for field in fields(kind) if field.name not in others}

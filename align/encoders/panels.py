@@ -44,10 +44,10 @@ def concat_line(encoders: Sequence[Encoder]) -> str:
     return one_line("ConcatEncoder", words + ", ".join(map(encoder_words, encoders[:8])))
 
 
-def mixed_line(encoders: Mapping[str, Encoder]) -> str:
+def named_line(name: str, encoders: Mapping[str, Encoder]) -> str:
     """``MixedEncoder(image: ImageEncoder(...), text: TextEncoder(...))``."""
     named = [f"{shortened(k, 20)}: {encoder_words(each)}" for k, each in encoders.items()]
-    return one_line("MixedEncoder", *named[:8])
+    return one_line(name, *named[:8])
 
 
 def several_panel(title: str, encoders: Sequence[tuple[str, Encoder]]) -> Panel:

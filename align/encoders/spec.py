@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from align.data.encoding import Encoder
 
 
-KIND = "(?:text|code|image|python):"
+KIND = r"(?:text|code|image|python|video(?:\?[\w=&]*)?):"
 _NAMED = re.compile(rf"\s*([\w|]+)=(?={KIND})")
 _BETWEEN_NAMED = re.compile(rf";(?=\s*(?:[\w|]+=)?{KIND})")
+_BETWEEN_NAMED_PARTS = re.compile(rf"\+(?=\s*\w+={KIND})")
 _BETWEEN_PARTS = re.compile(rf"\+(?={KIND})")
 _RUNS_CODE = re.compile(r"(?:^|[;+=])\s*python:")
 _CODE = re.compile(rf"(?:^|[;+=])\s*(python:.*?)(?=$|[;+]\s*(?:[\w|]+=)?{KIND})", re.DOTALL)
@@ -45,8 +46,9 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
             ``text:A?pooling=cls&layer=-2``; or ``python:MODULE:ATTRIBUTE``, an encoder in an
             importable module, or a function or class that gives one when it is called without
             arguments. Several with ``+`` between them stand side by side, as in
-            ``text:A+text:B``; several by modality with ``;`` between them are one encoder of mixed
-            items, as in ``image=image:A;code=text:B``.
+            ``text:A+text:B``; those of the parts of composite items by name, as in
+            ``title=text:A+photo=image:B``; several by modality with ``;`` between them are one
+            encoder of mixed items, as in ``image=image:A;code=text:B``.
         device: Where networks run, as for ``TextEncoder``. A ``python:`` encoder chooses its own.
 
     Raises:
@@ -63,6 +65,9 @@ def load_encoder(spec: str, *, device: str | torch.device = "auto") -> Encoder:
         (2, 1280)
     """
     find_device(device)  # also where every encoder is Python code
+    named = _BETWEEN_NAMED_PARTS.split(spec)
+    if len(named) > 1 and all(_NAMED.match(part) for part in named):
+        return _composite(named, device)
     if _NAMED.match(spec):
         return _mixed(_BETWEEN_NAMED.split(spec), device)
     parts = _BETWEEN_PARTS.split(spec)
@@ -142,6 +147,21 @@ def _mixed(specs: list[str], device: str | torch.device) -> Encoder:
     return MixedEncoder(named)
 
 
+def _composite(specs: list[str], device: str | torch.device) -> Encoder:
+    from align.encoders.composite import CompositeEncoder
+
+    named: dict[str, Encoder] = {}
+    for spec in specs:
+        name, _, one = spec.partition("=")
+        if name.strip() in named:
+            raise ValueError(
+                "an encoder of composite items must name each part once, as in "
+                f"title=text:A+photo=image:B; got {spec!r} among {specs}. Rename a part."
+            )
+        named[name.strip()] = load_encoder(one.strip(), device=device)
+    return CompositeEncoder(named)
+
+
 def _single(spec: str, device: str | torch.device) -> Encoder:
     kind, _, rest = spec.partition(":")
     encoder: type[Any]
@@ -164,6 +184,12 @@ def _single(spec: str, device: str | torch.device) -> Encoder:
             from align.encoders.image import ImageEncoder
 
             encoder = ImageEncoder
+        case _ if rest.startswith("image:") and (kind == "video" or kind.startswith("video?")):
+            from align.encoders.video import VideoEncoder
+
+            # Of a card, frames must run no code either: no python: behind video:.
+            _, video_options = model_and_options(VideoEncoder, kind)
+            return VideoEncoder(_single(rest, device), **video_options)
         case "python" if rest.count(":") == 1:
             return _from_python(*rest.split(":"))
         case _:

@@ -23,6 +23,7 @@ from align.data.embeddings import Vectors
 from align.data.encoding import (
     Cache,
     Encoder,
+    FrameEncoder,
     TokenEncoder,
     encode_instructions,
     encode_items,
@@ -220,7 +221,7 @@ class Embedder(Generic[VectorsT]):
                 f"{instruction!r}. Leave it out."
             )
         encoder = self.encoder(side)
-        self.adapter.check_fingerprint(side, encoder.fingerprint)
+        self._check_fitted(side, encoder)
         items = as_list("items", items)
         kinds = [modality] * len(items) if isinstance(modality, str) else modality
         if kinds is not None:
@@ -236,6 +237,25 @@ class Embedder(Generic[VectorsT]):
         tokens = self._tokens(encoder, named, side, progress=progress)
         return Encoded(side, raw, vectors, tokens, kinds)
 
+    def frames(
+        self, items: Sequence[Any], *, side: Side, progress: bool | None = None
+    ) -> MultiVector:
+        """Gallery vectors of the frames of videos, each mapped by itself, packed by video.
+
+        Raises:
+            ValueError: The encoder of the side is none of videos, or neither it nor its encoder of
+                frames is what the adapter was fitted on.
+        """
+        encoder = self.encoder(side)
+        if not isinstance(encoder, FrameEncoder) or not isinstance(self._space, Adapter):
+            raise ValueError(
+                "vectors of frames need a VideoEncoder and an adapter; got an encoder of modality "
+                f"{encoder.modality!r} and {type(self._space).__name__}. Use gallery() for others."
+            )
+        self._check_fitted(side, encoder)
+        states = self._token_states(encoder, items, progress=progress)
+        return MultiVector(self._space.gallery(states.tokens, side=side), states.offsets)
+
     def to_queries(self, encoded: Encoded) -> VectorsT:
         """Query vectors of encoded items; ``ValueError`` if a vector has no direction."""
         return self._project("queries", encoded)
@@ -248,6 +268,23 @@ class Embedder(Generic[VectorsT]):
         beside = (encoded.tokens,) if isinstance(self._space, MetaTokens) else ()
         vectors: VectorsT = getattr(self._space, role)(encoded.vectors, *beside, side=encoded.side)
         return vectors
+
+    def _check_fitted(self, side: Side, encoder: Encoder) -> None:
+        """Raise unless the adapter takes what an encoder gives; frames of a video are pictures."""
+        card = self.adapter.card
+        fitted = card.source_fingerprint if side == "source" else card.target_fingerprint
+        if fitted not in (None, encoder.fingerprint) and isinstance(encoder, FrameEncoder):
+            if encoder.image_encoder.fingerprint == fitted:
+                return
+        self.adapter.check_fingerprint(side, encoder.fingerprint)
+
+    def _token_states(
+        self, encoder: TokenEncoder, items: Sequence[Any], *, progress: bool | None
+    ) -> MultiVector:
+        if self.store is not None and hasattr(self.store, "encode_tokens"):
+            states: MultiVector = self.store.encode_tokens(encoder, items, progress=progress)
+            return states
+        return encoder.encode_tokens(items, progress=progress)
 
     def _tokens(
         self, encoder: Encoder, items: Sequence[Any], side: Side, *, progress: bool | None
@@ -268,10 +305,7 @@ class Embedder(Generic[VectorsT]):
                     command="Name the encoder that the head was fitted with.",
                 )
             )
-        if self.store is not None and hasattr(self.store, "encode_tokens"):
-            states: MultiVector = self.store.encode_tokens(encoder, items, progress=progress)
-            return states
-        return encoder.encode_tokens(items, progress=progress)
+        return self._token_states(encoder, items, progress=progress)
 
     def _instruction(self, instruction: str) -> Tensor:
         if not takes_instructions(self.adapter):

@@ -35,6 +35,7 @@ class Hit(NamedTuple):
         metadata: What was stored beside the item.
         confidence: The probability that this is the right item, given that the right one is in the
             index; in [0, 1]. ``None`` where scores are not calibrated.
+        second: When the best frame of a video is shown, from its first one; ``None`` of all else.
 
     Examples:
         >>> from align import Hit
@@ -48,6 +49,7 @@ class Hit(NamedTuple):
     modality: str | None = None
     metadata: Mapping[str, Any] = NOTHING
     confidence: float | None = None
+    second: float | None = None
 
     def __repr__(self) -> str:
         return hit_line(self)

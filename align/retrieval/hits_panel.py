@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from align._display.lines import count, one_line, quoted, shortened
 from align._display.parts import Cell, Panel, Table
-from align.data.item_cells import item_cell, item_words, picture_cell
+from align.data.item_cells import item_cell, item_words, picture_cell, video_cell
+from align.retrieval.moments import FIELD as MOMENTS
+from align.retrieval.moments import clock
 from align.retrieval.picture_paths import picture_path
 
 TABLES = 6  # queries whose hits are shown, from the first
@@ -26,6 +28,8 @@ class _Hit(Protocol):
     def metadata(self) -> Mapping[str, Any]: ...
     @property
     def confidence(self) -> float | None: ...
+    @property
+    def second(self) -> float | None: ...
 
 
 class _Hits(Protocol):
@@ -39,8 +43,13 @@ class _Hits(Protocol):
 def hit_line(hit: _Hit) -> str:
     """``Hit('42', 0.713, 41 % sure, image, path='a.jpg')``."""
     sure = "" if hit.confidence is None else f"{sureness(hit.confidence)} sure"
-    fields = (f"{shortened(name, 20)}={_value(held, 40)}" for name, held in hit.metadata.items())
-    return one_line("Hit", _id(hit), _score(hit), sure, hit.modality or "", *fields)
+    at = "" if hit.second is None else f"at {clock(hit.second)}"
+    fields = (
+        f"{shortened(name, 20)}={_value(held, 40)}"
+        for name, held in hit.metadata.items()
+        if name != MOMENTS
+    )
+    return one_line("Hit", _id(hit), _score(hit), sure, hit.modality or "", at, *fields)
 
 
 def hits_line(hits: Sequence[_Hit], *, query: Any) -> str:
@@ -152,6 +161,10 @@ def _table(hits: Sequence[_Hit], folder: Path | None, *, title: str = "", of: in
 def _item(hit: _Hit, folder: Path | None) -> Cell:
     """The picture that the metadata name, or the text; empty where they name neither."""
     path, text = hit.metadata.get("path"), hit.metadata.get("text")
+    if isinstance(path, str) and hit.modality == "video":
+        file = Path(path) if folder is None else picture_path(path, folder)
+        second = hit.second or 0.0
+        return video_cell(file, second, words=f"{file.name} at {clock(second)}")
     is_image = "image" in (hit.modality or "").split("|")
     if isinstance(path, str) and (is_image or (hit.modality is None and text is None)):
         return picture_cell(Path(path) if folder is None else picture_path(path, folder))
@@ -164,13 +177,17 @@ def _words(hit: _Hit) -> str:
     """What a terminal shows of the item."""
     named = (hit.metadata.get(field) for field in ("text", "path"))
     words = next((each for each in named if isinstance(each, str)), "")
-    return "" if words == hit.id else shortened(words, 60)
+    words = "" if words == hit.id else shortened(words, 60)
+    return words if hit.second is None else f"{words} at {clock(hit.second)}".lstrip()
 
 
 def _fields(hit: _Hit) -> str:
     """What else is stored of an item, in short."""
-    others = [(k, v) for k, v in hit.metadata.items() if k not in ("path", "text")]
-    return shortened(", ".join(f"{shortened(k, 30)}={_value(v, 40)}" for k, v in others[:8]), 120)
+    at = [] if hit.second is None else [f"at {clock(hit.second)}"]
+    others = [(k, v) for k, v in hit.metadata.items() if k not in ("path", "text", MOMENTS)]
+    return shortened(
+        ", ".join([*at, *(f"{shortened(k, 30)}={_value(v, 40)}" for k, v in others[:8])]), 120
+    )
 
 
 def _value(value: Any, longest: int) -> str:

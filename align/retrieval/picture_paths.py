@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Self
 
+from align.data.composite import Composite
+
 FIELD = "path"
 """The field of the metadata that holds the path of an item."""
 
@@ -95,16 +97,25 @@ class PicturePaths:
 def metadata_of_pictures(
     items: Sequence[Any], metadata: Sequence[Mapping[str, Any]] | None, folder: str | Path
 ) -> list[Mapping[str, Any]] | None:
-    """Metadata in which each item that is a ``Path`` has a path, unless the caller named one."""
-    if not any(isinstance(item, Path) for item in items):
+    """Metadata in which each item that is a ``Path`` has a path, unless the caller named one.
+
+    Of a composite item it is the first part that is one.
+    """
+    files = [_file(item) for item in items]
+    if not any(files):
         return None if metadata is None else list(metadata)
     given: Sequence[Mapping[str, Any]] = [{}] * len(items) if metadata is None else metadata
     return [
-        {**fields, FIELD: path_to_keep(item, folder)}
-        if isinstance(item, Path) and FIELD not in fields
+        {**fields, FIELD: path_to_keep(file, folder)}
+        if file is not None and FIELD not in fields
         else fields
-        for item, fields in zip(items, given, strict=True)
+        for file, fields in zip(files, given, strict=True)
     ]
+
+
+def _file(item: Any) -> Path | None:
+    parts = item.values() if isinstance(item, Composite) else (item,)
+    return next((part for part in parts if isinstance(part, Path)), None)
 
 
 def _place(file: str | Path) -> Path:

@@ -14,7 +14,7 @@ from align._display.interruption import saying_what_is_kept
 from align._display.panel import render
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
-from align.data.encoding import Cache, Encoder
+from align.data.encoding import Cache, Encoder, FrameEncoder
 from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
@@ -28,6 +28,7 @@ from align.retrieval.index.changes import Changes
 from align.retrieval.index.filters import Where
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
+from align.retrieval.moments import metadata_of_moments
 from align.retrieval.panels import retriever_line, retriever_panel
 from align.retrieval.picture_paths import metadata_of_pictures
 
@@ -176,18 +177,27 @@ class Retriever:
         """Items as the index takes them."""
         ids, items = as_list("ids", ids), as_list("items", items)
         check_length("items", items, len(ids))
+        if metadata is not None:
+            metadata = as_list("metadata", metadata)
+            check_length("metadata", metadata, len(ids))
+        metadata = metadata_of_pictures(items, metadata, self.index.folder)
+        encoder = self.embedder.encoder(self.index.side)
+        if (
+            isinstance(self.index.adapter, Adapter)
+            and isinstance(encoder, FrameEncoder)
+            and encoder.pooling == "tokens"
+        ):
+            frames = self.embedder.frames(items, side=self.index.side, progress=progress)
+            seconds = [encoder.frame_times(item) for item in items]
+            return _NewItems(frames, metadata_of_moments(metadata, seconds), encoder.modality)
         encoded = self.embedder.encode(
             items, side=self.index.side, modality=modality, progress=progress
         )
         kind: str | list[str] | None = encoded.modality
         if kind is None:
-            only = self.embedder.encoder(self.index.side).modality
+            only = encoder.modality
             kind = only if only.upper() in Modality.__members__ else None
-        vectors = packed(self.embedder.to_gallery(encoded))
-        if metadata is not None:
-            metadata = as_list("metadata", metadata)
-            check_length("metadata", metadata, len(ids))
-        return _NewItems(vectors, metadata_of_pictures(items, metadata, self.index.folder), kind)
+        return _NewItems(packed(self.embedder.to_gallery(encoded)), metadata, kind)
 
     def search(
         self,

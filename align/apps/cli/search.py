@@ -52,6 +52,7 @@ def search(
     from align.encoders.spec import load_encoder
     from align.retrieval.hits_panel import sureness
     from align.retrieval.index.index import Index
+    from align.retrieval.moments import clock
     from align.retrieval.picture_paths import FIELD, picture_path
     from align.retrieval.retriever import Retriever
 
@@ -92,6 +93,8 @@ def search(
         content = hit.metadata.get("text") or name
         if isinstance(path := hit.metadata.get(FIELD), str) and "text" not in hit.metadata:
             content = str(picture_path(path, opened.folder))
+        if hit.second is not None:
+            content = f"{content} at {clock(hit.second)}"
         if content != name:
             name = f"{name}: {content}"
         sure = [] if hit.confidence is None else [sureness(hit.confidence)]

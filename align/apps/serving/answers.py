@@ -46,6 +46,7 @@ class ShownItem:
     text: str | None
     truncated: bool
     picture: bool
+    second: float | None  # of the best frame of a video
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def shown_item(
     path, text = hit.metadata.get(FIELD), hit.metadata.get("text")
     text = text if isinstance(text, str) else None
     said = None if caption is None else hit.metadata.get(caption)
-    is_image = "image" in (hit.modality or "").split("|")
+    is_shown = not {"image", "video"}.isdisjoint((hit.modality or "").split("|"))
     return ShownItem(
         id=str(hit.id),
         title=(_name(path) if isinstance(path, str) else "") or str(hit.id),
@@ -135,7 +136,8 @@ def shown_item(
         modality=hit.modality,
         text=None if text is None else text[:SNIPPET],
         truncated=text is not None and len(text) > SNIPPET,
-        picture=isinstance(path, str) and (is_image or (hit.modality is None and text is None)),
+        picture=isinstance(path, str) and (is_shown or (hit.modality is None and text is None)),
+        second=hit.second,
     )
 
 

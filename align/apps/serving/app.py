@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -142,17 +143,18 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
 
     def thumbnail(request: Request) -> Response:
         params = request.query_params
-        _check_names(params, {"size"})
+        _check_names(params, {"size", "second"})
         size = params.get("size", "small")
         check_one_of("size", size, tuple(_EDGES), "Choose one.")
+        second = _second(params.get("second", "0"))
         file = gallery.path_of(request.path_params["id"])
-        version = version_of(file)
+        version = f"{version_of(file)}-{second:g}"
         headers = {"etag": f'"{version}-{size}"', "cache-control": "private, max-age=300"}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         try:
-            jpeg = thumbnails.jpeg(file, version, edge=_EDGES[size])
-        except ValueError as error:
+            jpeg = thumbnails.jpeg(file, version, edge=_EDGES[size], second=second)
+        except (ValueError, ModuleNotFoundError) as error:  # PyAV is an extra
             raise HTTPException(422, str(error)) from error
         return Response(jpeg, media_type="image/jpeg", headers=headers)
 
@@ -188,6 +190,16 @@ def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
     return answer
+
+
+def _second(text: str) -> float:
+    """The second of a video that a request asks for, to a thousandth."""
+    if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) is None:
+        raise ValueError(
+            f"second must be a number of seconds from 0 on; got {text[:30]!r}. Write, for example, "
+            "7.5."
+        )
+    return round(float(text), 3)
 
 
 def _check_names(params: QueryParams, known: set[str]) -> None:

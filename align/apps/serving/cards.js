@@ -1,10 +1,10 @@
 // Lists of items: one for each ranking, with weak matches folded away and a button for more.
-import { count, make, nameOf, pictureOf } from "./dom.js";
+import { clock, count, make, nameOf, pictureOf } from "./dom.js";
 
 const LONG = 160; // characters from which a text takes two columns
 
 function picture(item) {
-  const image = make("img", { src: pictureOf(item.id), alt: nameOf(item), loading: "lazy", decoding: "async" });
+  const image = make("img", { src: pictureOf(item), alt: nameOf(item), loading: "lazy", decoding: "async" });
   image.addEventListener("error", () =>
     image.replaceWith(make("span", { className: "gone", textContent: `${item.title} cannot be shown` })),
   );
@@ -25,7 +25,7 @@ function card(item, place, { kinds, open, like, light }) {
     shown.push(make(code ? "pre" : "p", { className: "text", textContent: text }));
   }
   const named = item.caption ?? (item.text === null || item.picture || code ? item.title : null);
-  const facts = [item.score === null ? null : `${place + 1} · ${item.score.toFixed(3)}`, kinds > 1 ? item.modality : null];
+  const facts = [item.score === null ? null : `${place + 1} · ${item.score.toFixed(3)}`, kinds > 1 ? item.modality : null, item.second === null ? null : clock(item.second)];
   const more = make("button", { type: "button", className: "like", textContent: "More like this" });
   more.setAttribute("aria-label", `More like ${nameOf(item, 60)}`);
   more.addEventListener("click", () => like(item));

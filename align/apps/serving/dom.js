@@ -5,8 +5,14 @@ export const at = (id) => document.getElementById(id);
 
 export const count = (n, one, several = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : several}`;
 
-export const pictureOf = (id, size = "small") =>
-  `/api/items/${encodeURIComponent(id)}/thumbnail${size === "small" ? "" : `?size=${size}`}`;
+export const pictureOf = (item, size = "small") => {
+  const params = new URLSearchParams(size === "small" ? {} : { size });
+  if (item.second !== null && item.second !== undefined) params.set("second", item.second);
+  return `/api/items/${encodeURIComponent(item.id)}/thumbnail${params.size ? `?${params}` : ""}`;
+};
+
+// A second of a video as players show it: 0:07.
+export const clock = (second) => `${Math.floor(second / 60)}:${String(Math.floor(second % 60)).padStart(2, "0")}`;
 
 export function make(name, properties = {}, ...children) {
   const element = Object.assign(document.createElement(name), properties);

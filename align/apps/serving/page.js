@@ -164,7 +164,7 @@ function showQuestion(item = null) {
   at("question").hidden = state.item === null && !file;
   at("question-text").textContent = "";
   if (at("question").hidden) return;
-  const source = file ? urls[state.file] : item?.picture ? pictureOf(item.id) : "";
+  const source = file ? urls[state.file] : item?.picture ? pictureOf(item) : "";
   at("question-picture").hidden = !source;
   if (source) at("question-picture").src = source;
   at("question-text").textContent = file ? `Items for the picture ${file.name}` : `Items like “${item ? nameOf(item, 120) : state.item}”`;

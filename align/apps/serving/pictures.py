@@ -12,6 +12,8 @@ from PIL import Image
 
 from align.data.pictures import opened, upright_rgb
 from align.data.thumbnails import thumbnail
+from align.data.videos import frame_at
+from align.data.visual_files import visual_kind
 
 EDGE = 360
 """Longest side of a thumbnail in pixels: sharp at 180 on a screen with two per point."""
@@ -62,18 +64,24 @@ class Thumbnails:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def jpeg(self, file: Path, version: str, *, edge: int = EDGE) -> bytes:
-        """A picture with no side above ``edge``, without the metadata of the file.
+    def jpeg(self, file: Path, version: str, *, edge: int = EDGE, second: float = 0.0) -> bytes:
+        """A picture, or the frame of a video at a ``second``, with no side above ``edge``.
+
+        The metadata of the file are left out; ``version`` tells files and frames apart.
 
         Raises:
-            ValueError: As for ``open_picture``.
+            ValueError: As for ``open_picture``, or ``align.data.videos.frame_at``.
+            ModuleNotFoundError: A video needs PyAV, which is not installed.
         """
         key = (str(file), version, edge)
         with self._lock:
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
-        picture = open_picture(file, edge=edge)
+        if visual_kind(file) == "video":
+            picture = _DECODER.submit(frame_at, file, second).result()
+        else:
+            picture = open_picture(file, edge=edge)
         jpeg = thumbnail(picture, repr(file.name), edge=edge).jpeg
         with self._lock:
             self._bytes += len(jpeg) - len(self._cached.get(key, b""))

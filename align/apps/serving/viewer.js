@@ -18,7 +18,7 @@ function show(number) {
   const item = items[place];
   const content = [];
   if (item.picture) {
-    const picture = make("img", { alt: nameOf(item, 300), src: pictureOf(item.id, "large") });
+    const picture = make("img", { alt: nameOf(item, 300), src: pictureOf(item, "large") });
     picture.addEventListener("error", () => picture.replaceWith(make("p", { className: "gone", textContent: `${item.title} cannot be shown` })));
     content.push(picture);
   }

@@ -18,7 +18,7 @@ from align._checks import as_list, check_at_least, check_one_of
 from align._display.interruption import saying_what_is_stored
 from align._display.panel import render
 from align._display.progress import progress_bar
-from align.data.encoding import CompositeEncoder, Encoder, LayeredEncoder, TokenEncoder
+from align.data.encoding import Encoder, JoinedEncoder, LayeredEncoder, TokenEncoder
 from align.data.multi_vector import MultiVector
 from align.encoders.cache import maintenance
 from align.encoders.cache.database import (
@@ -107,7 +107,7 @@ class EmbeddingStore:
         Args:
             encoder: Anything with ``modality``, ``dim``, ``fingerprint`` and ``encode``.
             items: ``str``, ``pathlib.Path``, ``bytes``, ``PIL.Image.Image`` or NumPy arrays. A
-                ``Path``, or for an image encoder a ``str``, names a file.
+                ``Path``, or for an encoder of images or videos a ``str``, names a file.
             progress: Whether to draw a bar over the items that are missing; by default in a
                 terminal or notebook.
 
@@ -118,7 +118,7 @@ class EmbeddingStore:
             FileNotFoundError: A file is missing; nothing is encoded.
         """
         items = as_list("items", items)
-        if isinstance(encoder, CompositeEncoder):
+        if isinstance(encoder, JoinedEncoder):
             return encoder.compose(items, partial(self.encode, progress=progress))
         label = Label(encoder.fingerprint, "pooled", self.dtype, encoder.dim)
         keys = [item_key(item, encoder.modality) for item in items]
@@ -300,7 +300,7 @@ def item_key(item: object, modality: str) -> bytes:
         TypeError: The item is not a text, path, bytes, picture or plain NumPy array.
         FileNotFoundError: The file is missing.
     """
-    if isinstance(item, Path) or (isinstance(item, str) and modality == "image"):
+    if isinstance(item, Path) or (isinstance(item, str) and modality in ("image", "video")):
         with open(item, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.sha256(b"file\0")).digest()
     if isinstance(item, str):

@@ -33,8 +33,8 @@ def choose_parts(
     """Part weights that rank held-out pairs best under one plain regularised CCA, and the trials.
 
     Even weights stay unless others gain more than a standard error: one part favoured, or nearly
-    alone. Without ``weigh`` they stay even, and so does a side where an item lacks a part: that has
-    a block for each kind of item. ``step`` is called for each trial.
+    alone. Without ``weigh`` they stay even, and so does a side of which most items have one part
+    alone: that has a block for each kind of item. ``step`` is called for each trial.
     """
     sample = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     data = train.take(sample.sort().values)
@@ -61,14 +61,15 @@ def choose_parts(
 
 
 def are_views(pairs: PairedEmbeddings, side: int) -> bool:
-    """Whether each item of a side (0 source, 1 target) has several parts, all of them present.
+    """Whether most items of a side (0 source, 1 target) have several parts.
 
-    Where an item lacks one, parts are kinds of items and not views of one: weights stay even.
+    Where each has one alone, parts are kinds of items and not views of one: weights change nothing.
     """
     rows, widths = ((pairs.source, pairs.source_parts), (pairs.target, pairs.target_parts))[side]
     if widths is None or len(widths) < 2:
         return False
-    return all(bool(present(part).all()) for part in torch.split(rows, list(widths), dim=1))
+    parts = torch.stack([present(part) for part in torch.split(rows, list(widths), dim=1)])
+    return bool((parts.sum(dim=0) > 1).float().mean() > 0.5)
 
 
 def _even(widths: tuple[int, ...] | None) -> Parts | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
+
+import torch
 
 from align._advice import Advised
 from align._checks import check_k
@@ -13,10 +15,12 @@ from align.adapters.calibration.confidence import CONSIDERED, Confidence
 from align.retrieval.cascade import check_candidates
 from align.retrieval.first_stages import Budget
 from align.retrieval.hits import Hit, SearchResults
+from align.retrieval.index.best_frame import second_of
 from align.retrieval.index.candidates import First, StageCache, coarse_to_fine
 from align.retrieval.index.exact import Queries, best_of_segment
 from align.retrieval.index.filters import Searchable, Where, searchable
 from align.retrieval.index.z_scores import best_standardized
+from align.retrieval.moments import FIELD
 from align.retrieval.storage.metadata import modality_name
 from align.retrieval.storage.segments import LiveSegment, starts_of
 from align.scoring.topk import Neighbours, merge_neighbours
@@ -101,13 +105,13 @@ def search(
         best = best_standardized(queries, among, k=k)
     elif candidates is None and confidence is not None:
         best = exact(queries, among, k=min(count, max(k, CONSIDERED)))
-        return _hits_of(segments, best, folder, k=k, sure=(confidence, count))
+        return _hits_of(queries, segments, best, folder, k=k, sure=(confidence, count))
     elif candidates is None:
         best = exact(queries, among, k=k)
     else:
         n = min(candidates, count)
         best = coarse_to_fine(queries, among, k=k, candidates=n, first=first, stages=stages)
-    return _hits_of(segments, best, folder, k=k)
+    return _hits_of(queries, segments, best, folder, k=k)
 
 
 def search_set(
@@ -130,7 +134,7 @@ def search_set(
     while k < count and bool((best.values[:, -1] >= line).any()):
         k = min(count, 8 * k)
         best = exact(queries, among, k=k)
-    found = _hits_of(segments, best, folder, k=k, sure=(confidence, count))
+    found = _hits_of(queries, segments, best, folder, k=k, sure=(confidence, count))
     sizes = (best.values >= line).sum(dim=1).tolist()
     return SearchResults(hits[:size] for hits, size in zip(found, sizes, strict=True))
 
@@ -146,6 +150,7 @@ def exact(queries: Queries, among: Sequence[Searchable], *, k: int) -> Neighbour
 
 
 def _hits_of(
+    queries: Queries,
     segments: Sequence[LiveSegment],
     best: Neighbours,
     folder: Path,
@@ -156,17 +161,21 @@ def _hits_of(
     """The first ``k`` of each query as hits; ``sure`` by a confidence, among so many items."""
     starts = starts_of(segments)
 
-    def hit(through: int, score: float, probability: float | None) -> Hit:
+    def hit(asked: int, through: int, score: float, probability: float | None) -> Hit:
         at = bisect_right(starts, through) - 1
         segment, row = segments[at].segment, through - starts[at]
         modality = modality_name(int(segment.records.modality[row]))
-        return Hit(segment.ids[row], score, modality, segment.records[row], probability)
+        metadata, second = segment.records[row], None
+        if FIELD in metadata:
+            query = queries.cut.take(torch.tensor([asked]))
+            second = second_of(query, segment.vectors, row, metadata)
+        return Hit(segment.ids[row], score, modality, metadata, probability, second)
 
-    def hits(rows: list[int], scores: list[float]) -> Iterator[Hit]:
+    def hits(asked: int, rows: list[int], scores: list[float]) -> Iterator[Hit]:
         known: Iterable[float | None] = repeat(None)
         if sure is not None:
             known = sure[0].probabilities(scores, sure[1])
-        return map(hit, rows[:k], scores, known)
+        return map(hit, repeat(asked), rows[:k], scores, known)
 
-    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ranked = zip(count(), best.indices.tolist(), best.values.tolist(), strict=False)
     return SearchResults((hits(*row) for row in ranked), folder=folder)
