@@ -40,7 +40,8 @@ from align.adapters.calibration.confidence import CONSIDERED, Confidence
 from align.data.embeddings import PairedEmbeddings
 from align.data.sides import Side, other_side
 from align.fitting.model_selection.fit import fit
-from experiments.record import RESULTS, write_record
+from experiments.pages import markdown_table
+from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import TASKS, load_task
 
 CELLS = (
@@ -285,14 +286,41 @@ def draw_figure(records: dict[tuple[str, int], Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+def errors() -> str:
+    """How far confidence is off, and how often a conformal set holds, for a page."""
+    rows = []
+    for data, n in sorted(CELLS):
+        try:
+            found = read_record(f"calibration-{data}-{n}")["result"]
+        except FileNotFoundError:
+            continue
+        own, sets = found["confidence"]["own"], found["sets"]["0.9"]
+        rows.append(
+            [
+                f"`{data}`",
+                f"{n:,}",
+                f"{own['calibration error']:.3f}",
+                f"{100 * sets['held']:.1f} %",
+                f"{sets['mean size']:.0f}",
+                f"{found['gallery']:,}",
+            ]
+        )
+    header = ("data", "pairs", "error", "set of 90 % holds", "its mean size", "gallery")
+    return markdown_table(header, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure one cell and write its record, or draw the figure of all records."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=tuple(TASKS))
     parser.add_argument("--n", type=int, help="training pairs")
     parser.add_argument("--draws", type=int, default=3, help="training sets drawn")
     parser.add_argument("--figure", action="store_true", help="draw the figure of all records")
-    told = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="100 pairs, no record")
+    told = parser.parse_args(arguments)
+    if told.quick:
+        print(run(Config("conala", 100, 1))["confidence"])
+        return
     if told.figure:
         paths = {cell: RESULTS / f"calibration-{cell[0]}-{cell[1]}.json" for cell in CELLS}
         records = {

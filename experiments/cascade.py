@@ -27,7 +27,7 @@ from align.retrieval.cascade import candidates_for, cascade, cascade_flops
 from align.retrieval.first_stages import first_stage, maxsim_flops
 from align.scoring.fde import FDE
 from align.scoring.late_interaction import topk
-from experiments.budgets import draw
+from experiments.meta_embed import draw
 from experiments.record import write_record
 from experiments.tasks import load_token_task
 

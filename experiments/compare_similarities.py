@@ -200,11 +200,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", choices=tuple(TASKS), default="emoji")
     parser.add_argument("--n", type=int, default=1000, help="training pairs")
     parser.add_argument("--draws", type=int, default=3, help="training sets drawn")
+    parser.add_argument("--quick", action="store_true", help="100 pairs, one draw, no record")
     told: Any = parser.parse_args(arguments)
     config = Config(told.data, told.n, told.draws)
+    if told.quick:
+        config = Config(told.data, 100, 1)
     result = run(config)
     for name, table in result.tables.items():
         print(f"{config.data}, {config.n:,} training pairs, {name}\n\n{table}\n")
+    if told.quick:
+        return
     name = f"compare_similarities-{config.data}-{config.n}"
     print(write_record(name, config=asdict(config), result=result.to_dict()))
 

@@ -226,10 +226,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print the table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=Config().replicates)
+    parser.add_argument("--quick", action="store_true", help="two replicates, no record")
     told: Any = parser.parse_args(arguments)
-    config = Config(replicates=told.replicates)
+    config = Config(replicates=2 if told.quick else told.replicates)
     result = run(config, progress=lambda line: print(line, flush=True))
     print(table(result))
+    if told.quick:
+        return
     print(write_record("coverage", config=asdict(config), result=result.to_dict()))
 
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ from rich.table import Table
 from align.apps.cli.console import PlainConsole
 
 if TYPE_CHECKING:
+    from align.adapters.adapter import Adapter
     from align.data.embeddings import PairedEmbeddings
-    from experiments.baselines import Heads
 
 QUERIES = (
     "something to eat with chopsticks",
@@ -190,22 +190,25 @@ def _clear(index: Path) -> None:
     shutil.rmtree(index)
 
 
-def _trained_once(train: PairedEmbeddings, seed: int, folder: Path) -> Heads:
+def _trained_once(train: PairedEmbeddings, seed: int, folder: Path) -> Adapter:
     """The trained baseline; its weights are kept, so that a second demo loads them."""
     from safetensors.torch import load_file, save_file
 
     from align._files.atomic import atomic_file
-    from experiments.baselines import projection_n_pairs
+    from experiments.league.systems import mind_the_gap
+    from experiments.league.systems.peer import Setting
+
+    longest = Setting(400, 1e-3)
 
     digest = sha256(train.source.numpy().tobytes())
     digest.update(train.target.numpy().tobytes())
-    digest.update(f"projection_n_pairs {seed}".encode())
+    digest.update(f"mind the gap {longest} {seed}".encode())
     path = folder / "demo" / f"{digest.hexdigest()[:16]}.safetensors"
     if path.exists():
-        heads = projection_n_pairs(train.source, train.target, seed=seed, steps=1)
+        heads = mind_the_gap.fit(train, replace(longest, length=1), seed)
         heads.load_state_dict(load_file(path))
         return heads
-    heads = projection_n_pairs(train.source, train.target, seed=seed)
+    heads = mind_the_gap.fit(train, longest, seed)
     with atomic_file(path) as scratch:
         save_file(heads.state_dict(), scratch)
     return heads

@@ -17,7 +17,7 @@ Nothing is tuned on these numbers but the MMD² from which ``drift`` advises to 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -72,18 +72,22 @@ def run(config: Config) -> list[dict[str, Any]]:
     return list(_alarms(config) if config.what == "alarms" else _power(config))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run and write ``results/drift-WHAT.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--what", choices=get_args(What), default="alarms")
     parser.add_argument("--splits", type=int)
-    what = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="two splits, no record")
+    what = parser.parse_args(arguments)
     config = Config(what.what) if what.what == "alarms" else Config("power", 10, 1_000, 200)
-    if what.splits is not None:
-        config = Config(config.what, what.splits, config.known, config.new)
+    splits = 2 if what.quick else what.splits
+    if splits is not None:
+        config = Config(config.what, splits, config.known, config.new)
     rows = run(config)
     for row in rows:
         print(row)
+    if what.quick:
+        return
     print(write_record(f"drift-{config.what}", config=asdict(config), result=rows))
 
 

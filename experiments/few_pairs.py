@@ -30,7 +30,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.encoders.cache.store import EmbeddingStore
 from align.encoders.text import TextEncoder
 from align.fitting.model_selection.fit import fit
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 from experiments.baselines import tuned_ridge
 from experiments.datasets import flickr8k
 from experiments.few_pairs_features import Kernel
@@ -46,7 +46,8 @@ from experiments.few_pairs_systems import (
     survey,
     unpaired_covariances,
 )
-from experiments.record import RESULTS, write_record
+from experiments.pages import markdown_table
+from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import Task, load_task
 from experiments.trials import Fit, Row, Trial, on_draws, over_draws, summarise
 
@@ -250,6 +251,31 @@ def render(config: Config, result: Result) -> Table:
 
 def _shown(gain: Estimate) -> str:
     return rf"{100 * gain.value:+.1f} \[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+CELLS = (("flickr8k", 100), ("flickr8k", 300), ("flickr8k", 500), ("emoji", 100), ("emoji", 300))
+FITTED = 'align.fit, effort="fast"'
+
+
+def gains() -> str:
+    """R@10 of the control, and by how much every method exceeds it, for a page."""
+    names: list[str] = []
+    columns = []
+    header = ["R@10"]
+    for data, n in CELLS:
+        record = read_record(f"few_pairs-{data}-{n}")
+        found, draws = record["result"], record["config"]["draws"]
+        control = next(row for row in found["rows"] if row["system"] == CONTROL)
+        cells = {CONTROL: f"{100 * control['metrics']['recall_at_10']['value']:.1f}"}
+        for name, gain in found["gains"].items():
+            value, low, high = (100 * gain["recall_at_10"][key] for key in ("value", "low", "high"))
+            cells[name] = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        names += [row["system"] for row in found["rows"] if row["system"] not in names]
+        columns.append(cells)
+        header.append(f"`{data}`, {n}" + (", one draw" if draws == 1 else ""))
+    order = [CONTROL, FITTED, *(name for name in names if name not in (CONTROL, FITTED))]
+    rows = [[name, *(cells.get(name, "") for cells in columns)] for name in order]
+    return markdown_table(header, rows)
 
 
 def draw_figure(config: Config, result: Result, path: Path) -> None:

@@ -38,9 +38,9 @@ from align.fitting.model_selection.fit import fit
 from align.fitting.training.config import TrainConfig
 from align.fitting.training.train import train as train_adapter
 from experiments.baselines import raw_cosine, tuned_ridge
-from experiments.record import RESULTS, commit, write_record
+from experiments.record import RESULTS, is_current, write_record
 from experiments.tasks import TASKS, Task, load_task
-from experiments.trials import Fit, Fitted, Row, Trial, on_draws, summarise
+from experiments.trials import Fit, Row, Trial, on_draws, summarise
 
 BEST = "align.fit"
 FAST = 'align.fit, effort="fast"'
@@ -159,7 +159,7 @@ def simple(train: PairedEmbeddings) -> dict[str, Fit]:
 def ours(tell: Callable[[str], None]) -> dict[str, Fit]:
     """``align.fit`` at each effort; ``tell`` gets the verdict of the best."""
 
-    def best(pairs: PairedEmbeddings, seed: int) -> Fitted:
+    def best(pairs: PairedEmbeddings, seed: int) -> Adapter:
         adapter = fit(pairs)
         tell(f"{adapter.card.method}: {adapter.card.verdict}")
         return adapter
@@ -324,9 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _is_current(data: str, n: int) -> bool:
-    """Whether the record of a setting is of this commit."""
-    path = RESULTS / f"frontier-{data}-{n}.json"
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["commit"] == commit()
+    return is_current(f"frontier-{data}-{n}", folder=RESULTS)
 
 
 def _run_one(config: Config, *, written: bool) -> None:

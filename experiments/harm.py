@@ -22,14 +22,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
 from align.metrics.chance import without_chance_warnings
 from align.metrics.evaluation import evaluate
 from experiments.baselines import raw_cosine
-from experiments.record import write_record
+from experiments.pages import markdown_table
+from experiments.record import read_record, write_record
 from experiments.tasks import Task, load_task
-from experiments.trials import Fitted, draw
+from experiments.trials import draw
 
 DATA = ("django_pseudocode", "conala", "stdlib_code", "en_fr")
 PAIRS = (40, 100, 300)
@@ -112,7 +114,7 @@ def _planted(n: int, seed: int) -> tuple[PairedEmbeddings, PairedEmbeddings]:
     return pairs.take(range(n)), pairs.take(range(n, n + GALLERY))
 
 
-def _recall(gallery: PairedEmbeddings, fitted: Fitted) -> float:
+def _recall(gallery: PairedEmbeddings, fitted: Adapter) -> float:
     found = evaluate(gallery, fitted)
     both = found.source_to_target.metrics, found.target_to_source.metrics
     return fmean(metrics["recall_at_1"].value for metrics in both)
@@ -135,14 +137,33 @@ def render(cells: Sequence[Cell]) -> Table:
     return table
 
 
+def losses() -> str:
+    """R@1 of ``align.fit`` above the raw cosine's in every case, for a page."""
+    found = read_record("harm")["result"]
+    sizes = sorted({each["n"] for each in found})
+    rows = []
+    for case, data in dict.fromkeys((each["case"], each["data"]) for each in found):
+        own = {each["n"]: each for each in found if (each["case"], each["data"]) == (case, data)}
+        cells = [f"{own[n]['mean']:+.1f} ({own[n]['worst']:+.1f})" for n in sizes]
+        kept = ", ".join(f"{100 * own[n]['kept']:.0f} %" for n in sizes)
+        rows.append([case, "" if data == case else f"`{data}`", *cells, kept])
+    header = ("case", "data", *(f"{n} pairs" for n in sizes), "left as they are")
+    return markdown_table(header, rows, words=2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit, print the table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=6, help="training sets a cell")
+    parser.add_argument("--quick", action="store_true", help="one draw, no record")
     told: Any = parser.parse_args(arguments)
-    cells = run(told.draws)
+    cells = run(1 if told.quick else told.draws)
     Console(width=120).print(render(cells))
-    print(write_record("harm", config=vars(told), result=[asdict(cell) for cell in cells]))
+    if told.quick:
+        return
+    print(
+        write_record("harm", config={"draws": told.draws}, result=[asdict(cell) for cell in cells])
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ from align.fitting.model_selection.cross_validation import first_of_each
 from align.fitting.model_selection.fit import fit
 from align.metrics.bootstrap import resamples, weighted_mean
 from align.metrics.ranks import ranks_of_partners
-from experiments.record import write_record
+from experiments.pages import markdown_table
+from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import TASKS, load_task
 
 GALLERIES = 40
@@ -234,16 +236,48 @@ def table(result: Result) -> Table:
     return grid
 
 
-def main() -> None:
+SPANS = {
+    "as many pairs": (1, 1),
+    "2 times": (2, 2),
+    "4 or 5 times": (4, 5),
+    "8 to 20 times": (8, 20),
+}
+
+
+def held(folder: Path = RESULTS) -> str:
+    """How often the interval of a prediction held, and how wide it was, for a page."""
+    rows = []
+    for path in sorted(folder.glob("learning_curve-*.json")):
+        found = read_record(path.stem, folder=folder)["result"]["coverage"]
+        cells = []
+        for low, high in SPANS.values():
+            own = [each for each in found if low <= each["times"] <= high]
+            cases = sum(each["cases"] for each in own)
+            if not cases:
+                cells.append("")
+                continue
+            covered = sum(each["cases"] * each["covered"] for each in own)
+            width = sum(each["cases"] * each["width"] for each in own) / cases
+            cells.append(f"{covered:.0f} of {cases}, {width:.0f} wide")
+        rows.append([f"`{path.stem.removeprefix('learning_curve-')}`", *cells])
+    return markdown_table(("data", *SPANS), rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, show the table and write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", choices=tuple(TASKS), required=True)
+    parser.add_argument("--data", choices=tuple(TASKS), default="conala")
     parser.add_argument("--pairs", type=int, nargs="+", default=[1000, 500, 250])
     parser.add_argument("--draws", type=int, default=1)
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="100 pairs, no record")
+    options = parser.parse_args(arguments)
     config = Config(options.data, tuple(options.pairs), options.draws)
+    if options.quick:
+        config = Config(options.data, (100,))
     result = run(config)
     Console(width=100).print(table(result))
+    if options.quick:
+        return
     record = {"coverage": coverage(result.cases), **asdict(result)}
     path = write_record(f"learning_curve-{config.data}", config=asdict(config), result=record)
     print(f"Written to {path}")  # where the record is

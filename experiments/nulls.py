@@ -311,10 +311,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--groups", choices=get_args(Sizes), default="single")
     parser.add_argument("--replicates", type=int, default=Config().replicates)
+    parser.add_argument("--quick", action="store_true", help="two replicates, no record")
     told: Any = parser.parse_args(arguments)
-    config = Config(replicates=told.replicates, pairs=(told.pairs,), groups=(told.groups,))
+    replicates = 2 if told.quick else told.replicates
+    config = Config(replicates=replicates, pairs=(told.pairs,), groups=(told.groups,))
     result = run(config, progress=lambda line: print(line, flush=True))
     print(table(result))
+    if told.quick:
+        return
     name = f"nulls-{told.groups}-{told.pairs}"
     print(write_record(name, config=asdict(config), result=result.to_dict()))
 

@@ -45,6 +45,24 @@ def write_record(
     return path
 
 
+def read_record(name: str, *, folder: Path = RESULTS) -> dict[str, Any]:
+    """The record ``folder/name.json``, as ``write_record`` wrote it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def is_current(name: str, *, folder: Path = RESULTS) -> bool:
+    """Whether there is a record of this very commit, so that a run that was stopped goes on."""
+    try:
+        return bool(read_record(name, folder=folder)["commit"] == commit())
+    except FileNotFoundError:
+        return False
+
+
 def commit() -> str:
     """Commit of the code, with ``+changes`` if a tracked Python file differs; or ``unknown``."""
     head = _git("rev-parse", "HEAD")

@@ -198,14 +198,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=1000, help="training pairs")
     parser.add_argument("--seed", type=int, default=0, help="of the draw, the folds and the fits")
     parser.add_argument("--judged", type=int, default=10, help="candidates over scout's order")
+    parser.add_argument("--quick", action="store_true", help="100 pairs, two candidates, no record")
     told: Any = parser.parse_args(arguments)
     config = Config(told.data, told.n, told.seed, told.judged)
+    if told.quick:
+        config = Config(told.data, 100, told.seed, 2)
     result = run(config)
     Console(width=150).print(render(config, result))
     for name, value in result.rank_correlation.items():
         print(f"rank correlation of {name} with the gallery: {value:.2f}")
     for name, (recall, rank) in result.regret.items():
         print(f"regret of {name}: {100 * recall:.1f} points of R@10, {rank:.3f} MRR")
+    if told.quick:
+        return
     name = f"scout-{config.data}-{config.n}"
     print(write_record(name, config=asdict(config), result=asdict(result)))
 

@@ -54,7 +54,7 @@ class Task(Generic[P]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class RawTask:
     """A task before it is encoded.
 
     Attributes:
@@ -88,6 +88,17 @@ def load_task(name: str) -> Task[PairedEmbeddings]:
     return Task(_pooled(raw, raw.pool), _pooled(raw, raw.gallery))
 
 
+def raw_task(name: str) -> RawTask:
+    """The raw items of a task, row-matched with its embeddings.
+
+    Raises:
+        ValueError: There is no such task.
+        FileNotFoundError: Its data are not there.
+    """
+    check_choice("task", name, tuple(TASKS))
+    return TASKS[name]()
+
+
 def load_token_task(name: str) -> Task[TokenPairs]:
     """A task of ``TOKEN_TASKS``, with MiniLM's last hidden states and EfficientNet-Lite0's grid.
 
@@ -98,75 +109,75 @@ def load_token_task(name: str) -> Task[TokenPairs]:
         FileNotFoundError: Its data are not there.
     """
     check_choice("task", name, TOKEN_TASKS)
-    if name == CLASSES:
-        return _stdlib_classes()
+    if name in _DOCUMENTS:
+        return _DOCUMENTS[name]()
     raw = TASKS[name]()
     return Task(_with_tokens(raw, raw.pool), _with_tokens(raw, raw.gallery))
 
 
-def _flickr8k() -> _Raw:
+def _flickr8k() -> RawTask:
     """First captions and photos: 6,000 for training, 1,000 of ``dev`` as gallery."""
-    return _Raw(flickr8k("train"), flickr8k("dev"), LITE0)
+    return RawTask(flickr8k("train"), flickr8k("dev"), LITE0)
 
 
-def _flickr8k_parts() -> _Raw:
+def _flickr8k_parts() -> RawTask:
     """The same through several encoders: MiniLM and its input layer, EfficientNet-Lite0 and 2."""
     plain = _flickr8k()
     return replace(plain, target=BOTH_LITES, source=MINILM_LAYERS)
 
 
-def _flickr8k_packaged() -> _Raw:
+def _flickr8k_packaged() -> RawTask:
     """The same through every encoder that comes in a package."""
     return replace(_flickr8k(), target=BOTH_LITES, source=PACKAGED)
 
 
-def _emoji() -> _Raw:
+def _emoji() -> RawTask:
     """Names with keywords and pictures; three in ten, with all their variants, held out."""
     pool, gallery = emoji_pairs().split(test=0.3, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, LITE0)
+    return RawTask(pool, gallery, LITE0)
 
 
-def _django_pseudocode() -> _Raw:
+def _django_pseudocode() -> RawTask:
     """Pseudo-code and lines of Python, in the usual split."""
-    return _Raw(django_pseudocode("train"), django_pseudocode("dev"), MINILM)
+    return RawTask(django_pseudocode("train"), django_pseudocode("dev"), MINILM)
 
 
-def _conala() -> _Raw:
+def _conala() -> RawTask:
     """Intents and snippets; three questions in ten held out."""
     pool, gallery = conala().split(test=0.3, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, MINILM)
+    return RawTask(pool, gallery, MINILM)
 
 
-def _cosqa() -> _Raw:
+def _cosqa() -> RawTask:
     """Web queries and the functions that answer them; two in five held out."""
     pool, gallery = cosqa().pairs.split(test=0.4, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, MINILM)
+    return RawTask(pool, gallery, MINILM)
 
 
-def _stdlib_code() -> _Raw:
+def _stdlib_code() -> RawTask:
     """Docstrings and functions; a fifth, whole modules at a time, held out.
 
     Modules are domains and not groups: a function is no answer to the docstring of another one in
     its module.
     """
     pool, gallery = stdlib_code().split(test=0.2, seed=SPLIT_SEED)
-    return _Raw(pool, gallery, MINILM, grouped=False)
+    return RawTask(pool, gallery, MINILM, grouped=False)
 
 
-def _stdlib_code_two() -> _Raw:
+def _stdlib_code_two() -> RawTask:
     """The same with docstrings through another encoder, the Universal Sentence Encoder."""
     return replace(_stdlib_code(), source=UNIVERSAL)
 
 
-def _en_fr() -> _Raw:
+def _en_fr() -> RawTask:
     """English captions and their French translations, both through MiniLM, which knows English."""
-    return _Raw(multi30k("train").take(range(POOL)), multi30k("val"), MINILM)
+    return RawTask(multi30k("train").take(range(POOL)), multi30k("val"), MINILM)
 
 
-def _en_ja() -> _Raw:
+def _en_ja() -> RawTask:
     """English sentences, and Japanese ones through the Universal Sentence Encoder."""
     pool = tanaka_enja("train").take(range(POOL))
-    return _Raw(pool, tanaka_enja("dev"), UNIVERSAL)
+    return RawTask(pool, tanaka_enja("dev"), UNIVERSAL)
 
 
 def _stdlib_classes() -> Task[TokenPairs]:
@@ -177,7 +188,7 @@ def _stdlib_classes() -> Task[TokenPairs]:
     quarter, whole modules at a time, is held out.
     """
     pairs = stdlib_code()
-    functions = _pooled(_Raw(pairs, pairs, MINILM), pairs)
+    functions = _pooled(RawTask(pairs, pairs, MINILM), pairs)
     states = token_states(MINILM, pairs.source)
     members: dict[str, list[int]] = {}
     for row, name in enumerate(pairs.ids):
@@ -198,13 +209,64 @@ def _stdlib_classes() -> Task[TokenPairs]:
     return Task(pool, gallery)
 
 
+def _flickr8k_albums() -> Task[TokenPairs]:
+    """Photos, and documents of their five captions: a document of several parts.
+
+    The token states of a document are the vectors of its captions, its pooled vector their mean;
+    a photo has one vector and no tokens.
+    """
+    text, image = load_encoder(MINILM), load_encoder(LITE0)
+    store = EmbeddingStore(cache_folder() / "store")
+    parts = []
+    for split in ("train", "dev"):
+        pairs = flickr8k(split, captions=5)
+        captions = store.encode(text, list(pairs.source), progress=True)
+        photos = list(dict.fromkeys(pairs.target))
+        documents = captions.view(len(photos), 5, -1)
+        pooled = PairedEmbeddings.from_arrays(
+            store.encode(image, photos, progress=True),
+            documents.mean(dim=1),
+            ids=[photo.name for photo in photos],
+        )
+        parts.append(TokenPairs(pooled, None, MultiVector.from_equal(documents)))
+    return Task(*parts)
+
+
+def _emoji_products() -> Task[TokenPairs]:
+    """Emoji as products: pictures, and documents of name and keywords in three languages.
+
+    Made, as there are no products here: six short texts a document, through the Universal Sentence
+    Encoder, which knows all three languages.
+    """
+    languages = [emoji_pairs(language) for language in ("en", "fr", "ja")]
+    text, image = load_encoder(UNIVERSAL), load_encoder(LITE0)
+    store = EmbeddingStore(cache_folder() / "store")
+    first = languages[0]
+    known = [dict(zip(each.ids, each.source, strict=True)) for each in languages]
+    rows = [at for at, name in enumerate(first.ids) if all(name in each for each in known)]
+    kept = first.take(rows)
+    documents = [
+        [part for each in known for part in each[name].split(": ", 1)] for name in kept.ids
+    ]
+    flat = store.encode(text, [part for each in documents for part in each], progress=True)
+    offsets = torch.tensor([0, *map(len, documents)]).cumsum(0)
+    parts = MultiVector(flat, offsets)
+    means = torch.stack([each.mean(dim=0) for each in flat.split([len(d) for d in documents])])
+    pooled = PairedEmbeddings.from_arrays(
+        store.encode(image, list(kept.target), progress=True), means,
+        ids=kept.ids, groups=kept.groups,
+    )  # fmt: skip
+    pool, gallery = TokenPairs(pooled, None, parts).split(test=0.3, seed=SPLIT_SEED)
+    return Task(pool, gallery)
+
+
 def _class_of(function: str) -> str:
     """``module:Class`` of ``module:Class.method:line``; ``module:`` of a plain function."""
     module, name, _ = function.split(":")
     return f"{module}:{name.rpartition('.')[0]}"
 
 
-def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
+def _pooled(raw: RawTask, pairs: Pairs) -> PairedEmbeddings:
     store = EmbeddingStore(cache_folder() / "store")
     found = pairs.encode(
         load_encoder(raw.source), load_encoder(raw.target), store=store, progress=True
@@ -212,7 +274,7 @@ def _pooled(raw: _Raw, pairs: Pairs) -> PairedEmbeddings:
     return found if raw.grouped else replace(found, groups=found.ids, domains=found.groups)
 
 
-def _with_tokens(raw: _Raw, pairs: Pairs) -> TokenPairs:
+def _with_tokens(raw: RawTask, pairs: Pairs) -> TokenPairs:
     return TokenPairs(
         _pooled(raw, pairs),
         token_states(MINILM, pairs.source),
@@ -226,7 +288,7 @@ def token_states(spec: str, items: Sequence[Any]) -> MultiVector:
     return store.encode_tokens(load_encoder(spec), items, progress=True)
 
 
-TASKS: Mapping[str, Callable[[], _Raw]] = {
+TASKS: Mapping[str, Callable[[], RawTask]] = {
     "flickr8k": _flickr8k,
     "emoji": _emoji,
     "django_pseudocode": _django_pseudocode,
@@ -240,6 +302,11 @@ TASKS: Mapping[str, Callable[[], _Raw]] = {
     "en_ja": _en_ja,
 }
 
-CLASSES = "stdlib_classes"
+_DOCUMENTS: Mapping[str, Callable[[], Task[TokenPairs]]] = {
+    "stdlib_classes": _stdlib_classes,
+    "flickr8k_albums": _flickr8k_albums,
+    "emoji_products": _emoji_products,
+}
+"""Tasks whose documents say several things, each in a vector of its own."""
 _NO_TOKENS = {"flickr8k_parts", "flickr8k_packaged", "cosqa", "stdlib_code_two", "en_fr", "en_ja"}
-TOKEN_TASKS = (*(name for name in TASKS if name not in _NO_TOKENS), CLASSES)
+TOKEN_TASKS = (*(name for name in TASKS if name not in _NO_TOKENS), *_DOCUMENTS)

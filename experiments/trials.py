@@ -13,17 +13,16 @@ from torch import Tensor
 from align.adapters.adapter import Adapter
 from align.data.embeddings import PairedEmbeddings
 from align.metrics.bootstrap import bootstrap_interval, weighted_mean
-from align.metrics.evaluation import Estimate, Evaluation, Side, evaluate
+from align.metrics.estimates import Estimate
+from align.metrics.evaluation import Evaluation, Side, evaluate
 from align.metrics.ranks import hits_at_k, reciprocal_ranks
-from experiments.baselines import Heads
 from experiments.tasks import Task
 
 METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank")
 _MEMORY = "training_items."  # tells which pairs were trained on; no map and no search needs it
 WARM_UP, CALLS = 30, 300  # queries adapted one at a time before timing, and timed
 
-Fitted = Adapter | Heads
-Fit = Callable[[PairedEmbeddings, int], Fitted]  # training pairs and a seed in
+Fit = Callable[[PairedEmbeddings, int], Adapter]  # training pairs and a seed in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +126,7 @@ def trial(fit: Fit, train: PairedEmbeddings, gallery: PairedEmbeddings, *, seed:
 
 
 def call_microseconds(
-    fitted: Fitted, rows: Tensor, *, side: Side, calls: int = CALLS
+    fitted: Adapter, rows: Tensor, *, side: Side, calls: int = CALLS
 ) -> list[float]:
     """Times to adapt one query after another, in batches of one, after some that are not counted.
 

@@ -28,10 +28,11 @@ from torch import Tensor
 
 from align.data.embeddings import PairedEmbeddings
 from align.data.splits import group_codes
-from align.metrics.evaluation import Estimate
+from align.metrics.estimates import Estimate
 from align.metrics.ranks import hits_at_k, rank_scores, reciprocal_ranks
 from experiments.mixed import KINDS, draw, load_mixed, rows_of
-from experiments.record import RESULTS, write_record
+from experiments.pages import markdown_table
+from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import Task
 from experiments.trials import intervals
 from experiments.unite_systems import COMPARED, Arena, Training, balanced, uneven
@@ -139,7 +140,7 @@ def mixture(task: Task[PairedEmbeddings], counts: Mapping[str, int], config: Con
     values = {name: torch.stack(draws, dim=1) for name, draws in found.items()}
     compared = [(a, b) for a, b in COMPARED if a in values and b in values]
     columns = [*values.values(), *(values[a] - values[b] for a, b in compared)]
-    metrics = _metrics(torch.stack(columns, dim=2), task.gallery)
+    metrics = metrics_of(torch.stack(columns, dim=2), task.gallery)
     own, theirs = metrics[: len(values)], metrics[len(values) :]
     return Mixture(
         counts,
@@ -173,7 +174,7 @@ def measured(scores: Tensor, gallery: PairedEmbeddings) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _metrics(values: Tensor, gallery: PairedEmbeddings) -> list[Metrics]:
+def metrics_of(values: Tensor, gallery: PairedEmbeddings) -> list[Metrics]:
     """Estimates for each of ``s`` systems from ``(n, draws, s, 5)``."""
     draws, systems = values.shape[1:3]
     codes = torch.from_numpy(group_codes(gallery.groups))
@@ -279,6 +280,30 @@ def figure(result: Result, path: Path) -> None:
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     drawn.savefig(path, dpi=130)
+
+
+def systems() -> str:
+    """R@10 and share of the right kind of every system, for a page."""
+    found = [
+        m for m in read_record("unite")["result"]["mixtures"] if len(set(m["counts"].values())) == 1
+    ]
+    header = ["system"]
+    names = [line["system"] for line in found[0]["systems"]]
+    for each in found:
+        count = next(iter(each["counts"].values()))
+        header += [f"R@10, {count:,} pairs of each kind", "right kind in the top 10"]
+    rows = []
+    for name in names:
+        cells = [name]
+        for each in found:
+            line = next(line for line in each["systems"] if line["system"] == name)
+            recall, kind = (
+                line["metrics"][MEAN][key] for key in ("recall_at_10", "right_kind_in_top_10")
+            )
+            value, low, high = (100 * recall[key] for key in ("value", "low", "high"))
+            cells += [f"{value:.1f} [{low:.1f}, {high:.1f}]", f"{100 * kind['value']:.0f} %"]
+        rows.append(cells)
+    return markdown_table(header, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -256,13 +256,17 @@ def _staged(closed: Adapter, arena: Arena) -> Iterator[tuple[str, Tensor]]:
 def _from_random(arena: Arena) -> Iterator[tuple[str, Tensor]]:
     """Linear heads from a random start, trained from source to target by one loss throughout."""
     config = _random_config(arena)
-    for name, loss in LOSSES.items():
-        found = train(_random(arena), arena.pairs, loss=loss, config=config)
-        yield f"{RANDOM}, {name}", scores(found, arena.gallery)
+    for name in LOSSES:
+        yield f"{RANDOM}, {name}", scores(from_random(arena, name), arena.gallery)
     for name in ("mask", "no mask"):
         start = instructed(_random(arena), _d_instruction(arena.pairs))
         found = train(start, pairs_for(start, arena.pairs), loss=LOSSES[name], config=config)
         yield told(f"{RANDOM}, {name}"), scores(found, arena.gallery)
+
+
+def from_random(arena: Arena, loss: str) -> Adapter:
+    """Linear heads from a random start, trained by one of ``LOSSES``."""
+    return train(_random(arena), arena.pairs, loss=LOSSES[loss], config=_random_config(arena))
 
 
 def _random(arena: Arena) -> Adapter:

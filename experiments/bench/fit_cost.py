@@ -41,7 +41,8 @@ from align.data.sides import Side
 from align.fitting.model_selection.fit import Effort, fit
 from align.retrieval.wrap import wrap
 from experiments.bench.memory import peak_mib
-from experiments.record import write_record
+from experiments.pages import markdown_table
+from experiments.record import read_record, write_record
 from experiments.trials import WARM_UP, call_microseconds
 
 D_SOURCE, D_TARGET = 384, 1280
@@ -269,6 +270,29 @@ def wrapped_microseconds(adapter: Adapter, rows: Tensor, *, calls: int) -> list[
             return wrapped.search([x])
 
     return call_microseconds(Searched(), rows, side="source", calls=calls)
+
+
+def costs() -> str:
+    """Seconds and memory of every case, for a page."""
+    found: dict[tuple[int, str, str], dict[str, Mapping[str, Any]]] = {}
+    for each in read_record("fit_cost")["result"]["fits"]:
+        case = each["case"]
+        widths = ", ".join(map(str, case["widths"]))
+        found.setdefault((case["n"], case["data"], widths), {})[case["effort"]] = each
+    rows = []
+    for (n, data, widths), efforts in found.items():
+        cells: list[str] = []
+        for effort in ("best", "fast"):
+            if effort not in efforts:
+                cells += ["", ""]
+                continue
+            peak = max(fit["peak_mib"] for fit in efforts[effort]["fits"]) / 2**10
+            cells += [f"{efforts[effort]['seconds']['p50']:.1f}", f"{peak:.1f} GiB"]
+        told = f"{n:,}" if data == "synthetic" else f"{n:,} of {data}"
+        rows.append([told, widths, *cells])
+    header = ("pairs", "widths", "default, seconds", "default, peak memory", "fast, seconds",
+              "fast, peak memory")  # fmt: skip
+    return markdown_table(header, rows)
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -32,7 +32,8 @@ from align.scoring.topk import Neighbours
 from experiments.bench.fit_cost import Spread, spread
 from experiments.bench.maxsim_systems import clustered_tokens
 from experiments.datasets import flickr8k
-from experiments.record import write_record
+from experiments.pages import markdown_table
+from experiments.record import read_record, write_record
 from experiments.tasks import LITE0, MINILM, token_states
 
 K = 10
@@ -234,6 +235,27 @@ def render(case: Case) -> Table:
 
 def _cell(values: dict[int, float], n: int, form: str) -> str:
     return form.format(values[n]) if n in values else ""
+
+
+def codes() -> str:
+    """Bytes, recall and milliseconds of vectors in few bits, for a page."""
+    rows = []
+    for case in read_record("low_bits")["result"]["cases"][:2]:
+        for line in case["lines"]:
+            rescored = line["rescored"].get("20")
+            ms = line["milliseconds_rescored"].get("50")
+            rows.append(
+                [
+                    f"{case['name']}, {line['system']}",
+                    f"{line['bytes_per_item']:,.0f}",
+                    f"{line['recall']:.3f}",
+                    "" if rescored is None else f"{rescored:.3f}",
+                    f"{line['milliseconds']['p50']:.1f}",
+                    "" if ms is None else f"{ms['p50']:.1f}",
+                ]
+            )
+    header = ("", "bytes an item", "recall@10", "20 rescored", "ms", "ms, 50 rescored")
+    return markdown_table(header, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,7 +31,8 @@ from torch import Tensor
 from align.metrics.bootstrap import resamples
 from experiments.bench.quantities import GROMOV_PAIRS, QUANTITIES, Quantity
 from experiments.bench.report_cost import ReportCost, in_fresh_process, synthetic_pairs
-from experiments.record import write_record
+from experiments.pages import markdown_table
+from experiments.record import read_record, write_record
 from probes.inputs import UnreliableEstimate
 from probes.space import Probe, Space
 
@@ -299,6 +300,22 @@ def _profile(result: Result) -> Table:
 
 
 QUICK = Config(n=200, d=32, repeats=1, resamples=1, reports=((100, 16, 24),))
+
+
+def costs() -> str:
+    """Seconds and memory of a report by size, for a page."""
+    rows = []
+    for each in read_record("probes")["result"]["reports"]:
+        sample = "" if each["measured"] == each["n"] else f", a sample of {each['measured']:,}"
+        rows.append(
+            [
+                f"{each['n']:,}{sample}",
+                f"{each['d_source']}, {each['d_target']}",
+                f"{each['seconds']:.1f}",
+                f"{each['peak_mib'] / 2**10:.1f} GiB",
+            ]
+        )
+    return markdown_table(("pairs", "widths", "seconds", "peak memory"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -134,11 +134,14 @@ def test_parts_get_the_shares_of_their_weights():
     assert scorer.fit(setting)[0].parts == scorer.cv(setting).parts[0]
 
 
-def test_parts_that_an_item_lacks_are_not_weighed():
-    x, y = SIDES[0].clone(), SIDES[1]
-    x[0, :6] = 0
-    pairs = PairedEmbeddings.from_arrays(x, y, source_parts=(6, 4))
-    assert SettingScorer(pairs, folds=2, seed=0).weighed == (0, 0)
+def test_parts_are_weighed_where_most_items_have_several():
+    x, y = SIDES
+    most, half = (x.clone(), x.clone())
+    most[: len(x) // 2 - 1, :6] = 0
+    half[: len(x) // 2, :6] = 0
+    for source, weighed in ((most, (2, 0)), (half, (0, 0))):
+        pairs = PairedEmbeddings.from_arrays(source, y, source_parts=(6, 4))
+        assert SettingScorer(pairs, folds=2, seed=0).weighed == weighed
 
 
 def test_the_width_of_few_pairs_is_bounded_by_their_number():

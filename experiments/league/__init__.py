@@ -1,0 +1,1 @@
+"""Every method here and every peer that can be had, on all data and numbers of pairs."""
