@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations test-wheel docs notebooks mutants lint bench clean
+.PHONY: demo test test-arithmetic test-docs test-notebooks test-integrations test-wheel docs notebooks results experiments-fast mutants lint bench clean
 
 # torch goes first and pinned, so that nothing else pulls another build of it.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -54,6 +54,10 @@ test-docs: $(VENV)/.ready
 notebooks: $(VENV)/.ready
 	PYTHONPATH=. $(BIN)/python docs/_execute_notebooks.py $(NAMES)
 
+# Tables of README and site from experiments/results: pages that differed are named, and fail it.
+results: $(VENV)/.ready
+	$(BIN)/python -m experiments.pages
+
 # Each notebook from top to bottom: real encoders, and each is one long test.
 test-notebooks: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 tests/notebooks
@@ -80,8 +84,18 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A small version of every experiment, one after the other, on real data; no record is written.
+EXPERIMENTS := league mind_the_gap geometry compare_similarities unite unite_mixing unite_curation meta_embed \
+	tune scaling frontier:--data=conala harm calibration learning_curve drift scout few_pairs nulls coverage \
+	cascade low_bit_codes video
+experiments-fast: $(VENV)/.ready
+	test -n "$$ISTHMUS_DATA" || { echo "set ISTHMUS_DATA to the folder of the data sets"; exit 1; }
+	set -e; for each in $(EXPERIMENTS); do \
+		echo "$$each"; $(BIN)/python -m experiments.$${each%%:*} --quick $$(echo "$$each" | sed -n 's/.*://p') >/dev/null; \
+	done
+
 bench: $(VENV)/.ready
-	$(BIN)/python -m experiments.compare_adapters --data emoji --n 1000
+	$(BIN)/python -m experiments.league --data emoji --n 1000
 	$(BIN)/python -m experiments.bench.fit_cost
 	$(BIN)/python -m experiments.bench.probes
 	$(BIN)/python -m experiments.bench.maxsim
