@@ -35,6 +35,7 @@ from .fitting.losses.modality_aware import mamcl as mamcl
 from .fitting.migration.upgrade import upgrade as upgrade
 from .fitting.model_selection.fit import fit as fit
 from .fitting.multi_vector.fit import fit_meta_tokens as fit_meta_tokens
+from .fitting.query_weight import fit_query_weight as fit_query_weight
 from .fitting.scouting.search import scout as scout
 from .fitting.training.config import TrainConfig as TrainConfig
 from .fitting.training.objectives import Batch as Batch

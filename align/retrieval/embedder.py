@@ -29,6 +29,7 @@ from align.data.encoding import (
     encode_items,
     items_for,
 )
+from align.data.lone_parts import as_composites
 from align.data.multi_vector import MultiVector
 from align.data.picture_names import route_picture_names
 from align.data.sides import Side
@@ -167,7 +168,8 @@ class Embedder(Generic[VectorsT]):
 
         Args:
             items: ``n`` texts, or ``pathlib.Path`` or PIL images, as the encoder of ``side`` takes.
-                A text that names a picture, such as ``"dog.jpg"``, is taken for the picture.
+                A text that names a picture, such as ``"dog.jpg"``, is taken for the picture; of an
+                encoder of composite items, a text or picture may stand for its part alone.
             side: The side of the items.
             modality: Modality of each item, or of all, where the encoder is of several; and
                 ``"text"`` for a text that names a picture and is meant as a text.
@@ -227,6 +229,7 @@ class Embedder(Generic[VectorsT]):
         if kinds is not None:
             kinds = as_list("modality", kinds)
             check_length("modality", kinds, len(items))
+        items = as_composites(encoder, items, kinds, side=side)
         items, kinds = route_picture_names(encoder, items, kinds, side=side)
         named = items_for(encoder, items, kinds, side=side)
         raw = encode_items(encoder, named, store=self.store, progress=progress)

@@ -19,6 +19,7 @@ from align.data.modality import Modality
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side, other_side
 from align.retrieval.embedder import Embedder
+from align.retrieval.examples import EVEN, search_like
 from align.retrieval.explanation.hits import explain_hit, explain_words_of_hit
 from align.retrieval.explanation.tokens import TokenExplanation
 from align.retrieval.explanation.values import Explanation
@@ -221,6 +222,48 @@ class Retriever:
         queries = self._queries(items, modality, instruction)
         found = self.index.search(queries, k=k, where=where, standardize=standardize, budget=budget)
         return SearchResults(found, queries=items)
+
+    def search_like(
+        self,
+        examples: Sequence[Any],
+        *,
+        modification: Sequence[Any] | None = None,
+        weight: float = EVEN,
+        k: int = 10,
+        where: Where | None = None,
+        modality: str | Sequence[str] | None = None,
+        standardize: bool = False,
+        budget: Budget | None = None,
+    ) -> SearchResults:
+        """The ``k`` items most like each example, or like it but for what a modification says.
+
+        A picture with "but in red" is a composed query: the weighted sum of both in the shared
+        space, at unit norm. The example counts by its similarity alone, the modification with the
+        corrections of the gallery. ``align.fit_query_weight`` chooses the weight.
+
+        Args:
+            examples: Items of the indexed side, as its encoder takes them; or a ``Hit`` for the
+                indexed item of its id, which does not find itself.
+            modification: An item of the other side for each example, such as a text that says what
+                should be different; without, similarity alone ranks.
+            weight: Share of the modification in a query, in [0, 1].
+            k: Hits per query, as for ``search``; likewise the others.
+            where: What may be found.
+            modality: Modality of each example, or of all, as for ``Embedder.gallery``; an encoder
+                of several modalities takes modifications as texts.
+            standardize: As for ``Index.search``.
+            budget: Likewise.
+
+        Raises:
+            KeyError: There is no item with the id of a ``Hit``.
+            TypeError: ``examples`` or ``modification`` is one item.
+            ValueError: As for ``search``; the weight is outside of [0, 1], or items have several
+                vectors and there is a modification.
+        """
+        return search_like(
+            self.index, self.embedder, examples, modification, weight,
+            k=k, where=where, modality=modality, standardize=standardize, budget=budget,
+        )  # fmt: skip
 
     def explain(
         self,

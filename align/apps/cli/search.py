@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,10 +13,18 @@ from align.apps.cli import options
 from align.apps.cli.inputs import taken_instruction
 from align.apps.cli.printing import console, print_json, say, table
 
+if TYPE_CHECKING:
+    from align.data.encoding import Encoder
+
 
 def search(
     index: options.IndexFolder,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Text, or the path of an image.")],
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]", help="Text, or the path of an image.", show_default=False
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items to show.", min=1)] = 10,
     instruction: Annotated[
         str | None, typer.Option(help="What to look for, if the adapter takes instructions.")
@@ -32,6 +40,17 @@ def search(
         list[str] | None,
         typer.Option(help="FIELD=VALUE that items must have, such as modality=image; repeatable."),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ITEM",
+            help="Path of a picture, or a text, of the kind that is searched: find what is like "
+            "it, or like it but for what QUERY says.",
+        ),
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="Share of QUERY beside --like; 0.5 if left out.")
+    ] = None,
     budget: options.VectorBudget = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why the first hit was found.")
@@ -44,18 +63,22 @@ def search(
 ) -> None:
     """Find the best items for a query from the other side.
 
-    Example: `align search idx "a dog on a beach" -k 5`
+    Examples:
+
+    `align search idx "a dog on a beach" -k 5`
+
+    `align search idx "but in red" --like shoe.jpg`
     """
-    from align.data.encoding import MIXED
-    from align.data.picture_names import names_picture
     from align.data.sides import other_side
     from align.encoders.spec import load_encoder
+    from align.retrieval.examples import EVEN
     from align.retrieval.hits_panel import sureness
     from align.retrieval.index.index import Index
     from align.retrieval.moments import clock
     from align.retrieval.picture_paths import FIELD, picture_path
     from align.retrieval.retriever import Retriever
 
+    _check_question(query, like, weight, instruction, explain)
     filters = filter_of(where or ())
     opened = Index.open(index)
     specs = {"instructions": instruction_encoder, other_side(opened.side): encoder}
@@ -65,21 +88,25 @@ def search(
     retriever = Retriever(opened, **encoders, store=None, device=device, trust=trust)
     if retriever.query_side == "source":
         instruction = taken_instruction(retriever.embedder.adapter, instruction)
-    kind = retriever.embedder.encoder(retriever.query_side).modality
-    if modality is None and kind == MIXED and not names_picture(query):
-        modality = "text"
-    item = Path(query) if "image" in (kind, modality) else query
-    [hits] = retriever.search(
-        [item],
-        k=min(k, len(opened)),
-        where=filters,
-        modality=modality,
-        instruction=instruction,
-        budget=budget,
-    )
+    k = min(k, len(opened))
     why = None
-    if explain and hits:
-        why = retriever.explain(item, hits[0], modality=modality, instruction=instruction)
+    if like is None:
+        assert query is not None  # checked above
+        item, modality = _query_of(
+            retriever.embedder.encoder(retriever.query_side), query, modality
+        )
+        [hits] = retriever.search(
+            [item], k=k, where=filters, modality=modality, instruction=instruction, budget=budget
+        )
+        if explain and hits:
+            why = retriever.explain(item, hits[0], modality=modality, instruction=instruction)
+    else:
+        item, modality = _query_of(retriever.embedder.encoder(opened.side), like, modality)
+        [hits] = retriever.search_like(
+            [item], k=k, where=filters, modality=modality, budget=budget,
+            modification=None if query is None else [query],
+            weight=EVEN if weight is None else weight,
+        )  # fmt: skip
     if as_json:
         found = [{**hit._asdict(), "metadata": dict(hit.metadata)} for hit in hits]
         if why is not None:
@@ -102,6 +129,42 @@ def search(
     console().print(grid)
     if why is not None:
         say(*str(why).split("\n"))
+
+
+def _check_question(
+    query: str | None,
+    like: str | None,
+    weight: float | None,
+    instruction: str | None,
+    explain: bool,
+) -> None:
+    """Raise ``ValueError`` unless what was asked goes together."""
+    if query is None and like is None:
+        raise ValueError(
+            "a search needs QUERY, a text or the path of an image, or --like ITEM; got neither. "
+            'Write, for example, align search INDEX "a dog on a beach".'
+        )
+    if weight is not None and (query is None or like is None):
+        raise ValueError(
+            f"--weight shares a query out between QUERY and --like ITEM; got {weight:g} and one of "
+            "them alone. Give both, or leave it out."
+        )
+    if like is not None and (instruction is not None or explain):
+        raise ValueError(
+            "--instruction and --explain are of a QUERY by itself; got one beside --like. "
+            "Leave either out."
+        )
+
+
+def _query_of(encoder: Encoder, text: str, modality: str | None) -> tuple[Any, str | None]:
+    """What is typed as an encoder takes it, and its modality where that must be said."""
+    from align.data.encoding import MIXED
+    from align.data.picture_names import names_picture
+
+    if modality is None and encoder.modality == MIXED and not names_picture(text):
+        modality = "text"
+    is_file = not {"image", "video"}.isdisjoint((encoder.modality, modality))
+    return Path(text) if is_file else text, modality
 
 
 def filter_of(words: Sequence[str]) -> dict[str, list[str] | Callable[[Any], bool]]:

@@ -7,7 +7,7 @@ export function fromAddress(about) {
   const budget = Number(params.get("budget"));
   const view = params.get("view");
   return {
-    text: params.get("item") === null ? (params.get("q")?.trim() || null) : null,
+    text: params.get("item") === null || about.composed ? (params.get("q")?.trim() || null) : null,
     item: params.get("item"),
     file: history.state?.file ?? null,
     view: VIEWS.includes(view) && about.no_raw === null ? view : "aligned",
@@ -19,7 +19,7 @@ export function fromAddress(about) {
 export function toAddress({ text, item, file, view, modalities, budget }, { replace = false } = {}) {
   const params = new URLSearchParams();
   if (item !== null) params.set("item", item);
-  else if (text !== null) params.set("q", text);
+  if (text !== null) params.set("q", text);
   if (view !== "aligned") params.set("view", view);
   for (const name of modalities) params.append("modality", name);
   if (budget !== null) params.set("budget", budget);

@@ -24,6 +24,7 @@ class About:
     items: int
     modalities: dict[str, int]
     queries: tuple[str, ...]
+    composed: bool  # whether a picture or item may have a text beside it
     direction: str | None  # of the search, by the names of the sides if they have any
     examples: tuple[str, ...]  # texts to search with, if texts are taken
     caption: str | None  # the field of the metadata that captions come from

@@ -24,6 +24,7 @@ from align.apps.serving.changes import IndexChangedError
 from align.apps.serving.gallery import Gallery, Question, Scope, View
 from align.apps.serving.guards import ASGI, guarded
 from align.apps.serving.pictures import EDGE, LARGE, Thumbnails, version_of
+from align.retrieval.examples import EVEN
 
 SCRIPTS = ("page.js", "address.js", "cards.js", "dom.js", "map.js", "reasons.js", "viewer.js")
 
@@ -81,14 +82,14 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
 
     def search(request: Request) -> Response:
         params = request.query_params
-        _check_names(params, {"q", "item", *_OPTIONS})
-        if ("q" in params) == ("item" in params):
-            raise ValueError(
-                "a search needs either q, a text, or item, the id of an item; got "
-                f"{sorted(params)}. Send one of them, or POST a picture."
-            )
+        _check_names(params, {"q", "item", "weight", *_OPTIONS})
         if "item" in params:
-            return answer(Question("item", params["item"]), params)
+            return answer(Question("item", params["item"], *_modified(params, limits)), params)
+        if "q" not in params or "weight" in params:
+            raise ValueError(
+                "a search needs q, a text, or item, the id of an item, or both, and a weight only "
+                f"with both; got {sorted(params)}. Send such a question, or POST a picture."
+            )
         return answer(Question("text", _text(params["q"], limits)), params)
 
     def explanation(request: Request) -> Response:
@@ -102,7 +103,8 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
         return JSONResponse(asdict(gallery.reasons(_text(params["q"], limits), params["item"])))
 
     async def search_by_picture(request: Request) -> Response:
-        _check_names(request.query_params, _OPTIONS)
+        _check_names(request.query_params, {"q", "weight", *_OPTIONS})
+        modified = _modified(request.query_params, limits)
         kind = request.headers.get("content-type")
         if kind is None or not kind.startswith("image/"):
             raise HTTPException(
@@ -115,7 +117,7 @@ def web_app(gallery: Gallery, *, host: str = "127.0.0.1", limits: Limits = _DEFA
                 "many. Try again in a moment.", {"retry-after": "1"},
             )  # fmt: skip
         async with uploads:
-            question = Question("image", await _body(request, limits))
+            question = Question("image", await _body(request, limits), *modified)
             return await run_in_threadpool(answer, question, request.query_params)
 
     async def search_either_way(request: Request) -> Response:
@@ -200,6 +202,19 @@ def _second(text: str) -> float:
             "7.5."
         )
     return round(float(text), 3)
+
+
+def _modified(params: QueryParams, limits: Limits) -> tuple[str | None, float]:
+    """The text that stands beside a picture or an item, if one does, and its weight."""
+    text, weight = params.get("q"), params.get("weight")
+    if weight is None:
+        return None if text is None else _text(text, limits), EVEN
+    if text is None or re.fullmatch(r"0|1|0?\.\d{1,6}|1\.0{1,6}", weight, re.ASCII) is None:
+        raise ValueError(
+            f"weight must be a number from 0 to 1, the share of q in the query; got {weight[:30]!r}"
+            f" {'and no q' if text is None else ''}. Write, for example, 0.5, or leave it out."
+        )
+    return _text(text, limits), float(weight)
 
 
 def _check_names(params: QueryParams, known: set[str]) -> None:

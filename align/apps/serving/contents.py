@@ -66,7 +66,12 @@ class Contents:
 
 
 def contents_of(
-    retriever: Retriever, shown: Shown, *, queries: Sequence[str], budgets: tuple[int, ...]
+    retriever: Retriever,
+    shown: Shown,
+    *,
+    queries: Sequence[str],
+    composed: bool,
+    budgets: tuple[int, ...],
 ) -> Contents:
     """What there is to know of an index now, whose page takes such ``queries``.
 
@@ -99,6 +104,7 @@ def contents_of(
         no_line=None
         if takes_texts
         else "Weak matches are told apart for texts alone; this index takes none.",
+        composed=composed and not budgets,
         budgets=budgets,
     )
     return Contents(about, paths, roots, raw.index, tuple(evenly_spaced(items, SAMPLED)))

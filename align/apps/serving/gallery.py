@@ -43,8 +43,10 @@ from align.apps.serving.queries import (
 from align.apps.serving.reasons import reasons_of
 from align.apps.serving.weak_matches import line_of, random_texts
 from align.data.picture_names import names_picture
+from align.retrieval.examples import EVEN, composed
 from align.retrieval.hits import Hit, SearchResults
 from align.retrieval.index.filters import Where
+from align.retrieval.index.inputs import packed
 from align.retrieval.picture_paths import FIELD
 from align.retrieval.retriever import Retriever
 
@@ -53,10 +55,15 @@ View = Literal["aligned", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is searched with: a typed text, the bytes of a picture, or the id of an item."""
+    """What is searched with: a typed text, the bytes of a picture, or the id of an item.
+
+    A picture or item may have a modification: a text that says what should be different.
+    """
 
     kind: Kind | Literal["item"]
     content: str | bytes
+    modification: str | None = None
+    weight: float = EVEN  # of the modification, in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +152,12 @@ class Gallery:
             contents = self._now()
             _check(contents.about, scope)
             begin = time.perf_counter()
-            query, fresh = self._query(question)
+            query, fresh = self._asked(question, scope)
             encoded = time.perf_counter()
             found = self._hits(query, start + k + 1, scope)
             end = time.perf_counter()
             hits = found[start : start + k]
-            line = self._line(scope) if question.kind == "text" else None
+            line = self._line(scope) if question.kind == "text" else None  # of words alone
             caption = contents.about.caption
             first_hits = hits if start == 0 else []
             return Answer(
@@ -242,9 +249,30 @@ class Gallery:
         return self._contents
 
     def _look(self) -> Contents:
+        text = self._routes.get("text")
         return contents_of(
-            self._retriever, self._shown, queries=tuple(self._routes), budgets=self._budgets
+            self._retriever,
+            self._shown,
+            queries=tuple(self._routes),
+            composed=text is not None and text.side == self._retriever.query_side,
+            budgets=self._budgets,
         )
+
+    def _asked(self, question: Question, scope: Scope) -> tuple[Query, bool]:
+        """The query with its modification, and whether any of it was encoded just now."""
+        query, fresh = self._query(question)
+        if question.modification is None:
+            return query, fresh
+        if not self._contents.about.composed or scope.view == "raw":
+            raise ValueError(
+                "a picture or item may have a text beside it where texts ask across the sides and "
+                "items have one vector each, in the aligned view; here that is "
+                f"{self._contents.about.composed}, and the view is {scope.view}. Leave q out."
+            )
+        words, encoded = self._query(Question("text", question.modification))
+        dim = self._retriever.embedder.adapter.dim
+        both = composed(query.vectors, words.vectors, question.weight, dim=dim)
+        return Query(packed(both), None, item_id=query.item_id), fresh or encoded
 
     def _query(self, question: Question) -> tuple[Query, bool]:
         """The query, and whether it was encoded just now."""

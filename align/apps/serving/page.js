@@ -37,16 +37,18 @@ function ask(viewOf, start, signal) {
   if (start) params.set("start", start);
   for (const name of state.modalities) params.append("modality", name);
   if (state.budget !== null && viewOf === "aligned") params.set("budget", state.budget);
+  if (state.text !== null) params.set("q", state.text);
   if (state.file !== null) {
     const file = files[state.file];
     return answerOf(fetch(`/api/search?${params}`, { method: "POST", headers: { "Content-Type": file.type }, body: file, signal }));
   }
   if (state.item !== null) params.set("item", state.item);
-  else params.set("q", state.text);
   return answerOf(fetch(`/api/search?${params}`, { signal }));
 }
 
-const asked = () => state.text !== null || state.item !== null || state.file !== null;
+// A picture or item that is searched with; a text beside it says what should be different.
+const example = () => state.item !== null || state.file !== null;
+const asked = () => state.text !== null || example();
 
 // Requests of an older question are cut off, and their answers are not shown even if they come.
 async function during(work) {
@@ -71,7 +73,8 @@ function refresh() {
 }
 
 async function search(signal, current) {
-  const views = state.view === "both" ? ["aligned", "raw"] : [state.view];
+  const composed = example() && state.text !== null; // has no raw vector
+  const views = composed ? ["aligned"] : state.view === "both" ? ["aligned", "raw"] : [state.view];
   const answers = await Promise.all(views.map((each) => ask(each, 0, signal)));
   if (!current()) return;
   clearAnswer();
@@ -100,7 +103,7 @@ function listOf(answer, named) {
 // How to ask why an item was found; only the ranking of texts by one vector can be explained.
 function whyOf(viewOf) {
   const { text } = state;
-  if (text === null || viewOf !== "aligned" || about.budgets.length) return null;
+  if (text === null || example() || viewOf !== "aligned" || about.budgets.length) return null;
   return (item) => answerOf(fetch(`/api/explanation?${new URLSearchParams({ q: text, item: item.id })}`));
 }
 
@@ -162,12 +165,14 @@ function showError(message) {
 function showQuestion(item = null) {
   const file = state.file === null ? null : files[state.file];
   at("question").hidden = state.item === null && !file;
+  showPlaceholder();
   at("question-text").textContent = "";
   if (at("question").hidden) return;
   const source = file ? urls[state.file] : item?.picture ? pictureOf(item) : "";
   at("question-picture").hidden = !source;
   if (source) at("question-picture").src = source;
-  at("question-text").textContent = file ? `Items for the picture ${file.name}` : `Items like “${item ? nameOf(item, 120) : state.item}”`;
+  const like = file ? `Items for the picture ${file.name}` : `Items like “${item ? nameOf(item, 120) : state.item}”`;
+  at("question-text").textContent = state.text === null ? like : `${like}, but “${state.text}”`;
   document.title = `${at("question-text").textContent} - ${about.name}`;
 }
 
@@ -195,7 +200,8 @@ function typed() {
   // Letters of one query make one entry of the history.
   const going = typing && text !== null;
   typing = text !== null;
-  change({ text, item: null, file: null }, { replace: going, written: true });
+  const beside = about.composed && example(); // the text says how hits should differ from it
+  change(beside ? { text } : { text, item: null, file: null }, { replace: going, written: true });
   typing = text !== null;
 }
 
@@ -209,6 +215,11 @@ function searchWith(file) {
   urls.push(URL.createObjectURL(file));
   change({ text: null, item: null, file: files.length - 1 });
   at("clear").focus({ preventScroll: true });
+}
+
+function showPlaceholder() {
+  const beside = about.composed && example() ? "But different in this: …" : "Describe what you are looking for";
+  at("query").placeholder = about.queries.includes("text") ? beside : "Search with a picture";
 }
 
 function showOptions() {
@@ -262,7 +273,7 @@ function begin(answer) {
   const texts = about.queries.includes("text");
   at("query").disabled = at("go").disabled = !texts;
   at("query").maxLength = about.most_characters;
-  at("query").placeholder = texts ? "Describe what you are looking for" : "Search with a picture";
+  showPlaceholder();
   at("by-picture").hidden = !about.queries.includes("image");
   at("view").hidden = about.no_raw !== null;
   at("no-raw").textContent = [about.no_raw, about.no_line].filter(Boolean).join(" ");

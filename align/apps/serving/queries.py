@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from align.adapters.multi_vector.meta_tokens import MetaTokens
-from align.data.encoding import MIXED, Encoder
+from align.data.encoding import COMPOSITE, MIXED, Encoder
+from align.data.lone_parts import TEXTS
 from align.data.multi_vector import MultiVector
 from align.data.sides import Side
+from align.retrieval.examples import without_corrections
 from align.retrieval.index.index import Index
 from align.retrieval.index.inputs import packed
 from align.retrieval.retriever import Retriever
 
 Kind = Literal["text", "image"]
 
-_MODALITIES: dict[Kind, tuple[str, ...]] = {"text": ("text", "code"), "image": ("image",)}
+_MODALITIES: dict[Kind, tuple[str, ...]] = {"text": TEXTS, "image": ("image",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,9 @@ def encode_queries(retriever: Retriever, route: Route, items: Sequence[Any]) -> 
     if route.side == retriever.query_side:
         vectors = packed(embedder.to_queries(encoded))
     else:
-        vectors = _uncorrected(retriever, packed(embedder.to_gallery(encoded)))
+        vectors = without_corrections(
+            retriever.index, embedder, packed(embedder.to_gallery(encoded))
+        )
     return Query(vectors, F.normalize(encoded.raw, dim=1))
 
 
@@ -89,7 +92,7 @@ def query_of_item(retriever: Retriever, id: str, raw: Index | None) -> Query:
     """
     stored = retriever.index.get([id]).vectors.to(dtype=torch.float32)
     own = None if raw is None else raw.get([id]).vectors.tokens
-    return Query(_uncorrected(retriever, stored), own, item_id=id)
+    return Query(without_corrections(retriever.index, retriever.embedder, stored), own, item_id=id)
 
 
 def in_shared_space(retriever: Retriever, vectors: MultiVector) -> Tensor:
@@ -98,20 +101,14 @@ def in_shared_space(retriever: Retriever, vectors: MultiVector) -> Tensor:
     return F.normalize(first[:, : retriever.embedder.adapter.dim], dim=1)
 
 
-def _uncorrected(retriever: Retriever, vectors: MultiVector) -> MultiVector:
-    """Gallery vectors as queries of their own gallery, ranked by similarity alone.
-
-    The columns of corrections hold what was fitted for queries of the other side.
-    """
-    head = retriever.index.adapter
-    aspects = head.target_aspects if isinstance(head, MetaTokens) else None
-    tokens = vectors.tokens.clone()
-    end = vectors.dim - (0 if aspects is None else aspects.dim)
-    tokens[:, retriever.embedder.adapter.dim : end] = 0
-    return MultiVector(tokens, vectors.offsets)
-
-
 def _modalities(encoder: Encoder) -> frozenset[str]:
+    parts: Mapping[str, Encoder] = getattr(encoder, "encoders", {})
     if encoder.modality == MIXED:
-        return frozenset(getattr(encoder, "encoders", ()))
+        return frozenset(parts)
+    if encoder.modality == COMPOSITE:  # a lone text or picture is of the part that takes it
+        kinds = [each.modality for each in parts.values()]
+        texts = sum(kind in TEXTS for kind in kinds)
+        return frozenset(
+            kind for kind in kinds if (texts if kind in TEXTS else kinds.count(kind)) == 1
+        )
     return frozenset({encoder.modality})

@@ -55,3 +55,37 @@ def test_products_are_fitted_indexed_and_found(folder, sbert, vit):
     assert align.Retriever.open("idx").explain("dog cat", "p2").score is not None
     # The columns of the adapter are those of the table again.
     assert "R@" in run("evaluate", "adapter", "products.csv", "--id", "id", "--store", "store")
+
+
+@pytest.mark.filterwarnings("ignore::align.NoBetterThanChance")
+def test_products_like_a_picture_or_text_are_found_and_changed_by_a_query(folder, sbert, vit):
+    run(
+        "fit", "products.csv", "--source", "query", "--target", "title+photo", "--id", "id",
+        "--source-encoder", f"text:{sbert}",
+        "--target-encoder", f"title=text:{sbert}+photo=image:{vit}", "--effort", "fast",
+        "-o", "adapter", "--store", "store",
+    )  # fmt: skip
+    products = ("products.csv", "--column", "title+photo", "--id", "id", "--store", "store")
+    run("index", "adapter", *products, "-o", "idx")
+
+    def found(*words):
+        return [hit["id"] for hit in json.loads(run("search", "idx", *words, "-k", "5", "--json"))]
+
+    retriever = align.Retriever.open("idx")
+    photo = align.Composite({"photo": folder / "7.png"})
+    for words, expected in [
+        (("--like", "7.png"), retriever.search_like([photo], k=5)),
+        (
+            ("red", "--like", "7.png", "--weight", "0.3"),
+            retriever.search_like([photo], modification=["red"], weight=0.3, k=5),
+        ),
+    ]:
+        assert found(*words) == [hit.id for hit in expected[0]]
+    for words, message in [
+        ((), "a search needs QUERY"),
+        (("red", "--weight", "0.5"), "--weight shares a query out"),
+        (("--like", "7.png", "--weight", "0.5"), "--weight shares a query out"),
+        (("red", "--like", "7.png", "--explain"), "beside --like"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run("search", "idx", *words)

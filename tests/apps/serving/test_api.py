@@ -101,6 +101,25 @@ def test_an_item_finds_its_like_and_not_itself(client):
     assert len(ids(client.get("/api/search", params={"item": "id/red", "k": 2}))) == 2
 
 
+def test_a_picture_or_item_is_changed_by_a_text_beside_it(client):
+    for text, between in (("blue", "id/purple"), ("green", "id/yellow")):
+        found = ids(client.get("/api/search", params={"item": "id/red", "q": text}))
+        assert len(found) == 5 and found[0] == between
+    sent = client.post(
+        "/api/search", params={"q": "blue", "weight": "0.9"}, content=as_bytes("red"),
+        headers={"content-type": "image/png"},
+    )  # fmt: skip
+    assert ids(sent)[0] == "id/blue"
+    assert check("About", client.get("/api/about").json())["composed"]
+
+
+def test_a_text_stands_beside_nothing_where_items_have_several_vectors(tmp_path):
+    made = client_of(gallery(tmp_path, several=True))
+    assert not made.get("/api/about").json()["composed"]
+    found = made.get("/api/search", params={"item": "id/red", "q": "blue"})
+    assert found.status_code == 400 and "items have one vector each" in found.json()["error"]
+
+
 def test_the_map_puts_every_hit_somewhere(client):
     found = client.get("/api/search", params={"q": "blue"}).json()
     assert len(found["map"]["hits"]) == len(found["hits"]) == 6

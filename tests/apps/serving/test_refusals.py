@@ -45,8 +45,13 @@ def test_a_bad_k_is_refused(client, k):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "either q, a text, or item"),
-        ({"q": "red", "item": "id/red"}, "either q, a text, or item"),
+        ({}, "a search needs q, a text, or item"),
+        ({"q": "red", "weight": "0.5"}, "a weight only with both"),
+        ({"item": "id/red", "weight": "0.5"}, "weight must be a number from 0 to 1"),
+        ({"q": "red", "item": "id/red", "weight": "1.5"}, "weight must be a number from 0 to 1"),
+        ({"q": "red", "item": "id/red", "weight": "nan"}, "weight must be a number from 0 to 1"),
+        ({"q": " ", "item": "id/red"}, "1 to 2000 characters"),
+        ({"q": "red.png", "item": "id/red"}, "a typed query must be words"),
         ({"q": " "}, "1 to 2000 characters"),
         ({"q": "a" * 2001}, "1 to 2000 characters"),
         ({"q": "red", "view": "best"}, 'view must be "aligned" or "raw"'),

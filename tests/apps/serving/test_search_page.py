@@ -124,6 +124,26 @@ def test_typing_finds_pictures_and_clicking_finds_their_like(page, colours_url, 
     assert page.problems == []
 
 
+def test_what_is_typed_beside_an_example_says_how_hits_should_differ(page, tmp_path):
+    with served(gallery(tmp_path)) as url:
+        page.open(f"{url}?item=id%2Fred")
+        page.until(f"{CARDS}.length === 5 && {IDLE}")
+        assert page.run("document.getElementById('query').placeholder").startswith("But different")
+        page.run("document.getElementById('query').focus()")
+        page.type("blue")
+        page.until(
+            f"{FIRST} === 'purple.png' && {IDLE} && location.search === '?item=id%2Fred&q=blue'"
+        )
+        question = "Items like \u201cred.png\u201d, but \u201cblue\u201d"
+        assert page.run(text_of("question-text")) == question
+        page.run("history.back()")
+        page.until(f"location.search === '?item=id%2Fred' && {CARDS}.length === 5 && {IDLE}")
+        page.click("#clear")
+        page.until(f"{AT_FIRST} && document.getElementById('query').value === ''")
+        assert page.run("document.getElementById('query').placeholder").startswith("Describe")
+        assert page.problems == []
+
+
 def test_going_back_and_forward_asks_again_what_was_asked_there(page, colours_url):
     page.open(colours_url)
     page.until(f"{AT_FIRST} && {READY}")
