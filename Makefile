@@ -87,7 +87,7 @@ lint: $(VENV)/.ready
 # A small version of every experiment, one after the other, on real data; no record is written.
 EXPERIMENTS := league mind_the_gap geometry compare_similarities unite unite_mixing unite_curation meta_embed \
 	tune scaling frontier:--data=conala harm calibration learning_curve drift scout few_pairs nulls coverage \
-	cascade low_bit_codes video
+	cascade low_bit_codes video composite_items composed_queries
 experiments-fast: $(VENV)/.ready
 	test -n "$$ISTHMUS_DATA" || { echo "set ISTHMUS_DATA to the folder of the data sets"; exit 1; }
 	set -e; for each in $(EXPERIMENTS); do \
