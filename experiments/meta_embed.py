@@ -121,6 +121,8 @@ class Line:
         gain: The same minus those of the closed form, paired by draw and query.
         forward: Gain in recall at 10 of source queries alone, draw by draw.
         cost: What it costs, or ``None`` where that is another row's.
+        heads: Recall at 10 of the heads at the full budget minus that of this row, paired in the
+            same way; of what needs no training alone, else ``None``.
     """
 
     system: str
@@ -129,6 +131,7 @@ class Line:
     gain: Mapping[str, Estimate]
     forward: tuple[Gain, ...]
     cost: Cost | None
+    heads: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def run(config: Config) -> Result:
                 evaluations.setdefault((name, (1, 0)), []).append(judged)
         if seed == 0:
             costs = {(OURS, each): cost(head, task.gallery, each) for each in config.budgets}
-    base = evaluations[CLOSED_FORM, (1, 1)]
+    base, full = evaluations[CLOSED_FORM, (1, 1)], evaluations[OURS, config.full]
     lines = tuple(
         Line(
             system,
@@ -195,6 +198,7 @@ def run(config: Config) -> Result:
             over_draws(judged, minus=base),
             tuple(_forward_gain(one, other) for one, other in zip(judged, base, strict=True)),
             costs.get((system, budget)),
+            over_draws(full, minus=judged)["recall_at_10"] if BEST_PART in system else None,
         )
         for (system, budget), judged in evaluations.items()
     )
@@ -314,7 +318,7 @@ def budgets() -> str:
 
 
 HEADER = ("system", "(r_q, r_c)", "GFLOP a query", "ms a query", "bytes an item", "R@1 / R@10, %",
-          "R@10 minus one vector")  # fmt: skip
+          "R@10 minus one vector", "R@10 of the heads minus this")  # fmt: skip
 
 
 def _cells(line: Mapping[str, Any]) -> list[str]:
@@ -326,10 +330,15 @@ def _cells(line: Mapping[str, Any]) -> list[str]:
         )
         spent = [f"{flops / 1e9:.4f}", f"{ms:.2f}", f"{size:,.0f}"]
     at_1, at_10 = (100 * line["metrics"][f"recall_at_{k}"]["value"] for k in (1, 10))
-    value, low, high = (100 * line["gain"]["recall_at_10"][key] for key in ("value", "low", "high"))
+    gain, heads = line["gain"]["recall_at_10"], line["heads"]
     budget = f"({asking}, {asked or 'parts'})"
-    gain = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return [line["system"], budget, *spent, f"{at_1:.1f} / {at_10:.1f}", gain]
+    shown = [_difference(gain), "" if heads is None else _difference(heads)]
+    return [line["system"], budget, *spent, f"{at_1:.1f} / {at_10:.1f}", *shown]
+
+
+def _difference(held: Mapping[str, float]) -> str:
+    value, low, high = (100 * held[key] for key in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _records() -> Iterator[tuple[str, dict[str, Any]]]:

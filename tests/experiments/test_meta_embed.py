@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -80,6 +80,20 @@ def documents(n, seed):
     source = parts[torch.arange(n), asked] + 0.05 * torch.randn(n, 12, generator=rng)
     pooled = PairedEmbeddings.from_arrays(source, parts.mean(dim=1))
     return TokenPairs(pooled, None, MultiVector.from_equal(parts))
+
+
+def test_heads_are_compared_pair_by_pair_with_what_needs_no_training(planted, monkeypatch):
+    task = Task(documents(80, 0), documents(60, 1))
+    monkeypatch.setattr(meta_embed, "load_token_task", lambda name: task)
+    lines = meta_embed.run(meta_embed.Config("planted", 80, (2, 4), 1, epochs=1)).lines
+    full = next(each for each in lines if (each.system, each.budget) == (meta_embed.OURS, (2, 4)))
+    compared = [each for each in lines if each.heads is not None]
+    assert len(compared) == 6 and all("untrained" in each.system for each in compared)
+    for each in compared:
+        apart = full.metrics["recall_at_10"].value - each.metrics["recall_at_10"].value
+        assert each.heads.value == pytest.approx(apart)
+        assert each.heads.low <= each.heads.value <= each.heads.high
+    assert len({len(meta_embed._cells(asdict(each))) for each in lines}) == 1
 
 
 def test_the_best_part_finds_what_the_mean_of_the_parts_hides():
