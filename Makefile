@@ -85,10 +85,15 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 # A small version of every experiment, one after the other, on real data; no record is written.
+# Some need every encoder that comes in a package.
 EXPERIMENTS := league mind_the_gap geometry compare_similarities unite unite_mixing unite_curation meta_embed \
 	tune scaling frontier:--data=conala harm calibration learning_curve drift scout few_pairs nulls coverage \
 	cascade low_bit_codes video composite_items composed_queries
-experiments-fast: $(VENV)/.ready
+$(VENV)/.experiments: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[frontier]'
+	touch $@
+
+experiments-fast: $(VENV)/.experiments
 	test -n "$$ISTHMUS_DATA" || { echo "set ISTHMUS_DATA to the folder of the data sets"; exit 1; }
 	set -e; for each in $(EXPERIMENTS); do \
 		echo "$$each"; $(BIN)/python -m experiments.$${each%%:*} --quick $$(echo "$$each" | sed -n 's/.*://p') >/dev/null; \

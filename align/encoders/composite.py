@@ -196,14 +196,7 @@ class MixedEncoder:
                 f"every item must be of one of the modalities {sorted(self.encoders)}; "
                 f"got {sorted(unknown)}. Add an encoder for them, or leave those items out."
             )
-        vectors = torch.zeros(len(items), self.dim)
-        start = 0
-        for (name, encoder), width in zip(self.encoders.items(), self.parts, strict=True):
-            rows = [row for row, (kind, _) in enumerate(items) if kind == name]
-            if rows:
-                vectors[rows, start : start + width] = encode(encoder, [items[r][1] for r in rows])
-            start += width
-        return vectors
+        return _side_by_side(self.encoders, [{name: item} for name, item in items], encode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,15 +292,22 @@ class CompositeEncoder:
                     f"a composite item must have a part or more of {sorted(self.encoders)} and no "
                     f"other; item {row} has {sorted(item)}. Correct it, or drop it."
                 )
-        vectors = torch.zeros(len(items), self.dim)
-        start = 0
-        for (name, encoder), width in zip(self.encoders.items(), self.parts, strict=True):
-            rows = [row for row, item in enumerate(items) if name in item]
-            if rows:
-                parts = [items[row][name] for row in rows]
-                vectors[rows, start : start + width] = encode(encoder, parts)
-            start += width
-        return vectors
+        return _side_by_side(self.encoders, items, encode)
+
+
+def _side_by_side(
+    encoders: Mapping[str, Encoder], items: Sequence[Mapping[str, Any]], encode: EncodePart
+) -> Tensor:
+    """A block of columns for each encoder, zeros where an item has nothing for it."""
+    vectors = torch.zeros(len(items), sum(encoder.dim for encoder in encoders.values()))
+    start = 0
+    for name, encoder in encoders.items():
+        rows = [row for row, item in enumerate(items) if name in item]
+        if rows:
+            block = encode(encoder, [items[row][name] for row in rows])
+            vectors[rows, start : start + encoder.dim] = block
+        start += encoder.dim
+    return vectors
 
 
 def _together(specs: Sequence[str | None], between: str) -> str | None:
