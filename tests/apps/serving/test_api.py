@@ -8,13 +8,27 @@ import re
 from importlib import resources
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 from PIL import Image
 from starlette.testclient import TestClient
 
+import align
 from align import EmbeddingStore
+from align.adapters.adapter import Adapter
+from align.adapters.card import Card
+from align.adapters.maps.linear import IdentityMap
 from align.apps.serving.app import FILES, SCRIPTS, Limits, web_app
-from tests.apps.serving.small_gallery import BASE, COLOURS, as_bytes, gallery, texts_gallery
+from align.apps.serving.gallery import Gallery
+from tests.apps.serving.small_gallery import (
+    BASE,
+    COLOURS,
+    as_bytes,
+    draw,
+    encoders,
+    gallery,
+    texts_gallery,
+)
 
 DOCUMENT = json.loads(resources.files("align.apps.serving").joinpath("openapi.json").read_text())
 
@@ -171,3 +185,37 @@ def test_the_page_comes_with_its_own_files_only(client):
     for path, (_, kind) in FILES.items():
         assert client.get(path).headers["content-type"].startswith(kind)
     assert "http" not in "".join(texts).replace("http://www.w3.org/2000/svg", "")
+
+
+class SumOfParts(torch.nn.Module):
+    """A title of four columns and a photo of four, added up; a missing part adds nothing."""
+
+    d_in, dim = 8, 4
+
+    def forward(self, x):
+        return torch.nn.functional.normalize(x[:, :4] + x[:, 4:], dim=1)
+
+
+def test_products_of_several_parts_are_found_by_a_picture_and_changed_by_a_text(tmp_path):
+    reader, looker = encoders()
+    product = align.CompositeEncoder({"title": encoders()[0], "photo": looker})
+    adapter = Adapter(IdentityMap(4), SumOfParts(), Card("sum", 1, 4, 8))
+    index = align.Index.create(tmp_path / "idx", adapter)
+    retriever = align.Retriever(index, source=reader, target=product)
+    paths = draw(tmp_path / "photos")
+    retriever.add(
+        list(paths),
+        [align.Composite({"title": name, "photo": path}) for name, path in paths.items()],
+    )
+    client = client_of(Gallery(retriever))
+    about = check("About", client.get("/api/about").json())
+    assert about["queries"] == ["text", "image"] and about["composed"]
+    headers = {"content-type": "image/png"}
+    for text, first in ((None, "red"), ("blue", "purple"), ("green", "yellow")):
+        sent = client.post(
+            "/api/search", params={} if text is None else {"q": text}, content=as_bytes("red"),
+            headers=headers,
+        )  # fmt: skip
+        assert ids(sent)[0] == first
+    assert ids(client.get("/api/search", params={"q": "yellow"}))[0] == "yellow"
+    assert client.get("/api/items/red/thumbnail").headers["content-type"] == "image/jpeg"
