@@ -135,12 +135,12 @@ def fit_query_weight(
     reciprocal = ranks.double().reciprocal()
     held_out = torch.empty_like(ranks[0])
     for outside, inside in deal(list(groups), min(MOST_FOLDS, len(set(groups))), seed=seed):
-        held_out[inside] = ranks[_best(reciprocal[:, outside], codes[outside])][inside]
+        held_out[inside] = ranks[best_weight(reciprocal[:, outside], codes[outside])][inside]
     by_weight = dict(sorted(zip(WEIGHTS, ranks, strict=True), key=lambda pair: pair[0]))
     left_out = any(each is not None for each in own)
     random = RandomOrder.of(torch.ones(len(examples), dtype=torch.int64), len(index) - left_out)
     return QueryWeight(
-        WEIGHTS[_best(reciprocal, codes)],
+        WEIGHTS[best_weight(reciprocal, codes)],
         estimates(held_out, codes, [len(held_out)], seed)[METRIC],
         {w: estimates(each, codes, [len(each)], seed)[METRIC] for w, each in by_weight.items()},
         random.mean_reciprocal_rank,
@@ -149,13 +149,15 @@ def fit_query_weight(
     )
 
 
-def _best(reciprocal: Tensor, codes: Tensor) -> int:
+def best_weight(reciprocal: Tensor, codes: Tensor) -> int:
     """Place in ``WEIGHTS`` of the best row of ``(weights, n)``, or of the even one; see above."""
     best = int(first_largest(reciprocal.mean(dim=1), within=MEANS))
     gains = reciprocal[best] - reciprocal[0]
-    apart = torch.zeros(int(codes.max()) + 1, dtype=torch.float64)
-    apart.index_add_(0, codes, gains - gains.mean())
-    error = apart.square().sum().sqrt().item() / len(gains)  # triples of a group go together
+    groups, own = torch.unique(codes, return_inverse=True)
+    apart = torch.zeros(len(groups), dtype=torch.float64)
+    apart.index_add_(0, own, gains - gains.mean())
+    spread = apart.square().sum() * len(apart) / max(1, len(apart) - 1)
+    error = spread.sqrt().item() / len(gains)  # triples of a group go together
     return best if gains.mean().item() > error + MEANS else 0
 
 

@@ -11,7 +11,7 @@ from align import Hit, Index, Retriever
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
-from align.fitting.query_weight import WEIGHTS, fit_query_weight
+from align.fitting.query_weight import WEIGHTS, best_weight, fit_query_weight
 from align.retrieval.examples import EVEN
 from tests.helpers.lookups import lookup
 
@@ -59,13 +59,22 @@ def test_a_planted_weight_is_found_and_gains_on_the_even_one(tmp_path, planted, 
     assert found.held_out.value <= best and found.by_weight[found.weight].value == best
 
 
-def test_the_even_weight_stays_where_no_other_gains_more_than_a_standard_error(tmp_path):
-    example, said = unit(0), unit(1)
-    right = F.normalize(example + said + 0.9 * unit(2), dim=1)
-    found = fit_query_weight(
-        retriever_of(tmp_path, example=example, said=said, right=right), *triples()
-    )
-    assert found.weight == EVEN
+@pytest.mark.parametrize(
+    ("gains", "groups", "moves"),
+    [
+        ([0.1] * 8, range(8), True),
+        ([0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], range(8), False),  # as large as its error
+        ([0.0] * 8, range(8), False),
+        ([0.4, 0.4, 0.4, 0.4, 0.1, 0.1, 0.1, 0.1], range(8), True),
+        ([0.4, 0.4, 0.4, 0.4, -0.1, -0.1, -0.1, -0.1], [0, 0, 0, 0, 1, 1, 1, 1], False),
+        ([0.4, -0.1, 0.4, -0.1, 0.4, -0.1, 0.4, -0.1], range(8), True),
+    ],
+)
+def test_the_even_weight_stays_unless_another_gains_more_than_an_error(gains, groups, moves):
+    even = torch.full((8,), 0.5, dtype=torch.float64)
+    rows = torch.stack([even, even - 0.2, even + torch.tensor(gains, dtype=torch.float64)])
+    assert best_weight(rows, torch.tensor(list(groups))) == (2 if moves else 0)
+    assert WEIGHTS[0] == EVEN
 
 
 def test_ranks_are_those_that_the_search_gives(tmp_path):

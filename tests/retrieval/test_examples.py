@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from align import Hit, Index, Retriever
 from align.adapters.adapter import Adapter
 from align.adapters.card import Card
 from align.adapters.maps.linear import IdentityMap
+from align.data.lone_parts import as_composites
 from align.retrieval.examples import composed
 from align.retrieval.index.inputs import packed
 from tests.helpers.lookups import lookup, planted_pairs
@@ -127,8 +130,26 @@ def test_a_text_or_picture_stands_for_its_part_of_a_composite_item(tmp_path):
     alone = [align.Composite({"photo": pictures[3]}), align.Composite({"title": "a9"})]
     found, expected = (retriever.search_like(each, k=4) for each in ([pictures[3], "a9"], alone))
     assert found == expected and [hits[0].id for hits in found] == ["3", "8"]
-    with pytest.raises(ValueError, match=r"title \(text\), photo \(image\); item 1 is 7"):
+    with pytest.raises(
+        ValueError, match=r"title \(text\), photo \(image\); item 1 is 7, which none"
+    ):
         retriever.search_like(["a1", 7])
+
+
+def test_a_lone_text_is_a_picture_by_its_name_unless_it_is_said_to_be_a_text():
+    text, image = (
+        align.CallableEncoder(lambda items: items, name="none", dim=1, modality=kind)
+        for kind in ("text", "image")
+    )
+    product = align.CompositeEncoder({"title": text, "photo": image})
+    found = as_composites(product, ["dog.jpg", "dog.jpg", "dog"], [None, "text", None], side="t")
+    assert [dict(each) for each in found] == [
+        {"photo": Path("dog.jpg")}, {"title": "dog.jpg"}, {"title": "dog"},
+    ]  # fmt: skip
+    assert as_composites(text, ["dog.jpg"], None, side="t") == ["dog.jpg"]
+    twice = align.CompositeEncoder({"title": text, "description": text})
+    with pytest.raises(ValueError, match="item 0 is 'dog', which 2 of them take"):
+        as_composites(twice, ["dog"], None, side="t")
 
 
 def test_what_cannot_be_composed_is_refused(adapter, tmp_path):
