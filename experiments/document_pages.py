@@ -79,8 +79,8 @@ class Config:
         epochs: Most passes of their training.
     """
 
-    n: int = 1000
-    pool: int = 2000
+    n: int = 800
+    pool: int = 1200
     gallery: int = 500
     draws: int = 3
     head: tuple[int, int] = (4, 16)
