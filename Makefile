@@ -88,7 +88,7 @@ lint: $(VENV)/.ready
 # Some need every encoder that comes in a package.
 EXPERIMENTS := league mind_the_gap geometry compare_similarities unite unite_mixing unite_curation meta_embed \
 	tune scaling frontier:--data=conala harm calibration learning_curve drift scout few_pairs nulls coverage \
-	cascade low_bit_codes video composite_items composed_queries document_pages unite_gallery
+	cascade low_bit_codes video composite_items composed_queries document_pages unite_gallery unite_instructions
 $(VENV)/.experiments: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[frontier]'
 	touch $@
