@@ -25,7 +25,7 @@ from align._files.cache import cache_folder
 from experiments.league import figures
 from experiments.league.setting import Config, run
 from experiments.league.standings import SETTINGS
-from experiments.league.systems import everyone
+from experiments.league.systems import dense, everyone
 from experiments.league.systems.peer import shortened
 from experiments.record import commit, is_current, write_record
 
@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = Config(*QUICK, draws=1)
         print(run(config, [shortened(peer, 2) for peer in peers], None))
         return
+    if missing := dense.missing():
+        raise ModuleNotFoundError(
+            "records of the league hold every system, so all of their packages must be installed; "
+            f"got no {', '.join(missing)}. Run: pip install -e '.[frontier]'"
+        )
     chosen = [
         (data, n)
         for n in ORDER

@@ -240,9 +240,17 @@ def test_settings_with_a_record_of_this_commit_are_not_run_again(result, monkeyp
         monkeypatch.setattr(
             command, name, lambda *args, own=own, **told: own(*args, **told, folder=tmp_path)
         )
+    monkeypatch.setattr(command.dense, "missing", tuple)
     command.main(["--n", "100"])
     command.main([])
     assert [(each.data, each.n) for each in ran] == [("one", 100), ("two", 100), ("one", 300)]
+
+
+def test_no_record_is_written_where_a_system_cannot_run(monkeypatch):
+    monkeypatch.setattr(command.dense, "missing", lambda: ("accelerate",))
+    monkeypatch.setattr(command, "run", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(ModuleNotFoundError, match="got no accelerate"):
+        command.main([])
 
 
 def test_settings_are_named_by_what_they_are():
