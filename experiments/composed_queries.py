@@ -46,7 +46,7 @@ from align.retrieval.hits import Hit
 from align.retrieval.index.index import Index
 from align.retrieval.retriever import Retriever
 from align.scoring.ties import PRODUCTS
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import LITE0, MINILM
 
@@ -273,18 +273,15 @@ def table() -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    def cell(held: Mapping[str, float] | None) -> str:
-        if held is None:
-            return ""
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * held[k] for k in ("value", "low", "high")))
-
     kinds = [f"R@1, {kind} ({result['triples'][kind]:,})" for kind in KINDS]
     header = ("query", "R@1, %", "R@10, %", "MRR, %", *kinds)
     names = ("recall_at_1", "recall_at_10", "mean_reciprocal_rank")
     rows = [["chance", *(f"{100 * result['chance'][name]:.1f}" for name in names), "", "", ""]]
     for line in result["lines"]:
-        of_kinds = [cell(line["by_kind"].get(kind)) for kind in KINDS]
-        rows.append([line["system"], *(cell(line["metrics"][name]) for name in names), *of_kinds])
+        of_kinds = [percent(line["by_kind"].get(kind)) for kind in KINDS]
+        rows.append(
+            [line["system"], *(percent(line["metrics"][name]) for name in names), *of_kinds]
+        )
     return markdown_table(header, rows)
 
 

@@ -37,7 +37,7 @@ from align.fitting.model_selection.fit import fit
 from align.metrics.chance import RandomOrder
 from align.metrics.estimates import MEANS, Estimate, mean_values
 from align.metrics.ranks import rank_scores
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import read_record, write_record
 from experiments.tasks import LITE0, MINILM, SPLIT_SEED, UNIVERSAL, Task
 from experiments.trials import draw, intervals
@@ -181,12 +181,7 @@ def table() -> str:
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for line in lines:
-        cells = [
-            "{:.1f} [{:.1f}, {:.1f}]".format(
-                *(100 * line["metrics"][name][part] for part in ("value", "low", "high"))
-            )
-            for name in SHOWN
-        ]
+        cells = [percent(line["metrics"][name]) for name in SHOWN]
         chance = f"{100 * line['chance']['recall_at_10']:.1f}"
         parts = "two thirds lack one" if line["missing"] else "all there"
         rows.append([parts, str(line["system"]), str(line["n"]), *cells, chance])

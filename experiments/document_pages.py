@@ -43,7 +43,7 @@ from align.scoring.late_interaction import maxsim
 from experiments.datasets import flickr8k
 from experiments.lexical import bm25_scores, split
 from experiments.meta_embed import remember_pairs
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import LITE0, MINILM, Task, token_states
 from experiments.trials import intervals
@@ -346,15 +346,10 @@ def table() -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    def cell(held: Mapping[str, float] | None) -> str:
-        if held is None:
-            return ""
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * held[k] for k in ("value", "low", "high")))
-
     rows = [["chance", "", *(f"{100 * result['chance'][name]:.1f}" for name in SHOWN), ""]]
     for line in result["lines"]:
-        metrics = [cell(line["metrics"][name]) for name in SHOWN]
-        rows.append([line["pages"], line["system"], *metrics, cell(line["gain"])])
+        metrics = [percent(line["metrics"][name]) for name in SHOWN]
+        rows.append([line["pages"], line["system"], *metrics, percent(line["gain"])])
     header = ("on the page", "searched by", "R@1, %", "R@10, %", "MRR, %", "R@10 by the text, %")
     return markdown_table(header, rows, words=2)
 

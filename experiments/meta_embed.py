@@ -42,7 +42,7 @@ from align.metrics.multi_vector import MultiMaps, evaluate_meta_tokens
 from align.retrieval.first_stages import maxsim_flops
 from align.scoring.late_interaction import topk
 from experiments.code_ranks import evaluate_codes
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, is_current, read_record, write_record
 from experiments.tasks import Task, load_token_task
 from experiments.trials import over_draws
@@ -332,13 +332,8 @@ def _cells(line: Mapping[str, Any]) -> list[str]:
     at_1, at_10 = (100 * line["metrics"][f"recall_at_{k}"]["value"] for k in (1, 10))
     gain, heads = line["gain"]["recall_at_10"], line["heads"]
     budget = f"({asking}, {asked or 'parts'})"
-    shown = [_difference(gain), "" if heads is None else _difference(heads)]
+    shown = [percent(gain, sign="+"), percent(heads, sign="+")]
     return [line["system"], budget, *spent, f"{at_1:.1f} / {at_10:.1f}", *shown]
-
-
-def _difference(held: Mapping[str, float]) -> str:
-    value, low, high = (100 * held[key] for key in ("value", "low", "high"))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _records() -> Iterator[tuple[str, dict[str, Any]]]:

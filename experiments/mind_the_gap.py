@@ -37,7 +37,7 @@ from experiments.league.standings import records as league_records
 from experiments.league.systems import closed_forms, info_nce, mind_the_gap, ours
 from experiments.league.systems.peer import Peer, Setting, shortened
 from experiments.lexical import Overlap, bm25_scores, evaluate_bm25, overlap
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, is_current, read_record, write_record
 from experiments.tasks import MINILM, Task, load_task, raw_task
 from experiments.trials import draw
@@ -231,8 +231,7 @@ def accuracy() -> str:
 
 def _four(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
     first, *others = (metrics[name] for name in MEANS)
-    shown = f"{100 * first['value']:.1f} [{100 * first['low']:.1f}, {100 * first['high']:.1f}]"
-    return [shown, *(f"{100 * each['value']:.1f}" for each in others)]
+    return [percent(first), *(f"{100 * each['value']:.1f}" for each in others)]
 
 
 def curve() -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -69,6 +69,17 @@ def _made(block: re.Match[str]) -> str:
     if "\n" in block["text"]:
         text = f"\n\n{text.strip()}\n\n"
     return f"{block['start']}{text}{block['end']}"
+
+
+def percent(estimate: Mapping[str, float] | None, *, sign: str = "") -> str:
+    """A cell such as ``46.3 [37.6, 56.3]``: value and interval in per cent; "" of nothing.
+
+    With ``sign="+"`` every number has its sign, as differences should.
+    """
+    if estimate is None:
+        return ""
+    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
+    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:

@@ -31,7 +31,7 @@ from align.data.splits import group_codes
 from align.metrics.estimates import Estimate
 from align.metrics.ranks import hits_at_k, rank_scores, reciprocal_ranks
 from experiments.mixed import KINDS, draw, load_mixed, rows_of
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import Task
 from experiments.trials import intervals
@@ -300,8 +300,7 @@ def systems() -> str:
             recall, kind = (
                 line["metrics"][MEAN][key] for key in ("recall_at_10", "right_kind_in_top_10")
             )
-            value, low, high = (100 * recall[key] for key in ("value", "low", "high"))
-            cells += [f"{value:.1f} [{low:.1f}, {high:.1f}]", f"{100 * kind['value']:.0f} %"]
+            cells += [percent(recall), f"{100 * kind['value']:.0f} %"]
         rows.append(cells)
     return markdown_table(header, rows)
 

@@ -30,7 +30,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
 from align.metrics.estimates import Estimate
 from align.metrics.evaluation import Evaluation, evaluate
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import Task, load_task
 from experiments.trials import draw, over_draws
@@ -240,7 +240,7 @@ def _page(plant: str) -> str:
             (
                 f"`{line['data']}`, {100 * line['share']:.0f} % {plant}",
                 *(f"{100 * each:.1f}" for each in recalls),
-                f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
+                percent(gain, sign="+"),
                 caught,
                 f"{100 * line['lost']:.0f} %",
             )

@@ -49,7 +49,7 @@ from align.fitting.model_selection.fit import fit
 from align.metrics.chance import RandomOrder
 from align.metrics.estimates import MEANS, Estimate, mean_values
 from align.metrics.ranks import rank_positives, reciprocal_ranks
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import read_record, write_record
 from experiments.tasks import LITE0, SPLIT_SEED, UNIVERSAL, Task
 from experiments.trials import intervals
@@ -336,20 +336,10 @@ def table() -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    def cells(metrics: Mapping[str, Any]) -> list[str]:
-        return [
-            "{:.1f} [{:.1f}, {:.1f}]".format(
-                *(100 * metrics[name][part] for part in ("value", "low", "high"))
-            )
-            for name in SHOWN
-        ]
-
     rows = []
     for line in result["lines"]:
-        shown = cells(line["metrics"])
-        gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-            *(100 * line["gain"]["recall_at_10"][part] for part in ("value", "low", "high"))
-        )
+        shown = [percent(line["metrics"][name]) for name in SHOWN]
+        gain = percent(line["gain"]["recall_at_10"], sign="+")
         reference = line["system"] == INSTRUCTED
         asked = f"{100 * line['metrics'][ASKED]['value']:.0f} %"
         rows.append([line["system"], *shown, "" if reference else gain, asked])

@@ -25,7 +25,7 @@ from align.data.embeddings import PairedEmbeddings
 from align.fitting.model_selection.fit import fit
 from align.metrics.estimates import Estimate
 from experiments.mixed import KINDS, draw, load_mixed
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import Task
 from experiments.unite import MEAN, METRICS, measured, metrics_of
@@ -142,9 +142,8 @@ def mixtures() -> str:
         for name in (CLOSED, MASKED):
             recall, gain = line["recall"][name], line["gain"][name][MEAN]
             by_kind = " / ".join(f"{100 * recall[kind]['value']:.0f}" for kind in KINDS)
-            value, low, high = (100 * gain[key] for key in ("value", "low", "high"))
-            bounds = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-            cells += [by_kind, f"{100 * recall[MEAN]['value']:.1f}", bounds]
+            mean = f"{100 * recall[MEAN]['value']:.1f}"
+            cells += [by_kind, mean, percent(gain, sign="+")]
         rows.append(cells)
     header = ("pairs: " + " / ".join(KINDS), f"{CLOSED}, R@10 by kind", "mean", "minus even",
               f"{MASKED}, R@10 by kind", "mean", "minus even")  # fmt: skip

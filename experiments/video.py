@@ -18,9 +18,10 @@ The record is ``experiments/results/video.json``, with a figure.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ from align.fitting.model_selection.fit import fit
 from align.scoring.late_interaction import maxsim
 from align.scoring.pair_scores import best_tokens
 from experiments.datasets.clips import Clip, make_clips
-from experiments.pages import markdown_table
+from experiments.pages import markdown_table, percent
 from experiments.record import RESULTS, read_record, write_record
 from experiments.tasks import LITE0, MINILM, load_task, raw_task
 
@@ -218,18 +219,13 @@ def table() -> str:
         return "Not recorded yet."
 
 
-def _table(lines: Sequence[dict[str, object]]) -> str:
-    def cell(held: object) -> str:
-        if not isinstance(held, dict):
-            return ""
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * held[k] for k in ("value", "low", "high")))
-
+def _table(lines: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for line in lines:
         chance = line["moment_chance"]
         rows.append([
             str(line["adapter"]), str(line["system"]), str(line["sampling"]), str(line["frames"]),
-            cell(line["recall_at_1"]), cell(line["recall_at_10"]), cell(line["moment"]),
+            percent(line["recall_at_1"]), percent(line["recall_at_10"]), percent(line["moment"]),
             f"{100 * chance:.1f}" if isinstance(chance, float) else "",
         ])  # fmt: skip
     return markdown_table(HEADER, rows)

@@ -79,3 +79,10 @@ def test_a_table_keeps_its_numbers_to_the_right_and_refuses_a_short_row() -> Non
     assert made.markdown_table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
     with pytest.raises(ValueError, match="2 cells"):
         made.markdown_table(["a", "b"], [["x"]])
+
+
+def test_a_cell_has_the_value_and_its_interval_in_per_cent():
+    estimate = {"value": 0.4634, "low": -0.0104, "high": 0.5}
+    assert made.percent(estimate) == "46.3 [-1.0, 50.0]"
+    assert made.percent(estimate, sign="+") == "+46.3 [-1.0, +50.0]"
+    assert made.percent(None) == ""
