@@ -136,7 +136,7 @@ def everywhere() -> str:
     header = (
         "R@10, per cent",
         "mean rank",
-        *(f"n = {n:,}, {count[n]} data sets" for n in sizes),
+        *(f"n = {n:,}, {count[n]} data set{'s' * (count[n] != 1)}" for n in sizes),
         "below / above `align.fit`",
         "seconds",
     )
