@@ -41,13 +41,15 @@ def search_like(
 ) -> SearchResults:
     """What ``Retriever.search_like`` answers."""
     if isinstance(examples, Hit):  # which is a tuple
-        raise TypeError(f"examples must be a list of items; got one Hit, {examples!r}. Wrap it.")
+        raise TypeError(
+            f"examples must be a list of items; got one Hit, {examples!r}. Wrap it in a list."
+        )
     examples = as_list("examples", examples)
     if not examples:
         return SearchResults()
     check_size(k, len(index))
     queries = example_queries(index, embedder, examples, modality)
-    ids = [each.id if isinstance(each, Hit) else None for each in examples]
+    ids = [str(each.id) if isinstance(each, Hit) else None for each in examples]
     shown = [each.id if isinstance(each, Hit) else each for each in examples]
     if modification is not None:
         words = as_list("modification", modification)

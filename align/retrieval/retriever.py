@@ -241,6 +241,10 @@ class Retriever:
         space, at unit norm. The example counts by its similarity alone, the modification with the
         corrections of the gallery. ``align.fit_query_weight`` chooses the weight.
 
+        Reference:
+            The task, with a learned composition in place of the sum: Vo et al. 2019,
+            arXiv:1812.07119.
+
         Args:
             examples: Items of the indexed side, as its encoder takes them; or a ``Hit`` for the
                 indexed item of its id, which does not find itself.

@@ -105,6 +105,17 @@ def test_an_example_is_ranked_by_similarity_and_a_hit_does_not_find_itself(adapt
     mixed = retriever.search_like(["t4", Hit("t8", 0.0)], k=5)
     assert [[hit.id for hit in hits] for hits in mixed] == [expected[0][:5], expected[1][1:]]
     assert [hits.query for hits in mixed] == ["t4", "t8"]
+
+
+def test_a_hit_whose_id_is_a_number_does_not_find_itself_either(adapter, tmp_path):
+    retriever = Retriever(Index.create(tmp_path, adapter), source=SOURCE, target=TARGET)
+    retriever.add([str(row) for row in range(20)], TARGETS[:20])
+    [hits] = retriever.search_like([Hit(8, 0.0)], k=19)
+    assert "8" not in [hit.id for hit in hits] and len(hits) == 19
+
+
+def test_all_others_are_found_like_a_hit(adapter, tmp_path):
+    retriever = filled(adapter, tmp_path)
     assert len(retriever.search_like([Hit("t8", 0.0)], k=len(TARGETS))[0]) == len(TARGETS) - 1
 
 
